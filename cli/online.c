@@ -1,0 +1,262 @@
+#include "cli/online.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+
+#define CONNECT_TIMEOUT_MS 5000
+#define SAY_AFTER_MS	   1000
+
+static bool set_broker(struct online *o, const char *value)
+{
+	const char *colon = strrchr(value, ':');
+	size_t len = colon ? (size_t)(colon - value) : strlen(value);
+	int64_t port = 1883;
+	if (!len || len >= sizeof(o->mqtt_conf.host)) {
+		cli_usage(o->name, "--broker: found '%s', expected HOST or HOST:PORT", value);
+		return false;
+	}
+	if (colon && !cli_int(o->name, "--broker", colon + 1, 1, 65535, &port))
+		return false;
+	memcpy(o->mqtt_conf.host, value, len);
+	o->mqtt_conf.host[len] = 0;
+	o->mqtt_conf.port = (int)port;
+	return true;
+}
+
+static bool set_site(struct online *o, const char *value)
+{
+	if (!id_valid(value)) {
+		cli_usage(o->name, "--site: found '%s', expected letters, digits, '.', '_', '-'", value);
+		return false;
+	}
+	strcpy(o->site, value);
+	return true;
+}
+
+bool online_init(struct online *o, const char *name)
+{
+	*o = (struct online){.name = name};
+	const char *broker = getenv("TASUKI_BROKER"), *site = getenv("TASUKI_SITE");
+	o->mqtt_conf.clean_start = true;
+	o->mqtt_conf.keepalive_s = 30;
+	/* One person may run several tools at a time: each has a client id of its own. */
+	snprintf(o->client, sizeof(o->client), "tasuki-%016llx", (unsigned long long)rng_entropy());
+	strcpy(o->mqtt_conf.client_id, o->client);
+	return set_broker(o, broker && *broker ? broker : "127.0.0.1:1883") &&
+	       set_site(o, site && *site ? site : "home");
+}
+
+int online_option(struct online *o, int option, const char *value)
+{
+	if (option == 'b')
+		return set_broker(o, value) ? 1 : -1;
+	if (option == 's')
+		return set_site(o, value) ? 1 : -1;
+	return 0;
+}
+
+/* Finds or makes the row of `id` in an array sorted by the id, each row beginning with it. */
+static void *row_of(void **rows, size_t *n, size_t size, size_t max, const char *id)
+{
+	size_t lo = 0, hi = *n;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = strcmp((char *)*rows + mid * size, id);
+		if (c == 0)
+			return (char *)*rows + mid * size;
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (*n >= max)
+		return NULL;
+	char *grown = realloc(*rows, (*n + 1) * size);
+	if (!grown)
+		return NULL;
+	*rows = grown;
+	memmove(grown + (lo + 1) * size, grown + lo * size, (*n - lo) * size);
+	memset(grown + lo * size, 0, size);
+	strcpy(grown + lo * size, id);
+	(*n)++;
+	return grown + lo * size;
+}
+
+static void on_device(struct online *o, const struct topic *t, const struct mqtt_message *m)
+{
+	struct online_device *d = row_of((void **)&o->devices, &o->n_devices, sizeof(*d),
+					 ONLINE_DEVICES_MAX, t->device);
+	struct msg_report report;
+	if (!d)
+		return;
+	if (t->kind == TOPIC_DEVICE_PRESENCE) {
+		struct msg_presence p;
+		/* A Will of an older boot comes late: it says nothing about this one. */
+		if (msg_presence_parse(m->payload, m->len, &p, NULL) == 0 &&
+		    (!d->has_presence || p.boot >= d->presence.boot)) {
+			d->presence = p;
+			d->has_presence = true;
+		}
+	} else if (t->kind == TOPIC_DEVICE_STATUS) {
+		if (msg_status_parse(m->payload, m->len, &d->status, NULL) == 0)
+			d->has_status = true;
+	} else if (msg_report_parse(m->payload, m->len, &report, NULL) == 0) {
+		if (d->has_report)
+			msg_report_done(&d->report);
+		d->report = report;
+		d->has_report = true;
+	}
+	d->online = d->has_presence && d->presence.online;
+}
+
+static void on_trainer(struct online *o, const struct topic *t, const struct mqtt_message *m)
+{
+	if (t->kind == TOPIC_TRAINER_JOB) {
+		struct online_device *d = row_of((void **)&o->devices, &o->n_devices, sizeof(*d),
+						 ONLINE_DEVICES_MAX, t->device);
+		if (d && msg_job_parse(m->payload, m->len, &d->job, NULL) == 0) {
+			d->has_job = true;
+			strcpy(d->trainer, t->trainer);
+		}
+		return;
+	}
+	struct online_trainer *r = row_of((void **)&o->trainers, &o->n_trainers, sizeof(*r),
+					  ONLINE_TRAINERS_MAX, t->trainer);
+	if (!r)
+		return;
+	if (t->kind == TOPIC_TRAINER_PRESENCE &&
+	    msg_presence_parse(m->payload, m->len, &r->presence, NULL) == 0)
+		r->has_presence = true;
+	if (t->kind == TOPIC_TRAINER_STATUS &&
+	    msg_trainer_status_parse(m->payload, m->len, &r->status, NULL) == 0)
+		r->has_status = true;
+}
+
+static void on_message(void *user, const struct mqtt_message *m)
+{
+	struct online *o = user;
+	struct topic t;
+	o->last_message_ms = clock_mono_ms();
+	if (topic_parse(m->topic, o->site, &t) < 0)
+		return;
+	switch (t.kind) {
+	case TOPIC_DEVICE_PRESENCE:
+	case TOPIC_DEVICE_STATUS:
+	case TOPIC_DEVICE_REPORT:
+		on_device(o, &t, m);
+		break;
+	case TOPIC_TRAINER_PRESENCE:
+	case TOPIC_TRAINER_STATUS:
+	case TOPIC_TRAINER_JOB:
+		on_trainer(o, &t, m);
+		break;
+	case TOPIC_REPLY:
+		if (o->on_reply)
+			o->on_reply(o, m);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_state(void *user, enum mqtt_state state, const char *why)
+{
+	struct online *o = user;
+	o->up = state == MQTT_UP;
+	if (!o->up)
+		snprintf(o->why_down, sizeof(o->why_down), "%s", why ? why : "");
+}
+
+static int subscribe_fleet(struct online *o)
+{
+	static const enum topic_kind kinds[] = {
+		TOPIC_DEVICE_PRESENCE,	TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT,
+		TOPIC_TRAINER_PRESENCE, TOPIC_TRAINER_STATUS, TOPIC_TRAINER_JOB,
+	};
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		char filter[TOPIC_SIZE];
+		int r = topic_filter(filter, o->site, &(struct topic){.kind = kinds[i]}, NULL);
+		if (r == 0)
+			r = mqtt_subscribe(o->mqtt, filter, 1, true);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int online_connect(struct online *o, bool fleet, struct err *err)
+{
+	struct mqtt_handler h = {.message = on_message, .state = on_state, .user = o};
+	int r = loop_new(&o->loop);
+	if (r < 0)
+		return err_errno(err, r, "epoll");
+	r = mqtt_new(o->loop, &o->mqtt_conf, &h, &o->mqtt, err);
+	if (r < 0)
+		return r;
+	char mine[TOPIC_SIZE];
+	struct topic t = {.kind = TOPIC_REPLY};
+	strcpy(t.client, o->client);
+	r = topic_format(mine, o->site, &t);
+	if (r == 0)
+		r = mqtt_subscribe(o->mqtt, mine, 1, false);
+	if (r == 0 && fleet)
+		r = subscribe_fleet(o);
+	if (r < 0)
+		return err_errno(err, r, "subscriptions of site %s", o->site);
+	r = mqtt_start(o->mqtt, err);
+	int64_t start = clock_mono_ms();
+	bool said = false;
+	while (r == 0 && !o->up) {
+		int64_t waited = clock_mono_ms() - start;
+		if (waited > CONNECT_TIMEOUT_MS)
+			return err_set(err, -ETIMEDOUT, "no connection to the broker at %s:%d: %s",
+				       o->mqtt_conf.host, o->mqtt_conf.port,
+				       o->why_down[0] ? o->why_down : "no answer");
+		if (waited > SAY_AFTER_MS && !said) {
+			fprintf(stderr, "waiting for the broker at %s:%d%s%s\n", o->mqtt_conf.host,
+				o->mqtt_conf.port, o->why_down[0] ? ": " : "", o->why_down);
+			said = true;
+		}
+		r = loop_once(o->loop, 50);
+	}
+	return r;
+}
+
+int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
+{
+	int64_t begun = clock_mono_ms();
+	for (;;) {
+		int64_t now = clock_mono_ms();
+		int64_t heard = MAX_OF(begun, o->last_message_ms);
+		if (now >= until_ms || (quiet_ms && now - heard >= quiet_ms))
+			return 0;
+		int r = loop_once(o->loop, (int)MIN_OF(until_ms - now, 50));
+		if (r < 0)
+			return r;
+	}
+}
+
+const struct online_device *online_find(const struct online *o, const char *id)
+{
+	for (size_t i = 0; i < o->n_devices; i++)
+		if (!strcmp(o->devices[i].id, id))
+			return &o->devices[i];
+	return NULL;
+}
+
+void online_done(struct online *o)
+{
+	mqtt_free(o->mqtt, 500, false);
+	loop_free(o->loop);
+	for (size_t i = 0; i < o->n_devices; i++)
+		if (o->devices[i].has_report)
+			msg_report_done(&o->devices[i].report);
+	free(o->devices);
+	free(o->trainers);
+}

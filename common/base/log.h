@@ -1,0 +1,18 @@
+/* Log lines: one line on standard error, "<priority>program: text key=value ...".
+ * The priority prefix is what journald reads (sd-daemon(3)); on a terminal it is left out.
+ * Thread-safe: one write(2) a line. Libraries do not log above debug. */
+#pragma once
+
+enum log_priority { LOG_P_ERROR = 3, LOG_P_WARNING = 4, LOG_P_INFO = 6, LOG_P_DEBUG = 7 };
+
+/* `program` must outlive the process. Lines above `max` (less important) are dropped. */
+void log_init(const char *program, enum log_priority max);
+void log_write(enum log_priority p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...)   log_write(LOG_P_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_P_WARNING, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_P_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_P_DEBUG, __VA_ARGS__)
+
+/* sd_notify(3) without libsystemd: no-op unless NOTIFY_SOCKET is set. */
+void log_notify(const char *state);

@@ -1,0 +1,35 @@
+/* Darknet .weights files: checked in full before Darknet sees them. All functions stream with a
+ * fixed buffer (64 KiB), so a 100 MB checkpoint costs no memory. */
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/checkpoint/model.h"
+
+#define WEIGHTS_SEEN_MAX ((uint64_t)1 << 40) /* images; a larger count in a header is a forgery */
+
+struct weights_header {
+	int32_t major, minor, revision;
+	uint64_t seen; /* images the network was trained on */
+};
+
+/* Refuses any size but the model's exact one, a header other than 0.2.0, seen over the limit,
+ * non-finite values, negative variances (each named with layer and kind). ret and id (sha256 of
+ * the file) may be NULL. -EBADMSG for contents, -ENOENT/-EIO for the file. */
+int weights_check(const struct model *m, const char *path, struct weights_header *ret,
+		  char id[HASH_SIZE], struct err *err);
+
+struct weights_stat {
+	double l2, mean, min, max;
+	uint64_t zeros;
+};
+/* One entry per tensor of the model (caller's array of m->n_tensors). The file must pass
+ * weights_check first. */
+int weights_stats(const struct model *m, const char *path, struct weights_stat *ret,
+		  struct err *err);
+
+/* out = (1-alpha)*a + alpha*b, every tensor; 0 <= alpha <= 1; header of the input with the larger
+ * seen. Checks a and b first; out is written atomically. */
+int weights_blend(const struct model *m, const char *a, const char *b, double alpha,
+		  const char *out, struct err *err);

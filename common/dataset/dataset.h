@@ -1,0 +1,100 @@
+/* Labelled images for training and evaluation.
+ *
+ * A data set folder is either the four IDX files of MNIST (plain or .gz; train-*, t10k-*) or one
+ * folder of images (jpg, png, pgm) per class. Images are decoded once, cropped, resized (area
+ * average when shrinking, bilinear when growing) and kept as 8-bit planes (CHW) at the network's
+ * input size. Pixels go out as float32 value / 255, the order Darknet uses (RGB planes).
+ *
+ * Split: unless a folder is given for it, an image's split follows from sha256(seed, content of
+ * the image file or of its raw IDX pixels): the first 8 bytes as a fraction of 2^64: below
+ * `test_share`: test; below test_share + validation_share: validation; else train. It never
+ * changes as data grows, and duplicates of an image land on the same side.
+ *
+ * Not thread-safe. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/base/rng.h"
+
+#define DATASET_IMAGES_MAX	4000000
+#define DATASET_FILE_BYTES_MAX	(64 * 1024 * 1024) /* one image file */
+#define DATASET_IMAGE_DIM_MAX	16384
+#define DATASET_CLASSES_MAX	4096
+#define DATASET_CLASS_NAME_MAX	128
+#define DATASET_SKIPPED_NAMED	20 /* unreadable images named; all are counted */
+
+enum split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST, SPLIT_N };
+const char *split_name(enum split s);
+int split_parse(const char *s, enum split *ret);
+
+/* Public class list: one name a line, no empty line, no duplicates, UTF-8, no '/' or control
+ * characters. */
+struct classes {
+	char **names;
+	size_t n;
+};
+int classes_load(const char *path, struct classes *ret, struct err *err);
+/* Sorted names of a data folder's class folders, or "0".."9" (labels found) for IDX: offline use
+ * only. */
+int classes_from_data(const char *path, struct classes *ret, struct err *err);
+void classes_done(struct classes *c);
+
+struct augment {
+	int shift_px;	   /* up to this far in x and y, edges repeated */
+	bool flip;	   /* mirror left and right, half of the time */
+	double blur;	   /* largest sigma of a Gaussian blur, px; 0: none */
+	double brightness; /* factor from 1-b to 1+b, and an offset from -b/4 to b/4 */
+};
+
+struct dataset_conf {
+	char path[1024];       /* the folder */
+	char test_path[1024];  /* a folder whose images are all test images; "": none */
+	char validation_path[1024]; /* likewise; "": none */
+	uint32_t width, height, channels; /* 1 or 3; colour to grey by Rec. 601 luma */
+	uint32_t center_crop; /* px of the original, square, around the middle; 0: the largest square
+			       * is NOT taken, the whole image is resized */
+	double validation_share, test_share; /* 0..0.9, together < 1; given folders make theirs 0 */
+	uint64_t seed; /* of the split */
+	uint32_t limit; /* at most so many images of `path`, chosen by content hash; 0: all */
+	uint64_t memory_max_bytes; /* refuse beyond; 0: 4 GiB */
+};
+
+struct dataset;
+
+/* Reads everything. An unreadable image is skipped, counted and named; a class folder without a
+ * readable image, a class folder that is not in the class list, IDX files of differing counts or
+ * truncated, no image at all: errors that name the file. test_path and validation_path may be
+ * IDX (their t10k files if present, else train files) or class folders, too. */
+int dataset_open(const struct dataset_conf *conf, const struct classes *classes,
+		 struct dataset **ret, struct err *err);
+void dataset_free(struct dataset *d);
+/* Looks for files that came, went or changed (folders by name, size and mtime; IDX by mtime);
+ * *ret_changed tells whether anything did. Images that stay keep their pixels. On error the data
+ * set stays as it was. */
+int dataset_rescan(struct dataset *d, bool *ret_changed, struct err *err);
+
+uint32_t dataset_count(const struct dataset *d, enum split s);
+uint32_t dataset_label(const struct dataset *d, enum split s, uint32_t i);
+uint32_t dataset_classes(const struct dataset *d);
+const char *dataset_class_name(const struct dataset *d, uint32_t c);
+/* Names the exact images and labels of a split: sha256 over their sorted content hashes and
+ * labels. The order of images within a split follows the content hash, so equal snapshots have
+ * equal order. */
+void dataset_snapshot(const struct dataset *d, enum split s, char out[HASH_SIZE]);
+uint32_t dataset_skipped(const struct dataset *d);
+const char *dataset_skipped_name(const struct dataset *d, uint32_t i); /* NULL past the named */
+
+/* Image i as w*h*c floats, CHW, 0..1. a NULL: as it is; else augmented with numbers from rng. */
+void dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
+		    struct rng *rng, float *out);
+/* The order of an epoch: a permutation of 0..n-1 from (seed, epoch); the same everywhere. */
+void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret);
+
+/* One image file through the same steps, w*h*c floats: for `classify`. */
+int dataset_read_image(const char *path, uint32_t width, uint32_t height, uint32_t channels,
+		       uint32_t center_crop, float *out, struct err *err);

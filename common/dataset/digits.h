@@ -1,0 +1,16 @@
+/* The embedded data set: handwriting-like digits, drawn by strokes with random pen, slant,
+ * position and noise; 28x28 grey, needs no download. */
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+#define DIGITS_SIDE 28
+#define DIGITS_MAX  1000000
+
+/* Draws digit `label` (0..9), number `index` of the series `seed`: always the same pixels. */
+void digits_draw(uint64_t seed, uint64_t index, int label, uint8_t out[DIGITS_SIDE * DIGITS_SIDE]);
+/* Writes n training images (train-images-idx3-ubyte, train-labels-idx1-ubyte) and n/5 test images
+ * (t10k-...) into dir, which is made. mix: 10 non-negative weights of the classes, NULL: even. */
+int digits_write(const char *dir, uint32_t n, uint64_t seed, const double *mix, struct err *err);

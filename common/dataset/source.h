@@ -1,0 +1,67 @@
+/* One folder of a data set with its images in memory. Pixels are counted references: a rescan
+ * builds a new source that shares the pixels of whatever did not change, so that the old one stays
+ * whole until the new one is complete. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/dataset/dataset.h"
+#include "common/dataset/folder.h"
+#include "common/dataset/idx.h"
+
+#define SHA_BYTES (HASH_HEX / 2)
+
+struct pixels {
+	uint32_t refs;
+	uint8_t sha[SHA_BYTES]; /* of the image file, or of the raw IDX pixels */
+	uint8_t planes[]; /* CHW at the network's input size */
+};
+
+struct entry {
+	uint32_t label;
+	struct pixels *px; /* NULL: unreadable */
+	char *fault; /* why; else NULL */
+};
+
+enum source_kind { SOURCE_NONE, SOURCE_IDX, SOURCE_FOLDER };
+
+struct source {
+	enum source_kind kind;
+	char path[FILE_PATH_MAX];
+	struct idx_pair pair; /* IDX */
+	struct stamp images_stamp, labels_stamp;
+	struct folder_list list; /* folder: entry i is of list.files[i] */
+	struct entry *entries;
+	size_t n;
+};
+
+/* Which of the files of a folder are meant. */
+enum source_part {
+	SOURCE_TRAIN,   /* train-* or class folders */
+	SOURCE_T10K,    /* t10k-*; none is no error */
+	SOURCE_GIVEN,   /* t10k-*, else train-*, else class folders */
+};
+
+/* Finds out what is there, without reading an image. */
+int source_scan(const char *path, enum source_part part, const struct classes *classes,
+		struct source *ret, struct err *err);
+/* The same files in the same state? */
+bool source_equal(const struct source *a, const struct source *b);
+/* Reads what `old` (NULL: nothing) does not have already. `conf` gives the shape; keep > 0: of an
+ * IDX file only so many images stay, those that come first by key_of. */
+int source_load(struct source *s, const struct source *old, const struct dataset_conf *conf,
+		const struct classes *classes, uint32_t keep, struct err *err);
+void source_done(struct source *s);
+
+/* What decides about an image: sha256 of the seed (8 bytes, little endian) and its content's
+ * sha256. Bytes 0 to 7, big endian, decide the split, bytes 8 to 15 what a limit leaves out. */
+struct image_key {
+	uint64_t split, rank;
+};
+int image_key(uint64_t seed, const uint8_t sha[SHA_BYTES], struct image_key *ret);
+
+int sha_bytes(const void *data, size_t len, uint8_t out[SHA_BYTES]);

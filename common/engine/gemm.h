@@ -1,0 +1,14 @@
+/* Matrix products of Darknet's layers. The worker's executable exports a symbol `gemm`, which the
+ * dynamic linker prefers to libdarknet's own: its calls arrive here (gemm_openblas.c), unless
+ * the build has no OpenBLAS (gemm_darknet.c: nothing is replaced). */
+#pragma once
+
+#include "common/base/err.h"
+
+/* Threads for one product, >= 1. -ENOMEM: the memory limit leaves no room for its buffers. */
+int gemm_init(int threads, struct err *err);
+/* Changes the number of threads, up to what gemm_init() was given. */
+void gemm_threads(int threads);
+const char *gemm_engine(void); /* "darknet+openblas" or "darknet" */
+/* Calls of libdarknet that arrived here so far; 0 without OpenBLAS. For tests. */
+unsigned long gemm_calls(void);

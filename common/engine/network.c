@@ -1,0 +1,248 @@
+/* Darknet keeps what a run needs in three places: the cfg (read from a file name, here a memfd),
+ * net->seen (which both names the images seen in a saved file and drives the learning rate;
+ * here they are two numbers, and seen is lent to the file while it is written) and rand(). */
+#include "common/engine/network.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <darknet.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+
+struct dnet {
+	network *net;
+	const struct model *model;
+	float rate; /* of the cfg */
+};
+
+void dnet_seed(uint64_t seed)
+{
+	srand((unsigned)(seed ^ seed >> 32));
+}
+
+/* rand_normal() keeps every other number for its next call, whatever the seed is by then. One that
+ * is kept shows by not drawing from rand(): use it up. */
+static void forget_spare_normal(void)
+{
+	srand(1);
+	int first = rand();
+	srand(1);
+	rand_normal();
+	if (rand() != first)
+		rand_normal();
+}
+
+/* The cfg as a file that Darknet can open by name, with batch and subdivisions put before the
+ * cfg's own: Darknet takes the first of a key. */
+static int cfg_fd(const char *cfg, size_t len, uint32_t batch, struct err *err)
+{
+	size_t head = 0;
+	while (head < len) { /* past the line "[net]", the first with a '[' */
+		const char *end = memchr(cfg + head, '\n', len - head);
+		size_t next = end ? (size_t)(end - cfg) + 1 : len;
+		size_t at = head;
+		while (at < next && (cfg[at] == ' ' || cfg[at] == '\t'))
+			at++;
+		head = next;
+		if (at < next && cfg[at] == '[')
+			break;
+	}
+	char own[64] = "";
+	if (batch)
+		snprintf(own, sizeof(own), "\nbatch=%u\nsubdivisions=1\n", batch);
+	_cleanup_close_ int fd = memfd_create("cfg", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, -errno, "memfd_create");
+	int r = file_write_all(fd, cfg, head);
+	if (r == 0)
+		r = file_write_all(fd, own, strlen(own));
+	if (r == 0)
+		r = file_write_all(fd, cfg + head, len - head);
+	if (r == 0)
+		r = file_write_all(fd, "\n", 1);
+	return r < 0 ? err_errno(err, r, "cfg") : TAKE_FD(fd);
+}
+
+static int check_shape(const struct dnet *d, struct err *err)
+{
+	const network *net = d->net;
+	const struct model *m = d->model;
+	const layer out = get_network_output_layer(d->net);
+	if (out.type != SOFTMAX)
+		return err_set(err, -EOPNOTSUPP, "%s: the last layer is not [softmax]: expected a "
+			       "classifier that ends with [softmax], or [softmax] and [cost]",
+			       m->cfg_path);
+	if (net->w != (int)m->width || net->h != (int)m->height || net->c != (int)m->channels ||
+	    net->outputs != (int)m->outputs || net->truths != net->outputs || net->batch < 1)
+		return err_set(err, -EINVAL,
+			       "%s: Darknet reads it as %dx%dx%d, %d outputs, batch %d; expected "
+			       "%ux%ux%u, %u outputs",
+			       m->cfg_path, net->w, net->h, net->c, net->outputs, net->batch,
+			       m->width, m->height, m->channels, m->outputs);
+	return 0;
+}
+
+int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch, uint64_t seed,
+	     struct dnet **ret, struct err *err)
+{
+	_cleanup_close_ int fd = cfg_fd(cfg, len, batch, err);
+	if (fd < 0)
+		return fd;
+	struct dnet *d = calloc(1, sizeof(*d));
+	if (!d)
+		return err_errno(err, -ENOMEM, "network");
+	char name[32];
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	d->model = m;
+	forget_spare_normal();
+	dnet_seed(seed);
+	errno = 0;
+	d->net = parse_network_cfg(name);
+	d->rate = d->net->learning_rate;
+	int r = check_shape(d, err);
+	if (r < 0) {
+		dnet_free(d);
+		return r;
+	}
+	*ret = d;
+	return 0;
+}
+
+void dnet_free(struct dnet *d)
+{
+	if (!d)
+		return;
+	if (d->net) {
+		/* free_network() leaves these. */
+		free(d->net->workspace);
+		free(d->net->cost);
+		free(d->net->seen);
+		free(d->net->t);
+		free_network(d->net);
+	}
+	free(d);
+}
+
+uint32_t dnet_batch(const struct dnet *d)
+{
+	return (uint32_t)d->net->batch;
+}
+
+uint32_t dnet_step_images(const struct dnet *d)
+{
+	return (uint32_t)(d->net->batch * d->net->subdivisions);
+}
+
+/* The file is held open, so that what is loaded is what was checked, also when another process
+ * replaces `path` in between. */
+int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH_SIZE],
+	      struct err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_errno(err, -errno, "%s", path);
+	char name[32];
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	struct weights_header h;
+	struct err e = {0};
+	int r = weights_check(d->model, name, &h, id, &e);
+	if (r < 0) {
+		size_t skip = strncmp(e.text, name, strlen(name)) == 0 ? strlen(name) : 0;
+		return err_set(err, r, "%s%s%s", path, skip ? "" : ": ", e.text + skip);
+	}
+	load_weights(d->net, name);
+	*ret_seen = h.seen;
+	return 0;
+}
+
+/* What the disk says about a file that came out short: Darknet does not look. */
+static int short_file(int fd, const char *path, uint64_t found, uint64_t expected, struct err *err)
+{
+	int r = posix_fallocate(fd, 0, (off_t)expected);
+	return err_errno(err, r ? -r : -EIO, "%s: wrote %llu of %llu bytes", path,
+			 (unsigned long long)found, (unsigned long long)expected);
+}
+
+static int check_saved(struct dnet *d, int fd, const char *tmp, const char *path,
+		       char id[HASH_SIZE], struct err *err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, -errno, "%s", path);
+	if ((uint64_t)st.st_size < d->model->file_bytes)
+		return short_file(fd, path, (uint64_t)st.st_size, d->model->file_bytes, err);
+	if (fsync(fd) < 0)
+		return err_errno(err, -errno, "%s", path);
+	struct err e = {0};
+	int r = weights_check(d->model, tmp, NULL, id, &e);
+	return r < 0 ? err_set(err, r == -EBADMSG ? -EDOM : r, "%s: what training made is not usable: %s",
+			       path, e.text)
+		     : 0;
+}
+
+int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE],
+	      struct err *err)
+{
+	char tmp[FILE_PATH_MAX];
+	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);
+	if (r < 0)
+		return err_errno(err, r, "%s", path);
+	/* Opened here first, for an error that can be answered: Darknet would exit. */
+	_cleanup_close_ int fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return err_errno(err, -errno, "%s", tmp);
+	size_t schedule = *d->net->seen;
+	*d->net->seen = seen;
+	save_weights(d->net, tmp);
+	*d->net->seen = schedule;
+	r = check_saved(d, fd, tmp, path, id, err);
+	if (r == 0)
+		r = file_rename(tmp, path, err);
+	if (r < 0)
+		unlink(tmp);
+	return r;
+}
+
+float *dnet_input(struct dnet *d, uint32_t slot)
+{
+	return d->net->input + (size_t)slot * (size_t)d->net->inputs;
+}
+
+void dnet_label(struct dnet *d, uint32_t slot, uint32_t label)
+{
+	float *truth = d->net->truth + (size_t)slot * (size_t)d->net->truths;
+	memset(truth, 0, (size_t)d->net->truths * sizeof(*truth));
+	truth[label] = 1;
+}
+
+void dnet_schedule(struct dnet *d, uint64_t seen)
+{
+	/* Darknet updates the weights when seen is a multiple of a step: never start within one. */
+	*d->net->seen = seen - seen % dnet_step_images(d);
+}
+
+void dnet_rate_scale(struct dnet *d, double scale)
+{
+	d->net->learning_rate = (float)((double)d->rate * scale);
+}
+
+bool dnet_train(struct dnet *d, double *ret_loss)
+{
+	errno = 0; /* see worker_main.c, on_fault() */
+	float sum = train_network_datum(d->net);
+	*ret_loss = (double)sum / (double)d->net->batch;
+	return *d->net->seen % dnet_step_images(d) == 0;
+}
+
+const float *dnet_predict(struct dnet *d)
+{
+	errno = 0;
+	return network_predict(d->net, d->net->input);
+}

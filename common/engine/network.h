@@ -1,0 +1,53 @@
+/* One Darknet network; network.c is the only door to Darknet. Not thread-safe, and Darknet's
+ * random numbers are the process's rand(): one thread for all networks.
+ *
+ * Darknet ends the process on what it does not like. What is handed to it has therefore been
+ * judged before: the cfg by model_parse(), weights by weights_check(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/checkpoint/model.h"
+
+struct dnet;
+
+/* Builds the network of a cfg (text) with new weights from `seed`: the same in every process.
+ * batch 0: the cfg's, for training; else so many images a call, for dnet_predict(). */
+int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch, uint64_t seed,
+	     struct dnet **ret, struct err *err);
+void dnet_free(struct dnet *d); /* NULL allowed */
+
+/* Images of one call of dnet_train() or dnet_predict(), and of one training step (an update of
+ * the weights: batch x subdivisions of the cfg). */
+uint32_t dnet_batch(const struct dnet *d);
+uint32_t dnet_step_images(const struct dnet *d);
+
+/* Checks the file and loads it; on failure the network is as it was. ret_seen: the header's
+ * count of images; id: sha256 of the file. Momentum is not touched. */
+int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH_SIZE],
+	      struct err *err);
+/* Writes `path` atomically and durably, with `seen` in its header, and checks what was written.
+ * -ENOSPC, -EFBIG ...: no file is left; -EDOM: the weights are not finite. */
+int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE],
+	      struct err *err);
+
+/* Where image `slot` (< dnet_batch) of the next call goes: width x height x channels floats,
+ * CHW, 0..1. */
+float *dnet_input(struct dnet *d, uint32_t slot);
+void dnet_label(struct dnet *d, uint32_t slot, uint32_t label);
+
+/* Images that the learning rate's schedule starts from, rounded down to whole steps. */
+void dnet_schedule(struct dnet *d, uint64_t seen);
+void dnet_rate_scale(struct dnet *d, double scale);
+/* Seeds dropout. */
+void dnet_seed(uint64_t seed);
+
+/* One batch forward and backward; each step_images/batch-th call updates the weights, which is
+ * what it returns. *ret_loss: per image. */
+bool dnet_train(struct dnet *d, double *ret_loss);
+/* One batch forward. Outputs of image s at [s * outputs]; they sum to 1. */
+const float *dnet_predict(struct dnet *d);

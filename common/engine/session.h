@@ -1,0 +1,117 @@
+/* What one tasuki-worker holds: a model, its data, two networks (one to train, one to evaluate, so
+ * that an evaluation in the middle of training leaves the training's state alone), the training in
+ * hand and the jobs (evaluations and what else is asked for), which come before it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/base/id.h"
+#include "common/checkpoint/model.h"
+#include "common/dataset/dataset.h"
+#include "common/engine/channel.h"
+#include "common/engine/network.h"
+#include "common/json/json.h"
+
+#define SESSION_EPOCHS_MAX 1000000
+#define SESSION_STEPS_MAX  ((int64_t)1000000000)
+#define SESSION_FOLD_MAX   100
+
+/* A request to train; id 0: none. */
+struct training {
+	uint64_t id;
+	char out[FILE_PATH_MAX];
+	uint64_t seed;
+	uint64_t epoch; /* number of the running one */
+	uint32_t *order; /* of the epoch: permutation of images x fold */
+	uint32_t n_order;
+	uint32_t at; /* images of this epoch so far, fill-up included */
+	int64_t step, steps; /* steps 0 until the end is known */
+	int64_t epochs_left; /* the running one included; 0: counted in steps */
+	uint64_t seen; /* of the weights it began with */
+	uint64_t images;
+	double seconds; /* in batches: not paused, not evaluating */
+	double step_loss; /* sum over the batches of the running step */
+	uint32_t step_batches;
+	double epoch_loss; /* sum over the steps of this epoch, */
+	int64_t epoch_steps;
+	double recent_loss; /* moving mean over about RECENT_STEPS steps; NaN: none yet */
+};
+
+enum job_kind { JOB_EVALUATE, JOB_CLASSIFY, JOB_BLEND, JOB_SHEET, JOB_RESCAN };
+
+/* A request that waits for its turn, or is having it. */
+struct job {
+	uint64_t id;
+	enum job_kind kind;
+	struct json *args;
+	struct job *next;
+	/* Evaluations and classifications go batch by batch: */
+	enum split split;
+	uint32_t n, at;
+	double seconds;
+	char checkpoint[HASH_SIZE];
+	bool confusion;
+	double loss;
+	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
+	const struct json *images; /* classify: within args */
+	uint32_t center_crop;
+	struct json *results;
+};
+
+struct session {
+	struct channel *channel;
+	bool is_open, paused;
+	/* from `open` */
+	struct model *model;
+	char *cfg;
+	size_t cfg_len;
+	struct classes classes; /* n 0: outputs stand for themselves */
+	struct dataset *data; /* NULL: none */
+	struct augment augment;
+	uint32_t fold;
+	int threads;
+	/* The training network as it was saved last, "" when there is none or it went on since. */
+	char live[HASH_SIZE];
+	struct dnet *train_net; /* NULL until the first training */
+	struct dnet *eval_net;
+	struct training training;
+	struct job *jobs; /* the first one runs */
+	unsigned n_jobs;
+	bool job_begun;
+};
+
+double session_seconds(void); /* monotonic */
+/* Name of an output: from the class list, else its number (in `buf`). */
+const char *session_class_name(const struct session *s, uint32_t c, char buf[16]);
+
+/* requests.c: one line from the daemon. */
+void session_request(struct session *s, char *line, size_t len);
+
+/* open.c */
+int session_open(struct session *s, const struct json *args, struct err *err);
+/* What open and rescan answer. */
+struct json *session_ready(const struct session *s);
+
+/* train.c. All answer the request themselves. */
+int train_begin(struct session *s, uint64_t id, const struct json *args, struct err *err);
+void train_batch(struct session *s);
+void train_stop(struct session *s, int code, const char *error);
+/* The data changed: the epoch's order is drawn anew. */
+void train_data_changed(struct session *s);
+
+/* jobs.c: queue; evaluate.c, classify.c, sheet.c: the kinds. A step is one batch, or the whole of a
+ * kind that has none; it returns 1 when there is more to do, and else has put the result into
+ * *ret_result or failed. */
+int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
+	      struct err *err);
+void job_step(struct session *s);
+bool job_stop(struct session *s, uint64_t id);
+int evaluate_begin(struct session *s, struct job *j, struct err *err);
+int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int classify_begin(struct session *s, struct job *j, struct err *err);
+int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int sheet_write(struct session *s, const struct json *args, struct json **ret_result,
+		struct err *err);

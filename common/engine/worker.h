@@ -1,0 +1,96 @@
+/* The daemon's (and the CLI's) side of tasuki-worker: a child process that runs the network.
+ *
+ * They talk over a stream socket (the worker's fd 3), one JSON object a line, at most
+ * WORKER_LINE_MAX bytes; docs/architecture.md, "The worker", and worker_protocol.h list the
+ * requests. A worker that dies, hangs (no step finished within stall_ms while it has work), runs
+ * out of memory or exits 0 without an answer costs only the request in hand: its reply handler is
+ * called with a negative code and a text that says what happened, and another worker is started
+ * after a capped, jittered back-off. What counts as success is the reply and, for weights, a file
+ * that validates: never an exit status.
+ *
+ * All on the loop's thread. Handlers may send and stop, and may free the worker only from
+ * outside a handler. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/base/loop.h"
+#include "common/dataset/dataset.h"
+#include "common/json/json.h"
+
+#define WORKER_LINE_MAX	    (1024 * 1024)
+#define WORKER_REQUESTS_MAX 16 /* unanswered at a time */
+#define WORKER_STALL_MS	    120000 /* default of stall_ms */
+
+struct worker_conf {
+	char program[1024]; /* path of tasuki-worker; "": beside this program, else in PATH */
+	char log_path[1024]; /* what worker and Darknet print; "": nowhere */
+	char cfg[1024];
+	char classes[1024]; /* class list file; "": names from the data, or numbers */
+	bool has_data;
+	struct dataset_conf data; /* width, height, channels 0: from the cfg */
+	struct augment augment;
+	int fold; /* times an epoch visits each training image (1: as it is; further ones augmented) */
+	char engine[16]; /* "darknet" */
+	int threads; /* 0: all processors */
+	int nice; /* 0..19 */
+	uint64_t memory_max_bytes; /* of the worker; 0: no limit */
+	int64_t start_timeout_ms; /* until `open` is answered; 0: 600000 */
+	int64_t stall_ms; /* 0: WORKER_STALL_MS */
+	int64_t backoff_first_ms, backoff_cap_ms; /* 0: 500 and 60000 */
+};
+
+/* What `open` and `rescan` answer. */
+struct worker_ready {
+	uint32_t n[SPLIT_N];
+	char snapshot[SPLIT_N][HASH_SIZE]; /* "" without data */
+	uint32_t classes;
+	char model[HASH_SIZE];
+	uint32_t skipped;
+	char skipped_first[256]; /* name of the first unreadable image; "" */
+	bool changed;
+};
+
+struct worker_progress {
+	int64_t step, steps; /* of this request */
+	double loss; /* mean of the last steps; NaN: none yet */
+	double images_per_second;
+};
+
+struct worker_handler {
+	/* A worker is there (again) and has opened its data. */
+	void (*ready)(void *user, const struct worker_ready *r);
+	/* At least twice a second while a request trains or evaluates. */
+	void (*progress)(void *user, uint64_t request, const struct worker_progress *p);
+	/* Exactly once for each request. result NULL: failed, with code (negative errno; -ECANCELED:
+	 * stopped on request) and error. result is borrowed. */
+	void (*reply)(void *user, uint64_t request, const struct json *result, int code,
+		      const char *error);
+	/* It died, or could not start or open: the requests in hand were answered before this call;
+	 * the next start is at retry_in_ms. `failed_open`: cfg or data were refused, in `why`. */
+	void (*died)(void *user, const char *why, bool failed_open, int64_t retry_in_ms);
+	void *user;
+};
+
+struct worker;
+
+int worker_new(struct loop *loop, const struct worker_conf *conf,
+	       const struct worker_handler *handler, struct worker **ret, struct err *err);
+/* Kills the child and waits for it. Outstanding requests get no reply. NULL allowed. */
+void worker_free(struct worker *w);
+bool worker_is_ready(const struct worker *w);
+/* pid of the child, 0: none; for tests and status. */
+int worker_pid(const struct worker *w);
+
+/* Sends a request; `args` (may be NULL) is taken in all cases. -ENOTCONN: not ready; -EBUSY: too
+ * many requests. *ret_id is never 0. */
+int worker_request(struct worker *w, const char *op, struct json *args, uint64_t *ret_id);
+
+/* For tools: starts a worker of its own, waits for it, sends one request, waits for the reply.
+ * `progress` may be NULL. *ret_result (may be NULL) is the caller's. */
+int worker_call(const struct worker_conf *conf, const char *op, struct json *args,
+		void (*progress)(void *user, const struct worker_progress *p), void *user,
+		struct json **ret_result, struct err *err);

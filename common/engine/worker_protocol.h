@@ -1,0 +1,43 @@
+/* The dialogue with tasuki-worker. One JSON object a line, both ways.
+ *
+ *   daemon -> worker   {"id": 7, "op": "train", ...}
+ *   worker -> daemon   {"id": 7, "event": "progress", "step": 3, "steps": 20, "loss": 2.1,
+ *                       "images_per_second": 310.0}                    any number, >= 2 a second
+ *                      {"id": 7, "ok": true, "result": {...}}          once
+ *                      {"id": 7, "ok": false, "code": -22, "error": "..."}
+ *
+ * Requests are looked at between any two batches: a pause, stop, evaluation or blend asked for in
+ * the middle of training is served within one batch, and training then goes on. One training at
+ * a time (-EBUSY); evaluations, blends and classifications queue behind each other, before training.
+ *
+ *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
+ *            test_share, seed, limit, memory_max_bytes}, augment {shift_px, flip, blur, brightness},
+ *            fold, engine, threads        first of all, once
+ *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
+ *               skipped, skipped_names [..], engine
+ *  rescan    -> as open, and changed
+ *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
+ *            first epoch: it decides the order of images and their augmentation), schedule_seen
+ *            (images that the learning rate's schedule starts from; absent: as the weights say),
+ *            learning_rate_scale (absent: 1)
+ *            If `weights` is what this worker saved last, it goes on with the network as it is in
+ *            memory, momentum included.
+ *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen
+ *            Loss that turns non-finite: fails with -EDOM, out is not written.
+ *  evaluate  weights, split, confusion (bool)
+ *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
+ *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
+ *               images_per_second, checkpoint (sha256 of the weights file)
+ *  blend     a, b, alpha, out             -> out, checkpoint
+ *  classify  weights, images [paths], center_crop
+ *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error}
+ *  sheet     split, columns, rows, out    -> out           a contact sheet of the data, PNG
+ *  pause, resume                          -> (nothing)      training stands still in between
+ *  stop      target (a request's id)      -> (nothing); the target fails with -ECANCELED
+ */
+#pragma once
+
+#define WORKER_FD		3
+#define WORKER_CONFUSION_MAX	100
+#define WORKER_PROGRESS_MS	400 /* interval of progress lines */
+#define WORKER_CLASSIFY_MAX	10000 /* images of one request */

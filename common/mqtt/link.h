@@ -1,0 +1,86 @@
+/* The Paho side of a session: one connection at a time, and what crosses from Paho's threads to
+ * the loop. Private to common/mqtt; everything here is called on the loop's thread.
+ *
+ * A connection attempt has a Paho handle of its own, so that nothing a broken connection left in
+ * Paho's queues can surface on the next one. */
+#pragma once
+
+#include <MQTTAsync.h>
+
+#include "common/mqtt/mqtt.h"
+
+#define LINK_TEXT_MAX 192
+
+enum link_event {
+	LINK_CONNECTED = 1 << 0, /* CONNACK: success */
+	LINK_FAILED = 1 << 1,	 /* the attempt ended without a connection */
+	LINK_LOST = 1 << 2,	 /* the connection is gone */
+	LINK_TAKEN_OVER = 1 << 3, /* the broker's DISCONNECT said 0x8E */
+	LINK_ACKED = 1 << 4,	 /* SUBACK or UNSUBACK: see subs_acked, subs_refused */
+	LINK_WRITABLE = 1 << 5,	 /* room again after -EAGAIN */
+	LINK_CLOSED = 1 << 6,	 /* our own DISCONNECT is out */
+};
+
+struct link_events {
+	unsigned bits;
+	uint32_t subs_acked, subs_refused; /* one bit a subscription */
+	int refused_code; /* MQTT reason code of the last refusal */
+	char text[LINK_TEXT_MAX]; /* of LINK_FAILED, LINK_LOST, LINK_TAKEN_OVER */
+};
+
+/* A message as Paho allocated it: kept, not copied again. */
+struct link_in {
+	struct link_in *next;
+	MQTTAsync_message *message;
+	char *topic;
+	size_t cost_bytes;
+};
+
+struct link_slot {
+	uint64_t seq; /* order of publishing */
+	uint32_t cost_bytes;
+	uint16_t use; /* tells this use of the slot from earlier ones */
+	bool used;
+	uint8_t qos;
+};
+
+struct link {
+	MQTTAsync handle; /* NULL: none */
+	int event_fd; /* readable: something to take */
+	bool registered;
+	struct link *next;
+	/* All below is guarded by the lock in link.c. */
+	unsigned generation; /* of the connection; callbacks of any other are ignored; 0: none */
+	struct link_events events;
+	struct link_in *in_first, **in_last;
+	uint32_t in_count;
+	size_t in_bytes;
+	struct link_slot slots[MQTT_OUT_MAX];
+	uint64_t seq;
+	uint32_t out_count;
+	size_t out_bytes;
+	uint32_t packet_max; /* what the broker accepts */
+	bool refused; /* a publish got -EAGAIN */
+	bool draining; /* someone waits for out_count to reach 0 */
+	struct mqtt_stats stats;
+};
+
+int link_init(struct link *l, struct err *err);
+/* Closes, and frees what is still queued. The last link of the process stops Paho's threads. */
+void link_done(struct link *l);
+int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, struct err *err);
+/* Ends the connection at once. What has come in stays queued; publishes in flight are forgotten. */
+void link_close(struct link *l);
+/* The acknowledgement sets bit `index` (0..31). */
+int link_subscribe(struct link *l, const char *filter, int qos, bool retained, unsigned index);
+int link_unsubscribe(struct link *l, const char *filter, unsigned index);
+int link_publish(struct link *l, const struct mqtt_publish *p);
+/* Waits for publishes in flight, then disconnects and waits for that; then link_close(). */
+void link_finish(struct link *l, int timeout_ms, bool with_will);
+/* Moves the events of `mask` out. */
+void link_take_events(struct link *l, unsigned mask, struct link_events *ret);
+/* At most max messages, oldest first; the caller frees each with link_in_free(). */
+struct link_in *link_take_messages(struct link *l, unsigned max);
+void link_in_free(struct link_in *in);
+bool link_has_messages(struct link *l);
+void link_wake(struct link *l);

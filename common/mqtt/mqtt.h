@@ -1,0 +1,102 @@
+/* An MQTT 5 session over Eclipse Paho MQTTAsync; the only door to Paho.
+ *
+ * Paho calls back on threads of its own: those copy what came into a bounded queue (MQTT_IN_MAX
+ * messages, MQTT_IN_BYTES_MAX bytes; what does not fit is dropped and counted, the protocol above
+ * repeats it) and wake the loop through an eventfd. All functions and handlers here run on the
+ * loop's thread.
+ *
+ * The session reconnects by itself, with capped and jittered back-off, and subscribes anew on
+ * every connect; MQTT_UP is reported once all subscriptions are acknowledged. Nothing is kept for
+ * later while disconnected: mqtt_publish() fails with -ENOTCONN then. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/loop.h"
+
+#define MQTT_TOPIC_MAX     256
+#define MQTT_PAYLOAD_MAX   (256 * 1024) /* largest message accepted in either direction */
+#define MQTT_IN_MAX        4096
+#define MQTT_IN_BYTES_MAX  (16 * 1024 * 1024)
+#define MQTT_OUT_MAX       256 /* publishes in flight */
+#define MQTT_OUT_BYTES_MAX (4 * 1024 * 1024)
+#define MQTT_SUBS_MAX      32
+
+enum mqtt_state {
+	MQTT_DOWN,	 /* not connected; a reconnect is due by itself */
+	MQTT_UP,	 /* connected and subscribed */
+	MQTT_TAKEN_OVER, /* another client has this client id (0x8E): no reconnect, final */
+};
+
+struct mqtt_conf {
+	char host[256];
+	int port;
+	char client_id[129];
+	bool clean_start; /* trainers and tools: true; devices: false */
+	uint32_t session_expiry_s; /* 0: ends with the connection */
+	int keepalive_s;
+	int64_t reconnect_first_ms, reconnect_cap_ms; /* 0: 500 and 30000 */
+	/* The Will; empty topic: none. QoS 1. */
+	char will_topic[MQTT_TOPIC_MAX];
+	char will_payload[512];
+	bool will_retain;
+};
+
+struct mqtt_message {
+	const char *topic; /* NUL-terminated */
+	const void *payload; /* not NUL-terminated */
+	size_t len;
+	bool retained;
+	const char *response_topic; /* NULL: none */
+	const void *correlation; /* correlation data, NULL: none */
+	size_t correlation_len;
+};
+
+struct mqtt_publish {
+	const char *topic;
+	const void *payload;
+	size_t len;
+	int qos; /* 0 or 1 */
+	bool retain;
+	uint32_t expiry_s; /* 0: none */
+	const char *response_topic; /* NULL: none */
+	const void *correlation;
+	size_t correlation_len;
+};
+
+struct mqtt_handler {
+	/* m and what it points to live until the call returns. */
+	void (*message)(void *user, const struct mqtt_message *m);
+	/* `why` is one line for the log: the broker's address and reason. */
+	void (*state)(void *user, enum mqtt_state state, const char *why);
+	/* Called when publishes in flight have fallen below half of the limits after a publish was
+	 * refused with -EAGAIN; may be NULL. */
+	void (*writable)(void *user);
+	void *user;
+};
+
+struct mqtt_stats {
+	uint64_t in_messages, in_bytes, in_dropped, out_messages, out_bytes, connects;
+};
+
+struct mqtt;
+
+/* Copies conf and handler. Does not connect yet. */
+int mqtt_new(struct loop *loop, const struct mqtt_conf *conf, const struct mqtt_handler *handler,
+	     struct mqtt **ret, struct err *err);
+/* Adds a subscription (QoS 1; `retained`: also what is retained already; `qos0` for blocks). It
+ * is made now if connected, and on every connect. */
+int mqtt_subscribe(struct mqtt *m, const char *filter, int qos, bool retained);
+int mqtt_unsubscribe(struct mqtt *m, const char *filter);
+/* Starts connecting, and keeps on. */
+int mqtt_start(struct mqtt *m, struct err *err);
+/* 0; -ENOTCONN; -EAGAIN too much in flight; -E2BIG; copies everything. */
+int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p);
+bool mqtt_is_up(const struct mqtt *m);
+void mqtt_get_stats(const struct mqtt *m, struct mqtt_stats *ret);
+/* Waits at most timeout_ms for publishes in flight, disconnects; with_will: the broker sends the
+ * Will (MQTT 5 reason 0x04). Then frees; NULL allowed. */
+void mqtt_free(struct mqtt *m, int timeout_ms, bool with_will);

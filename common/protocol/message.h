@@ -1,0 +1,219 @@
+/* The JSON messages: one struct, one encoder and one checking decoder each. docs/protocol.md
+ * lists every field. Decoders take the raw payload; they check size, then form, then each field,
+ * ignore unknown members unless named in `critical`, and leave *ret untouched on failure.
+ * Encoders return text that the caller frees, NULL when out of memory. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/checkpoint/manifest.h"
+#include "common/dataset/dataset.h"
+#include "common/json/json.h"
+
+#define MESSAGE_SMALL_MAX   4096  /* bytes of status, commands, claims, grants, wants, acks */
+#define MESSAGE_LARGE_MAX   65536 /* bytes of reports and manifests */
+#define MESSAGE_BASES_MAX   8
+#define MESSAGE_WANT_MAX    32
+#define MESSAGE_TEXT_MAX    256
+#define MESSAGE_CLASSES_MAX 512 /* per_class entries of a report; more classes: none is sent */
+
+/* A checkpoint's score on one snapshot of one split. n 0: none. */
+struct score {
+	int64_t n, correct;
+	double loss; /* mean cross-entropy */
+};
+
+struct class_score {
+	int32_t class_index;
+	int64_t n, correct;
+};
+
+/* device/<id>/presence, trainer/<id>/presence: retained, and the Will. */
+struct msg_presence {
+	bool online;
+	int64_t boot; /* counts up with every start; a Will of an older boot is ignored */
+};
+
+enum phase { PHASE_IDLE, PHASE_TRAINING, PHASE_EVALUATING, PHASE_TRANSFERRING, PHASE_WAITING,
+	     PHASE_PAUSED, PHASE_N };
+const char *phase_name(enum phase p);
+
+/* device/<id>/status, retained. */
+struct msg_status {
+	int64_t boot;
+	char agent[33]; /* version */
+	char model[HASH_SIZE];
+	enum phase phase;
+	char reason[MESSAGE_TEXT_MAX]; /* why it waits, pauses or failed; "" */
+	int64_t epoch;
+	int64_t report_seq; /* last report made */
+	bool has_active;
+	struct {
+		char checkpoint[HASH_SIZE];
+		enum origin origin;
+		double accuracy; /* on the device's validation images; < 0: not known */
+		bool pinned;
+	} active;
+	/* Beyond the fixed fields, for people who watch: */
+	double progress; /* 0..1 of the present phase; < 0: not known */
+	double loss, images_per_second; /* of training; NaN: none */
+	char handover[17]; /* "", "offering", "granted", "pulling", "judging" */
+	char trainer[ID_SIZE]; /* of the handover; "" */
+	int64_t skipped_images;
+	int64_t at_ms;
+};
+
+/* device/<id>/report */
+struct msg_report {
+	int64_t seq;
+	char checkpoint[HASH_SIZE];
+	enum origin origin;
+	char snapshot[HASH_SIZE];
+	enum split split;
+	struct score score;
+	struct class_score *per_class; /* owned: msg_report_done */
+	size_t n_per_class;
+	bool has_decision, activated; /* decision: "activated" or "kept"; absent on plain scores */
+	bool has_against;
+	char against[HASH_SIZE];
+	double against_accuracy;
+	int64_t epoch;
+	int64_t at_ms;
+};
+
+/* device/<id>/offer: the manifest's members and: */
+struct msg_offer {
+	struct manifest manifest;
+	char trainer[ID_SIZE]; /* the trainer it was with last; "" */
+	char bases[MESSAGE_BASES_MAX][HASH_SIZE];
+	size_t n_bases;
+	struct score validation, test; /* the device's own scores of it */
+};
+
+/* device/<id>/in/claim. fence 0: a first claim; else a renewal under that fence. */
+struct msg_claim {
+	char trainer[ID_SIZE];
+	char checkpoint[HASH_SIZE]; /* the one offered */
+	int64_t fence;
+	bool busy;
+	int64_t retry_ms; /* with busy: come back after so long */
+	char phase[17]; /* "queued", "pulling", "training", ... */
+	double progress; /* 0..1 */
+};
+
+/* trainer/<id>/in/<device>/grant */
+struct msg_grant {
+	char checkpoint[HASH_SIZE];
+	bool granted; /* false: somebody else has it, or it is over */
+	int64_t fence;
+	int64_t lease_ms; /* counted by the trainer from when it sent the claim */
+	char reason[MESSAGE_TEXT_MAX];
+};
+
+/* device/<id>/in/offer: the manifest's members (parents[0]: the checkpoint handed over) and: */
+struct msg_result {
+	struct manifest manifest;
+	int64_t fence;
+	struct score before, after; /* on the trainer's own test images */
+	char snapshot[HASH_SIZE]; /* of those test images */
+	int64_t images_trained;
+	int64_t duration_ms;
+};
+
+/* .../in/want on either side: blocks of a checkpoint; to a device also reports it has made. */
+struct msg_want {
+	char trainer[ID_SIZE]; /* to a device: where the answer goes; "" to a trainer */
+	char checkpoint[HASH_SIZE]; /* "" : reports */
+	uint32_t blocks[MESSAGE_WANT_MAX];
+	size_t n_blocks;
+	int64_t reports_from, reports_to; /* inclusive; 0: none */
+};
+
+enum decision { DECISION_ACTIVATED, DECISION_KEPT, DECISION_REFUSED };
+
+/* .../in/ack. To a trainer: the decision on a result is stored. To a device: the trainer holds
+ * the checkpoint (a base for later), or has noted that the handover under `fence` is over. */
+struct msg_ack {
+	char trainer[ID_SIZE]; /* to a device; "" to a trainer */
+	char checkpoint[HASH_SIZE];
+	int64_t fence;
+	bool has_decision;
+	enum decision decision;
+	char reason[MESSAGE_TEXT_MAX]; /* with DECISION_REFUSED */
+	/* To a trainer, all on the device: the returned checkpoint (4) and the device's own (5). */
+	struct score validation, test, local_validation, local_test;
+};
+
+/* trainer/<id>/status, retained. */
+struct msg_trainer_status {
+	int64_t boot;
+	char version[33];
+	char model[HASH_SIZE];
+	int64_t queued, active, capacity, devices, handovers; /* handovers: finished, in all */
+	double load; /* (queued + active) / capacity */
+	char reason[MESSAGE_TEXT_MAX];
+	int64_t at_ms;
+};
+
+/* trainer/<id>/job/<device> */
+struct msg_job {
+	char device[ID_SIZE], checkpoint[HASH_SIZE];
+	int64_t fence;
+	char phase[17];
+	double progress;
+	int64_t epoch, epochs;
+	double loss, images_per_second;
+	struct score before, after;
+	int64_t at_ms;
+};
+
+enum cmd { CMD_PING, CMD_STATUS, CMD_TRAIN, CMD_HANDOVER, CMD_PAUSE, CMD_RESUME, CMD_PIN, CMD_UNPIN,
+	   CMD_ROLLBACK, CMD_EVALUATE, CMD_SET, CMD_N };
+const char *cmd_name(enum cmd c);
+
+/* device/<id>/in/cmd, fleet/cmd */
+struct msg_cmd {
+	enum cmd cmd;
+	char id[ID_SIZE];
+	int64_t expires_ms; /* 0: never */
+	char checkpoint[HASH_SIZE]; /* pin (a whole id); evaluate: optional; "" */
+	char key[65], value[MESSAGE_TEXT_MAX]; /* set */
+	int64_t epochs; /* train: 0: one round */
+	enum split split; /* evaluate; SPLIT_VALIDATION unless given */
+};
+
+char *msg_presence_print(const struct msg_presence *m);
+int msg_presence_parse(const void *p, size_t len, struct msg_presence *ret, struct err *err);
+char *msg_status_print(const struct msg_status *m);
+int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct err *err);
+char *msg_report_print(const struct msg_report *m);
+int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct err *err);
+void msg_report_done(struct msg_report *m);
+char *msg_offer_print(const struct msg_offer *m);
+int msg_offer_parse(const void *p, size_t len, struct msg_offer *ret, struct err *err);
+char *msg_claim_print(const struct msg_claim *m);
+int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err *err);
+char *msg_grant_print(const struct msg_grant *m);
+int msg_grant_parse(const void *p, size_t len, struct msg_grant *ret, struct err *err);
+char *msg_result_print(const struct msg_result *m);
+int msg_result_parse(const void *p, size_t len, struct msg_result *ret, struct err *err);
+char *msg_want_print(const struct msg_want *m);
+int msg_want_parse(const void *p, size_t len, struct msg_want *ret, struct err *err);
+char *msg_ack_print(const struct msg_ack *m);
+int msg_ack_parse(const void *p, size_t len, struct msg_ack *ret, struct err *err);
+char *msg_trainer_status_print(const struct msg_trainer_status *m);
+int msg_trainer_status_parse(const void *p, size_t len, struct msg_trainer_status *ret,
+			     struct err *err);
+char *msg_job_print(const struct msg_job *m);
+int msg_job_parse(const void *p, size_t len, struct msg_job *ret, struct err *err);
+char *msg_cmd_print(const struct msg_cmd *m);
+/* Where the text is JSON with a usable `id`, that id is put into `ret_id` even when the rest is
+ * refused, so that the refusal can be answered; else "". */
+int msg_cmd_parse(const void *p, size_t len, struct msg_cmd *ret, char ret_id[ID_SIZE],
+		  struct err *err);
+/* Answers: {id, ok, error?, ...}; `extra` (may be NULL) is taken, its members are merged in. */
+char *msg_reply_print(const char *id, const char *error, struct json *extra);

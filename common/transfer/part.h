@@ -1,0 +1,42 @@
+/* A checkpoint that is on its way in: DIR/<id>.part (the blocks in their places) and DIR/<id>.map
+ * (which ones are there), so that a transfer goes on after any disconnect, kill or restart.
+ * A block's bit is set only after its bytes were written; both are synced every
+ * PART_SYNC_BLOCKS blocks, data first. What is complete is verified against the id. */
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/checkpoint/manifest.h"
+#include "common/transfer/xfer.h"
+
+#define PART_SYNC_BLOCKS 64
+
+struct part {
+	struct xfer xfer;
+	char id[HASH_SIZE];
+	/* private: */
+	int data_fd, map_fd;
+	uint32_t unsynced;
+	char dir[FILE_PATH_MAX];
+};
+
+/* Opens or begins; a leftover of another size or block size is begun anew. -ENOSPC when the file
+ * system has not room for the whole (checked first). */
+int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t now_ms,
+	      struct err *err);
+/* Stores a block. Returns an enum xfer_result (>= 0) or a negative errno from the disk. */
+int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
+	       struct err *err);
+/* When complete: syncs, verifies the sha256 against the id, and gives the path of the finished
+ * file (DIR/<id>.part; the caller moves it). -EBADMSG when the hash differs: the part is deleted,
+ * the next part_open begins anew. The part is closed in either case. */
+int part_finish(struct part *p, char path[FILE_PATH_MAX], struct err *err);
+void part_close(struct part *p); /* keeps the files */
+/* Deletes what is left of a transfer. */
+void part_discard(const char *dir, const char *id);
+
+/* The sender's side: reads block i of the file. *ret_len is set; -ERANGE past the end. */
+int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32_t i, void *buf,
+		    uint32_t *ret_len, struct err *err);

@@ -1,0 +1,324 @@
+"""A small fleet on the loopback of this machine: broker, trainers and devices as child processes.
+
+The demo and the integration tests stand on it. Everything lives in one working folder:
+WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. Whatever was started
+is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, condition, timeout, every=0.05):
+    """Polls until condition() is true and returns its value; TimeoutError names what was awaited."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f'{what}: not within {timeout:g} s')
+        time.sleep(every)
+
+
+def write_conf(path, sections):
+    with open(path, 'w') as f:
+        for name, keys in sections.items():
+            f.write(f'[{name}]\n')
+            for key, value in keys.items():
+                if isinstance(value, bool):
+                    value = 'yes' if value else 'no'
+                f.write(f'{key} = {value}\n')
+            f.write('\n')
+
+
+def merge(base, extra):
+    out = {name: dict(keys) for name, keys in base.items()}
+    for name, keys in (extra or {}).items():
+        out.setdefault(name, {}).update(keys)
+    return out
+
+
+class Program:
+    """One child process with a log file; restartable."""
+
+    def __init__(self, name, argv, folder, env=None, wrap=()):
+        self.name, self.argv, self.folder, self.env = name, [*wrap, *map(str, argv)], folder, env
+        self.log = folder / f'{name}.log'
+        self.process = None
+
+    def start(self):
+        with open(self.log, 'ab') as log:
+            # A group of its own: Ctrl-C reaches the fleet's owner, who stops things in order.
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, **(self.env or {})}, start_new_session=True)
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, signo=signal.SIGKILL):
+        if self.running():
+            self.process.send_signal(signo)
+        if signo == signal.SIGKILL and self.process:
+            self.process.wait()
+
+    def stop(self, timeout=15):
+        """Asks, then insists. Returns the exit code."""
+        if self.process is None:
+            return None
+        if self.running():
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+    def text(self):
+        return self.log.read_text(errors='replace') if self.log.exists() else ''
+
+    def tail(self, lines=15):
+        return '\n'.join(self.text().splitlines()[-lines:])
+
+
+class Listener:
+    """mosquitto_sub in the background; every message as {'topic', 'payload', 'retain', 'at'}."""
+
+    def __init__(self, port, *filters, client_id=None, qos=1, extra=()):
+        argv = ['mosquitto_sub', '-V', '5', '-h', '127.0.0.1', '-p', str(port), '-q', str(qos), '-F', '%j']
+        for f in filters:
+            argv += ['-t', f]
+        if client_id:
+            argv += ['-i', client_id]
+        self.process = subprocess.Popen([*argv, *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+        self.messages, self.condition = [], threading.Condition()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            try:
+                m = json.loads(line)
+            except ValueError:
+                continue
+            with self.condition:
+                self.messages.append({'topic': m['topic'], 'payload': m.get('payload', ''),
+                                      'retain': m.get('retain', 0), 'at': time.time()})
+                self.condition.notify_all()
+
+    def wait(self, what, match, timeout):
+        """The first message for which match(message) is true."""
+        end, seen = time.monotonic() + timeout, 0
+        with self.condition:
+            while True:
+                for m in self.messages[seen:]:
+                    if match(m):
+                        return m
+                seen = len(self.messages)
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f'{what}: no such message within {timeout:g} s')
+                self.condition.wait(left)
+
+    def all(self, match=lambda m: True):
+        with self.condition:
+            return [m for m in self.messages if match(m)]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join(5)
+
+
+def body(message):
+    """A message's JSON, {} when it has none."""
+    try:
+        value = json.loads(message['payload'])
+        return value if isinstance(value, dict) else {}
+    except (ValueError, TypeError):
+        return {}
+
+
+class Fleet:
+    def __init__(self, work, build, site='home', port=None):
+        self.work, self.build, self.site = pathlib.Path(work), pathlib.Path(build), site
+        self.port = port or free_port()
+        self.programs, self.listeners = {}, []
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.agent_program = self.build / 'device-agent/tasuki-agent'
+        self.trainer_program = self.build / 'edge-trainer/tasuki-trainer'
+        self.tasuki = self.build / 'cli/tasuki'
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+    def stop(self):
+        order = sorted(self.programs.values(), key=lambda p: p.name == 'broker')
+        for p in order:  # all asked at once, then awaited one by one, the broker last
+            if p.name != 'broker' and p.running():
+                p.process.send_signal(signal.SIGCONT)
+                p.process.terminate()
+        for p in order:
+            p.stop()
+        for listener in self.listeners:
+            listener.stop()
+        self.programs, self.listeners = {}, []
+
+    def _program(self, name, argv, folder, env=None, wrap=()):
+        folder.mkdir(parents=True, exist_ok=True)
+        old = self.programs.get(name)
+        if old and old.running():
+            raise RuntimeError(f'{name} runs already')
+        self.programs[name] = Program(name, argv, folder, env, wrap)
+        return self.programs[name]
+
+    # The broker.
+    def start_broker(self, conf=None):
+        folder = self.work / 'broker'
+        folder.mkdir(parents=True, exist_ok=True)
+        text = conf or (ROOT / 'broker-config/development.conf').read_text()
+        (folder / 'mosquitto.conf').write_text(text.replace('listener 1883 ', f'listener {self.port} '))
+        mosquitto = shutil.which('mosquitto') or '/usr/sbin/mosquitto'
+        p = self._program('broker', [mosquitto, '-c', folder / 'mosquitto.conf'], folder).start()
+        self.await_broker(p)
+        return p
+
+    def await_broker(self, program):
+        def up():
+            if not program.running():
+                raise RuntimeError(f'the broker did not start:\n{program.tail()}')
+            with socket.socket() as s:
+                return s.connect_ex(('127.0.0.1', self.port)) == 0
+        wait_for('broker', up, 10)
+
+    def listen(self, *filters, **kw):
+        listener = Listener(self.port, *[self.topic(f) for f in filters], **kw)
+        self.listeners.append(listener)
+        return listener
+
+    def topic(self, rest):
+        return rest if rest.startswith(('#', '$')) else f'tasuki/v1/{self.site}/{rest}'
+
+    def publish(self, topic, payload, retain=False, response=None, qos=1, extra=()):
+        argv = ['mosquitto_pub', '-V', '5', '-h', '127.0.0.1', '-p', str(self.port), '-q', str(qos),
+                '-t', self.topic(topic), '-s']
+        if retain:
+            argv += ['-r']
+        if response:
+            argv += ['-D', 'publish', 'response-topic', response]
+        data = payload if isinstance(payload, bytes) else \
+            (payload if isinstance(payload, str) else json.dumps(payload)).encode()
+        subprocess.run([*argv, *extra], input=data, check=True, timeout=30, stderr=subprocess.PIPE)
+
+    # Devices and trainers. `conf` overrides sections and keys of what is written.
+    def agent_conf(self, name, cfg, classes, data, conf=None):
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        base = {
+            'device': {'site': self.site, 'id': name, 'state': 'state'},
+            'broker': {'host': '127.0.0.1', 'port': self.port, 'reconnect_first_ms': 100,
+                       'reconnect_cap_ms': 2000},
+            'model': {'cfg': cfg, 'classes': classes},
+            'data': {'path': data},
+            'train': {'threads': 1},
+        }
+        write_conf(folder / 'agent.conf', merge(base, conf))
+        return folder / 'agent.conf'
+
+    def trainer_conf(self, name, cfg, classes, data, conf=None):
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        base = {
+            'trainer': {'site': self.site, 'id': name, 'state': 'state'},
+            'broker': {'host': '127.0.0.1', 'port': self.port, 'reconnect_first_ms': 100,
+                       'reconnect_cap_ms': 2000},
+            'model': {'cfg': cfg, 'classes': classes},
+            'data': {'path': data},
+            'train': {'threads': 1},
+        }
+        write_conf(folder / 'trainer.conf', merge(base, conf))
+        return folder / 'trainer.conf'
+
+    def start_agent(self, name, program=None, wrap=(), env=None):
+        folder = self.work / name
+        return self._program(name, [program or self.agent_program, folder / 'agent.conf'], folder, env, wrap).start()
+
+    def start_trainer(self, name, program=None, wrap=(), env=None):
+        folder = self.work / name
+        return self._program(name, [program or self.trainer_program, folder / 'trainer.conf'], folder, env,
+                             wrap).start()
+
+    def restart(self, name):
+        p = self.programs[name]
+        p.stop()
+        p.start()
+        if name == 'broker':
+            self.await_broker(p)
+        return p
+
+    def run_tasuki(self, *args, check=True, timeout=600, env=None):
+        r = subprocess.run([str(self.tasuki), *map(str, args)], capture_output=True, text=True, timeout=timeout,
+                           env={**os.environ, 'TASUKI_BROKER': f'127.0.0.1:{self.port}', 'TASUKI_SITE': self.site,
+                                **(env or {})})
+        if check and r.returncode != 0:
+            raise RuntimeError(f'tasuki {" ".join(map(str, args))}: {r.stderr.strip()}')
+        return r
+
+    def command(self, device, cmd, timeout=20, expect_ok=True, **members):
+        """Sends a command as any MQTT client would and returns the answer."""
+        ident = members.pop('id', f'c{time.monotonic_ns()}')
+        reply = self.topic(f'reply/test-{ident}')
+        listener = self.listen(f'reply/test-{ident}')
+        try:
+            # The subscription must stand before the answer can come: the first publish may be too
+            # early, and a repetition with the same id is carried out once only.
+            end = time.monotonic() + timeout
+            while True:
+                self.publish('fleet/cmd' if device == 'fleet' else f'device/{device}/in/cmd',
+                             {'cmd': cmd, 'id': ident, **members}, response=reply)
+                try:
+                    answer = body(listener.wait(f'answer to {cmd}', lambda m: body(m).get('id') == ident, 2))
+                    break
+                except TimeoutError:
+                    if time.monotonic() > end:
+                        raise
+        finally:
+            listener.stop()
+            self.listeners.remove(listener)
+        if expect_ok and not answer.get('ok'):
+            raise RuntimeError(f'{cmd}: {answer}')
+        return answer
+
+    def active(self, device):
+        """(id, manifest) behind the device's `active` link, or None."""
+        state = self.work / device / 'state'
+        try:
+            folder = os.readlink(state / 'active')
+        except OSError:
+            return None
+        manifest = json.loads((state / folder / 'manifest.json').read_text())
+        return os.path.basename(folder), manifest

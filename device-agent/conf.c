@@ -1,0 +1,188 @@
+#include "device-agent/conf.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/checkpoint/manifest.h"
+#include "common/conf/conf.h"
+
+#define CLIENT_ID_PARTS_MAX 120 /* site and id together: they make the MQTT client id */
+
+struct live_key {
+	const char *section, *key;
+	size_t offset;
+	int64_t min, max, fallback;
+	bool settable;
+};
+
+#define LIVE(section, member, min, max, fallback, settable) \
+	{section, #member, offsetof(struct agent_live, member), min, max, fallback, settable}
+
+static const struct live_key live_keys[] = {
+	LIVE("train", round_epochs, 1, 1000000, 10, true),
+	LIVE("train", rounds, 0, 1000000, 0, true),
+	LIVE("train", round_pause_s, 0, 31536000, 0, true),
+	LIVE("handover", every_epochs, 0, 1000000, 5, true),
+	LIVE("handover", plateau_epochs, 0, 1000000, 0, true),
+	LIVE("handover", min_epochs, 0, 1000000, 1, false),
+	LIVE("handover", lease_s, 5, 86400, 120, true),
+	LIVE("data", rescan_s, 0, 86400, 10, true),
+};
+
+static int64_t *live_at(struct agent_live *l, const struct live_key *k)
+{
+	return (int64_t *)((char *)l + k->offset);
+}
+
+int agent_live_set(struct agent_live *l, const char *key, const char *value, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(live_keys); i++) {
+		const struct live_key *k = &live_keys[i];
+		if (!k->settable || strcmp(k->key, key) != 0)
+			continue;
+		size_t len = strlen(value);
+		if (len == 0 || len > 12 || strspn(value, "0123456789") != len)
+			return err_set(err, -EINVAL, "%s: found '%.40s', expected a whole number", key,
+				       value);
+		int64_t v = strtoll(value, NULL, 10);
+		if (v < k->min || v > k->max)
+			return err_set(err, -ERANGE, "%s: found %lld, expected %lld to %lld", key,
+				       (long long)v, (long long)k->min, (long long)k->max);
+		*live_at(l, k) = v;
+		return 0;
+	}
+	return err_set(err, -ENOENT,
+		       "key: found '%.64s', expected one of every_epochs, plateau_epochs, "
+		       "round_epochs, rounds, round_pause_s, rescan_s, lease_s",
+		       key);
+}
+
+static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
+{
+	int r;
+	if ((r = conf_id(c, "device", "site", "home", a->site, sizeof(a->site), err)) < 0 ||
+	    (r = conf_id(c, "device", "id", NULL, a->id, sizeof(a->id), err)) < 0 ||
+	    (r = conf_file(c, "device", "state", "state", a->state, sizeof(a->state), err)) < 0 ||
+	    (r = conf_str(c, "broker", "host", "127.0.0.1", a->host, sizeof(a->host), err)) < 0 ||
+	    (r = conf_int(c, "broker", "port", 1, 65535, 1883, &a->port, err)) < 0 ||
+	    (r = conf_int(c, "broker", "keepalive_s", 5, 3600, 30, &a->keepalive_s, err)) < 0 ||
+	    (r = conf_int(c, "broker", "reconnect_first_ms", 10, 600000, 500,
+			  &a->reconnect_first_ms, err)) < 0 ||
+	    (r = conf_int(c, "broker", "reconnect_cap_ms", 10, 3600000, 30000,
+			  &a->reconnect_cap_ms, err)) < 0)
+		return r;
+	if (strlen(a->site) + strlen(a->id) > CLIENT_ID_PARTS_MAX)
+		return err_set(err, -ERANGE,
+			       "[device] site and id: found %zu characters, expected at most %d "
+			       "together",
+			       strlen(a->site) + strlen(a->id), CLIENT_ID_PARTS_MAX);
+	if (a->reconnect_cap_ms < a->reconnect_first_ms)
+		return err_set(err, -ERANGE,
+			       "[broker] reconnect_cap_ms: found %lld, expected at least "
+			       "reconnect_first_ms = %lld",
+			       (long long)a->reconnect_cap_ms, (long long)a->reconnect_first_ms);
+	return 0;
+}
+
+static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
+{
+	struct dataset_conf *d = &w->data;
+	struct augment *g = &w->augment;
+	int64_t seed, crop, limit, shift, fold;
+	int r;
+	if ((r = conf_file(c, "model", "cfg", NULL, w->cfg, sizeof(w->cfg), err)) < 0 ||
+	    (r = conf_file(c, "model", "classes", NULL, w->classes, sizeof(w->classes), err)) < 0 ||
+	    (r = conf_file(c, "data", "path", NULL, d->path, sizeof(d->path), err)) < 0 ||
+	    (r = conf_file(c, "data", "validation", "", d->validation_path,
+			   sizeof(d->validation_path), err)) < 0 ||
+	    (r = conf_file(c, "data", "test", "", d->test_path, sizeof(d->test_path), err)) < 0 ||
+	    (r = conf_num(c, "data", "validation_share", 0, 0.9, 0.2, &d->validation_share, err)) <
+		    0 ||
+	    (r = conf_num(c, "data", "test_share", 0, 0.9, 0, &d->test_share, err)) < 0 ||
+	    (r = conf_int(c, "data", "seed", 0, JSON_INT_MAX, 1, &seed, err)) < 0 ||
+	    (r = conf_int(c, "data", "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &crop, err)) < 0 ||
+	    (r = conf_int(c, "data", "limit", 0, DATASET_IMAGES_MAX, 0, &limit, err)) < 0 ||
+	    (r = conf_int(c, "augment", "shift_px", 0, 64, 2, &shift, err)) < 0 ||
+	    (r = conf_bool(c, "augment", "flip", false, &g->flip, err)) < 0 ||
+	    (r = conf_num(c, "augment", "blur", 0, 10, 0.5, &g->blur, err)) < 0 ||
+	    (r = conf_num(c, "augment", "brightness", 0, 0.9, 0.2, &g->brightness, err)) < 0 ||
+	    (r = conf_int(c, "augment", "fold", 1, 100, 1, &fold, err)) < 0)
+		return r;
+	if (d->validation_share + d->test_share >= 1)
+		return err_set(err, -ERANGE,
+			       "[data] validation_share and test_share: found %g together, expected "
+			       "less than 1",
+			       d->validation_share + d->test_share);
+	w->has_data = true;
+	d->seed = (uint64_t)seed;
+	d->center_crop = (uint32_t)crop;
+	d->limit = (uint32_t)limit;
+	g->shift_px = (int)shift;
+	w->fold = (int)fold;
+	return 0;
+}
+
+static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
+{
+	static const char *const engines[] = {"darknet", NULL};
+	struct worker_conf *w = &a->worker;
+	int64_t threads, nice_level, memory_mb, stall_s;
+	int r, engine;
+	for (size_t i = 0; i < ARRAY_LEN(live_keys); i++) {
+		const struct live_key *k = &live_keys[i];
+		r = conf_int(c, k->section, k->key, k->min, k->max, k->fallback,
+			     live_at(&a->live, k), err);
+		if (r < 0)
+			return r;
+	}
+	if ((r = conf_int(c, "train", "seed", 0, JSON_INT_MAX, 1, &a->seed, err)) < 0 ||
+	    (r = conf_int(c, "train", "threads", 0, 1024, 0, &threads, err)) < 0 ||
+	    (r = conf_int(c, "train", "nice", 0, 19, 0, &nice_level, err)) < 0 ||
+	    (r = conf_choice(c, "train", "engine", engines, "darknet", &engine, err)) < 0 ||
+	    (r = conf_int(c, "train", "memory_max_mb", 0, 1024 * 1024, 0, &memory_mb, err)) < 0 ||
+	    (r = conf_int(c, "train", "stall_s", 1, 86400, 120, &stall_s, err)) < 0 ||
+	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
+			  131072, &a->block_size, err)) < 0 ||
+	    (r = conf_file(c, "worker", "program", "", w->program, sizeof(w->program), err)) < 0)
+		return r;
+	strcpy(w->engine, engines[engine]);
+	w->threads = (int)threads;
+	w->nice = (int)nice_level;
+	w->memory_max_bytes = (uint64_t)memory_mb * 1024 * 1024;
+	w->stall_ms = stall_s * 1000;
+	return 0;
+}
+
+int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
+{
+	struct conf *c = NULL;
+	int r = conf_load(path, &c, err);
+	if (r < 0)
+		return r;
+	struct agent_conf *a = calloc(1, sizeof(*a));
+	if (!a)
+		r = err_errno(err, -ENOMEM, "%s", path);
+	if (r >= 0)
+		r = load_device(c, a, err);
+	if (r >= 0)
+		r = load_data(c, &a->worker, err);
+	if (r >= 0)
+		r = load_train(c, a, err);
+	if (r >= 0)
+		r = conf_finish(c, err);
+	if (r >= 0)
+		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
+			      a->state);
+	if (r == -ENAMETOOLONG)
+		err_set(err, r, "%s: [device] state: too long", path);
+	if (r >= 0) {
+		*ret = *a;
+		r = 0;
+	}
+	free(a);
+	conf_free(c);
+	return r;
+}

@@ -1,0 +1,205 @@
+/* Each section has one reader; keys that none of them asked for are refused at the end. The
+ * ranges here are the named limits of everything a configuration can make grow. */
+#include "edge-trainer/conf.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/checkpoint/manifest.h"
+#include "common/conf/conf.h"
+
+static void conf_freep(struct conf **c)
+{
+	conf_free(*c);
+}
+
+static int get_int(struct conf *c, const char *section, const char *key, int64_t min, int64_t max,
+		   int64_t fallback, int *ret, struct err *err)
+{
+	int64_t v;
+	int r = conf_int(c, section, key, min, max, fallback, &v, err);
+
+	if (r == 0)
+		*ret = (int)v;
+	return r;
+}
+
+static int read_names(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	int r = conf_id(c, "trainer", "site", NULL, t->site, sizeof(t->site), err);
+
+	if (r == 0)
+		r = conf_id(c, "trainer", "id", NULL, t->id, sizeof(t->id), err);
+	if (r == 0)
+		r = conf_file(c, "trainer", "state", "state", t->state, sizeof(t->state), err);
+	return r;
+}
+
+static int read_broker(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	int r = conf_str(c, "broker", "host", "127.0.0.1", t->host, sizeof(t->host), err);
+
+	if (r == 0)
+		r = get_int(c, "broker", "port", 1, 65535, 1883, &t->port, err);
+	if (r == 0)
+		r = get_int(c, "broker", "keepalive_s", 1, 3600, 30, &t->keepalive_s, err);
+	if (r == 0)
+		r = conf_int(c, "broker", "reconnect_first_ms", 1, 600000, 500,
+			     &t->reconnect_first_ms, err);
+	if (r == 0)
+		r = conf_int(c, "broker", "reconnect_cap_ms", 1, 3600000, 30000,
+			     &t->reconnect_cap_ms, err);
+	if (r == 0 && t->reconnect_cap_ms < t->reconnect_first_ms)
+		r = err_set(err, -EINVAL,
+			    "[broker] reconnect_cap_ms: found %lld, expected at least "
+			    "reconnect_first_ms (%lld)",
+			    (long long)t->reconnect_cap_ms, (long long)t->reconnect_first_ms);
+	return r;
+}
+
+static int read_data(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	struct dataset_conf *d = &t->worker.data;
+	int64_t v;
+	int r = conf_file(c, "data", "path", NULL, d->path, sizeof(d->path), err);
+
+	t->worker.has_data = true;
+	if (r == 0)
+		r = conf_file(c, "data", "validation", "", d->validation_path,
+			      sizeof(d->validation_path), err);
+	if (r == 0)
+		r = conf_file(c, "data", "test", "", d->test_path, sizeof(d->test_path), err);
+	if (r == 0)
+		r = conf_num(c, "data", "validation_share", 0, 0.9, 0, &d->validation_share, err);
+	if (r == 0)
+		r = conf_num(c, "data", "test_share", 0, 0.9, 0.2, &d->test_share, err);
+	if (r == 0 && d->validation_share + d->test_share >= 1)
+		r = err_set(err, -ERANGE,
+			    "[data] validation_share and test_share: found %g and %g, expected "
+			    "less than 1 together",
+			    d->validation_share, d->test_share);
+	if (r == 0)
+		r = conf_int(c, "data", "seed", 0, INT64_C(1) << 52, 1, &v, err);
+	if (r == 0)
+		d->seed = (uint64_t)v;
+	if (r == 0)
+		r = conf_int(c, "data", "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &v, err);
+	if (r == 0)
+		d->center_crop = (uint32_t)v;
+	if (r == 0)
+		r = conf_int(c, "data", "limit", 0, DATASET_IMAGES_MAX, 0, &v, err);
+	if (r == 0)
+		d->limit = (uint32_t)v;
+	if (r == 0)
+		r = conf_int(c, "data", "rescan_s", 0, 86400, 60, &t->rescan_s, err);
+	return r;
+}
+
+static int read_augment(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	struct augment *a = &t->worker.augment;
+	int r = get_int(c, "augment", "shift_px", 0, 64, 2, &a->shift_px, err);
+
+	if (r == 0)
+		r = conf_bool(c, "augment", "flip", false, &a->flip, err);
+	if (r == 0)
+		r = conf_num(c, "augment", "blur", 0, 10, 0.5, &a->blur, err);
+	if (r == 0)
+		r = conf_num(c, "augment", "brightness", 0, 0.9, 0.2, &a->brightness, err);
+	if (r == 0)
+		r = get_int(c, "augment", "fold", 1, 100, 1, &t->worker.fold, err);
+	return r;
+}
+
+static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	static const char *const engines[] = {"darknet", NULL};
+	int64_t v;
+	int engine;
+	int r = conf_int(c, "train", "epochs", 1, 100000, 10, &t->epochs, err);
+
+	if (r == 0)
+		r = conf_int(c, "train", "seed", 0, INT64_C(1) << 52, 1, &t->seed, err);
+	if (r == 0)
+		r = get_int(c, "train", "threads", 0, 256, 0, &t->worker.threads, err);
+	if (r == 0)
+		r = get_int(c, "train", "nice", 0, 19, 0, &t->worker.nice, err);
+	if (r == 0)
+		r = conf_choice(c, "train", "engine", engines, "darknet", &engine, err);
+	if (r == 0)
+		strcpy(t->worker.engine, engines[engine]);
+	if (r == 0)
+		r = conf_int(c, "train", "memory_max_mb", 0, 1 << 20, 0, &v, err);
+	if (r == 0)
+		t->worker.memory_max_bytes = (uint64_t)v << 20;
+	if (r == 0)
+		r = conf_int(c, "train", "stall_s", 1, 86400, 120, &v, err);
+	if (r == 0)
+		t->worker.stall_ms = v * 1000;
+	if (r == 0)
+		r = conf_int(c, "train", "jobs", 1, TRAINER_SLOTS_MAX, 1, &v, err);
+	if (r == 0)
+		t->slots = (unsigned)v;
+	return r;
+}
+
+static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	int64_t v;
+	int r = conf_int(c, "queue", "capacity", 1, TRAINER_CAPACITY_MAX, 16, &v, err);
+
+	if (r == 0)
+		t->capacity = (unsigned)v;
+	if (r == 0)
+		r = conf_int(c, "queue", "device_per_hour", 1, 60000, 60, &v, err);
+	if (r == 0)
+		t->device_per_hour = (unsigned)v;
+	if (r == 0)
+		r = conf_int(c, "queue", "keep_days", 0, 36500, 30, &t->keep_days, err);
+	if (r == 0)
+		r = conf_int(c, "queue", "lease_s", TRAINER_LEASE_MIN_S, TRAINER_LEASE_MAX_S, 120,
+			     &v, err);
+	if (r == 0)
+		t->lease_ms = v * 1000;
+	if (r == 0)
+		r = conf_int(c, "queue", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
+			     MANIFEST_BLOCK_MAX, &t->block_size, err);
+	return r;
+}
+
+int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
+{
+	_cleanup_(conf_freep) struct conf *c = NULL;
+	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return err_set(err, -ENOMEM, "%s: out of memory", path);
+	r = conf_load(path, &c, err);
+	if (r == 0)
+		r = read_names(c, t, err);
+	if (r == 0)
+		r = read_broker(c, t, err);
+	if (r == 0)
+		r = conf_file(c, "model", "cfg", NULL, t->worker.cfg, sizeof(t->worker.cfg), err);
+	if (r == 0)
+		r = conf_file(c, "model", "classes", NULL, t->worker.classes,
+			      sizeof(t->worker.classes), err);
+	if (r == 0)
+		r = read_data(c, t, err);
+	if (r == 0)
+		r = read_augment(c, t, err);
+	if (r == 0)
+		r = read_train(c, t, err);
+	if (r == 0)
+		r = read_queue(c, t, err);
+	if (r == 0)
+		r = conf_file(c, "worker", "program", "", t->worker.program,
+			      sizeof(t->worker.program), err);
+	if (r == 0)
+		r = conf_finish(c, err);
+	if (r == 0)
+		*ret = *t;
+	return r;
+}

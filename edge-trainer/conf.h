@@ -1,0 +1,38 @@
+/* tasuki-trainer's configuration: every key of deploy/examples/trainer.conf. */
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/base/id.h"
+#include "common/dataset/dataset.h"
+#include "common/engine/worker.h"
+
+#define TRAINER_SLOTS_MAX    16	  /* [train] jobs: workers side by side */
+#define TRAINER_CAPACITY_MAX 1024 /* [queue] capacity */
+#define TRAINER_LEASE_MIN_S  2
+#define TRAINER_LEASE_MAX_S  86400
+
+struct trainer_conf {
+	char site[ID_SIZE], id[ID_SIZE];
+	char state[FILE_PATH_MAX];
+
+	char host[256];
+	int port, keepalive_s;
+	int64_t reconnect_first_ms, reconnect_cap_ms;
+
+	/* cfg, classes, data, augment, fold, engine, threads, nice, memory, stall, program; the
+	 * log path is filled in for each worker. */
+	struct worker_conf worker;
+	int64_t rescan_s; /* 0: never */
+
+	int64_t epochs, seed;
+	unsigned slots; /* [train] jobs */
+
+	unsigned capacity, device_per_hour;
+	int64_t keep_days, lease_ms, block_size;
+};
+
+/* Strict: an unknown key or a value out of range is refused with file, line and key. */
+int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err);

@@ -1,0 +1,525 @@
+/* See job.h for the model. Invariants:
+ * - has_slot only in BEFORE, TRAINING and AFTER; running only in TRAINING;
+ * - deadline_ms >= 0 exactly in PULLING, QUEUED, BEFORE, TRAINING and AFTER;
+ * - a fence never goes down;
+ * - every change of a kept field is followed by JOB_A_PERSIST in the same step, before any
+ *   action that tells another machine of it. */
+#include "edge-trainer/job.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+const char *job_state_name(enum job_state s)
+{
+	static const char *const names[JOB_STATE_N] = {
+		[JOB_CLAIMING] = "claiming", [JOB_PULLING] = "pulling",	  [JOB_QUEUED] = "queued",
+		[JOB_BEFORE] = "before",     [JOB_TRAINING] = "training", [JOB_AFTER] = "after",
+		[JOB_OFFERING] = "offering", [JOB_LAPSED] = "lapsed",	  [JOB_DONE] = "done",
+	};
+	return (unsigned)s < JOB_STATE_N ? names[s] : "?";
+}
+
+const char *job_outcome_name(enum job_outcome o)
+{
+	static const char *const names[JOB_O_N] = {"none", "activated", "kept", "refused",
+						   "dropped"};
+	return (unsigned)o < JOB_O_N ? names[o] : "?";
+}
+
+const char *job_action_name(enum job_action_kind k)
+{
+	static const char *const names[] = {
+		[JOB_A_CLAIM] = "claim",	 [JOB_A_PULL] = "pull",
+		[JOB_A_HELD] = "held",		 [JOB_A_ENQUEUE] = "enqueue",
+		[JOB_A_EVALUATE] = "evaluate",	 [JOB_A_TRAIN] = "train",
+		[JOB_A_RELEASE] = "release",	 [JOB_A_RUN_OPEN] = "run-open",
+		[JOB_A_RUN_EXTEND] = "run-extend", [JOB_A_RUN_CLOSE] = "run-close",
+		[JOB_A_PERSIST] = "persist",	 [JOB_A_RESULT] = "result",
+		[JOB_A_OVER] = "over",		 [JOB_A_REPORT] = "report",
+		[JOB_A_GRANTED] = "granted",
+	};
+	return (unsigned)k < ARRAY_LEN(names) ? names[k] : "?";
+}
+
+bool job_is_working(const struct job *j)
+{
+	return j->state >= JOB_PULLING && j->state <= JOB_AFTER;
+}
+
+bool job_takes_room(const struct job *j)
+{
+	return j->state <= JOB_AFTER;
+}
+
+bool job_is_complete(const struct job *j)
+{
+	return j->pulled && j->has_before && j->has_after && j->epoch_done >= j->epochs &&
+	       strcmp(j->snapshot_before, j->snapshot_after) == 0;
+}
+
+uint32_t job_claim_expiry_s(const struct job *j)
+{
+	return (uint32_t)MAX_OF(1, j->lease_ms / 6000);
+}
+
+static void reset(struct job *j, const struct job_conf *conf, uint64_t seed)
+{
+	j->lease_max_ms = conf->lease_max_ms;
+	j->lease_ms = conf->lease_max_ms;
+	j->deadline_ms = -1;
+	j->n_claims = 0;
+	j->tries = 0;
+	j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->lapsed_at_ms = -1;
+	j->has_slot = j->running = false;
+	j->failures = 0;
+	rng_init(&j->rng, seed);
+}
+
+void job_init(struct job *j, const struct job_conf *conf, const char *device,
+	      const struct manifest *m, uint64_t seed)
+{
+	memset(j, 0, sizeof(*j));
+	memcpy(j->device, device, strnlen(device, ID_MAX));
+	j->manifest = *m;
+	j->epochs = conf->epochs;
+	reset(j, conf, seed);
+}
+
+void job_restore(struct job *j, const struct job_conf *conf, uint64_t seed)
+{
+	reset(j, conf, seed);
+}
+
+static void act(struct job_actions *out, enum job_action_kind kind, int64_t fence, const char *why)
+{
+	assert(out->n < JOB_ACTIONS_MAX);
+	out->a[out->n++] = (struct job_action){.kind = kind, .fence = fence, .why = why};
+}
+
+/* Back-off with the attempts made so far. */
+static int64_t backoff(struct job *j, unsigned attempt, int64_t first_ms, int64_t cap_ms)
+{
+	return rng_backoff_ms(&j->rng, attempt, first_ms, cap_ms);
+}
+
+static void set_reason(struct job *j, const char *reason)
+{
+	size_t n = reason ? strnlen(reason, sizeof(j->reason) - 1) : 0;
+
+	memcpy(j->reason, reason ? reason : "", n);
+	j->reason[n] = '\0';
+}
+
+/* --- claims and leases --- */
+
+static void forget_lost_claims(struct job *j, int64_t now_ms)
+{
+	unsigned lost = 0;
+
+	while (lost < j->n_claims && now_ms - j->claims[lost] > j->lease_ms / 2)
+		lost++;
+	memmove(j->claims, j->claims + lost, (j->n_claims - lost) * sizeof(j->claims[0]));
+	j->n_claims -= lost;
+}
+
+static void send_claim(struct job *j, int64_t fence, int64_t now_ms, struct job_actions *out)
+{
+	forget_lost_claims(j, now_ms);
+	/* A full list keeps the older ones: the deadline can then only be earlier. */
+	if (j->n_claims < JOB_CLAIMS_MAX)
+		j->claims[j->n_claims++] = now_ms;
+	act(out, JOB_A_CLAIM, fence, NULL);
+	if (job_is_working(j))
+		j->claim_at_ms = now_ms + MAX_OF(250, j->lease_ms / 12);
+	else
+		j->claim_at_ms = now_ms + backoff(j, j->tries, JOB_CLAIM_FIRST_MS,
+						  JOB_CLAIM_CAP_MS);
+	j->tries++;
+}
+
+/* The sending time of the claim that a grant answers; -1: none is unanswered. */
+static int64_t answered_claim(struct job *j, int64_t now_ms)
+{
+	int64_t sent_ms;
+
+	forget_lost_claims(j, now_ms);
+	if (j->n_claims == 0)
+		return -1;
+	sent_ms = j->claims[0];
+	j->n_claims--;
+	memmove(j->claims, j->claims + 1, j->n_claims * sizeof(j->claims[0]));
+	return sent_ms;
+}
+
+/* --- changes of state --- */
+
+static void enter(struct job *j, enum job_state s, struct job_actions *out)
+{
+	j->state = s;
+	act(out, JOB_A_PERSIST, j->fence, NULL);
+	act(out, JOB_A_REPORT, j->fence, NULL);
+}
+
+/* Leaves all work: no transfer, no place in the queue, no worker, no lease. */
+static void leave_work(struct job *j, const char *why, struct job_actions *out)
+{
+	if (j->running)
+		act(out, JOB_A_RUN_CLOSE, j->fence, why);
+	if (job_is_working(j))
+		act(out, JOB_A_RELEASE, j->fence, why);
+	j->running = j->has_slot = false;
+	j->deadline_ms = j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->lapsed_at_ms = -1;
+	j->n_claims = 0;
+	j->tries = 0;
+}
+
+static void finish(struct job *j, enum job_outcome o, const char *reason, struct job_actions *out)
+{
+	leave_work(j, job_outcome_name(o), out);
+	j->outcome = o;
+	set_reason(j, reason);
+	enter(j, JOB_DONE, out);
+}
+
+/* Without a grant: kept for the next one if there is anything worth it. */
+static void lapse(struct job *j, const char *why, const char *reason, int64_t now_ms,
+		  struct job_actions *out)
+{
+	if (j->fence == 0) {
+		finish(j, JOB_O_DROPPED, reason ? reason : why, out);
+		return;
+	}
+	leave_work(j, why, out);
+	set_reason(j, reason ? reason : why);
+	j->lapsed_at_ms = now_ms;
+	enter(j, JOB_LAPSED, out);
+}
+
+static void offer_result(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	act(out, JOB_A_RESULT, j->fence, NULL);
+	j->offer_at_ms = now_ms + backoff(j, j->tries, JOB_OFFER_FIRST_MS, JOB_OFFER_CAP_MS);
+	if (j->tries < 16)
+		j->tries++;
+}
+
+/* The next step follows from what is there. */
+static void go_on(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	if (!j->pulled) {
+		enter(j, JOB_PULLING, out);
+		act(out, JOB_A_PULL, j->fence, NULL);
+	} else if (job_is_complete(j)) {
+		leave_work(j, "finished", out);
+		set_reason(j, NULL);
+		enter(j, JOB_OFFERING, out);
+		offer_result(j, now_ms, out);
+	} else if (!j->has_slot) {
+		enter(j, JOB_QUEUED, out);
+		act(out, JOB_A_ENQUEUE, j->fence, NULL);
+	} else if (!j->has_before) {
+		enter(j, JOB_BEFORE, out);
+		act(out, JOB_A_EVALUATE, j->fence, NULL);
+	} else if (j->epoch_done < j->epochs) {
+		enter(j, JOB_TRAINING, out);
+		if (!j->running)
+			act(out, JOB_A_RUN_OPEN, j->fence, NULL);
+		j->running = true;
+		act(out, JOB_A_TRAIN, j->fence, NULL);
+	} else {
+		if (j->running)
+			act(out, JOB_A_RUN_CLOSE, j->fence, "finished");
+		j->running = false;
+		enter(j, JOB_AFTER, out);
+		act(out, JOB_A_EVALUATE, j->fence, NULL);
+	}
+}
+
+/* --- events --- */
+
+static void on_offer(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	if (j->state == JOB_DONE)
+		return;
+	if (j->state == JOB_LAPSED || j->state == JOB_CLAIMING) {
+		j->state = JOB_CLAIMING;
+		j->lapsed_at_ms = -1;
+		j->tries = 0;
+	}
+	/* Fence 0 in every state: the device may have ended the lease we still count on, and
+	 * answers with the grant as it is, or a new one. */
+	send_claim(j, 0, now_ms, out);
+	if (j->state == JOB_OFFERING) {
+		j->claim_at_ms = -1; /* the result is repeated, that claim is not */
+		j->tries = 0;
+	}
+}
+
+static void on_new_fence(struct job *j, int64_t fence, struct job_actions *out)
+{
+	if (j->running) {
+		act(out, JOB_A_RUN_CLOSE, j->fence, "new fence");
+		act(out, JOB_A_RUN_OPEN, fence, NULL);
+	}
+	j->fence = fence;
+	act(out, JOB_A_PERSIST, fence, NULL);
+	act(out, JOB_A_GRANTED, fence, NULL);
+}
+
+static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
+		       struct job_actions *out)
+{
+	int64_t sent_ms = answered_claim(j, now_ms);
+	int64_t lease_ms = MIN_OF(e->lease_ms, j->lease_max_ms);
+	int64_t deadline_ms = sent_ms + lease_ms - MAX_OF(100, lease_ms / 20);
+
+	if (e->fence < j->fence || e->fence <= 0)
+		return;
+	if (j->state == JOB_OFFERING) {
+		if (e->fence == j->fence)
+			return;
+		on_new_fence(j, e->fence, out);
+		j->tries = 0;
+		offer_result(j, now_ms, out);
+		return;
+	}
+	/* Unasked, or too late to be of use. */
+	if (j->state == JOB_LAPSED || sent_ms < 0 || lease_ms < JOB_LEASE_MIN_MS ||
+	    deadline_ms <= now_ms)
+		return;
+	if (e->fence != j->fence)
+		on_new_fence(j, e->fence, out);
+	j->lease_ms = lease_ms;
+	j->deadline_ms = MAX_OF(j->deadline_ms, deadline_ms);
+	j->claim_at_ms = MAX_OF(sent_ms + lease_ms / 3, now_ms);
+	j->tries = 0;
+	if (job_is_working(j)) {
+		if (j->running)
+			act(out, JOB_A_RUN_EXTEND, j->fence, NULL);
+		return;
+	}
+	set_reason(j, NULL);
+	go_on(j, now_ms, out);
+}
+
+static void on_refused(struct job *j, const struct job_event *e, int64_t now_ms,
+		       struct job_actions *out)
+{
+	if (answered_claim(j, now_ms) < 0 || (e->fence > 0 && e->fence < j->fence))
+		return;
+	if (j->state == JOB_CLAIMING || job_is_working(j))
+		lapse(j, "refused", e->reason && e->reason[0] ? e->reason : NULL, now_ms, out);
+}
+
+static void on_evaluated(struct job *j, const struct job_event *e, int64_t now_ms,
+			 struct job_actions *out)
+{
+	bool before = j->state == JOB_BEFORE;
+
+	if (!before && j->state != JOB_AFTER)
+		return;
+	*(before ? &j->before : &j->after) = *e->score;
+	memcpy(before ? j->snapshot_before : j->snapshot_after, e->hash, HASH_SIZE);
+	*(before ? &j->has_before : &j->has_after) = true;
+	j->worked_ms += e->ms;
+	j->failures = 0;
+	/* The test images changed in between (a restart, a wait): the older score is made anew,
+	 * so that both are of the same images. */
+	if (j->has_before && j->has_after && strcmp(j->snapshot_before, j->snapshot_after) != 0)
+		*(before ? &j->has_after : &j->has_before) = false;
+	go_on(j, now_ms, out);
+}
+
+static void on_epoch(struct job *j, const struct job_event *e, int64_t now_ms,
+		     struct job_actions *out)
+{
+	if (j->state != JOB_TRAINING)
+		return;
+	memcpy(j->partial, e->hash, HASH_SIZE);
+	j->epoch_done++;
+	j->images_trained += e->images;
+	j->worked_ms += e->ms;
+	j->has_after = false;
+	j->failures = 0;
+	go_on(j, now_ms, out);
+}
+
+static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
+		      struct job_actions *out)
+{
+	if (!job_is_working(j))
+		return;
+	if (j->running)
+		act(out, JOB_A_RUN_CLOSE, j->fence, "failed");
+	j->running = j->has_slot = false;
+	if (++j->failures > JOB_FAILURES_MAX) {
+		finish(j, JOB_O_DROPPED, e->reason, out);
+		return;
+	}
+	set_reason(j, e->reason);
+	j->retry_at_ms = now_ms + backoff(j, j->failures - 1, JOB_RETRY_FIRST_MS,
+					  JOB_RETRY_CAP_MS);
+	act(out, JOB_A_RELEASE, j->fence, "failed");
+	enter(j, j->pulled ? JOB_QUEUED : JOB_PULLING, out);
+}
+
+static void on_ack(struct job *j, const struct job_event *e, struct job_actions *out)
+{
+	const struct msg_ack *a = e->ack;
+
+	if (j->state != JOB_OFFERING || a->fence != j->fence || !a->has_decision)
+		return;
+	j->validation = a->validation;
+	j->test = a->test;
+	j->local_validation = a->local_validation;
+	j->local_test = a->local_test;
+	finish(j,
+	       a->decision == DECISION_ACTIVATED ? JOB_O_ACTIVATED :
+	       a->decision == DECISION_KEPT	 ? JOB_O_KEPT :
+						   JOB_O_REFUSED,
+	       a->reason, out);
+	act(out, JOB_A_OVER, j->fence, NULL);
+}
+
+static void on_restored(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	if (j->state == JOB_DONE)
+		return;
+	if (j->state == JOB_OFFERING) {
+		offer_result(j, now_ms, out);
+	} else if (j->state == JOB_LAPSED) {
+		j->lapsed_at_ms = now_ms;
+	} else {
+		/* Nothing is trained before the grant is confirmed. */
+		j->state = JOB_CLAIMING;
+		send_claim(j, j->fence, now_ms, out);
+	}
+}
+
+static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	if (j->state == JOB_OFFERING) {
+		j->tries = 0;
+		offer_result(j, now_ms, out);
+	} else if (j->state == JOB_CLAIMING) {
+		j->tries = 0;
+		send_claim(j, j->fence, now_ms, out);
+	} else if (job_is_working(j)) {
+		send_claim(j, j->fence, now_ms, out);
+	}
+}
+
+static void on_timer(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	if (job_is_working(j) && now_ms >= j->deadline_ms) {
+		lapse(j, "lease over", NULL, now_ms, out);
+		return;
+	}
+	if (j->claim_at_ms >= 0 && now_ms >= j->claim_at_ms) {
+		if (j->state == JOB_CLAIMING && j->tries >= JOB_CLAIM_TRIES) {
+			lapse(j, "no answer to the claim", NULL, now_ms, out);
+			return;
+		}
+		send_claim(j, j->fence, now_ms, out);
+	}
+	if (j->state == JOB_OFFERING && j->offer_at_ms >= 0 && now_ms >= j->offer_at_ms)
+		offer_result(j, now_ms, out);
+	if (j->retry_at_ms >= 0 && now_ms >= j->retry_at_ms) {
+		j->retry_at_ms = -1;
+		act(out, j->pulled ? JOB_A_ENQUEUE : JOB_A_PULL, j->fence, NULL);
+	}
+	if (j->state == JOB_LAPSED && now_ms - j->lapsed_at_ms >= JOB_LAPSED_KEEP_MS)
+		finish(j, JOB_O_DROPPED, "lapsed, and not granted again", out);
+}
+
+void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out)
+{
+	out->n = 0;
+	switch (e->kind) {
+	case JOB_E_OFFER:
+		on_offer(j, now_ms, out);
+		break;
+	case JOB_E_RESTORED:
+		on_restored(j, now_ms, out);
+		break;
+	case JOB_E_CONNECTED:
+		on_connected(j, now_ms, out);
+		break;
+	case JOB_E_DEVICE_UP:
+		if (j->state == JOB_OFFERING) {
+			j->tries = 0;
+			offer_result(j, now_ms, out);
+		}
+		break;
+	case JOB_E_GRANT:
+		if (e->granted)
+			on_granted(j, e, now_ms, out);
+		else
+			on_refused(j, e, now_ms, out);
+		break;
+	case JOB_E_PULLED:
+		if (j->state != JOB_PULLING)
+			break;
+		j->pulled = true;
+		j->failures = 0;
+		go_on(j, now_ms, out);
+		act(out, JOB_A_HELD, j->fence, NULL);
+		break;
+	case JOB_E_BAD:
+		if (j->state == JOB_PULLING)
+			finish(j, JOB_O_DROPPED, e->reason, out);
+		break;
+	case JOB_E_SLOT:
+		if (j->state != JOB_QUEUED)
+			break;
+		j->has_slot = true;
+		j->retry_at_ms = -1;
+		go_on(j, now_ms, out);
+		break;
+	case JOB_E_EVALUATED:
+		on_evaluated(j, e, now_ms, out);
+		break;
+	case JOB_E_EPOCH:
+		on_epoch(j, e, now_ms, out);
+		break;
+	case JOB_E_FAILED:
+		on_failed(j, e, now_ms, out);
+		break;
+	case JOB_E_ACK:
+		on_ack(j, e, out);
+		break;
+	case JOB_E_DROP:
+		if (j->state != JOB_DONE)
+			finish(j, JOB_O_DROPPED, e->reason, out);
+		break;
+	case JOB_E_SHUTDOWN:
+		if (j->running)
+			act(out, JOB_A_RUN_CLOSE, j->fence, "shutdown");
+		j->running = false;
+		break;
+	case JOB_E_TIMER:
+		on_timer(j, now_ms, out);
+		break;
+	case JOB_E_N:
+		break;
+	}
+}
+
+int64_t job_next_ms(const struct job *j)
+{
+	const int64_t due[] = {
+		job_is_working(j) ? j->deadline_ms : -1,
+		j->claim_at_ms,
+		j->state == JOB_OFFERING ? j->offer_at_ms : -1,
+		j->retry_at_ms,
+		j->state == JOB_LAPSED ? j->lapsed_at_ms + JOB_LAPSED_KEEP_MS : -1,
+	};
+	int64_t next = -1;
+
+	for (size_t i = 0; i < ARRAY_LEN(due); i++)
+		if (due[i] >= 0 && (next < 0 || due[i] < next))
+			next = due[i];
+	return next;
+}

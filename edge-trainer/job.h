@@ -1,0 +1,174 @@
+/* One device's handover at the trainer, from the offer to the acknowledged result. Pure logic: no
+ * I/O, no clock. job_step() takes what happened and says what is to be done; the caller does it
+ * in the order given and reports the outcome as further events.
+ *
+ *   CLAIMING --grant--> PULLING --pulled--> QUEUED --slot--> BEFORE -> TRAINING -> AFTER
+ *      |  ^                \________________/ | \___________/    |        /          |
+ *      |  |  offer                            | lease over, refused, claim unanswered|
+ *      |  +--------------------------------- LAPSED <---------------------'          v
+ *      +--> DONE <--------------------------------------------------- ack ------- OFFERING
+ *
+ * Leases. A grant names no claim, so it is taken for the answer to the oldest claim that is still
+ * unanswered: the deadline is that claim's sending time plus the lease, less a margin, and thus
+ * never later than the device's own. Claims expire at the broker (job_claim_expiry_s), so one
+ * that went unanswered for longer than half a lease is lost and no longer counted.
+ *
+ * What was finished under one grant (the checkpoint, the score before, whole epochs) serves under
+ * the next: after each grant, worker reply or restart the next step follows from what is there. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/id.h"
+#include "common/base/rng.h"
+#include "common/protocol/message.h"
+
+#define JOB_CLAIM_TRIES	   4 /* claims without an answer before it is given up */
+#define JOB_CLAIM_FIRST_MS 1000
+#define JOB_CLAIM_CAP_MS   8000
+#define JOB_OFFER_FIRST_MS 2000 /* repetition of the result's offer */
+#define JOB_OFFER_CAP_MS   60000
+#define JOB_RETRY_FIRST_MS 1000 /* after a worker's failure */
+#define JOB_RETRY_CAP_MS   60000
+#define JOB_FAILURES_MAX   5 /* in a row, without an epoch or evaluation finished in between */
+#define JOB_LAPSED_KEEP_MS (6 * 3600 * 1000) /* then what it has is given up */
+#define JOB_CLAIMS_MAX	   8		     /* unanswered claims remembered */
+#define JOB_ACTIONS_MAX	   16
+#define JOB_LEASE_MIN_MS   1000 /* a grant for less is refused */
+
+enum job_state {
+	JOB_CLAIMING, /* a claim is out; nothing is done meanwhile */
+	JOB_PULLING,
+	JOB_QUEUED, /* all here; waits for a worker */
+	JOB_BEFORE, /* the checkpoint as it came is evaluated */
+	JOB_TRAINING,
+	JOB_AFTER,    /* the result is evaluated */
+	JOB_OFFERING, /* the result is offered until acknowledged; needs no lease */
+	JOB_LAPSED,   /* no grant; what is finished is kept for the next one */
+	JOB_DONE,
+	JOB_STATE_N
+};
+const char *job_state_name(enum job_state s);
+
+enum job_outcome { JOB_O_NONE, JOB_O_ACTIVATED, JOB_O_KEPT, JOB_O_REFUSED, JOB_O_DROPPED,
+		   JOB_O_N };
+const char *job_outcome_name(enum job_outcome o);
+
+struct job_conf {
+	int64_t lease_max_ms; /* no more than this of a lease is used */
+	int64_t epochs;
+};
+
+struct job {
+	/* Kept in the database. */
+	int64_t id; /* 0: not there yet: no grant was seen */
+	char device[ID_SIZE];
+	struct manifest manifest; /* of the checkpoint handed over */
+	enum job_state state;
+	int64_t fence; /* of the last grant; 0: none */
+	bool pulled;
+	int64_t epochs, epoch_done;
+	char partial[HASH_SIZE]; /* what epoch_done epochs made of it; "": none. In the end: the result */
+	int64_t images_trained;	 /* by this job */
+	int64_t worked_ms;	 /* by workers, on it */
+	bool has_before, has_after;
+	struct score before, after;
+	char snapshot_before[HASH_SIZE], snapshot_after[HASH_SIZE];
+	enum job_outcome outcome;
+	char reason[MESSAGE_TEXT_MAX];
+	/* The device's, from its acknowledgement. */
+	struct score validation, test, local_validation, local_test;
+
+	/* Not kept. */
+	int64_t lease_max_ms;
+	int64_t lease_ms;    /* of the last grant */
+	int64_t deadline_ms; /* monotonic; -1: no grant */
+	int64_t claims[JOB_CLAIMS_MAX]; /* sending times of unanswered ones, oldest first */
+	unsigned n_claims;
+	unsigned tries; /* of claims, or of result offers, in a row */
+	int64_t claim_at_ms, offer_at_ms, retry_at_ms, lapsed_at_ms; /* -1: not due */
+	bool has_slot; /* a worker is ours */
+	bool running;  /* a run is open: it trains */
+	unsigned failures;
+	struct rng rng; /* jitter */
+};
+
+enum job_event_kind {
+	JOB_E_OFFER,	 /* the device offers it (again), and there is room */
+	JOB_E_RESTORED,	 /* read from the database after a restart */
+	JOB_E_CONNECTED, /* to the broker, anew */
+	JOB_E_DEVICE_UP, /* the device's presence came online */
+	JOB_E_GRANT,	 /* granted, fence, lease_ms, reason */
+	JOB_E_PULLED,	 /* verified and in the store */
+	JOB_E_BAD,	 /* what was pulled is no good; reason */
+	JOB_E_SLOT,	 /* a worker is ours now */
+	JOB_E_EVALUATED, /* score, hash: snapshot; ms */
+	JOB_E_EPOCH,	 /* hash: checkpoint, in the store; images, ms */
+	JOB_E_FAILED,	 /* the worker, or storing what it made; reason. The slot is gone. */
+	JOB_E_ACK,	 /* fence, decision, reason and the four scores in `ack` */
+	JOB_E_DROP,	 /* given up from outside; reason */
+	JOB_E_SHUTDOWN,	 /* the trainer ends; the job goes on after the restart */
+	JOB_E_TIMER,	 /* job_next_ms() has come */
+	JOB_E_N
+};
+
+struct job_event {
+	enum job_event_kind kind;
+	bool granted;
+	int64_t fence, lease_ms;
+	const char *reason; /* may be NULL */
+	const struct score *score;
+	const char *hash;
+	int64_t images, ms;
+	const struct msg_ack *ack;
+};
+
+enum job_action_kind {
+	JOB_A_CLAIM,	 /* send in/claim with this action's fence */
+	JOB_A_PULL,	 /* begin, or go on with, the transfer */
+	JOB_A_HELD,	 /* tell the device that the checkpoint is here */
+	JOB_A_ENQUEUE,	 /* wait for a worker; JOB_E_SLOT follows */
+	JOB_A_EVALUATE,	 /* state says what: BEFORE the checkpoint, AFTER the partial one */
+	JOB_A_TRAIN,	 /* one epoch, from the partial one if there is one */
+	JOB_A_RELEASE,	 /* end the transfer, leave the queue, stop and give back the worker */
+	JOB_A_RUN_OPEN,	 /* training begins under this fence */
+	JOB_A_RUN_EXTEND, /* the lease was renewed */
+	JOB_A_RUN_CLOSE, /* training ended; why */
+	JOB_A_PERSIST,	 /* before anything after it in the list is done */
+	JOB_A_RESULT,	 /* send in/offer */
+	JOB_A_OVER,	 /* send the ack that ends the exchange */
+	JOB_A_REPORT,	 /* publish job/<device> now */
+	JOB_A_GRANTED,	 /* a new fence: other jobs of this device are over */
+};
+const char *job_action_name(enum job_action_kind k);
+
+struct job_action {
+	enum job_action_kind kind;
+	int64_t fence;
+	const char *why; /* static text */
+};
+
+struct job_actions {
+	struct job_action a[JOB_ACTIONS_MAX];
+	unsigned n;
+};
+
+/* A job for an offer that was just admitted; state CLAIMING, nothing sent. */
+void job_init(struct job *j, const struct job_conf *conf, const char *device,
+	      const struct manifest *m, uint64_t seed);
+/* The same for one whose kept fields were read from the database. */
+void job_restore(struct job *j, const struct job_conf *conf, uint64_t seed);
+/* Clears `out` and fills it. */
+void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out);
+/* When JOB_E_TIMER is due; -1: never. */
+int64_t job_next_ms(const struct job *j);
+
+/* It has a grant that it works under. */
+bool job_is_working(const struct job *j);
+/* Takes up room: neither over, nor lapsed, nor only waiting for an acknowledgement. */
+bool job_takes_room(const struct job *j);
+/* Both scores and all epochs are there. */
+bool job_is_complete(const struct job *j);
+/* Broker-side expiry of a claim, see above. */
+uint32_t job_claim_expiry_s(const struct job *j);

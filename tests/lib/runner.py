@@ -1,0 +1,162 @@
+"""Builds and runs every test; see --help. The last line is 'N passed, N failed, N skipped'."""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COVERAGE_WANTED = 85.0
+
+# name -> (compiler, meson options). One build each for: sanitizers and coverage with gcc; sanitizers
+# with clang; neither, for valgrind, memory figures and long campaigns.
+SANITIZE = '-Db_sanitize=address,undefined'
+BUILDS = {
+    'gcc': ('gcc', [SANITIZE, '-Db_coverage=true', '-Dwerror=true']),
+    'clang': ('clang', [SANITIZE, '-Db_lundef=false', '-Dwerror=true']),
+    'plain': ('gcc', ['-Dwerror=true']),
+}
+SANITIZER_ENV = {
+    'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=86:allocator_may_return_null=1:detect_stack_use_after_return=0',
+    'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1:exitcode=86',
+    'LSAN_OPTIONS': f'suppressions={ROOT}/tests/lsan.supp:print_suppressions=0',
+}
+
+
+class Tally:
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, [], []
+
+    def add(self, name, result, seconds, detail=''):
+        print(f'{result:7} {name} ({seconds:.1f} s)', flush=True)
+        if result == 'ok':
+            self.passed += 1
+        elif result == 'skipped':
+            self.skipped.append(name)
+            print('        ' + detail.strip()[-300:].replace('\n', '\n        '), flush=True)
+        else:
+            self.failed.append(name)
+            print('        ' + detail.strip()[-6000:].replace('\n', '\n        '), flush=True)
+
+
+def sh(argv, **kw):
+    return subprocess.run(list(map(str, argv)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors='replace', stdin=subprocess.DEVNULL, **kw)
+
+
+def build(name, tally):
+    compiler, options = BUILDS[name]
+    folder = ROOT / f'build-{name}'
+    began = time.monotonic()
+    if not (folder / 'build.ninja').exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        r = sh(['meson', 'setup', *options, folder, ROOT], env={**os.environ, 'CC': compiler})
+        if r.returncode:
+            tally.add(f'build {name}', 'FAILED', time.monotonic() - began, r.stdout)
+            return False
+    r = sh(['ninja', '-C', folder])
+    tally.add(f'build {name}', 'FAILED' if r.returncode else 'ok', time.monotonic() - began, r.stdout)
+    return r.returncode == 0
+
+
+def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, label=None):
+    """Runs a build's meson tests and counts each executable."""
+    folder = ROOT / f'build-{name}'
+    label = label or name
+    argv = ['meson', 'test', '-C', folder, '--no-rebuild', '--logbase', f'log-{label}',
+            '--timeout-multiplier', '10' if wrap else '4']
+    for suite in suites:
+        argv += ['--suite', suite]
+    if wrap:
+        argv += [f'--wrapper={wrap}']
+    sh(argv, env={**os.environ, **SANITIZER_ENV, 'MALLOC_PERTURB_': '0'})
+    log = folder / 'meson-logs' / f'log-{label}.json'
+    if not log.exists():
+        log = next(iter((folder / 'meson-logs').glob(f'log-{label}*.json')), None)
+    if not log:
+        tally.add(f'{label}: meson test', 'FAILED', 0, 'no log was written')
+        return
+    for line in log.read_text().splitlines():
+        t = json.loads(line)
+        result = {'OK': 'ok', 'EXPECTEDFAIL': 'ok', 'SKIP': 'skipped'}.get(t['result'], 'FAILED')
+        tally.add(f'{label}: {t["name"].split(" ")[-1]}', result, t['duration'],
+                  f"{t['result']}\n{t.get('stdout', '')[-4000:]}\n{t.get('stderr', '')[-4000:]}")
+
+
+def integration(tally, args):
+    """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped. Its header line
+    '# build: NAME' chooses the build (gcc, with sanitizers and coverage, unless told),
+    '# slow' keeps it for --slow."""
+    for path in sorted((ROOT / 'tests/integration').glob('test_*.py')):
+        head = path.read_text().split('"""')[0]
+        if re.search(r'^# slow', head, re.M) and not args.slow:
+            continue
+        if args.only and not re.search(args.only, path.stem):
+            continue
+        found = re.search(r'^# build: ([a-z ]+)', head, re.M)
+        for which in (found.group(1) if found else 'gcc').split():
+            began = time.monotonic()
+            env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
+                   'TASUKI_SLOW': '1' if args.slow else ''}
+            try:
+                r = sh([sys.executable, path], env=env, timeout=7200 if args.slow else 900)
+                result = {0: 'ok', 77: 'skipped'}.get(r.returncode, 'FAILED')
+                detail = r.stdout
+            except subprocess.TimeoutExpired as e:
+                result, detail = 'FAILED', f'not done after {e.timeout:.0f} s\n{(e.stdout or b"").decode(errors="replace")}'
+            if result == 'skipped' and os.environ.get('CI') == 'true':
+                result, detail = 'FAILED', f'on CI nothing may be missing: {detail}'
+            tally.add(f'{which}: {path.stem}', result, time.monotonic() - began, detail)
+            for line in detail.splitlines():
+                if line.startswith('figure: ') and result == 'ok':
+                    print('        ' + line[8:], flush=True)
+
+
+def coverage(tally):
+    began = time.monotonic()
+    r = sh(['gcovr', '--root', ROOT, '--object-directory', ROOT / 'build-gcc', '--exclude', r'tests/',
+            '--exclude', r'build-', '--gcov-ignore-parse-errors', '--print-summary', '-j', '2'])
+    m = re.search(r'^lines: ([\d.]+)%', r.stdout, re.M)
+    share = float(m.group(1)) if m else 0.0
+    (ROOT / 'build-gcc/coverage.txt').write_text(r.stdout)
+    print(f'line coverage {share:.1f} % (at least {COVERAGE_WANTED:.0f} % wanted; by file: build-gcc/coverage.txt)')
+    tally.add('coverage', 'ok' if share >= COVERAGE_WANTED else 'FAILED', time.monotonic() - began,
+              r.stdout[-5000:])
+
+
+def main():
+    p = argparse.ArgumentParser(prog='tests/run', description=__doc__)
+    p.add_argument('--slow', action='store_true', help='also the long campaigns')
+    p.add_argument('--only', metavar='REGEX', help='only integration tests whose names match')
+    args = p.parse_args()
+    began, tally = time.monotonic(), Tally()
+    os.chdir(ROOT)
+    names = ['gcc', 'plain'] if args.only else list(BUILDS)
+    built = {name: build(name, tally) for name in names}
+    for stale in (ROOT / 'build-gcc').rglob('*.gcda'):
+        stale.unlink()
+    if not args.only:
+        for name in ('gcc', 'clang'):
+            if built[name]:
+                meson_tests(name, tally)
+        if built['plain']:
+            meson_tests('plain', tally, suites=('unit',), label='valgrind',
+                        wrap='valgrind --quiet --error-exitcode=87 --leak-check=full --errors-for-leak-kinds=definite '
+                             f'--suppressions={ROOT}/tests/valgrind.supp')
+    if all(built.values()):
+        integration(tally, args)
+        if not args.only:
+            coverage(tally)
+    print(f'took {(time.monotonic() - began) / 60:.1f} minutes')
+    for name in tally.failed:
+        print(f'FAILED {name}')
+    print(f'{tally.passed} passed, {len(tally.failed)} failed, {len(tally.skipped)} skipped')
+    return 1 if tally.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,389 @@
+/* Errors, log lines, time, names, random numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those before it. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+
+/* ---- err ---- */
+
+static void err_formats_and_returns_its_code(void **state)
+{
+	struct err err = {0};
+	assert_int_equal(err_set(&err, -EINVAL, "%s: found %d", "key", 7), -EINVAL);
+	assert_int_equal(err.code, -EINVAL);
+	assert_string_equal(err.text, "key: found 7");
+	assert_int_equal(err_prefix(&err, "file %d", 3), -EINVAL);
+	assert_string_equal(err.text, "file 3: key: found 7");
+	assert_int_equal(err_errno(&err, -ENOENT, "x"), -ENOENT);
+	assert_string_equal(err.text, "x: No such file or directory");
+}
+
+static void err_allows_null(void **state)
+{
+	assert_int_equal(err_set(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(err_errno(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(err_prefix(NULL, "x"), 0);
+}
+
+static void err_keeps_within_its_size(void **state)
+{
+	char big[2000];
+	memset(big, 'b', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	struct err err = {0};
+	err_set(&err, -EINVAL, "%s", big);
+	assert_int_equal(strlen(err.text), ERR_TEXT_MAX - 1);
+	err_prefix(&err, "%s", big);
+	assert_int_equal(strlen(err.text), 200 + 2 + 300);
+	err_errno(&err, -EIO, "%s", big);
+	assert_non_null(strstr(err.text, "Input/output error"));
+}
+
+static void err_may_quote_itself(void **state)
+{
+	struct err err = {0};
+	err_set(&err, -EINVAL, "inner");
+	err_set(&err, -EIO, "outer (%s)", err.text);
+	assert_string_equal(err.text, "outer (inner)");
+}
+
+/* ---- log ---- */
+
+static char captured[8192];
+
+/* Runs log_write with standard error in a pipe; what came out is in `captured`. */
+static void capture(enum log_priority max, enum log_priority p, const char *text)
+{
+	int pipe_fd[2], saved = dup(STDERR_FILENO);
+	assert_int_equal(pipe2(pipe_fd, O_NONBLOCK), 0);
+	dup2(pipe_fd[1], STDERR_FILENO);
+	log_init("prog", max);
+	errno = EXDEV;
+	log_write(p, "%s", text);
+	int after = errno;
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(pipe_fd[1]);
+	ssize_t n = read(pipe_fd[0], captured, sizeof(captured) - 1);
+	captured[n > 0 ? n : 0] = 0;
+	close(pipe_fd[0]);
+	assert_int_equal(after, EXDEV);
+}
+
+static void log_line_has_priority_and_name(void **state)
+{
+	capture(LOG_P_INFO, LOG_P_WARNING, "text key=1");
+	assert_string_equal(captured, "<4>prog: text key=1\n");
+}
+
+static void log_drops_what_is_less_important(void **state)
+{
+	capture(LOG_P_INFO, LOG_P_DEBUG, "x");
+	assert_string_equal(captured, "");
+	capture(LOG_P_DEBUG, LOG_P_DEBUG, "x");
+	assert_string_equal(captured, "<7>prog: x\n");
+}
+
+static void log_line_cannot_be_forged(void **state)
+{
+	capture(LOG_P_INFO, LOG_P_INFO, "a\n<3>prog: forged\r\x1b[2J\x7f\xc2\x9b" "31m");
+	assert_string_equal(captured, "<6>prog: a <3>prog: forged  [2J   31m\n");
+	/* Other UTF-8 passes, also one whose second byte looks like a control. */
+	capture(LOG_P_INFO, LOG_P_INFO, "é 襷 \xc3\x9b");
+	assert_string_equal(captured, "<6>prog: é 襷 \xc3\x9b\n");
+}
+
+static void log_line_is_cut_but_ended(void **state)
+{
+	static char big[4000];
+	memset(big, 'x', sizeof(big) - 1);
+	capture(LOG_P_INFO, LOG_P_INFO, big);
+	size_t n = strlen(captured);
+	assert_in_range(n, 1000, 2048);
+	assert_int_equal(captured[n - 1], '\n');
+	assert_int_equal(captured[n - 2], 'x');
+	assert_ptr_equal(strchr(captured, '\n'), captured + n - 1);
+}
+
+static void notify_check(struct sockaddr_un *sa, socklen_t len, const char *env)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)sa, len), 0);
+	setenv("NOTIFY_SOCKET", env, 1);
+	log_notify("READY=1");
+	unsetenv("NOTIFY_SOCKET");
+	char got[32] = "";
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 7);
+	assert_string_equal(got, "READY=1");
+}
+
+static void notify_reaches_the_socket(void **state)
+{
+	char dir[] = "/tmp/tasuki-test-XXXXXX", path[64], name[64];
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/n", dir);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	strcpy(sa.sun_path, path);
+	notify_check(&sa, sizeof(sa), path);
+	unlink(path);
+	rmdir(dir);
+
+	snprintf(name, sizeof(name), "@tasuki-test-%ld", (long)getpid());
+	memset(&sa, 0, sizeof(sa));
+	sa.sun_family = AF_UNIX;
+	strcpy(sa.sun_path + 1, name + 1);
+	notify_check(&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name)), name);
+}
+
+static void notify_ignores_bad_sockets(void **state)
+{
+	char big[300];
+	memset(big, '/', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	unsetenv("NOTIFY_SOCKET");
+	log_notify("READY=1");
+	const char *const bad[] = {"", big, "/nonexistent/socket"};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		setenv("NOTIFY_SOCKET", bad[i], 1);
+		log_notify("READY=1");
+	}
+	unsetenv("NOTIFY_SOCKET");
+}
+
+/* ---- clock ---- */
+
+static void clock_parses_rfc3339(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} good[] = {
+		{"1970-01-01T00:00:00Z", 0},
+		{"1969-12-31T23:59:59.999Z", -1},
+		{"2026-11-23T05:58:00.123Z", 1795413480123},
+		{"2026-11-23t05:58:00z", 1795413480000},
+		{"2026-11-23T05:58:00.1Z", 1795413480100},
+		{"2026-11-23T05:58:00.123999999Z", 1795413480123},
+		{"2026-11-23T14:58:00+09:00", 1795413480000},
+		{"2026-11-22T23:28:00.5-06:30", 1795413480500},
+		{"2024-02-29T00:00:00Z", 1709164800000},
+		{"2000-02-29T00:00:00Z", 951782400000},
+		{"2016-12-31T23:59:60Z", 1483228800000},
+		{"9999-12-31T23:59:59.999Z", 253402300799999},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		int64_t ms = 42;
+		if (clock_parse(good[i].text, &ms) || ms != good[i].ms)
+			fail_msg("%s: got %lld", good[i].text, (long long)ms);
+	}
+}
+
+static void clock_refuses_the_rest(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"now",
+		"2026-11-23",
+		"2026-11-23T05:58:00",
+		"2026-11-23 05:58:00Z",
+		"2026-11-23T05:58:00ZZ",
+		"2026-11-23T05:58:00.Z",
+		"2026-11-23T05:58:00.12",
+		"2026-11-23T05:58:00+0900",
+		"2026-11-23T05:58:00+24:00",
+		"2026-11-23T05:58:00+09:60",
+		"2026-11-23T05:58:00+09:0",
+		"2026-13-23T05:58:00Z",
+		"2026-00-23T05:58:00Z",
+		"2026-11-00T05:58:00Z",
+		"2026-11-31T05:58:00Z",
+		"2026-02-29T05:58:00Z",
+		"1900-02-29T05:58:00Z",
+		"2026-11-23T24:00:00Z",
+		"2026-11-23T05:60:00Z",
+		"2026-11-23T05:58:61Z",
+		"-026-11-23T05:58:00Z",
+		"2026-+1-23T05:58:00Z",
+		"2026-11-23T05:58:00.1234567890123456789012Z",
+		"2026/11/23T05:58:00Z",
+		"2026-11-23T05-58-00Z",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		int64_t ms = 42;
+		int r = clock_parse(bad[i], &ms);
+		if (r != -EINVAL || ms != 42)
+			fail_msg("'%s': got %d, %lld", bad[i], r, (long long)ms);
+	}
+}
+
+static void clock_formats_what_it_parses(void **state)
+{
+	static const int64_t times[] = {0, -1, 1795413480123, 951782400000, 253402300799999,
+					-30610224000000};
+	char text[CLOCK_TEXT_MAX];
+	clock_format(1795413480123, text);
+	assert_string_equal(text, "2026-11-23T05:58:00.123Z");
+	for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+		int64_t back = 42;
+		clock_format(times[i], text);
+		assert_int_equal(clock_parse(text, &back), 0);
+		assert_int_equal(back, times[i]);
+	}
+	static const int64_t beyond[] = {253402300800000, -30610224000001, INT64_MAX, INT64_MIN};
+	for (size_t i = 0; i < ARRAY_LEN(beyond); i++) {
+		clock_format(beyond[i], text);
+		assert_string_equal(text, "1970-01-01T00:00:00.000Z");
+	}
+}
+
+static void clock_runs(void **state)
+{
+	int64_t mono = clock_mono_ms(), real = clock_real_ms();
+	assert_true(real > 1600000000000);
+	usleep(3000);
+	assert_true(clock_mono_ms() >= mono + 3);
+}
+
+/* ---- id ---- */
+
+static void id_checks_its_alphabet(void **state)
+{
+	char longest[ID_SIZE], longer[ID_SIZE + 1];
+	memset(longest, 'a', ID_MAX);
+	longest[ID_MAX] = 0;
+	memset(longer, 'a', ID_MAX + 1);
+	longer[ID_MAX + 1] = 0;
+	const char *const good[] = {"a", "...", "A.b_c-9", "-", "_", longest};
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		if (!id_valid(good[i]))
+			fail_msg("refused '%s'", good[i]);
+	const char *const bad[] = {"",	  ".",	 "..",	"a/b", "+", "#", "a b", "a\n",
+				   "a\t", "ä", "../x", "$x",  longer};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (id_valid(bad[i]))
+			fail_msg("accepted '%s'", bad[i]);
+	assert_false(id_valid(NULL));
+}
+
+static void hash_names_are_64_digits(void **state)
+{
+	char h[HASH_SIZE + 1] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	char shown[13];
+	assert_true(hash_valid(h));
+	assert_string_equal(hash_short(h, shown), "0123456789ab");
+	assert_string_equal(hash_short("abc", shown), "abc");
+	h[5] = 'A';
+	assert_false(hash_valid(h));
+	h[5] = 'g';
+	assert_false(hash_valid(h));
+	h[5] = 'a';
+	h[64] = '0';
+	assert_false(hash_valid(h));
+	h[63] = 0;
+	assert_false(hash_valid(h));
+	assert_false(hash_valid(""));
+	assert_false(hash_valid(NULL));
+}
+
+/* ---- rng ---- */
+
+static void rng_is_splitmix64(void **state)
+{
+	/* First outputs for seed 1234567, as in Vigna's reference implementation. */
+	struct rng r;
+	rng_init(&r, 1234567);
+	assert_true(rng_u64(&r) == 6457827717110365317u);
+	assert_true(rng_u64(&r) == 3203168211198807973u);
+	assert_true(rng_u64(&r) == 9817491932198370423u);
+}
+
+static void rng_keeps_its_ranges(void **state)
+{
+	struct rng r;
+	rng_init(&r, 7);
+	unsigned seen[10] = {0};
+	double sum = 0;
+	for (int i = 0; i < 10000; i++) {
+		uint32_t n = rng_below(&r, 10);
+		double u = rng_unit(&r), b = rng_between(&r, -3, 5);
+		assert_true(n < 10);
+		assert_true(u >= 0 && u < 1);
+		assert_true(b >= -3 && b < 5);
+		seen[n]++;
+		sum += u;
+	}
+	for (int i = 0; i < 10; i++)
+		assert_in_range(seen[i], 850, 1150);
+	assert_true(sum > 4800 && sum < 5200);
+	assert_int_equal(rng_below(&r, 1), 0);
+	assert_true(rng_entropy() != rng_entropy());
+}
+
+static void backoff_doubles_up_to_its_cap(void **state)
+{
+	struct rng r;
+	rng_init(&r, 9);
+	static const struct {
+		unsigned attempt;
+		int64_t first, cap, full;
+	} rows[] = {
+		{0, 1000, 60000, 1000},	  {1, 1000, 60000, 2000}, {5, 1000, 60000, 32000},
+		{6, 1000, 60000, 60000},  {7, 1000, 60000, 60000}, {UINT32_MAX, 1000, 60000, 60000},
+		{UINT32_MAX, 0, 1000, 0}, {0, 5000, 1000, 1000},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t lo = INT64_MAX, hi = 0;
+		for (int k = 0; k < 200; k++) {
+			int64_t d = rng_backoff_ms(&r, rows[i].attempt, rows[i].first, rows[i].cap);
+			lo = MIN_OF(lo, d);
+			hi = MAX_OF(hi, d);
+		}
+		assert_true(lo >= rows[i].full / 2 && hi <= rows[i].full);
+		/* It spreads over that half. */
+		assert_true(hi - lo >= rows[i].full / 4);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(err_formats_and_returns_its_code),
+		cmocka_unit_test(err_allows_null),
+		cmocka_unit_test(err_keeps_within_its_size),
+		cmocka_unit_test(err_may_quote_itself),
+		cmocka_unit_test(log_line_has_priority_and_name),
+		cmocka_unit_test(log_drops_what_is_less_important),
+		cmocka_unit_test(log_line_cannot_be_forged),
+		cmocka_unit_test(log_line_is_cut_but_ended),
+		cmocka_unit_test(notify_reaches_the_socket),
+		cmocka_unit_test(notify_ignores_bad_sockets),
+		cmocka_unit_test(clock_parses_rfc3339),
+		cmocka_unit_test(clock_refuses_the_rest),
+		cmocka_unit_test(clock_formats_what_it_parses),
+		cmocka_unit_test(clock_runs),
+		cmocka_unit_test(id_checks_its_alphabet),
+		cmocka_unit_test(hash_names_are_64_digits),
+		cmocka_unit_test(rng_is_splitmix64),
+		cmocka_unit_test(rng_keeps_its_ranges),
+		cmocka_unit_test(backoff_doubles_up_to_its_cap),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
