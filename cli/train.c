@@ -273,7 +273,7 @@ static void print_scores(const struct json *result)
 	       100 * get_num(result, "accuracy"), get_num(result, "correct"), get_num(result, "n"),
 	       get_num(result, "loss"), get_num(result, "images_per_second"));
 	const struct json *classes = NULL;
-	if (json_get_arr(result, "per_class", MODEL_CLASSES_MAX, &classes, NULL) < 0)
+	if (json_get_arr(result, "per_class", DATASET_CLASSES_MAX, &classes, NULL) < 0)
 		return;
 	for (size_t i = 0; i < json_len(classes); i++) {
 		const struct json *c = json_at(classes, i);

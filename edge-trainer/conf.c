@@ -9,6 +9,8 @@
 #include "common/checkpoint/manifest.h"
 #include "common/conf/conf.h"
 
+#define CLIENT_ID_PARTS_MAX 118 /* site and id together: they make the MQTT client id */
+
 static void conf_freep(struct conf **c)
 {
 	conf_free(*c);
@@ -31,6 +33,10 @@ static int read_names(struct conf *c, struct trainer_conf *t, struct err *err)
 
 	if (r == 0)
 		r = conf_id(c, "trainer", "id", NULL, t->id, sizeof(t->id), err);
+	if (r == 0 && strlen(t->site) + strlen(t->id) > CLIENT_ID_PARTS_MAX)
+		r = err_set(err, -ERANGE,
+			    "[trainer] site and id: found %zu bytes together, expected at most %d",
+			    strlen(t->site) + strlen(t->id), CLIENT_ID_PARTS_MAX);
 	if (r == 0)
 		r = conf_file(c, "trainer", "state", "state", t->state, sizeof(t->state), err);
 	return r;

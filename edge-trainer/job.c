@@ -67,11 +67,12 @@ uint32_t job_claim_expiry_s(const struct job *j)
 static void reset(struct job *j, const struct job_conf *conf, uint64_t seed)
 {
 	j->lease_max_ms = conf->lease_max_ms;
-	j->lease_ms = conf->lease_max_ms;
+	j->lease_ms = MIN_OF(conf->lease_max_ms, JOB_LEASE_GUESS_MS);
 	j->deadline_ms = -1;
 	j->n_claims = 0;
+	j->claim_fence = j->fence;
 	j->tries = 0;
-	j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->lapsed_at_ms = -1;
+	j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->idle_since_ms = -1;
 	j->has_slot = j->running = false;
 	j->failures = 0;
 	rng_init(&j->rng, seed);
@@ -87,9 +88,14 @@ void job_init(struct job *j, const struct job_conf *conf, const char *device,
 	reset(j, conf, seed);
 }
 
-void job_restore(struct job *j, const struct job_conf *conf, uint64_t seed)
+void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed)
 {
 	reset(j, conf, seed);
+	/* Nothing is trained before the grant is confirmed; JOB_E_RESTORED asks for that. */
+	if (job_is_working(j))
+		j->state = JOB_CLAIMING;
+	if (j->state == JOB_LAPSED || j->state == JOB_OFFERING)
+		j->idle_since_ms = now_ms;
 }
 
 static void act(struct job_actions *out, enum job_action_kind kind, int64_t fence, const char *why)
@@ -116,9 +122,10 @@ static void set_reason(struct job *j, const char *reason)
 
 static void forget_lost_claims(struct job *j, int64_t now_ms)
 {
+	int64_t lost_ms = MAX_OF(j->lease_ms / 4, (int64_t)job_claim_expiry_s(j) * 1500);
 	unsigned lost = 0;
 
-	while (lost < j->n_claims && now_ms - j->claims[lost] > j->lease_ms / 2)
+	while (lost < j->n_claims && now_ms - j->claims[lost] > lost_ms)
 		lost++;
 	memmove(j->claims, j->claims + lost, (j->n_claims - lost) * sizeof(j->claims[0]));
 	j->n_claims -= lost;
@@ -131,6 +138,7 @@ static void send_claim(struct job *j, int64_t fence, int64_t now_ms, struct job_
 	if (j->n_claims < JOB_CLAIMS_MAX)
 		j->claims[j->n_claims++] = now_ms;
 	act(out, JOB_A_CLAIM, fence, NULL);
+	j->claim_fence = fence;
 	if (job_is_working(j))
 		j->claim_at_ms = now_ms + MAX_OF(250, j->lease_ms / 12);
 	else
@@ -170,9 +178,8 @@ static void leave_work(struct job *j, const char *why, struct job_actions *out)
 	if (job_is_working(j))
 		act(out, JOB_A_RELEASE, j->fence, why);
 	j->running = j->has_slot = false;
-	j->deadline_ms = j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->lapsed_at_ms = -1;
-	j->n_claims = 0;
-	j->tries = 0;
+	j->deadline_ms = j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->idle_since_ms = -1;
+	j->tries = 0; /* `claims` stay: a late answer must not be taken for one to a later claim */
 }
 
 static void finish(struct job *j, enum job_outcome o, const char *reason, struct job_actions *out)
@@ -193,7 +200,7 @@ static void lapse(struct job *j, const char *why, const char *reason, int64_t no
 	}
 	leave_work(j, why, out);
 	set_reason(j, reason ? reason : why);
-	j->lapsed_at_ms = now_ms;
+	j->idle_since_ms = now_ms;
 	enter(j, JOB_LAPSED, out);
 }
 
@@ -214,6 +221,7 @@ static void go_on(struct job *j, int64_t now_ms, struct job_actions *out)
 	} else if (job_is_complete(j)) {
 		leave_work(j, "finished", out);
 		set_reason(j, NULL);
+		j->idle_since_ms = now_ms;
 		enter(j, JOB_OFFERING, out);
 		offer_result(j, now_ms, out);
 	} else if (!j->has_slot) {
@@ -245,7 +253,7 @@ static void on_offer(struct job *j, int64_t now_ms, struct job_actions *out)
 		return;
 	if (j->state == JOB_LAPSED || j->state == JOB_CLAIMING) {
 		j->state = JOB_CLAIMING;
-		j->lapsed_at_ms = -1;
+		j->idle_since_ms = -1;
 		j->tries = 0;
 	}
 	/* Fence 0 in every state: the device may have ended the lease we still count on, and
@@ -275,6 +283,10 @@ static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 	int64_t lease_ms = MIN_OF(e->lease_ms, j->lease_max_ms);
 	int64_t deadline_ms = sent_ms + lease_ms - MAX_OF(100, lease_ms / 20);
 
+	if (e->fence > 0 && e->fence < j->fence && j->state == JOB_CLAIMING && sent_ms >= 0) {
+		finish(j, JOB_O_DROPPED, "the device counts its fences anew", out);
+		return;
+	}
 	if (e->fence < j->fence || e->fence <= 0)
 		return;
 	if (j->state == JOB_OFFERING) {
@@ -309,7 +321,16 @@ static void on_refused(struct job *j, const struct job_event *e, int64_t now_ms,
 {
 	if (answered_claim(j, now_ms) < 0 || (e->fence > 0 && e->fence < j->fence))
 		return;
-	if (j->state == JOB_CLAIMING || job_is_working(j))
+	if (j->state != JOB_CLAIMING && !job_is_working(j))
+		return;
+	if (j->fence > 0 && e->fence == j->fence) {
+		/* That lease is over for the device, but it may have nobody else yet: ask anew. */
+		leave_work(j, "refused", out);
+		enter(j, JOB_CLAIMING, out);
+		send_claim(j, 0, now_ms, out);
+		return;
+	}
+	if (j->state == JOB_CLAIMING)
 		lapse(j, "refused", e->reason && e->reason[0] ? e->reason : NULL, now_ms, out);
 }
 
@@ -385,17 +406,10 @@ static void on_ack(struct job *j, const struct job_event *e, struct job_actions 
 
 static void on_restored(struct job *j, int64_t now_ms, struct job_actions *out)
 {
-	if (j->state == JOB_DONE)
-		return;
-	if (j->state == JOB_OFFERING) {
+	if (j->state == JOB_OFFERING)
 		offer_result(j, now_ms, out);
-	} else if (j->state == JOB_LAPSED) {
-		j->lapsed_at_ms = now_ms;
-	} else {
-		/* Nothing is trained before the grant is confirmed. */
-		j->state = JOB_CLAIMING;
+	else if (j->state == JOB_CLAIMING)
 		send_claim(j, j->fence, now_ms, out);
-	}
 }
 
 static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
@@ -405,10 +419,15 @@ static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
 		offer_result(j, now_ms, out);
 	} else if (j->state == JOB_CLAIMING) {
 		j->tries = 0;
-		send_claim(j, j->fence, now_ms, out);
+		send_claim(j, j->claim_fence, now_ms, out);
 	} else if (job_is_working(j)) {
 		send_claim(j, j->fence, now_ms, out);
 	}
+}
+
+static int64_t idle_max_ms(const struct job *j)
+{
+	return j->state == JOB_LAPSED ? JOB_LAPSED_KEEP_MS : JOB_OFFER_KEEP_MS;
 }
 
 static void on_timer(struct job *j, int64_t now_ms, struct job_actions *out)
@@ -422,7 +441,7 @@ static void on_timer(struct job *j, int64_t now_ms, struct job_actions *out)
 			lapse(j, "no answer to the claim", NULL, now_ms, out);
 			return;
 		}
-		send_claim(j, j->fence, now_ms, out);
+		send_claim(j, j->state == JOB_CLAIMING ? j->claim_fence : j->fence, now_ms, out);
 	}
 	if (j->state == JOB_OFFERING && j->offer_at_ms >= 0 && now_ms >= j->offer_at_ms)
 		offer_result(j, now_ms, out);
@@ -430,8 +449,11 @@ static void on_timer(struct job *j, int64_t now_ms, struct job_actions *out)
 		j->retry_at_ms = -1;
 		act(out, j->pulled ? JOB_A_ENQUEUE : JOB_A_PULL, j->fence, NULL);
 	}
-	if (j->state == JOB_LAPSED && now_ms - j->lapsed_at_ms >= JOB_LAPSED_KEEP_MS)
-		finish(j, JOB_O_DROPPED, "lapsed, and not granted again", out);
+	if (j->idle_since_ms >= 0 && now_ms >= j->idle_since_ms + idle_max_ms(j))
+		finish(j, JOB_O_DROPPED,
+		       j->state == JOB_LAPSED ? "lapsed, and not granted again" :
+						"the result was never acknowledged",
+		       out);
 }
 
 void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out)
@@ -514,7 +536,7 @@ int64_t job_next_ms(const struct job *j)
 		j->claim_at_ms,
 		j->state == JOB_OFFERING ? j->offer_at_ms : -1,
 		j->retry_at_ms,
-		j->state == JOB_LAPSED ? j->lapsed_at_ms + JOB_LAPSED_KEEP_MS : -1,
+		j->idle_since_ms >= 0 ? j->idle_since_ms + idle_max_ms(j) : -1,
 	};
 	int64_t next = -1;
 

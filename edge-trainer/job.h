@@ -11,7 +11,7 @@
  * Leases. A grant names no claim, so it is taken for the answer to the oldest claim that is still
  * unanswered: the deadline is that claim's sending time plus the lease, less a margin, and thus
  * never later than the device's own. Claims expire at the broker (job_claim_expiry_s), so one
- * that went unanswered for longer than half a lease is lost and no longer counted.
+ * that went unanswered for longer than a quarter of the lease is lost and no longer counted.
  *
  * What was finished under one grant (the checkpoint, the score before, whole epochs) serves under
  * the next: after each grant, worker reply or restart the next step follows from what is there. */
@@ -33,8 +33,10 @@
 #define JOB_RETRY_CAP_MS   60000
 #define JOB_FAILURES_MAX   5 /* in a row, without an epoch or evaluation finished in between */
 #define JOB_LAPSED_KEEP_MS (6 * 3600 * 1000) /* then what it has is given up */
+#define JOB_OFFER_KEEP_MS  ((int64_t)7 * 86400 * 1000) /* a result that nobody acknowledges */
 #define JOB_CLAIMS_MAX	   8		     /* unanswered claims remembered */
 #define JOB_ACTIONS_MAX	   16
+#define JOB_LEASE_GUESS_MS 30000 /* for a claim's expiry, before the first grant */
 #define JOB_LEASE_MIN_MS   1000 /* a grant for less is refused */
 
 enum job_state {
@@ -86,8 +88,10 @@ struct job {
 	int64_t deadline_ms; /* monotonic; -1: no grant */
 	int64_t claims[JOB_CLAIMS_MAX]; /* sending times of unanswered ones, oldest first */
 	unsigned n_claims;
+	int64_t claim_fence; /* of the last claim: 0 asks for a new grant */
 	unsigned tries; /* of claims, or of result offers, in a row */
-	int64_t claim_at_ms, offer_at_ms, retry_at_ms, lapsed_at_ms; /* -1: not due */
+	int64_t claim_at_ms, offer_at_ms, retry_at_ms; /* -1: not due */
+	int64_t idle_since_ms; /* LAPSED or OFFERING since; -1 */
 	bool has_slot; /* a worker is ours */
 	bool running;  /* a run is open: it trains */
 	unsigned failures;
@@ -96,7 +100,7 @@ struct job {
 
 enum job_event_kind {
 	JOB_E_OFFER,	 /* the device offers it (again), and there is room */
-	JOB_E_RESTORED,	 /* read from the database after a restart */
+	JOB_E_RESTORED,	 /* the first connection after job_restore */
 	JOB_E_CONNECTED, /* to the broker, anew */
 	JOB_E_DEVICE_UP, /* the device's presence came online */
 	JOB_E_GRANT,	 /* granted, fence, lease_ms, reason */
@@ -157,8 +161,8 @@ struct job_actions {
 /* A job for an offer that was just admitted; state CLAIMING, nothing sent. */
 void job_init(struct job *j, const struct job_conf *conf, const char *device,
 	      const struct manifest *m, uint64_t seed);
-/* The same for one whose kept fields were read from the database. */
-void job_restore(struct job *j, const struct job_conf *conf, uint64_t seed);
+/* The same for one whose kept fields were read from the database; it waits for JOB_E_RESTORED. */
+void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed);
 /* Clears `out` and fills it. */
 void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out);
 /* When JOB_E_TIMER is due; -1: never. */

@@ -69,8 +69,8 @@ static int add_section(struct cfg *c, char *line, int number, struct err *err)
 		return err_errno(err, -ENOMEM, "%s", c->name);
 	c->sections = sections;
 	line[len - 1] = 0;
-	c->sections[c->n_sections++] = (struct cfg_section){
-		.type = line + 1, .line = number, .first = c->n_options};
+	c->sections[c->n_sections++] =
+		(struct cfg_section){.type = line + 1, .line = number, .first = c->n_options};
 	return 0;
 }
 
@@ -108,10 +108,11 @@ static int take_line(struct cfg *c, char *line, size_t len, int number, struct e
 		return err_set(err, -EINVAL, "%s:%d: found a NUL byte, expected text", c->name,
 			       number);
 	if (memchr(line, '\r', len))
-		return err_set(err, -EINVAL,
-			       "%s:%d: found a carriage return (a Windows line end?), which Darknet "
-			       "takes for a part of the value",
-			       c->name, number);
+		return err_set(
+			err, -EINVAL,
+			"%s:%d: found a carriage return (a Windows line end?), which Darknet "
+			"takes for a part of the value",
+			c->name, number);
 	char *to = line;
 	for (char *p = line; *p; p++)
 		if (*p != ' ' && *p != '\t')
@@ -145,8 +146,7 @@ int cfg_parse(const char *text, size_t len, const char *name, struct cfg **ret, 
 	return 0;
 }
 
-const struct cfg_option *cfg_find(const struct cfg *c, const struct cfg_section *s,
-				  const char *key)
+const struct cfg_option *cfg_find(const struct cfg *c, const struct cfg_section *s, const char *key)
 {
 	for (size_t i = s->first; i < s->first + s->n; i++)
 		if (strcmp(c->options[i].key, key) == 0)
@@ -218,8 +218,8 @@ int cfg_list(const struct cfg *c, const struct cfg_section *s, const char *key, 
 		double x;
 		if (n == CFG_LIST_MAX || number(p, ',', &x, &p) < 0)
 			return cfg_err(c, s, key, err, -EINVAL,
-				       "%s: found '%s', expected at most %d numbers and commas", key,
-				       shown(v, out), CFG_LIST_MAX);
+				       "%s: found '%s', expected at most %d numbers and commas",
+				       key, shown(v, out), CFG_LIST_MAX);
 		ret[n++] = x;
 		p = *p == ',' ? p + 1 : NULL;
 	}

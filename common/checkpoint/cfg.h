@@ -13,10 +13,10 @@
 
 #include "common/base/err.h"
 
-#define CFG_LINE_MAX	 4096 /* bytes of a line */
+#define CFG_LINE_MAX     4096 /* bytes of a line */
 #define CFG_SECTIONS_MAX 1025
-#define CFG_OPTIONS_MAX	 65536
-#define CFG_LIST_MAX	 64 /* numbers in one comma-separated value */
+#define CFG_OPTIONS_MAX  65536
+#define CFG_LIST_MAX     64 /* numbers in one comma-separated value */
 
 struct cfg_option {
 	const char *key, *value;
@@ -31,7 +31,7 @@ struct cfg_section {
 
 struct cfg {
 	char name[1024]; /* of the file, for errors */
-	char *text; /* what the strings point into */
+	char *text;      /* what the strings point into */
 	struct cfg_section *sections;
 	size_t n_sections;
 	struct cfg_option *options;

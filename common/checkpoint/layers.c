@@ -35,9 +35,9 @@ static double number(struct layer_ctx *x, const char *key, double def)
 
 static const char *activation(struct layer_ctx *x, const char *def)
 {
-	static const char *const names[] = {"logistic", "loggy", "relu",    "elu",    "selu",
-					    "relie",	"plse",	 "hardtan", "lhtan",  "linear",
-					    "ramp",	"leaky", "tanh",    "stair"};
+	static const char *const names[] = {"logistic", "loggy", "relu",    "elu",   "selu",
+					    "relie",    "plse",  "hardtan", "lhtan", "linear",
+					    "ramp",     "leaky", "tanh",    "stair"};
 	const char *v = cfg_str(x->cfg, x->s, "activation", def);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strcmp(v, names[i]) == 0)
@@ -85,8 +85,8 @@ static int set_image(struct layer_ctx *x, struct model_layer *l, int64_t w, int6
 {
 	if (w < 1 || h < 1 || c < 1 || w > MODEL_DIM_MAX || h > MODEL_DIM_MAX || c > MODEL_DIM_MAX)
 		return refuse(x, NULL, -EINVAL,
-			      "output: found %lld x %lld x %lld, expected each 1 to %d", (long long)w,
-			      (long long)h, (long long)c, MODEL_DIM_MAX);
+			      "output: found %lld x %lld x %lld, expected each 1 to %d",
+			      (long long)w, (long long)h, (long long)c, MODEL_DIM_MAX);
 	l->out_w = (uint32_t)w;
 	l->out_h = (uint32_t)h;
 	l->out_c = (uint32_t)c;
@@ -103,7 +103,8 @@ static int add_tensor(struct layer_ctx *x, enum tensor_kind kind, uint64_t count
 {
 	struct model *m = x->m;
 	if (count > MODEL_FLOATS_MAX - m->n_floats)
-		return refuse(x, NULL, -E2BIG, "weights: found more than %llu in all, expected less",
+		return refuse(x, NULL, -E2BIG,
+			      "weights: found more than %llu in all, expected less",
 			      (unsigned long long)MODEL_FLOATS_MAX);
 	struct tensor *t = realloc(m->tensors, (m->n_tensors + 1) * sizeof(*t));
 	if (!t)
@@ -282,10 +283,11 @@ static int read_maxpool(struct layer_ctx *x, struct model_layer *l)
 		return kernel_too_large(x, size, padding);
 	if (padding / 2 >= size || (out_w - 1) * stride - padding / 2 >= x->w ||
 	    (out_h - 1) * stride - padding / 2 >= x->h)
-		return refuse(x, "padding", -EINVAL,
-			      "padding: found %lld, expected less: windows of %lld every %lld would "
-			      "lie in the padding alone",
-			      (long long)padding, (long long)size, (long long)stride);
+		return refuse(
+			x, "padding", -EINVAL,
+			"padding: found %lld, expected less: windows of %lld every %lld would "
+			"lie in the padding alone",
+			(long long)padding, (long long)size, (long long)stride);
 	fprintf(x->canon, "maxpool size=%lld stride=%lld padding=%lld\n", (long long)size,
 		(long long)stride, (long long)padding);
 	return set_image(x, l, out_w, out_h, x->c);
@@ -387,10 +389,11 @@ static int read_shortcut(struct layer_ctx *x, struct model_layer *l)
 		return x->r;
 	/* What shortcut_cpu() asserts: the same whole ratio both ways, up or down. */
 	if (o->out_w / x->w != o->out_h / x->h || x->w / o->out_w != x->h / o->out_h)
-		return refuse(x, "from", -EINVAL,
-			      "from: layer %zu gives %u x %u, expected %u x %u or a whole multiple or "
-			      "part",
-			      i, o->out_w, o->out_h, x->w, x->h);
+		return refuse(
+			x, "from", -EINVAL,
+			"from: layer %zu gives %u x %u, expected %u x %u or a whole multiple or "
+			"part",
+			i, o->out_w, o->out_h, x->w, x->h);
 	fprintf(x->canon, "shortcut from=%zu alpha=%.9g beta=%.9g activation=%s\n", i, alpha, beta,
 		act);
 	return set_same(x, l);
@@ -544,12 +547,12 @@ static const struct {
 static int check_common(struct layer_ctx *x)
 {
 	static const char *const unsupported[] = {"dontload", "dontsave", "dontloadscales",
-						  "numload",  "truth",	  "flipped",
+						  "numload",  "truth",    "flipped",
 						  "binary",   "xnor"};
 	static const char *const integers[] = {"onlyforward", "stopbackward", "flip"};
 	static const char *const numbers[] = {"learning_rate", "smooth",   "dot",   "angle",
 					      "saturation",    "exposure", "shift", "ratio",
-					      "noobj",	       "thresh",   "scale"};
+					      "noobj",         "thresh",   "scale"};
 	for (size_t i = 0; i < ARRAY_LEN(unsupported); i++)
 		if (integer(x, unsupported[i], 0, INT32_MIN, INT32_MAX) && x->r == 0)
 			x->r = refuse(x, unsupported[i], -EOPNOTSUPP, "%s: not supported",

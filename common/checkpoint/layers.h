@@ -12,12 +12,12 @@
 struct layer_ctx {
 	const struct cfg *cfg;
 	const struct cfg_section *s; /* the layer at hand */
-	struct model *m; /* its layers so far */
-	uint32_t w, h, c, n; /* what comes in: shape (0: none) and floats per image */
-	FILE *canon; /* the canonical form grows here */
+	struct model *m;             /* its layers so far */
+	uint32_t w, h, c, n;         /* what comes in: shape (0: none) and floats per image */
+	FILE *canon;                 /* the canonical form grows here */
 	/* Darknet's layers share one workspace, of the size the neediest one asks for. */
 	uint64_t workspace_bytes; /* what Darknet will allocate */
-	uint64_t local_bytes; /* what its local layers will write (they ask for a quarter) */
+	uint64_t local_bytes;     /* what its local layers will write (they ask for a quarter) */
 	const struct cfg_section *local;
 	int r; /* first error of the layer at hand */
 	struct err *err;

@@ -9,30 +9,32 @@
 #include "common/checkpoint/model.h"
 #include "common/json/json.h"
 
-#define MANIFEST_BYTES_MAX   65536
-#define MANIFEST_PARENTS_MAX 8
-#define MANIFEST_BLOCK_MIN   1024
-#define MANIFEST_BLOCK_MAX   (128 * 1024)
+#define MANIFEST_BYTES_MAX     65536
+#define MANIFEST_PARENTS_MAX   8
+#define MANIFEST_BLOCK_MIN     1024
+#define MANIFEST_BLOCK_MAX     (128 * 1024)
+#define MANIFEST_BLOCKS_MAX    (1024 * 1024)
 #define MANIFEST_SIGNATURE_MAX 512
 
 enum origin { ORIGIN_LOCAL, ORIGIN_EDGE, ORIGIN_BLEND, ORIGIN_TUNED, ORIGIN_FLEET, ORIGIN_N };
 
 struct manifest {
 	char id[HASH_SIZE]; /* sha256 of the decoded weights as the receiver reconstructs them */
-	char source[HASH_SIZE]; /* the sender's own id where a lossy encoding made them differ; "" */
+	char source[HASH_SIZE]; /* the sender's own id where a lossy encoding made them differ; ""
+				 */
 	char parents[MANIFEST_PARENTS_MAX][HASH_SIZE];
 	size_t n_parents;
 	char model[HASH_SIZE];
 	enum origin origin;
-	char device[ID_SIZE]; /* whose lineage this is */
+	char device[ID_SIZE];  /* whose lineage this is */
 	char trainer[ID_SIZE]; /* who made it, when a trainer did; "" */
-	int64_t epoch; /* epochs in its lineage */
+	int64_t epoch;         /* epochs in its lineage */
 	int64_t images_seen;
 	int64_t classes; /* entries of the public class list */
-	int64_t size; /* bytes as transferred */
+	int64_t size;    /* bytes as transferred */
 	int64_t block_size;
-	int64_t created_ms, expires_ms; /* UTC; expires 0: never */
-	char encoding[17]; /* "raw" */
+	int64_t created_ms, expires_ms;             /* UTC; expires 0: never */
+	char encoding[17];                          /* "raw" */
 	char signature[MANIFEST_SIGNATURE_MAX + 1]; /* "" : none */
 };
 
@@ -43,9 +45,11 @@ int origin_parse(const char *s, enum origin *ret);
 void manifest_to_json(const struct manifest *m, struct json *obj);
 /* Checks every field: presence, type, length, range, agreement (block count, ids); refuses an
  * encoding other than those known, and any name in `critical` that it does not know itself or
- * find in `also_known` (NULL-terminated, may be NULL): the caller's own fields beside ours. */
+ * find in `also_known` (NULL-terminated, may be NULL): the caller's own fields beside ours.
+ * -ENOENT missing, -EINVAL, -ERANGE, -E2BIG, -EOPNOTSUPP (encoding, critical). */
 int manifest_from_json(const struct json *obj, const char *const *also_known, struct manifest *ret,
 		       struct err *err);
-/* That it fits our model: model id, classes, size (raw: model->file_bytes), not expired. */
+/* That it fits our model: model id, classes, size (raw: model->file_bytes) or -EINVAL; not expired
+ * or -ETIME. */
 int manifest_fits(const struct manifest *m, const struct model *model, int64_t now_real_ms,
 		  struct err *err);

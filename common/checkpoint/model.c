@@ -14,8 +14,8 @@
  * computes, in the order of layers.c, with defaults filled in: `pad` is resolved into `padding`,
  * indexes of layers are counted from the first, switches are 0 or 1, numbers that Darknet keeps
  * as float are printed from the float with %.9g. What only steers training (learning rate, batch,
- * policy, dropout's probability, crop's flip, cost's type) is left out, and so are comments, blanks,
- * key order and keys that Darknet does not know. The id is the sha256 of this text. */
+ * policy, dropout's probability, crop's flip, cost's type) is left out, and so are comments,
+ * blanks, key order and keys that Darknet does not know. The id is the sha256 of this text. */
 #include "common/checkpoint/model.h"
 
 #include <errno.h>
@@ -37,6 +37,12 @@ void model_free(struct model *m)
 	free(m->tensors);
 	free(m->canonical);
 	free(m);
+}
+
+const char *tensor_kind_name(enum tensor_kind k)
+{
+	static const char *const names[] = {"bias", "scale", "mean", "variance", "weight"};
+	return k < ARRAY_LEN(names) ? names[k] : "unknown";
 }
 
 /* ---- [net] ---- */
@@ -80,20 +86,22 @@ static int check_steps(const struct cfg *c, const struct cfg_section *s, struct 
 
 static int check_policy(const struct cfg *c, const struct cfg_section *s, struct err *err)
 {
-	static const char *const names[] = {"constant", "step", "exp",	  "sigmoid",
-					    "steps",	"poly", "random"};
+	static const char *const names[] = {"constant", "step", "exp",   "sigmoid",
+					    "steps",    "poly", "random"};
 	const char *policy = cfg_str(c, s, "policy", "constant");
 	int64_t v;
 	size_t i = 0;
 	while (i < ARRAY_LEN(names) && strcmp(policy, names[i]))
 		i++;
 	if (i == ARRAY_LEN(names))
-		return cfg_err(c, s, "policy", err, -EINVAL,
-			       "policy: found '%.40s', expected constant, step, exp, sigmoid, steps, "
-			       "poly or random",
-			       policy);
+		return cfg_err(
+			c, s, "policy", err, -EINVAL,
+			"policy: found '%.40s', expected constant, step, exp, sigmoid, steps, "
+			"poly or random",
+			policy);
 	/* Darknet divides by step and by max_batches. */
-	int r = cfg_int(c, s, "step", 1, strcmp(policy, "step") ? INT32_MIN : 1, INT32_MAX, &v, err);
+	int r = cfg_int(c, s, "step", 1, strcmp(policy, "step") ? INT32_MIN : 1, INT32_MAX, &v,
+			err);
 	if (r == 0)
 		r = cfg_int(c, s, "max_batches", 0, 0, INT32_MAX, &v, err);
 	if (r < 0)
@@ -108,10 +116,10 @@ static int check_numbers(const struct cfg *c, const struct cfg_section *s, struc
 {
 	static const char *const integers[] = {"notruth", "random",   "adam",
 					       "center",  "max_crop", "min_crop"};
-	static const char *const numbers[] = {
-		"momentum", "decay",  "B1",	"B2",	      "eps",	  "max_ratio",
-		"min_ratio", "clip",  "angle",	"aspect",     "saturation", "exposure",
-		"hue",	    "power",  "scale",	"gamma"};
+	static const char *const numbers[] = {"momentum", "decay",     "B1",         "B2",
+					      "eps",      "max_ratio", "min_ratio",  "clip",
+					      "angle",    "aspect",    "saturation", "exposure",
+					      "hue",      "power",     "scale",      "gamma"};
 	int64_t i64;
 	double d;
 	int r = 0;
@@ -226,10 +234,11 @@ static int add_classes(FILE *canon, const char *const *names, size_t n, struct m
 		for (size_t k = 0; good && k < len; k++)
 			good = (unsigned char)names[i][k] >= 0x20 && names[i][k] != 0x7f;
 		if (!good)
-			return err_set(err, -EINVAL,
-				       "class list: name %zu: expected 1 to %d bytes without control "
-				       "characters",
-				       i + 1, MODEL_CLASS_NAME_MAX);
+			return err_set(
+				err, -EINVAL,
+				"class list: name %zu: expected 1 to %d bytes without control "
+				"characters",
+				i + 1, MODEL_CLASS_NAME_MAX);
 		fprintf(canon, "class %s\n", names[i]);
 	}
 	return 0;

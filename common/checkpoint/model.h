@@ -13,14 +13,14 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 
-#define MODEL_CFG_MAX	    (1024 * 1024) /* bytes of a cfg */
-#define MODEL_LAYERS_MAX    1024
-#define MODEL_FLOATS_MAX    ((uint64_t)512 * 1024 * 1024) /* 2 GiB of weights */
-#define MODEL_DIM_MAX	    8192 /* width, height, channels, filters of one layer */
-#define MODEL_CLASSES_MAX   4096
+#define MODEL_CFG_MAX        (1024 * 1024) /* bytes of a cfg */
+#define MODEL_LAYERS_MAX     1024
+#define MODEL_FLOATS_MAX     ((uint64_t)512 * 1024 * 1024) /* 2 GiB of weights */
+#define MODEL_DIM_MAX        8192 /* width, height, channels, filters of one layer */
+#define MODEL_CLASSES_MAX    4096
 #define MODEL_CLASS_NAME_MAX 255
-#define MODEL_BATCH_MAX	    65536
-#define WEIGHTS_HEADER_SIZE 20
+#define MODEL_BATCH_MAX      65536
+#define WEIGHTS_HEADER_SIZE  20
 
 enum tensor_kind { TENSOR_BIAS, TENSOR_SCALE, TENSOR_MEAN, TENSOR_VARIANCE, TENSOR_WEIGHT };
 
@@ -37,19 +37,19 @@ struct tensor {
 
 struct model_layer {
 	char type[24]; /* as in the cfg, without brackets: "convolutional" */
-	int line; /* of its section in the cfg */
+	int line;      /* of its section in the cfg */
 	/* Output shape (c, h, w) per image; all 0 where Darknet gives the output none (softmax,
 	 * cost, and what passes on theirs): then no layer that needs an image can follow. */
 	uint32_t out_w, out_h, out_c;
 	uint32_t outputs; /* floats per image, with or without a shape */
-	uint64_t macs; /* multiply-adds of one image's forward pass; 0 for what has no weights */
+	uint64_t macs;    /* multiply-adds of one image's forward pass; 0 for what has no weights */
 };
 
 struct model {
 	char cfg_path[1024];
 	uint32_t width, height, channels; /* input: NCHW, float32 0..1 */
-	uint32_t batch, subdivisions; /* as in the cfg: a training step sees batch images */
-	uint32_t outputs; /* of the last layer that has any before a cost layer */
+	uint32_t batch, subdivisions;     /* as in the cfg: a training step sees batch images */
+	uint32_t outputs;                 /* of the last layer that has any before a cost layer */
 	bool has_loss; /* softmax, logistic or cost: without one it can predict, but not train */
 	struct model_layer *layers;
 	size_t n_layers;
@@ -57,8 +57,8 @@ struct model {
 	size_t n_tensors;
 	uint64_t n_floats;
 	uint64_t file_bytes; /* exact size of a weights file: header + 4 * n_floats */
-	uint32_t n_classes; /* of the public class list; <= outputs */
-	char id[HASH_SIZE]; /* sha256 of `canonical` */
+	uint32_t n_classes;  /* of the public class list; <= outputs */
+	char id[HASH_SIZE];  /* sha256 of `canonical` */
 	char *canonical; /* topology and class list as text; docs/protocol.md, "Model identity" */
 };
 
@@ -71,6 +71,7 @@ int model_load(const char *cfg_path, const char *const *class_names, size_t n_cl
 int model_parse(const char *text, size_t len, const char *name, const char *const *class_names,
 		size_t n_classes, struct model **ret, struct err *err);
 void model_free(struct model *m);
+const char *tensor_kind_name(enum tensor_kind k); /* "bias", "scale", ... */
 static inline void model_freep(struct model **m)
 {
 	model_free(*m);

@@ -4,10 +4,12 @@
  *   DIR/active   -> checkpoints/<id>                one rename switches weights and manifest
  *   DIR/active.weights -> active/weights, DIR/active.json -> active/manifest.json
  *   DIR/previous -> checkpoints/<id>
+ *   DIR/previous.next                               only while store_activate() is at work
  *   DIR/tmp/                                        emptied at open
  *
- * A folder appears under checkpoints/ by rename only, once all in it is synced. Trainers use the
- * same store without the links. */
+ * A folder appears under checkpoints/ by rename only, once all in it is synced. The links come
+ * with the first store_activate(): trainers use the same store without them. One process at a
+ * time, one thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,27 +20,36 @@
 
 struct store;
 
-/* Opens or makes it; repairs what a crash left (tmp, links to nothing). The state folder's lock
- * is the caller's. */
+/* Opens or makes it; repairs what a crash left: empties tmp, ends or takes back a half-done
+ * store_activate(). A link to a checkpoint that is not there (somebody deleted it) is removed; if
+ * that was the active one, the previous one takes its place. The state folder's lock is the
+ * caller's. */
 int store_open(const char *dir, struct store **ret, struct err *err);
 void store_free(struct store *s);
+static inline void store_freep(struct store **s)
+{
+	store_free(*s);
+}
 
 /* A name in tmp/ for the caller to write to (same file system as the checkpoints). */
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err);
 /* Takes `weights_path` (moved in; left alone on failure) under m->id, which the caller has
- * verified with weights_check. Already there: success, and the file is removed. */
-int store_add(struct store *s, const char *weights_path, const struct manifest *m,
-	      struct err *err);
+ * verified with weights_check; it must be on the store's file system, as a store_tmp() file is.
+ * Already there: success, the file is removed, the manifest stays the one that is there. */
+int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err);
 bool store_has(const struct store *s, const char *id);
 int store_weights(const struct store *s, const char *id, char path[FILE_PATH_MAX]);
 int store_manifest(const struct store *s, const char *id, struct manifest *ret, struct err *err);
 
-/* Points `active` at id (which must be there); what was active becomes `previous`. No change and
- * success if id is active already. */
+/* Points `active` at id (which must be there, or -ENOENT); what was active becomes `previous`. No
+ * change and success if id is active already. */
 int store_activate(struct store *s, const char *id, struct err *err);
 /* "" when there is none. */
 void store_active(const struct store *s, char id[HASH_SIZE]);
 void store_previous(const struct store *s, char id[HASH_SIZE]);
+
+/* The ids that are there, in no order; the caller frees the array. */
+int store_list(const struct store *s, char (**ret)[HASH_SIZE], size_t *ret_n, struct err *err);
 
 /* Removes every checkpoint but the active and the previous one and those in keep. */
 int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, struct err *err);

@@ -33,3 +33,9 @@ int weights_stats(const struct model *m, const char *path, struct weights_stat *
  * seen. Checks a and b first; out is written atomically. */
 int weights_blend(const struct model *m, const char *a, const char *b, double alpha,
 		  const char *out, struct err *err);
+
+/* out = base, but of the output layer's tensors (bias, weights, batch normalization) the rows
+ * first_row.. from `rows`, or zeros when it is NULL: what private classes keep at home and graft
+ * back. -EOPNOTSUPP when the last weights are not one row an output. Written atomically. */
+int weights_graft(const struct model *m, const char *base, const char *rows, uint32_t first_row,
+		  const char *out, struct err *err);

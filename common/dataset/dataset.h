@@ -5,10 +5,12 @@
  * average when shrinking, bilinear when growing) and kept as 8-bit planes (CHW) at the network's
  * input size. Pixels go out as float32 value / 255, the order Darknet uses (RGB planes).
  *
- * Split: unless a folder is given for it, an image's split follows from sha256(seed, content of
- * the image file or of its raw IDX pixels): the first 8 bytes as a fraction of 2^64: below
- * `test_share`: test; below test_share + validation_share: validation; else train. It never
- * changes as data grows, and duplicates of an image land on the same side.
+ * Split: unless a folder is given for it, an image's split follows from
+ * sha256(seed as 8 bytes little endian, sha256 of the image file or of its raw IDX pixels): the
+ * first 8 bytes, big endian, as a fraction of 2^64: below `test_share`: test; below
+ * test_share + validation_share: validation; else train. It never changes as data grows, and
+ * duplicates of an image land on the same side. The t10k files of `path` are its test split when
+ * no test_path is given (test_share then counts as 0); with one they are not read.
  *
  * Not thread-safe. */
 #pragma once
@@ -24,6 +26,7 @@
 #define DATASET_IMAGES_MAX	4000000
 #define DATASET_FILE_BYTES_MAX	(64 * 1024 * 1024) /* one image file */
 #define DATASET_IMAGE_DIM_MAX	16384
+#define DATASET_SIDE_MAX	8192 /* width and height of the network's input */
 #define DATASET_CLASSES_MAX	4096
 #define DATASET_CLASS_NAME_MAX	128
 #define DATASET_SKIPPED_NAMED	20 /* unreadable images named; all are counted */
@@ -60,7 +63,9 @@ struct dataset_conf {
 			       * is NOT taken, the whole image is resized */
 	double validation_share, test_share; /* 0..0.9, together < 1; given folders make theirs 0 */
 	uint64_t seed; /* of the split */
-	uint32_t limit; /* at most so many images of `path`, chosen by content hash; 0: all */
+	/* At most so many images of `path` (its t10k files not counted), chosen by bytes 8 to 15 of
+	 * the hash that decides the split; 0: all. */
+	uint32_t limit;
 	uint64_t memory_max_bytes; /* refuse beyond; 0: 4 GiB */
 };
 
@@ -81,13 +86,15 @@ int dataset_rescan(struct dataset *d, bool *ret_changed, struct err *err);
 uint32_t dataset_count(const struct dataset *d, enum split s);
 uint32_t dataset_label(const struct dataset *d, enum split s, uint32_t i);
 uint32_t dataset_classes(const struct dataset *d);
+void dataset_shape(const struct dataset *d, uint32_t *width, uint32_t *height, uint32_t *channels);
 const char *dataset_class_name(const struct dataset *d, uint32_t c);
 /* Names the exact images and labels of a split: sha256 over their sorted content hashes and
  * labels. The order of images within a split follows the content hash, so equal snapshots have
  * equal order. */
 void dataset_snapshot(const struct dataset *d, enum split s, char out[HASH_SIZE]);
 uint32_t dataset_skipped(const struct dataset *d);
-const char *dataset_skipped_name(const struct dataset *d, uint32_t i); /* NULL past the named */
+/* "PATH: what is wrong with it"; NULL past the named. */
+const char *dataset_skipped_name(const struct dataset *d, uint32_t i);
 
 /* Image i as w*h*c floats, CHW, 0..1. a NULL: as it is; else augmented with numbers from rng. */
 void dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
@@ -98,3 +105,10 @@ void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret);
 /* One image file through the same steps, w*h*c floats: for `classify`. */
 int dataset_read_image(const char *path, uint32_t width, uint32_t height, uint32_t channels,
 		       uint32_t center_crop, float *out, struct err *err);
+
+/* Writes a contact sheet: the first images of a split, rows of one class each (several rows a
+ * class, or only the first classes, as the number of rows gives), as a PNG. -ENODATA when the
+ * split is empty, -E2BIG beyond DATASET_SHEET_CELLS_MAX cells or 64M pixels. */
+#define DATASET_SHEET_CELLS_MAX 10000
+int dataset_sheet(const struct dataset *d, enum split s, uint32_t cols, uint32_t rows,
+		  const char *png_path, struct err *err);

@@ -54,8 +54,8 @@ static int decode_jpeg(const uint8_t *data, size_t len, const char *name, uint32
 	int w = 0, h = 0, subsampling, colours;
 	if (tjDecompressHeader3(tj, data, len, &w, &h, &subsampling, &colours) < 0)
 		return err_set(err, -EBADMSG, "%s: JPEG header: %s", name, tjGetErrorStr2(tj));
-	if (w < 0 || h < 0)
-		w = h = 0;
+	if (w < 1 || h < 1)
+		return err_set(err, -EBADMSG, "%s: truncated JPEG: its header gives no size", name);
 	int r = check_size((uint64_t)w, (uint64_t)h, name, err);
 	if (r < 0)
 		return r;
@@ -177,7 +177,8 @@ static int decode_pgm(const uint8_t *data, size_t len, const char *name, struct 
 	if (r < 0)
 		return r;
 	size_t n = (size_t)w * h, held = (size_t)(t.end - t.at);
-	if (held < (plain || maxval < 256 ? n : 2 * n) - plain)
+	/* Plain: a digit and a separator each, but for the last. */
+	if (held < (plain ? 2 * n - 1 : maxval < 256 ? n : 2 * n))
 		return err_set(err, -EBADMSG, "%s: truncated PGM: %zu bytes for %u x %u pixels",
 			       name, held, w, h);
 	_cleanup_free_ uint8_t *px = pixels_alloc(w, h, 1);

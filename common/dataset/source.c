@@ -139,18 +139,32 @@ static int entry_share(const struct entry *from, struct entry *to)
 	return 0;
 }
 
+uint64_t source_image_bytes(const struct dataset_conf *conf)
+{
+	return sizeof(struct pixels) + (uint64_t)conf->width * conf->height * conf->channels;
+}
+
+static int check_room(const char *path, uint64_t n, const struct dataset_conf *conf,
+		      const struct source_limits *limits, struct err *err)
+{
+	uint64_t each = source_image_bytes(conf);
+	if (n <= limits->room_bytes / each)
+		return 0;
+	return err_set(err, -E2BIG, "%s: %llu images need %llu KiB of memory, %llu KiB are left",
+		       path, (unsigned long long)n, (unsigned long long)(n * each >> 10),
+		       (unsigned long long)(limits->room_bytes >> 10));
+}
+
 static struct pixels *pixels_new(const struct dataset_conf *conf)
 {
-	struct pixels *px = malloc(sizeof(*px) +
-				   (size_t)conf->width * conf->height * conf->channels);
+	struct pixels *px = malloc(source_image_bytes(conf));
 	if (px)
 		px->refs = 1;
 	return px;
 }
 
-/* -ENOMEM, or that this one image cannot be had. */
-static int read_image(const char *path, const struct dataset_conf *conf, struct pixels *px,
-		      struct err *err)
+int source_read_image(const char *path, const struct dataset_conf *conf, uint8_t *planes,
+		      uint8_t sha[SHA_BYTES], struct err *err)
 {
 	_cleanup_free_ char *data = NULL;
 	size_t len;
@@ -161,10 +175,9 @@ static int read_image(const char *path, const struct dataset_conf *conf, struct 
 	r = image_decode(data, len, path, conf->channels, &im, err);
 	if (r < 0)
 		return r;
-	r = image_fit(&im, conf->center_crop, conf->width, conf->height, conf->channels,
-		      px->planes);
-	if (r >= 0)
-		r = sha_bytes(data, len, px->sha);
+	r = image_fit(&im, conf->center_crop, conf->width, conf->height, conf->channels, planes);
+	if (r >= 0 && sha)
+		r = sha_bytes(data, len, sha);
 	return r < 0 ? err_errno(err, r, "%s", path) : 0;
 }
 
@@ -180,7 +193,8 @@ static int load_file(const struct source *s, const char *name, const struct data
 	if (r < 0)
 		err_errno(&fault, r, "%s/%s", s->path, name);
 	else
-		r = read_image(path, conf, px, &fault);
+		r = source_read_image(path, conf, px->planes, px->sha, &fault);
+	/* Ours, not the image's fault. */
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
 		return err_set(err, r, "%s", fault.text);
 	if (r >= 0) {
@@ -209,8 +223,12 @@ static int check_readable(const struct source *s, const struct classes *classes,
 }
 
 static int load_folder(struct source *s, const struct source *old, const struct dataset_conf *conf,
-		       const struct classes *classes, struct err *err)
+		       const struct classes *classes, const struct source_limits *limits,
+		       struct err *err)
 {
+	int r = check_room(s->path, s->list.n, conf, limits, err);
+	if (r < 0)
+		return r;
 	s->entries = calloc(s->list.n, sizeof(*s->entries));
 	if (!s->entries)
 		return err_errno(err, -ENOMEM, "%s", s->path);
@@ -223,8 +241,8 @@ static int load_folder(struct source *s, const struct source *old, const struct 
 			j++;
 		bool same = j < n_old && !strcmp(old->list.files[j].name, f->name) &&
 			    stamp_equal(&old->list.files[j].stamp, &f->stamp);
-		int r = same ? entry_share(&old->entries[j], e) :
-			       load_file(s, f->name, conf, e, err);
+		r = same ? entry_share(&old->entries[j], e) :
+			   load_file(s, f->name, conf, e, err);
 		if (r < 0)
 			return same ? err_errno(err, r, "%s", s->path) : r;
 	}
@@ -300,7 +318,8 @@ static int keep_first(struct source *s, uint64_t seed, uint32_t keep, struct err
 }
 
 static int load_idx(struct source *s, const struct source *old, const struct dataset_conf *conf,
-		    const struct classes *classes, uint32_t keep, struct err *err)
+		    const struct classes *classes, const struct source_limits *limits,
+		    struct err *err)
 {
 	if (old && old->kind == SOURCE_IDX && idx_equal(s, old)) {
 		s->entries = calloc(MAX_OF(old->n, 1u), sizeof(*s->entries));
@@ -312,27 +331,23 @@ static int load_idx(struct source *s, const struct source *old, const struct dat
 	int r = idx_open(&s->pair, &x, err);
 	if (r < 0)
 		return r;
-	uint64_t each = sizeof(struct pixels) + (uint64_t)conf->width * conf->height * conf->channels;
-	if (x.n > conf->memory_max_bytes / each)
-		r = err_set(err, -E2BIG, "%s: %u images need %llu MB, limit is %llu MB",
-			    s->pair.images, x.n, (unsigned long long)(x.n * each >> 20),
-			    (unsigned long long)(conf->memory_max_bytes >> 20));
-	else
+	r = check_room(s->pair.images, x.n, conf, limits, err);
+	if (r >= 0)
 		r = load_idx_images(s, &x, conf, classes, err);
 	idx_done(&x);
-	if (r >= 0 && keep && s->n > keep)
-		r = keep_first(s, conf->seed, keep, err);
+	if (r >= 0 && limits->keep && s->n > limits->keep)
+		r = keep_first(s, conf->seed, limits->keep, err);
 	return r;
 }
 
 int source_load(struct source *s, const struct source *old, const struct dataset_conf *conf,
-		const struct classes *classes, uint32_t keep, struct err *err)
+		const struct classes *classes, const struct source_limits *limits, struct err *err)
 {
 	switch (s->kind) {
 	case SOURCE_IDX:
-		return load_idx(s, old, conf, classes, keep, err);
+		return load_idx(s, old, conf, classes, limits, err);
 	case SOURCE_FOLDER:
-		return load_folder(s, old, conf, classes, err);
+		return load_folder(s, old, conf, classes, limits, err);
 	case SOURCE_NONE:
 		break;
 	}

@@ -51,11 +51,20 @@ int source_scan(const char *path, enum source_part part, const struct classes *c
 		struct source *ret, struct err *err);
 /* The same files in the same state? */
 bool source_equal(const struct source *a, const struct source *b);
-/* Reads what `old` (NULL: nothing) does not have already. `conf` gives the shape; keep > 0: of an
- * IDX file only so many images stay, those that come first by key_of. */
+struct source_limits {
+	uint32_t keep; /* > 0: of IDX files only so many images stay, the first ones by rank */
+	uint64_t room_bytes; /* for pixels */
+};
+/* Reads what `old` (NULL: nothing) does not have already, to the shape in conf. */
 int source_load(struct source *s, const struct source *old, const struct dataset_conf *conf,
-		const struct classes *classes, uint32_t keep, struct err *err);
+		const struct classes *classes, const struct source_limits *limits, struct err *err);
+/* Bytes that one image takes. */
+uint64_t source_image_bytes(const struct dataset_conf *conf);
 void source_done(struct source *s);
+
+/* One image file to planes in conf's shape; sha (NULL allowed): of the file. */
+int source_read_image(const char *path, const struct dataset_conf *conf, uint8_t *planes,
+		      uint8_t sha[SHA_BYTES], struct err *err);
 
 /* What decides about an image: sha256 of the seed (8 bytes, little endian) and its content's
  * sha256. Bytes 0 to 7, big endian, decide the split, bytes 8 to 15 what a limit leaves out. */

@@ -9,6 +9,5 @@
 int gemm_init(int threads, struct err *err);
 /* Changes the number of threads, up to what gemm_init() was given. */
 void gemm_threads(int threads);
-const char *gemm_engine(void); /* "darknet+openblas" or "darknet" */
-/* Calls of libdarknet that arrived here so far; 0 without OpenBLAS. For tests. */
-unsigned long gemm_calls(void);
+/* What computed so far: "darknet+openblas" once calls of libdarknet arrived here, else "darknet". */
+const char *gemm_engine(void);

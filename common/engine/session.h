@@ -18,6 +18,7 @@
 #define SESSION_EPOCHS_MAX 1000000
 #define SESSION_STEPS_MAX  ((int64_t)1000000000)
 #define SESSION_FOLD_MAX   100
+#define SESSION_EVAL_BATCH_MAX 64 /* images per batch of an evaluation */
 
 /* A request to train; id 0: none. */
 struct training {
@@ -84,6 +85,8 @@ struct session {
 };
 
 double session_seconds(void); /* monotonic */
+/* The batch in eval_net, forward: the same numbers whatever the number of threads. */
+const float *session_predict(struct session *s);
 /* Name of an output: from the class list, else its number (in `buf`). */
 const char *session_class_name(const struct session *s, uint32_t c, char buf[16]);
 
@@ -102,8 +105,8 @@ void train_stop(struct session *s, int code, const char *error);
 /* The data changed: the epoch's order is drawn anew. */
 void train_data_changed(struct session *s);
 
-/* jobs.c: queue; evaluate.c, classify.c, sheet.c: the kinds. A step is one batch, or the whole of a
- * kind that has none; it returns 1 when there is more to do, and else has put the result into
+/* jobs.c: queue; evaluate.c, classify.c: the kinds that take several batches. A step is one batch;
+ * it returns 1 when there is more to do, and else has put the result into
  * *ret_result or failed. */
 int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
 	      struct err *err);
@@ -113,5 +116,3 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err);
 int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int classify_begin(struct session *s, struct job *j, struct err *err);
 int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
-int sheet_write(struct session *s, const struct json *args, struct json **ret_result,
-		struct err *err);

@@ -66,7 +66,8 @@ struct worker_handler {
 	/* At least twice a second while a request trains or evaluates. */
 	void (*progress)(void *user, uint64_t request, const struct worker_progress *p);
 	/* Exactly once for each request. result NULL: failed, with code (negative errno; -ECANCELED:
-	 * stopped on request) and error. result is borrowed. */
+	 * stopped on request; -EDOM: the loss or the weights turned non-finite; -ECONNRESET: the
+	 * worker died; -ETIMEDOUT: it hung; -EPROTO: it sent garbage) and error. result is borrowed. */
 	void (*reply)(void *user, uint64_t request, const struct json *result, int code,
 		      const char *error);
 	/* It died, or could not start or open: the requests in hand were answered before this call;
@@ -81,6 +82,8 @@ int worker_new(struct loop *loop, const struct worker_conf *conf,
 	       const struct worker_handler *handler, struct worker **ret, struct err *err);
 /* Kills the child and waits for it. Outstanding requests get no reply. NULL allowed. */
 void worker_free(struct worker *w);
+/* Reads what `open` and `rescan` answer: for replies to a rescan. -EINVAL ... */
+int worker_ready_parse(const struct json *result, struct worker_ready *ret, struct err *err);
 bool worker_is_ready(const struct worker *w);
 /* pid of the child, 0: none; for tests and status. */
 int worker_pid(const struct worker *w);

@@ -1,5 +1,6 @@
 #include "common/json/scan.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -77,6 +78,17 @@ static int bad(struct err *err, size_t at, const char *found, const char *expect
 		       expected);
 }
 
+/* Four digits, not all 0: cJSON takes what is no digit for NUL, and NUL for the end. */
+static bool unicode_escape(const char *s, size_t left)
+{
+	if (left < 4 || memcmp(s, "0000", 4) == 0)
+		return false;
+	for (int i = 0; i < 4; i++)
+		if (!isxdigit((unsigned char)s[i]))
+			return false;
+	return true;
+}
+
 /* *i stands on the opening quote, and then on the closing one. */
 static int scan_string(const char *s, size_t len, size_t *i, struct err *err)
 {
@@ -85,11 +97,12 @@ static int scan_string(const char *s, size_t len, size_t *i, struct err *err)
 		if ((unsigned char)s[at] < 0x20)
 			return bad(err, at, "a control character", "it escaped");
 		if (s[at] == '\\') {
-			if (len - at >= 6 && memcmp(s + at, "\\u0000", 6) == 0)
-				return bad(err, at, "an escaped NUL", "text");
 			at++; /* what is escaped is judged as any other character */
 			if (at == len)
 				break;
+			if (s[at] == 'u' && !unicode_escape(s + at + 1, len - at - 1))
+				return bad(err, at - 1, "an escaped NUL or a malformed escape",
+					   "\\u and four hexadecimal digits");
 		}
 		size_t n = utf8_len(s + at, len - at);
 		if (n == 0)

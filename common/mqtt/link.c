@@ -33,11 +33,14 @@
 #define PAHO_CONNECT_S	    30 /* longer than our own deadline: that one decides */
 #define DISCONNECT_GRACE_MS 300
 #define COST_FIXED	    256 /* of a queued message, beside its bytes */
+#define CLAIM_KEY	    "session" /* user property */
 #define SESSION_TAKEN_OVER  0x8e
 #define DISCONNECT_AND_WILL 0x04
+#define PACKET_PUBACK	    4
+#define PAHO_NO_MEMORY	    (-99) /* PAHO_MEMORY_ERROR, which its public headers leave out */
 
 _Static_assert(MQTT_OUT_MAX <= INDEX_MASK + 1, "a slot's index has 8 bits of a context");
-_Static_assert(MQTT_SUBS_MAX <= 32, "one bit a subscription");
+_Static_assert(LINK_SUB_CLAIM < 64, "one bit a subscription");
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link *links;
@@ -105,9 +108,9 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 	struct link *l = enter(context);
 	if (!l)
 		return;
-	long long max = MQTTProperties_getNumericValue(&data->properties,
+	int max = MQTTProperties_getNumericValue(&data->properties,
 						       MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
-	l->packet_max = max > 0 && max < UINT32_MAX ? (uint32_t)max : UINT32_MAX;
+	l->packet_max = max > 0 ? (uint32_t)max : UINT32_MAX;
 	l->stats.connects++;
 	leave(l, LINK_CONNECTED);
 }
@@ -144,15 +147,35 @@ static void on_server_disconnect(void *context, MQTTProperties *properties,
 	leave(l, reason == SESSION_TAKEN_OVER ? LINK_TAKEN_OVER : LINK_LOST);
 }
 
+/* Whose message this is, by its user property; hostile until checked. */
+static void read_claim(struct link *l, const MQTTProperties *properties)
+{
+	for (int i = 0; i < properties->count; i++) {
+		const MQTTProperty *p = &properties->array[i];
+		if (p->identifier != MQTTPROPERTY_CODE_USER_PROPERTY ||
+		    p->value.data.len != (int)strlen(CLAIM_KEY) ||
+		    memcmp(p->value.data.data, CLAIM_KEY, strlen(CLAIM_KEY)) != 0 ||
+		    p->value.value.len != LINK_CLAIM_LEN)
+			continue;
+		memcpy(l->events.claim, p->value.value.data, LINK_CLAIM_LEN);
+		l->events.claim[LINK_CLAIM_LEN] = '\0';
+		if (strspn(l->events.claim, "0123456789abcdef.") == LINK_CLAIM_LEN)
+			return;
+		l->events.claim[0] = '\0';
+	}
+}
+
 static int on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message)
 {
-	/* topic_len is 0 unless there is a NUL in the topic, which MQTT forbids. */
-	struct link_in *in = topic_len == 0 ? malloc(sizeof(*in)) : NULL;
+	/* Against its manual, Paho gives the length or 0. A NUL within a topic is forbidden. */
 	size_t topic_bytes = strlen(topic);
+	bool whole = topic_len == 0 || (size_t)topic_len == topic_bytes;
+	struct link_in *in = whole ? malloc(sizeof(*in)) : NULL;
 	size_t cost = COST_FIXED + topic_bytes + (size_t)message->payloadlen +
 		      (size_t)message->properties.length;
 	struct link *l = enter(context);
-	bool keep = l && in && topic_bytes < MQTT_TOPIC_MAX &&
+	bool watched = l && l->watched && strcmp(l->watched, topic) == 0;
+	bool keep = l && in && !watched && topic_bytes < MQTT_TOPIC_MAX &&
 		    message->payloadlen <= MQTT_PAYLOAD_MAX && l->in_count < MQTT_IN_MAX &&
 		    l->in_bytes + cost <= MQTT_IN_BYTES_MAX;
 	if (keep) {
@@ -164,6 +187,8 @@ static int on_message(void *context, char *topic, int topic_len, MQTTAsync_messa
 		l->stats.in_messages++;
 		l->stats.in_bytes += (uint64_t)message->payloadlen;
 		link_wake(l);
+	} else if (watched) {
+		read_claim(l, &message->properties);
 	} else if (l) {
 		l->stats.in_dropped++;
 	}
@@ -216,8 +241,8 @@ static void on_published(void *context, MQTTAsync_successData5 *data)
 
 static void on_publish_failed(void *context, MQTTAsync_failureData5 *data)
 {
-	(void)data;
-	settle(context, true);
+	/* Only a PUBACK carries a reason; of a failed write the rest is not even initialized. */
+	settle(context, data->packet_type == PACKET_PUBACK && data->reasonCode >= 0x80);
 }
 
 static void on_acked(void *context, MQTTAsync_successData5 *data)
@@ -226,17 +251,19 @@ static void on_acked(void *context, MQTTAsync_successData5 *data)
 	struct link *l = enter(context);
 	if (!l)
 		return;
-	l->events.subs_acked |= UINT32_C(1) << context_index(context);
+	l->events.subs_acked |= UINT64_C(1) << context_index(context);
 	leave(l, LINK_ACKED);
 }
 
 static void on_sub_failed(void *context, MQTTAsync_failureData5 *data)
 {
+	if (data->reasonCode < 0x80)
+		return; /* the connection broke; on_lost() follows */
 	struct link *l = enter(context);
 	if (!l)
 		return;
-	l->events.subs_refused |= UINT32_C(1) << context_index(context);
-	l->events.refused_code = data->reasonCode ? (int)data->reasonCode : data->code;
+	l->events.subs_refused |= UINT64_C(1) << context_index(context);
+	l->events.refused_code = (int)data->reasonCode;
 	leave(l, LINK_ACKED);
 }
 
@@ -256,7 +283,7 @@ static int create(MQTTAsync *ret, const char *uri, const char *id)
 	options.maxBufferedMessages = 2 * MQTT_OUT_MAX; /* link_publish() decides earlier */
 	int rc = MQTTAsync_createWithOptions(ret, uri, id, MQTTCLIENT_PERSISTENCE_NONE, NULL,
 					     &options);
-	return rc == MQTTASYNC_SUCCESS ? 0 : rc == PAHO_MEMORY_ERROR ? -ENOMEM : -EINVAL;
+	return rc == MQTTASYNC_SUCCESS ? 0 : rc == PAHO_NO_MEMORY ? -ENOMEM : -EINVAL;
 }
 
 int link_init(struct link *l, struct err *err)
@@ -328,6 +355,7 @@ static void forget(struct link *l)
 	l->out_bytes = 0;
 	l->refused = false;
 	l->draining = false;
+	l->watched = NULL;
 }
 
 static void add_int(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value)
@@ -340,9 +368,18 @@ static void add_int(MQTTProperties *properties, enum MQTTPropertyCodes code, uin
 	MQTTProperties_add(properties, &p);
 }
 
-static int start(struct link *l, const struct mqtt_conf *conf, void *context)
+static void add_claim(MQTTProperties *properties, const char *claim)
+{
+	MQTTProperty p = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
+	p.value.data = (MQTTLenString){(int)strlen(CLAIM_KEY), (char *)CLAIM_KEY};
+	p.value.value = (MQTTLenString){LINK_CLAIM_LEN, (char *)claim};
+	MQTTProperties_add(properties, &p);
+}
+
+static int start(struct link *l, const struct mqtt_conf *conf, const char *claim, void *context)
 {
 	MQTTAsync_willOptions will = MQTTAsync_willOptions_initializer;
+	MQTTProperties will_properties = MQTTProperties_initializer;
 	MQTTAsync_connectOptions o = MQTTAsync_connectOptions_initializer5;
 	MQTTProperties properties = MQTTProperties_initializer;
 	add_int(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, conf->session_expiry_s);
@@ -362,7 +399,9 @@ static int start(struct link *l, const struct mqtt_conf *conf, void *context)
 		will.message = conf->will_payload;
 		will.retained = conf->will_retain;
 		will.qos = 1;
+		add_claim(&will_properties, claim);
 		o.will = &will;
+		o.willProperties = &will_properties;
 	}
 	MQTTAsync_setCallbacks(l->handle, context, on_lost, on_message, NULL);
 	MQTTAsync_setDisconnected(l->handle, context, on_server_disconnect);
@@ -373,10 +412,12 @@ static int start(struct link *l, const struct mqtt_conf *conf, void *context)
 	int rc = MQTTAsync_connect(l->handle, &o);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	MQTTProperties_free(&properties);
+	MQTTProperties_free(&will_properties);
 	return rc;
 }
 
-int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, struct err *err)
+int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, const char *claim,
+	      struct err *err)
 {
 	link_close(l);
 	int r = create(&l->handle, uri, conf->client_id);
@@ -387,7 +428,7 @@ int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, str
 	l->packet_max = UINT32_MAX;
 	void *context = context_of(l->generation, 0, 0);
 	pthread_mutex_unlock(&lock);
-	int rc = start(l, conf, context);
+	int rc = start(l, conf, claim, context);
 	if (rc == MQTTASYNC_SUCCESS)
 		return 0;
 	link_close(l);
@@ -458,7 +499,7 @@ static int errno_of(int rc)
 	case MQTTASYNC_MAX_BUFFERED_MESSAGES:
 	case MQTTASYNC_NO_MORE_MSGIDS:
 		return -EAGAIN;
-	case PAHO_MEMORY_ERROR:
+	case PAHO_NO_MEMORY:
 		return -ENOMEM;
 	case MQTTASYNC_FAILURE:
 		return -EIO;
@@ -527,7 +568,14 @@ static void add_data(MQTTProperties *properties, enum MQTTPropertyCodes code, co
 	MQTTProperties_add(properties, &p);
 }
 
-int link_publish(struct link *l, const struct mqtt_publish *p)
+void link_watch(struct link *l, const char *topic)
+{
+	pthread_mutex_lock(&lock);
+	l->watched = topic;
+	pthread_mutex_unlock(&lock);
+}
+
+int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim)
 {
 	if (!l->handle)
 		return -ENOTCONN;
@@ -551,6 +599,8 @@ int link_publish(struct link *l, const struct mqtt_publish *p)
 	if (p->correlation)
 		add_data(&message.properties, MQTTPROPERTY_CODE_CORRELATION_DATA, p->correlation,
 			 p->correlation_len);
+	if (claim)
+		add_claim(&message.properties, claim);
 	MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
 	o.onSuccess5 = on_published;
 	o.onFailure5 = on_publish_failed;
@@ -609,4 +659,11 @@ bool link_has_messages(struct link *l)
 	bool any = l->in_first != NULL;
 	pthread_mutex_unlock(&lock);
 	return any;
+}
+
+void link_get_stats(const struct link *l, struct mqtt_stats *ret)
+{
+	pthread_mutex_lock(&lock);
+	*ret = l->stats;
+	pthread_mutex_unlock(&lock);
 }

@@ -9,7 +9,9 @@
 
 #include "common/mqtt/mqtt.h"
 
-#define LINK_TEXT_MAX 192
+#define LINK_TEXT_MAX  192
+#define LINK_CLAIM_LEN 33 /* 16 hex digits, '.', 16 hex digits: ordered as text */
+#define LINK_SUB_CLAIM MQTT_SUBS_MAX /* index of the claim's own subscription */
 
 enum link_event {
 	LINK_CONNECTED = 1 << 0, /* CONNACK: success */
@@ -23,8 +25,9 @@ enum link_event {
 
 struct link_events {
 	unsigned bits;
-	uint32_t subs_acked, subs_refused; /* one bit a subscription */
+	uint64_t subs_acked, subs_refused; /* one bit a subscription */
 	int refused_code; /* MQTT reason code of the last refusal */
+	char claim[LINK_CLAIM_LEN + 1]; /* on the topic watched for it; "": none came */
 	char text[LINK_TEXT_MAX]; /* of LINK_FAILED, LINK_LOST, LINK_TAKEN_OVER */
 };
 
@@ -59,6 +62,7 @@ struct link {
 	uint64_t seq;
 	uint32_t out_count;
 	size_t out_bytes;
+	const char *watched; /* topic whose messages are only looked at for a claim; NULL: none */
 	uint32_t packet_max; /* what the broker accepts */
 	bool refused; /* a publish got -EAGAIN */
 	bool draining; /* someone waits for out_count to reach 0 */
@@ -68,13 +72,18 @@ struct link {
 int link_init(struct link *l, struct err *err);
 /* Closes, and frees what is still queued. The last link of the process stops Paho's threads. */
 void link_done(struct link *l);
-int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, struct err *err);
+/* `claim` goes with the Will. */
+int link_open(struct link *l, const struct mqtt_conf *conf, const char *uri, const char *claim,
+	      struct err *err);
 /* Ends the connection at once. What has come in stays queued; publishes in flight are forgotten. */
 void link_close(struct link *l);
-/* The acknowledgement sets bit `index` (0..31). */
+/* The acknowledgement sets bit `index`. */
 int link_subscribe(struct link *l, const char *filter, int qos, bool retained, unsigned index);
 int link_unsubscribe(struct link *l, const char *filter, unsigned index);
-int link_publish(struct link *l, const struct mqtt_publish *p);
+/* From now on (topic, which must outlive that) or no more (NULL). */
+void link_watch(struct link *l, const char *topic);
+/* `claim`: NULL: none. */
+int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim);
 /* Waits for publishes in flight, then disconnects and waits for that; then link_close(). */
 void link_finish(struct link *l, int timeout_ms, bool with_will);
 /* Moves the events of `mask` out. */
@@ -83,4 +92,5 @@ void link_take_events(struct link *l, unsigned mask, struct link_events *ret);
 struct link_in *link_take_messages(struct link *l, unsigned max);
 void link_in_free(struct link_in *in);
 bool link_has_messages(struct link *l);
+void link_get_stats(const struct link *l, struct mqtt_stats *ret);
 void link_wake(struct link *l);

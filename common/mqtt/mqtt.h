@@ -7,7 +7,11 @@
  *
  * The session reconnects by itself, with capped and jittered back-off, and subscribes anew on
  * every connect; MQTT_UP is reported once all subscriptions are acknowledged. Nothing is kept for
- * later while disconnected: mqtt_publish() fails with -ENOTCONN then. */
+ * later while disconnected: mqtt_publish() fails with -ENOTCONN then.
+ *
+ * What comes in before MQTT_UP was reported (retained messages, those a durable session kept) is
+ * delivered right after it, so that a handler can always answer. What came in before a connection
+ * broke is delivered before MQTT_DOWN is reported. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,9 +30,9 @@
 #define MQTT_SUBS_MAX      32
 
 enum mqtt_state {
-	MQTT_DOWN,	 /* not connected; a reconnect is due by itself */
-	MQTT_UP,	 /* connected and subscribed */
-	MQTT_TAKEN_OVER, /* another client has this client id (0x8E): no reconnect, final */
+	MQTT_DOWN, /* not connected; a reconnect is due by itself */
+	MQTT_UP, /* connected and subscribed */
+	MQTT_TAKEN_OVER, /* another client has this client id: no reconnect, final */
 };
 
 struct mqtt_conf {
@@ -37,9 +41,12 @@ struct mqtt_conf {
 	char client_id[129];
 	bool clean_start; /* trainers and tools: true; devices: false */
 	uint32_t session_expiry_s; /* 0: ends with the connection */
-	int keepalive_s;
+	int keepalive_s; /* 0: 30 */
 	int64_t reconnect_first_ms, reconnect_cap_ms; /* 0: 500 and 30000 */
-	/* The Will; empty topic: none. QoS 1. */
+	/* The Will; empty topic: none. QoS 1. A session that has a retained Will, publishes to that
+	 * topic with `retain` whenever it comes up, and may read it, also notices that its client
+	 * id was taken over where the broker does not say so (Mosquitto 2.0.11 does not): when it
+	 * comes back and finds a later session's message there. */
 	char will_topic[MQTT_TOPIC_MAX];
 	char will_payload[512];
 	bool will_retain;
@@ -70,7 +77,8 @@ struct mqtt_publish {
 struct mqtt_handler {
 	/* m and what it points to live until the call returns. */
 	void (*message)(void *user, const struct mqtt_message *m);
-	/* `why` is one line for the log: the broker's address and reason. */
+	/* `why` is one line for the log: the broker's address and reason. MQTT_DOWN is reported
+	 * when a connection breaks, and when an attempt fails for another reason than the last. */
 	void (*state)(void *user, enum mqtt_state state, const char *why);
 	/* Called when publishes in flight have fallen below half of the limits after a publish was
 	 * refused with -EAGAIN; may be NULL. */
@@ -80,6 +88,7 @@ struct mqtt_handler {
 
 struct mqtt_stats {
 	uint64_t in_messages, in_bytes, in_dropped, out_messages, out_bytes, connects;
+	uint64_t out_refused; /* publishes that the broker acknowledged with an error */
 };
 
 struct mqtt;
@@ -87,16 +96,21 @@ struct mqtt;
 /* Copies conf and handler. Does not connect yet. */
 int mqtt_new(struct loop *loop, const struct mqtt_conf *conf, const struct mqtt_handler *handler,
 	     struct mqtt **ret, struct err *err);
-/* Adds a subscription (QoS 1; `retained`: also what is retained already; `qos0` for blocks). It
- * is made now if connected, and on every connect. */
+/* Adds a subscription (`retained`: also what is retained already), or changes the one that has
+ * this filter. It is made now if connected, and on every connect; one that the broker refuses
+ * breaks the connection, which is tried again. -EINVAL bad filter or QoS, -ENOSPC beyond
+ * MQTT_SUBS_MAX. */
 int mqtt_subscribe(struct mqtt *m, const char *filter, int qos, bool retained);
+/* -ENOENT: no such subscription. */
 int mqtt_unsubscribe(struct mqtt *m, const char *filter);
 /* Starts connecting, and keeps on. */
 int mqtt_start(struct mqtt *m, struct err *err);
-/* 0; -ENOTCONN; -EAGAIN too much in flight; -E2BIG; copies everything. */
+/* 0; -ENOTCONN; -EAGAIN too much in flight; -E2BIG for us or for the broker; -EINVAL bad topic;
+ * copies everything. */
 int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p);
 bool mqtt_is_up(const struct mqtt *m);
 void mqtt_get_stats(const struct mqtt *m, struct mqtt_stats *ret);
 /* Waits at most timeout_ms for publishes in flight, disconnects; with_will: the broker sends the
- * Will (MQTT 5 reason 0x04). Then frees; NULL allowed. */
+ * Will (MQTT 5 reason 0x04). Then frees; NULL allowed. Not from within a handler. The last session
+ * of a process also stops Paho's threads, which takes some tenths of a second. */
 void mqtt_free(struct mqtt *m, int timeout_ms, bool with_will);

@@ -44,7 +44,7 @@ int fields_end(struct fields *f)
 				f->r = err_set(f->err, -EINVAL,
 					       "critical: found an element that is no string");
 			else if (strcmp(s, "critical") != 0 && !was_asked(f, s))
-				f->r = err_set(f->err, -EINVAL,
+				f->r = err_set(f->err, -EOPNOTSUPP,
 					       "critical: found '%.*s', expected only members known here",
 					       NAME_SHOWN_MAX, s);
 		}

@@ -1,7 +1,10 @@
 /* The JSON messages: one struct, one encoder and one checking decoder each. docs/protocol.md
  * lists every field. Decoders take the raw payload; they check size, then form, then each field,
  * ignore unknown members unless named in `critical`, and leave *ret untouched on failure.
- * Encoders return text that the caller frees, NULL when out of memory. */
+ * Text in messages is one line without control characters. Encoders return text that the caller
+ * frees, NULL when out of memory or when an integer is beyond JSON_INT_MAX; they make text and
+ * numbers fit what the decoders take: control characters become blanks, text is cut to its limit
+ * between characters, a loss that is not finite is sent as 1e9. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,6 +23,7 @@
 #define MESSAGE_WANT_MAX    32
 #define MESSAGE_TEXT_MAX    256
 #define MESSAGE_CLASSES_MAX 512 /* per_class entries of a report; more classes: none is sent */
+#define MESSAGE_REPORTS_MAX 100 /* reports asked for by one want */
 
 /* A checkpoint's score on one snapshot of one split. n 0: none. */
 struct score {
@@ -88,7 +92,7 @@ struct msg_report {
 /* device/<id>/offer: the manifest's members and: */
 struct msg_offer {
 	struct manifest manifest;
-	char trainer[ID_SIZE]; /* the trainer it was with last; "" */
+	char trainer[ID_SIZE]; /* `last_trainer`: the trainer it was with last; "" */
 	char bases[MESSAGE_BASES_MAX][HASH_SIZE];
 	size_t n_bases;
 	struct score validation, test; /* the device's own scores of it */
@@ -134,6 +138,7 @@ struct msg_want {
 };
 
 enum decision { DECISION_ACTIVATED, DECISION_KEPT, DECISION_REFUSED };
+const char *decision_name(enum decision d);
 
 /* .../in/ack. To a trainer: the decision on a result is stored. To a device: the trainer holds
  * the checkpoint (a base for later), or has noted that the handover under `fence` is over. */
@@ -166,7 +171,7 @@ struct msg_job {
 	char phase[17];
 	double progress;
 	int64_t epoch, epochs;
-	double loss, images_per_second;
+	double loss, images_per_second; /* NaN: none */
 	struct score before, after;
 	int64_t at_ms;
 };
@@ -179,7 +184,7 @@ const char *cmd_name(enum cmd c);
 struct msg_cmd {
 	enum cmd cmd;
 	char id[ID_SIZE];
-	int64_t expires_ms; /* 0: never */
+	int64_t expires_ms; /* 0: never; compared with the clock by the caller */
 	char checkpoint[HASH_SIZE]; /* pin (a whole id); evaluate: optional; "" */
 	char key[65], value[MESSAGE_TEXT_MAX]; /* set */
 	int64_t epochs; /* train: 0: one round */
@@ -189,6 +194,8 @@ struct msg_cmd {
 char *msg_presence_print(const struct msg_presence *m);
 int msg_presence_parse(const void *p, size_t len, struct msg_presence *ret, struct err *err);
 char *msg_status_print(const struct msg_status *m);
+/* The same as a tree, for the answer to the command `status`. */
+struct json *msg_status_json(const struct msg_status *m);
 int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct err *err);
 char *msg_report_print(const struct msg_report *m);
 int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct err *err);
@@ -215,5 +222,6 @@ char *msg_cmd_print(const struct msg_cmd *m);
  * refused, so that the refusal can be answered; else "". */
 int msg_cmd_parse(const void *p, size_t len, struct msg_cmd *ret, char ret_id[ID_SIZE],
 		  struct err *err);
-/* Answers: {id, ok, error?, ...}; `extra` (may be NULL) is taken, its members are merged in. */
+/* Answers: {id, ok, error?, ...}; `extra` (may be NULL) is taken, its members are merged in. An id
+ * of "" or NULL (the request had no usable one) is sent as null. */
 char *msg_reply_print(const char *id, const char *error, struct json *extra);

@@ -1,7 +1,11 @@
 /* A checkpoint that is on its way in: DIR/<id>.part (the blocks in their places) and DIR/<id>.map
  * (which ones are there), so that a transfer goes on after any disconnect, kill or restart.
- * A block's bit is set only after its bytes were written; both are synced every
- * PART_SYNC_BLOCKS blocks, data first. What is complete is verified against the id. */
+ *
+ * The map has a header (whose map it is) and 8 bytes a block: 0, or a check sum of the block's
+ * bytes, written after them. part_open() reads each block that the map names and holds it only if
+ * the sum agrees, so the order in which a crash lets bytes reach the disk does not matter: what
+ * was torn is asked for again. Data and map are synced every PART_SYNC_BLOCKS blocks. What is
+ * complete is verified against the id. */
 #pragma once
 
 #include <stdint.h>
@@ -19,21 +23,25 @@ struct part {
 	/* private: */
 	int data_fd, map_fd;
 	uint32_t unsynced;
-	char dir[FILE_PATH_MAX];
+	char data_path[FILE_PATH_MAX], map_path[FILE_PATH_MAX];
 };
 
 /* Opens or begins; a leftover of another size or block size is begun anew. -ENOSPC when the file
- * system has not room for the whole (checked first). */
+ * system has not room for the whole: checked first, and the space is reserved where the file
+ * system can. All blocks may be there already: see xfer_complete(&p->xfer). On failure there is
+ * nothing to close. */
 int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t now_ms,
 	      struct err *err);
-/* Stores a block. Returns an enum xfer_result (>= 0) or a negative errno from the disk. */
+/* Stores a block. Returns an enum xfer_result (>= 0; all but XFER_OK change nothing) or a negative
+ * errno from the disk: the block is then missing still, and the part stays usable. */
 int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
 	       struct err *err);
 /* When complete: syncs, verifies the sha256 against the id, and gives the path of the finished
  * file (DIR/<id>.part; the caller moves it). -EBADMSG when the hash differs: the part is deleted,
- * the next part_open begins anew. The part is closed in either case. */
+ * the next part_open begins anew. -EAGAIN when blocks are missing. The part is closed in any
+ * case. */
 int part_finish(struct part *p, char path[FILE_PATH_MAX], struct err *err);
-void part_close(struct part *p); /* keeps the files */
+void part_close(struct part *p); /* keeps the files; a zeroed or closed one is allowed */
 /* Deletes what is left of a transfer. */
 void part_discard(const char *dir, const char *id);
 

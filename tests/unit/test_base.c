@@ -104,7 +104,9 @@ static void log_drops_what_is_less_important(void **state)
 
 static void log_line_cannot_be_forged(void **state)
 {
-	capture(LOG_P_INFO, LOG_P_INFO, "a\n<3>prog: forged\r\x1b[2J\x7f\xc2\x9b" "31m");
+	capture(LOG_P_INFO, LOG_P_INFO,
+		"a\n<3>prog: forged\r\x1b[2J\x7f\xc2\x9b"
+		"31m");
 	assert_string_equal(captured, "<6>prog: a <3>prog: forged  [2J   31m\n");
 	/* Other UTF-8 passes, also one whose second byte looks like a control. */
 	capture(LOG_P_INFO, LOG_P_INFO, "é 襷 \xc3\x9b");
@@ -236,8 +238,8 @@ static void clock_refuses_the_rest(void **state)
 
 static void clock_formats_what_it_parses(void **state)
 {
-	static const int64_t times[] = {0, -1, 1795413480123, 951782400000, 253402300799999,
-					-30610224000000};
+	static const int64_t times[] = {
+		0, -1, 1795413480123, 951782400000, 253402300799999, -30610224000000};
 	char text[CLOCK_TEXT_MAX];
 	clock_format(1795413480123, text);
 	assert_string_equal(text, "2026-11-23T05:58:00.123Z");
@@ -275,8 +277,8 @@ static void id_checks_its_alphabet(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(good); i++)
 		if (!id_valid(good[i]))
 			fail_msg("refused '%s'", good[i]);
-	const char *const bad[] = {"",	  ".",	 "..",	"a/b", "+", "#", "a b", "a\n",
-				   "a\t", "ä", "../x", "$x",  longer};
+	const char *const bad[] = {"",    ".",   "..", "a/b",  "+",  "#",   "a b",
+				   "a\n", "a\t", "ä",  "../x", "$x", longer};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		if (id_valid(bad[i]))
 			fail_msg("accepted '%s'", bad[i]);
@@ -345,7 +347,7 @@ static void backoff_doubles_up_to_its_cap(void **state)
 		unsigned attempt;
 		int64_t first, cap, full;
 	} rows[] = {
-		{0, 1000, 60000, 1000},	  {1, 1000, 60000, 2000}, {5, 1000, 60000, 32000},
+		{0, 1000, 60000, 1000},   {1, 1000, 60000, 2000},  {5, 1000, 60000, 32000},
 		{6, 1000, 60000, 60000},  {7, 1000, 60000, 60000}, {UINT32_MAX, 1000, 60000, 60000},
 		{UINT32_MAX, 0, 1000, 0}, {0, 5000, 1000, 1000},
 	};

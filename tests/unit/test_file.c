@@ -194,7 +194,7 @@ static void remove_takes_trees_and_follows_no_links(void **state)
 	assert_int_equal(entries_in("."), 1);
 	assert_int_equal(file_remove("kept/f", &err), 0);
 	assert_int_equal(entries_in("kept"), 0);
-	/* A busy mount point cannot go. */
+	/* A process cannot take from /proc. */
 	assert_true(file_remove("/proc/self/status", &err) < 0);
 	assert_int_equal(strncmp(err.text, "/proc/self/status: remove: ", 27), 0);
 }
@@ -208,7 +208,8 @@ static void lock_excludes_another_process(void **state)
 	char expected[128];
 	snprintf(expected, sizeof(expected), "lock: held by another process (pid %ld)",
 		 (long)getpid());
-	/* flock(2) belongs to the open file: a second open in this process is as good as another's. */
+	/* flock(2) belongs to the open file: a second open in this process is as good as another's.
+	 */
 	assert_int_equal(file_lock("lock", &other, &err), -EBUSY);
 	assert_string_equal(err.text, expected);
 	assert_int_equal(other, 77);

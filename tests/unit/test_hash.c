@@ -17,7 +17,7 @@
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
 
-#define MILLION	     1000000
+#define MILLION      1000000
 #define MILLION_HASH "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
 
 static const struct {

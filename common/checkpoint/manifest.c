@@ -1,0 +1,280 @@
+/* Between struct manifest and its JSON. Every text that a manifest carries is either an id, a
+ * hash, a time or a name from a fixed list, so nothing in a checked one can surprise a path, a
+ * topic or a log line; the signature is kept as printable ASCII for the same reason. */
+#include "common/checkpoint/manifest.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+
+#define EPOCH_MAX    ((int64_t)1 << 31)
+#define BYTES_MAX    ((int64_t)(WEIGHTS_HEADER_SIZE + 4 * MODEL_FLOATS_MAX))
+#define CRITICAL_MAX 64
+
+static const char *const origin_names[ORIGIN_N] = {"local", "edge", "blend", "tuned", "fleet"};
+
+static const char *const fields[] = {
+	"id",      "source",  "parents",     "model",     "origin",  "device",
+	"trainer", "epoch",   "images_seen", "classes",   "size",    "block_size",
+	"created", "expires", "encoding",    "signature", "critical"};
+
+const char *origin_name(enum origin o)
+{
+	return o < ORIGIN_N ? origin_names[o] : "unknown";
+}
+
+int origin_parse(const char *s, enum origin *ret)
+{
+	for (int i = 0; i < ORIGIN_N; i++)
+		if (strcmp(s, origin_names[i]) == 0) {
+			*ret = (enum origin)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+void manifest_to_json(const struct manifest *m, struct json *obj)
+{
+	char at[CLOCK_TEXT_MAX];
+	json_set_str(obj, "id", m->id);
+	if (*m->source)
+		json_set_str(obj, "source", m->source);
+	struct json *parents = json_new_arr();
+	for (size_t i = 0; i < m->n_parents; i++)
+		json_push_str(parents, m->parents[i]);
+	json_set(obj, "parents", parents);
+	json_set_str(obj, "model", m->model);
+	json_set_str(obj, "origin", origin_name(m->origin));
+	json_set_str(obj, "device", m->device);
+	if (*m->trainer)
+		json_set_str(obj, "trainer", m->trainer);
+	json_set_int(obj, "epoch", m->epoch);
+	json_set_int(obj, "images_seen", m->images_seen);
+	json_set_int(obj, "classes", m->classes);
+	json_set_int(obj, "size", m->size);
+	json_set_int(obj, "block_size", m->block_size);
+	clock_format(m->created_ms, at);
+	json_set_str(obj, "created", at);
+	if (m->expires_ms) {
+		clock_format(m->expires_ms, at);
+		json_set_str(obj, "expires", at);
+	}
+	json_set_str(obj, "encoding", m->encoding);
+	if (*m->signature)
+		json_set_str(obj, "signature", m->signature);
+}
+
+/* ---- reading ---- */
+
+/* What was found, if a log line can bear it. */
+static const char *shown(const char *s)
+{
+	for (const char *p = s; *p; p++)
+		if (*p < 0x20 || *p >= 0x7f)
+			return "(unprintable)";
+	return s;
+}
+
+static int get_hash(const struct json *obj, const char *key, char out[HASH_SIZE], struct err *err)
+{
+	int r = json_get_str(obj, key, out, HASH_SIZE, err);
+	if (r < 0)
+		return r;
+	if (!hash_valid(out))
+		return err_set(err, -EINVAL, "%s: found '%s', expected 64 lower-case hex digits",
+			       key, shown(out));
+	return 0;
+}
+
+static int get_id(const struct json *obj, const char *key, char out[ID_SIZE], struct err *err)
+{
+	int r = json_get_str(obj, key, out, ID_SIZE, err);
+	if (r < 0)
+		return r;
+	if (!id_valid(out))
+		return err_set(err, -EINVAL,
+			       "%s: found '%s', expected 1 to %d of letters, digits, '.', '_', '-'",
+			       key, shown(out), ID_MAX);
+	return 0;
+}
+
+static int get_time(const struct json *obj, const char *key, int64_t *ret, struct err *err)
+{
+	char text[CLOCK_TEXT_MAX + 8];
+	int r = json_get_str(obj, key, text, sizeof(text), err);
+	if (r == 0 && clock_parse(text, ret) < 0)
+		r = err_set(err, -EINVAL, "%s: found '%s', expected a time as 2026-11-23T05:58:00Z",
+			    key, shown(text));
+	if (r == 0 && *ret < 0)
+		r = err_set(err, -ERANGE, "%s: found '%s', expected 1970 or later", key,
+			    shown(text));
+	return r;
+}
+
+static int get_names(const struct json *obj, struct manifest *m, struct err *err)
+{
+	char origin[16];
+	int r = get_hash(obj, "id", m->id, err);
+	if (r == 0 && json_has(obj, "source"))
+		r = get_hash(obj, "source", m->source, err);
+	if (r == 0)
+		r = get_hash(obj, "model", m->model, err);
+	if (r == 0)
+		r = json_get_str(obj, "origin", origin, sizeof(origin), err);
+	if (r == 0 && origin_parse(origin, &m->origin) < 0)
+		r = err_set(err, -EINVAL,
+			    "origin: found '%s', expected local, edge, blend, tuned or fleet",
+			    shown(origin));
+	if (r == 0)
+		r = get_id(obj, "device", m->device, err);
+	if (r == 0 && json_has(obj, "trainer"))
+		r = get_id(obj, "trainer", m->trainer, err);
+	if (r == 0 && strcmp(m->source, m->id) == 0)
+		m->source[0] = 0; /* says nothing */
+	return r;
+}
+
+static int get_numbers(const struct json *obj, struct manifest *m, struct err *err)
+{
+	int r = json_get_int(obj, "epoch", 0, EPOCH_MAX, &m->epoch, err);
+	if (r == 0)
+		r = json_get_int(obj, "images_seen", 0, (int64_t)WEIGHTS_SEEN_MAX, &m->images_seen,
+				 err);
+	if (r == 0)
+		r = json_get_int(obj, "classes", 0, MODEL_CLASSES_MAX, &m->classes, err);
+	if (r == 0)
+		r = json_get_int(obj, "size", WEIGHTS_HEADER_SIZE, BYTES_MAX, &m->size, err);
+	if (r == 0)
+		r = json_get_int(obj, "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
+				 &m->block_size, err);
+	int64_t blocks = r == 0 ? (m->size + m->block_size - 1) / m->block_size : 0;
+	if (blocks > MANIFEST_BLOCKS_MAX)
+		r = err_set(err, -ERANGE, "block_size: found %lld blocks, expected at most %d",
+			    (long long)blocks, MANIFEST_BLOCKS_MAX);
+	if (r == 0)
+		r = get_time(obj, "created", &m->created_ms, err);
+	if (r == 0 && json_has(obj, "expires"))
+		r = get_time(obj, "expires", &m->expires_ms, err);
+	if (r == 0 && json_has(obj, "expires") && m->expires_ms <= m->created_ms)
+		r = err_set(err, -EINVAL, "expires: expected a time after created");
+	return r;
+}
+
+static int get_parents(const struct json *obj, struct manifest *m, struct err *err)
+{
+	const struct json *arr;
+	if (!json_has(obj, "parents"))
+		return 0;
+	int r = json_get_arr(obj, "parents", MANIFEST_PARENTS_MAX, &arr, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < json_len(arr); i++) {
+		const char *s = json_str_at(arr, i);
+		if (!s || !hash_valid(s))
+			return err_set(err, -EINVAL,
+				       "parents: entry %zu: expected 64 lower-case hex digits", i);
+		if (strcmp(s, m->id) == 0)
+			return err_set(err, -EINVAL, "parents: entry %zu is the checkpoint itself",
+				       i);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(s, m->parents[k]) == 0)
+				return err_set(err, -EINVAL, "parents: entry %zu is there twice",
+					       i);
+		memcpy(m->parents[m->n_parents++], s, HASH_SIZE);
+	}
+	return 0;
+}
+
+static int get_encoding(const struct json *obj, struct manifest *m, struct err *err)
+{
+	int r = json_get_str(obj, "encoding", m->encoding, sizeof(m->encoding), err);
+	if (r == 0 && strcmp(m->encoding, "raw"))
+		r = err_set(err, -EOPNOTSUPP, "encoding: found '%s', expected raw",
+			    shown(m->encoding));
+	if (r == 0 && json_has(obj, "signature"))
+		r = json_get_str(obj, "signature", m->signature, sizeof(m->signature), err);
+	for (const char *p = m->signature; r == 0 && *p; p++)
+		if (*p <= 0x20 || *p >= 0x7f)
+			r = err_set(err, -EINVAL, "signature: expected printable ASCII");
+	return r;
+}
+
+static bool known(const char *name, const char *const *also_known)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+		if (strcmp(name, fields[i]) == 0)
+			return true;
+	for (; also_known && *also_known; also_known++)
+		if (strcmp(name, *also_known) == 0)
+			return true;
+	return false;
+}
+
+static int check_critical(const struct json *obj, const char *const *also_known, struct err *err)
+{
+	const struct json *arr;
+	if (!json_has(obj, "critical"))
+		return 0;
+	int r = json_get_arr(obj, "critical", CRITICAL_MAX, &arr, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < json_len(arr); i++) {
+		const char *s = json_str_at(arr, i);
+		if (!s)
+			return err_set(err, -EINVAL, "critical: entry %zu: expected a string", i);
+		if (!known(s, also_known))
+			return err_set(err, -EOPNOTSUPP,
+				       "critical: found '%.40s', which is not known here",
+				       shown(s));
+	}
+	return 0;
+}
+
+int manifest_from_json(const struct json *obj, const char *const *also_known, struct manifest *ret,
+		       struct err *err)
+{
+	if (!json_is_obj(obj))
+		return err_set(err, -EINVAL, "manifest: expected an object");
+	struct manifest m = {0};
+	/* First, so that a newer sender's demand is what the error speaks of. */
+	int r = check_critical(obj, also_known, err);
+	if (r == 0)
+		r = get_names(obj, &m, err);
+	if (r == 0)
+		r = get_numbers(obj, &m, err);
+	if (r == 0)
+		r = get_parents(obj, &m, err);
+	if (r == 0)
+		r = get_encoding(obj, &m, err);
+	if (r < 0) {
+		err_prefix(err, "manifest");
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+int manifest_fits(const struct manifest *m, const struct model *model, int64_t now_real_ms,
+		  struct err *err)
+{
+	char theirs[13], ours[13], at[CLOCK_TEXT_MAX];
+	if (strcmp(m->model, model->id))
+		return err_set(err, -EINVAL, "manifest: model: found %s..., expected %s... of %s",
+			       hash_short(m->model, theirs), hash_short(model->id, ours),
+			       model->cfg_path);
+	if (m->classes != model->n_classes)
+		return err_set(err, -EINVAL, "manifest: classes: found %lld, expected %u",
+			       (long long)m->classes, model->n_classes);
+	if (strcmp(m->encoding, "raw") == 0 && (uint64_t)m->size != model->file_bytes)
+		return err_set(err, -EINVAL, "manifest: size: found %lld, expected %llu for %s",
+			       (long long)m->size, (unsigned long long)model->file_bytes,
+			       model->cfg_path);
+	if (m->expires_ms && now_real_ms >= m->expires_ms) {
+		clock_format(m->expires_ms, at);
+		return err_set(err, -ETIME, "manifest: expires: found %s, which is past", at);
+	}
+	return 0;
+}

@@ -1,0 +1,439 @@
+/* Model: what a reader sees is decided by renames alone, and each rename is made only after all
+ * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
+ * takes up:
+ *
+ *   add        tmp/<id>.add/ made; manifest.json and weights written or linked there and synced;
+ *              renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed.
+ *              Weights come in by a hard link, so that until the last step the caller's file is
+ *              where it was.
+ *   activate   previous.next -> what is active; active -> id; previous.next renamed to previous.
+ *              A previous.next that names what is active is an attempt that did not get as far
+ *              as the switch, and is dropped; one that names another ends by its last rename.
+ *   collect    checkpoints/<id> renamed to tmp/<id>.gone; removed there.
+ *
+ * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
+#include "common/checkpoint/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/mem.h"
+
+#define CHECKPOINTS "checkpoints"
+
+struct store {
+	char dir[FILE_PATH_MAX];
+};
+
+static int path_in(const struct store *s, char out[FILE_PATH_MAX], struct err *err, const char *a,
+		   const char *b)
+{
+	int r = file_path(out, FILE_PATH_MAX, "%s/%s%s", s->dir, a, b);
+	return r < 0 ? err_errno(err, r, "%s/%s%s", s->dir, a, b) : 0;
+}
+
+void store_free(struct store *s)
+{
+	free(s);
+}
+
+/* ---- what is there ---- */
+
+static bool is_file(const char *dir, const char *name)
+{
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	return file_path(path, sizeof(path), "%s/%s", dir, name) == 0 && lstat(path, &st) == 0 &&
+	       S_ISREG(st.st_mode);
+}
+
+bool store_has(const struct store *s, const char *id)
+{
+	char dir[FILE_PATH_MAX];
+	return hash_valid(id) && path_in(s, dir, NULL, CHECKPOINTS "/", id) == 0 &&
+	       is_file(dir, "weights") && is_file(dir, "manifest.json");
+}
+
+int store_weights(const struct store *s, const char *id, char path[FILE_PATH_MAX])
+{
+	if (!store_has(s, id))
+		return -ENOENT;
+	return file_path(path, FILE_PATH_MAX, "%s/" CHECKPOINTS "/%s/weights", s->dir, id);
+}
+
+int store_manifest(const struct store *s, const char *id, struct manifest *ret, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	if (!hash_valid(id))
+		return err_set(err, -EINVAL, "%s: expected a checkpoint's id", s->dir);
+	int r = file_path(path, sizeof(path), "%s/" CHECKPOINTS "/%s/manifest.json", s->dir, id);
+	if (r < 0)
+		return err_errno(err, r, "%s", s->dir);
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct manifest m;
+	r = json_parse_file(path, MANIFEST_BYTES_MAX, &j, err);
+	if (r < 0)
+		return r;
+	r = manifest_from_json(j, NULL, &m, err);
+	if (r == 0 && strcmp(m.id, id))
+		r = err_set(err, -EBADMSG, "manifest: id: found %s, expected its folder's", m.id);
+	if (r < 0) {
+		err_prefix(err, "%s", path);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+int store_list(const struct store *s, char (**ret)[HASH_SIZE], size_t *ret_n, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, CHECKPOINTS, "");
+	if (r < 0)
+		return r;
+	DIR *d = opendir(path);
+	if (!d)
+		return err_errno(err, -errno, "%s", path);
+	char(*ids)[HASH_SIZE] = NULL;
+	size_t n = 0;
+	for (struct dirent *e; (errno = 0, e = readdir(d));) {
+		if (!store_has(s, e->d_name))
+			continue;
+		char(*more)[HASH_SIZE] = realloc(ids, (n + 1) * sizeof(*ids));
+		if (!more) {
+			errno = ENOMEM;
+			break;
+		}
+		ids = more;
+		memcpy(ids[n++], e->d_name, HASH_SIZE);
+	}
+	r = -errno;
+	closedir(d);
+	if (r < 0) {
+		free(ids);
+		return err_errno(err, r, "%s", path);
+	}
+	*ret = ids;
+	*ret_n = n;
+	return 0;
+}
+
+/* The checkpoint that a link names, "" when it names none that is there. *ret_there (may be NULL):
+ * whether there is such a link at all. */
+static void read_link(const struct store *s, const char *name, char id[HASH_SIZE], bool *ret_there)
+{
+	static const char prefix[] = CHECKPOINTS "/";
+	char path[FILE_PATH_MAX], target[FILE_PATH_MAX];
+	ssize_t n = -1;
+	if (path_in(s, path, NULL, name, "") == 0)
+		n = readlink(path, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	if (ret_there)
+		*ret_there = n >= 0;
+	const char *to = target + sizeof(prefix) - 1;
+	bool good = strncmp(target, prefix, sizeof(prefix) - 1) == 0 && store_has(s, to);
+	memcpy(id, good ? to : "", good ? HASH_SIZE : 1);
+}
+
+void store_active(const struct store *s, char id[HASH_SIZE])
+{
+	read_link(s, "active", id, NULL);
+}
+
+void store_previous(const struct store *s, char id[HASH_SIZE])
+{
+	read_link(s, "previous", id, NULL);
+}
+
+/* ---- links ---- */
+
+static int drop_link(const struct store *s, const char *name, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, name, "");
+	if (r < 0)
+		return r;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(err, -errno, "%s", path);
+	return file_sync(s->dir, err);
+}
+
+static int set_link(const struct store *s, const char *name, const char *id, struct err *err)
+{
+	char path[FILE_PATH_MAX], target[sizeof(CHECKPOINTS) + HASH_SIZE];
+	int r = path_in(s, path, err, name, "");
+	if (r < 0)
+		return r;
+	snprintf(target, sizeof(target), CHECKPOINTS "/%s", id);
+	return file_symlink(target, path, err);
+}
+
+/* Ends or takes back what a previous.next tells of. */
+static int settle(const struct store *s, struct err *err)
+{
+	char active[HASH_SIZE], next[HASH_SIZE], from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+	bool there;
+	read_link(s, "previous.next", next, &there);
+	if (!there)
+		return 0;
+	store_active(s, active);
+	if (!*next || !*active || strcmp(next, active) == 0)
+		return drop_link(s, "previous.next", err);
+	int r = path_in(s, from, err, "previous.next", "");
+	if (r == 0)
+		r = path_in(s, to, err, "previous", "");
+	return r < 0 ? r : file_rename(from, to, err);
+}
+
+/* A link NAME -> TARGET that never changes. What is not a link is somebody's, and stays. */
+static int permanent_link(const struct store *s, const char *name, const char *target,
+			  struct err *err)
+{
+	char path[FILE_PATH_MAX], found[64];
+	struct stat st;
+	int r = path_in(s, path, err, name, "");
+	if (r < 0)
+		return r;
+	if (lstat(path, &st) == 0 && !S_ISLNK(st.st_mode))
+		return err_set(err, -EEXIST, "%s: found no symbolic link, expected one to %s", path,
+			       target);
+	ssize_t n = readlink(path, found, sizeof(found) - 1);
+	found[n > 0 ? n : 0] = 0;
+	return strcmp(found, target) == 0 ? 0 : file_symlink(target, path, err);
+}
+
+static int permanent_links(const struct store *s, struct err *err)
+{
+	int r = permanent_link(s, "active.weights", "active/weights", err);
+	return r < 0 ? r : permanent_link(s, "active.json", "active/manifest.json", err);
+}
+
+int store_activate(struct store *s, const char *id, struct err *err)
+{
+	char active[HASH_SIZE];
+	if (!store_has(s, id))
+		return err_set(err, -ENOENT, "%s: checkpoint %.12s is not there", s->dir, id);
+	int r = settle(s, err);
+	if (r == 0)
+		r = permanent_links(s, err);
+	store_active(s, active);
+	if (r < 0 || strcmp(active, id) == 0)
+		return r;
+	if (*active)
+		r = set_link(s, "previous.next", active, err);
+	if (r == 0)
+		r = set_link(s, "active", id, err);
+	/* After an error, too: whether the switch happened is what the links say. */
+	int r2 = settle(s, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
+}
+
+/* ---- opening ---- */
+
+/* Links to nothing: the previous one stands in for the active one. */
+static int mend_links(const struct store *s, struct err *err)
+{
+	char active[HASH_SIZE], previous[HASH_SIZE];
+	bool active_there, previous_there;
+	int r = settle(s, err);
+	read_link(s, "active", active, &active_there);
+	read_link(s, "previous", previous, &previous_there);
+	if (r == 0 && active_there && !*active)
+		r = *previous ? set_link(s, "active", previous, err) : drop_link(s, "active", err);
+	if (r == 0 && previous_there && (!*previous || (active_there && !*active)))
+		r = drop_link(s, "previous", err);
+	return r == 0 && *active ? permanent_links(s, err) : r;
+}
+
+static int make_folders(const struct store *s, struct err *err)
+{
+	/* What file_symlink() may have left half way. */
+	static const char *const leftovers[] = {"active.tmp", "previous.tmp", "previous.next.tmp",
+						"active.weights.tmp", "active.json.tmp"};
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, CHECKPOINTS, "");
+	if (r == 0)
+		r = file_mkdirs(path, err);
+	if (r == 0)
+		r = path_in(s, path, err, "tmp", "");
+	if (r == 0)
+		r = file_remove(path, err);
+	if (r == 0)
+		r = file_mkdirs(path, err);
+	for (size_t i = 0; i < ARRAY_LEN(leftovers) && r == 0; i++) {
+		r = path_in(s, path, err, leftovers[i], "");
+		if (r == 0 && unlink(path) < 0 && errno != ENOENT)
+			r = err_errno(err, -errno, "%s", path);
+	}
+	return r < 0 ? r : file_sync(s->dir, err);
+}
+
+int store_open(const char *dir, struct store **ret, struct err *err)
+{
+	_cleanup_(store_freep) struct store *s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_errno(err, -ENOMEM, "%s", dir);
+	/* Room is left for the longest name inside. */
+	if (!*dir || strlen(dir) > sizeof(s->dir) - 160)
+		return err_errno(err, *dir ? -ENAMETOOLONG : -EINVAL, "'%.80s'", dir);
+	snprintf(s->dir, sizeof(s->dir), "%s", dir);
+	int r = make_folders(s, err);
+	if (r == 0)
+		r = mend_links(s, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err)
+{
+	if (!id_valid(name))
+		return err_set(err, -EINVAL, "%s/tmp: '%.40s' is no name for a file", s->dir, name);
+	return path_in(s, path, err, "tmp/", name);
+}
+
+/* ---- adding ---- */
+
+static int write_manifest(const char *dir, const struct manifest *m, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	_cleanup_(json_freep) struct json *j = json_new_obj();
+	if (j)
+		manifest_to_json(m, j);
+	_cleanup_free_ char *text = j ? json_print_pretty(j) : NULL;
+	int r = text ? file_path(path, sizeof(path), "%s/manifest.json", dir) : -ENOMEM;
+	return r < 0 ? err_errno(err, r, "%s", dir) : file_write(path, text, strlen(text), err);
+}
+
+/* The weights' bytes onto the disk, then a second name for them. */
+static int link_weights(const char *weights_path, const char *dir, const struct manifest *m,
+			struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	_cleanup_close_ int fd = open(weights_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, -errno, "%s", weights_path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "%s: found no regular file, expected one",
+			       weights_path);
+	if (strcmp(m->encoding, "raw") == 0 && st.st_size != m->size)
+		return err_set(err, -EINVAL,
+			       "%s: found %lld bytes, expected %lld as its manifest "
+			       "says",
+			       weights_path, (long long)st.st_size, (long long)m->size);
+	if (fsync(fd) < 0)
+		return err_errno(err, -errno, "%s: sync", weights_path);
+	int r = file_path(path, sizeof(path), "%s/weights", dir);
+	if (r < 0)
+		return err_errno(err, r, "%s", dir);
+	if (link(weights_path, path) < 0)
+		return err_errno(err, -errno, "%s: link to %s", weights_path, path);
+	return file_sync(dir, err);
+}
+
+/* A file of the store itself would be lost by being moved in. */
+static int check_outside(const struct store *s, const char *weights_path, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, CHECKPOINTS, "");
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *file = realpath(weights_path, NULL);
+	if (!file)
+		return err_errno(err, -errno, "%s", weights_path);
+	_cleanup_free_ char *store = realpath(path, NULL);
+	if (!store)
+		return err_errno(err, -errno, "%s", path);
+	size_t n = strlen(store);
+	if (strncmp(file, store, n) == 0 && file[n] == '/')
+		return err_set(err, -EINVAL, "%s: is in the store, expected a file outside of it",
+			       weights_path);
+	return 0;
+}
+
+static int fill_and_rename(const char *weights_path, const char *dir, const char *final,
+			   const struct manifest *m, struct err *err)
+{
+	int r = file_mkdirs(dir, err);
+	if (r == 0)
+		r = write_manifest(dir, m, err);
+	if (r == 0)
+		r = link_weights(weights_path, dir, m, err);
+	/* Something incomplete of that name is nothing that store_has() counts. */
+	if (r == 0)
+		r = file_remove(final, err);
+	return r < 0 ? r : file_rename(dir, final, err);
+}
+
+int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err)
+{
+	char dir[FILE_PATH_MAX], final[FILE_PATH_MAX], name[HASH_SIZE + 8];
+	if (!hash_valid(m->id))
+		return err_set(err, -EINVAL, "%s: expected a checkpoint's id", s->dir);
+	int r = check_outside(s, weights_path, err);
+	if (r < 0)
+		return r;
+	if (!store_has(s, m->id)) {
+		snprintf(name, sizeof(name), "%s.add", m->id);
+		r = path_in(s, dir, err, "tmp/", name);
+		if (r == 0)
+			r = path_in(s, final, err, CHECKPOINTS "/", m->id);
+		if (r == 0)
+			r = file_remove(dir, err);
+		if (r == 0)
+			r = fill_and_rename(weights_path, dir, final, m, err);
+		if (r < 0 && !store_has(s, m->id))
+			file_remove(dir, NULL);
+		if (r < 0)
+			return r;
+	}
+	/* A name that cannot be removed is litter, not a failure: the checkpoint is there. */
+	unlink(weights_path);
+	return 0;
+}
+
+/* ---- collecting ---- */
+
+static int discard(struct store *s, const char *id, struct err *err)
+{
+	char from[FILE_PATH_MAX], to[FILE_PATH_MAX], name[HASH_SIZE + 8];
+	snprintf(name, sizeof(name), "%s.gone", id);
+	int r = path_in(s, from, err, CHECKPOINTS "/", id);
+	if (r == 0)
+		r = path_in(s, to, err, "tmp/", name);
+	if (r == 0)
+		r = file_remove(to, err);
+	if (r == 0 && rename(from, to) < 0)
+		r = err_errno(err, -errno, "%s", from);
+	return r < 0 ? r : file_remove(to, err);
+}
+
+int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, struct err *err)
+{
+	char active[HASH_SIZE], previous[HASH_SIZE], path[FILE_PATH_MAX];
+	_cleanup_free_ char(*ids)[HASH_SIZE] = NULL;
+	size_t n_ids = 0;
+	int r = settle(s, err);
+	if (r == 0)
+		r = store_list(s, &ids, &n_ids, err);
+	store_active(s, active);
+	store_previous(s, previous);
+	for (size_t i = 0; i < n_ids && r == 0; i++) {
+		bool kept = strcmp(ids[i], active) == 0 || strcmp(ids[i], previous) == 0;
+		for (size_t k = 0; k < n && !kept; k++)
+			kept = strcmp(ids[i], keep[k]) == 0;
+		if (!kept)
+			r = discard(s, ids[i], err);
+	}
+	if (r == 0)
+		r = path_in(s, path, err, CHECKPOINTS, "");
+	return r < 0 ? r : file_sync(path, err);
+}

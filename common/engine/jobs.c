@@ -1,0 +1,158 @@
+/* The queue of evaluations, classifications, blends and what else is asked for: one after the
+ * other, first come, first served. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+#include "common/engine/args.h"
+#include "common/engine/session.h"
+#include "common/engine/worker.h"
+
+#define SHEET_CELLS_MAX 100 /* in a row or column */
+
+static void job_free(struct job *j)
+{
+	json_free(j->args);
+	json_free(j->results);
+	free(j->counts);
+	free(j);
+}
+
+int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
+	      struct err *err)
+{
+	struct job *j = s->n_jobs < WORKER_REQUESTS_MAX ? calloc(1, sizeof(*j)) : NULL;
+	if (!j) {
+		json_free(args);
+		return err_set(err, -EBUSY, "%u requests are waiting", s->n_jobs);
+	}
+	*j = (struct job){.id = id, .kind = kind, .args = args};
+	struct job **end = &s->jobs;
+	while (*end)
+		end = &(*end)->next;
+	*end = j;
+	s->n_jobs++;
+	return 0;
+}
+
+static void remove_job(struct session *s, struct job *j)
+{
+	if (j == s->jobs)
+		s->job_begun = false;
+	struct job **at = &s->jobs;
+	while (*at != j)
+		at = &(*at)->next;
+	*at = j->next;
+	s->n_jobs--;
+	job_free(j);
+}
+
+bool job_stop(struct session *s, uint64_t id)
+{
+	for (struct job *j = s->jobs; j; j = j->next) {
+		if (j->id != id)
+			continue;
+		channel_fail(s->channel, id, -ECANCELED, "stopped on request");
+		remove_job(s, j);
+		return true;
+	}
+	return false;
+}
+
+static int blend(struct session *s, const struct json *args, struct json **ret_result,
+		 struct err *err)
+{
+	char a[FILE_PATH_MAX], b[FILE_PATH_MAX], out[FILE_PATH_MAX], id[HASH_SIZE];
+	double alpha;
+	int r = json_get_str(args, "a", a, sizeof(a), err);
+	if (r < 0 || (r = json_get_str(args, "b", b, sizeof(b), err)) < 0 ||
+	    (r = json_get_str(args, "out", out, sizeof(out), err)) < 0 ||
+	    (r = json_get_num(args, "alpha", 0, 1, &alpha, err)) < 0 ||
+	    (r = weights_blend(s->model, a, b, alpha, out, err)) < 0 ||
+	    (r = weights_check(s->model, out, NULL, id, err)) < 0)
+		return r;
+	*ret_result = json_new_obj();
+	json_set_str(*ret_result, "out", out);
+	json_set_str(*ret_result, "checkpoint", id);
+	return 0;
+}
+
+static int sheet(struct session *s, const struct json *args, struct json **ret_result,
+		 struct err *err)
+{
+	char out[FILE_PATH_MAX], name[16];
+	enum split split = SPLIT_TRAIN;
+	int64_t columns, rows;
+	int r = json_get_str(args, "out", out, sizeof(out), err);
+	if (r < 0 || (r = arg_str(args, "split", name, sizeof(name), err)) < 0 ||
+	    (r = arg_int(args, "columns", 1, SHEET_CELLS_MAX, 10, &columns, err)) < 0 ||
+	    (r = arg_int(args, "rows", 1, SHEET_CELLS_MAX, 10, &rows, err)) < 0)
+		return r;
+	if (*name && split_parse(name, &split) < 0)
+		return err_set(err, -EINVAL, "split: found '%s', expected train, validation or test",
+			       name);
+	if (!s->data)
+		return err_set(err, -ENODATA, "sheet: opened without data");
+	r = dataset_sheet(s->data, split, (uint32_t)columns, (uint32_t)rows, out, err);
+	if (r < 0)
+		return r;
+	*ret_result = json_new_obj();
+	json_set_str(*ret_result, "out", out);
+	return 0;
+}
+
+static int rescan(struct session *s, struct json **ret_result, struct err *err)
+{
+	bool changed = false;
+	if (s->data) {
+		int r = dataset_rescan(s->data, &changed, err);
+		if (r < 0)
+			return r;
+	}
+	if (changed)
+		train_data_changed(s);
+	*ret_result = session_ready(s);
+	json_set_bool(*ret_result, "changed", changed);
+	return 0;
+}
+
+static int step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+{
+	int r = 0;
+	switch (j->kind) {
+	case JOB_EVALUATE:
+		if (!s->job_begun)
+			r = evaluate_begin(s, j, err);
+		s->job_begun = true;
+		return r < 0 ? r : evaluate_step(s, j, ret_result, err);
+	case JOB_CLASSIFY:
+		if (!s->job_begun)
+			r = classify_begin(s, j, err);
+		s->job_begun = true;
+		return r < 0 ? r : classify_step(s, j, ret_result, err);
+	case JOB_BLEND:
+		return blend(s, j->args, ret_result, err);
+	case JOB_SHEET:
+		return sheet(s, j->args, ret_result, err);
+	case JOB_RESCAN:
+		return rescan(s, ret_result, err);
+	}
+	return -ENOSYS;
+}
+
+void job_step(struct session *s)
+{
+	struct job *j = s->jobs;
+	struct json *result = NULL;
+	struct err err = {0};
+	int r = step(s, j, &result, &err);
+	if (r > 0)
+		return;
+	if (r < 0)
+		channel_fail(s->channel, j->id, r, err.text);
+	else
+		channel_reply(s->channel, j->id, result);
+	remove_job(s, j);
+}

@@ -1,0 +1,190 @@
+/* The request `open`: cfg, classes and data are read and judged, then the networks are made. */
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/engine/args.h"
+#include "common/engine/gemm.h"
+#include "common/engine/session.h"
+
+#define THREADS_MAX 256
+/* Images per batch of an evaluation follow from the topology alone, so that every process
+ * computes the same scores, whatever its training batch; this bounds memory. */
+#define EVAL_FLOATS_MAX ((uint64_t)4 * 1024 * 1024) /* outputs of all layers for one batch */
+
+static uint32_t eval_batch(const struct model *m)
+{
+	uint64_t floats = 1;
+	for (size_t i = 0; i < m->n_layers; i++)
+		floats += (uint64_t)m->layers[i].out_w * m->layers[i].out_h * m->layers[i].out_c;
+	uint64_t batch = EVAL_FLOATS_MAX / floats;
+	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
+}
+
+static int read_model(struct session *s, const struct json *args, struct err *err)
+{
+	char path[1024], classes[1024];
+	int r = json_get_str(args, "cfg", path, sizeof(path), err);
+	if (r == 0)
+		r = arg_str(args, "classes", classes, sizeof(classes), err);
+	if (r == 0)
+		r = file_read(path, MODEL_CFG_MAX, &s->cfg, &s->cfg_len, err);
+	if (r == 0 && *classes)
+		r = classes_load(classes, &s->classes, err);
+	if (r < 0)
+		return r;
+	return model_parse(s->cfg, s->cfg_len, path, (const char *const *)s->classes.names,
+			   s->classes.n, &s->model, err);
+}
+
+static int read_data_conf(const struct session *s, const struct json *data,
+			  struct dataset_conf *conf, struct err *err)
+{
+	int64_t crop, seed, limit, memory, side[3];
+	const char *const names[3] = {"width", "height", "channels"};
+	const uint32_t expected[3] = {s->model->width, s->model->height, s->model->channels};
+	int r = json_get_str(data, "path", conf->path, sizeof(conf->path), err);
+	if (r < 0 || (r = arg_str(data, "test_path", conf->test_path, sizeof(conf->test_path), err)) < 0 ||
+	    (r = arg_str(data, "validation_path", conf->validation_path,
+			 sizeof(conf->validation_path), err)) < 0 ||
+	    (r = arg_int(data, "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &crop, err)) < 0 ||
+	    (r = arg_num(data, "validation_share", 0, 0.9, 0, &conf->validation_share, err)) < 0 ||
+	    (r = arg_num(data, "test_share", 0, 0.9, 0, &conf->test_share, err)) < 0 ||
+	    (r = arg_int(data, "seed", 0, JSON_INT_MAX, 0, &seed, err)) < 0 ||
+	    (r = arg_int(data, "limit", 0, DATASET_IMAGES_MAX, 0, &limit, err)) < 0 ||
+	    (r = arg_int(data, "memory_max_bytes", 0, JSON_INT_MAX, 0, &memory, err)) < 0)
+		return r;
+	for (int i = 0; i < 3; i++) {
+		r = arg_int(data, names[i], 0, MODEL_DIM_MAX, 0, &side[i], err);
+		if (r < 0)
+			return r;
+		if (side[i] && side[i] != expected[i])
+			return err_set(err, -EINVAL, "data.%s: %lld, but %s expects %u", names[i],
+				       (long long)side[i], s->model->cfg_path, expected[i]);
+	}
+	conf->width = expected[0];
+	conf->height = expected[1];
+	conf->channels = expected[2];
+	conf->center_crop = (uint32_t)crop;
+	conf->seed = (uint64_t)seed;
+	conf->limit = (uint32_t)limit;
+	conf->memory_max_bytes = (uint64_t)memory;
+	return 0;
+}
+
+static int read_data(struct session *s, const struct json *args, struct err *err)
+{
+	const struct json *data;
+	struct dataset_conf conf = {0};
+	int r = json_get_obj(args, "data", &data, err);
+	if (r == 0)
+		r = read_data_conf(s, data, &conf, err);
+	if (r == 0 && !s->classes.n)
+		r = classes_from_data(conf.path, &s->classes, err);
+	if (r < 0)
+		return r;
+	if (s->classes.n > s->model->outputs)
+		return err_set(err, -EINVAL, "%s has %zu classes, but %s has only %u outputs", conf.path,
+			       s->classes.n, s->model->cfg_path, s->model->outputs);
+	return dataset_open(&conf, &s->classes, &s->data, err);
+}
+
+static int read_augment(struct session *s, const struct json *args, struct err *err)
+{
+	int64_t shift = 0, fold;
+	const struct json *a;
+	int r = arg_int(args, "fold", 1, SESSION_FOLD_MAX, 1, &fold, err);
+	if (r == 0 && json_has(args, "augment")) {
+		if ((r = json_get_obj(args, "augment", &a, err)) < 0 ||
+		    (r = arg_int(a, "shift_px", 0, 64, 0, &shift, err)) < 0 ||
+		    (r = arg_bool(a, "flip", false, &s->augment.flip, err)) < 0 ||
+		    (r = arg_num(a, "blur", 0, 10, 0, &s->augment.blur, err)) < 0 ||
+		    (r = arg_num(a, "brightness", 0, 1, 0, &s->augment.brightness, err)) < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	s->augment.shift_px = (int)shift;
+	s->fold = (uint32_t)fold;
+	return 0;
+}
+
+static int read_engine(struct session *s, const struct json *args, struct err *err)
+{
+	char engine[16];
+	int64_t threads;
+	int r = arg_str(args, "engine", engine, sizeof(engine), err);
+	if (r == 0)
+		r = arg_int(args, "threads", 0, THREADS_MAX, 0, &threads, err);
+	if (r < 0)
+		return r;
+	if (*engine && strcmp(engine, "darknet") != 0)
+		return err_set(err, -EOPNOTSUPP, "engine: found '%s', expected 'darknet'", engine);
+	cpu_set_t cpus;
+	if (!threads)
+		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	s->threads = (int)MIN_OF(threads, THREADS_MAX);
+	return gemm_init(s->threads, err);
+}
+
+static void forget(struct session *s)
+{
+	dataset_free(s->data);
+	model_free(s->model);
+	classes_done(&s->classes);
+	free(s->cfg);
+	s->data = NULL;
+	s->model = NULL;
+	s->cfg = NULL;
+	s->classes = (struct classes){0};
+}
+
+int session_open(struct session *s, const struct json *args, struct err *err)
+{
+	if (s->is_open)
+		return err_set(err, -EEXIST, "open: it is open already");
+	int r = read_engine(s, args, err);
+	if (r == 0)
+		r = read_model(s, args, err);
+	if (r == 0)
+		r = read_augment(s, args, err);
+	if (r == 0 && json_has(args, "data"))
+		r = read_data(s, args, err);
+	if (r == 0)
+		r = dnet_new(s->model, s->cfg, s->cfg_len, eval_batch(s->model), 0, &s->eval_net, err);
+	if (r < 0) {
+		forget(s);
+		return r;
+	}
+	session_predict(s); /* so that memory that is not there shows now */
+	s->is_open = true;
+	return 0;
+}
+
+struct json *session_ready(const struct session *s)
+{
+	struct json *j = json_new_obj(), *n = json_new_obj(), *snapshots = json_new_obj();
+	struct json *skipped = json_new_arr();
+	for (enum split i = 0; i < SPLIT_N; i++) {
+		char hash[HASH_SIZE] = "";
+		if (s->data)
+			dataset_snapshot(s->data, i, hash);
+		json_set_int(n, split_name(i), s->data ? dataset_count(s->data, i) : 0);
+		json_set_str(snapshots, split_name(i), hash);
+	}
+	const char *name;
+	for (uint32_t i = 0; s->data && (name = dataset_skipped_name(s->data, i)); i++)
+		json_push_str(skipped, name);
+	json_set(j, "images", n);
+	json_set(j, "snapshot", snapshots);
+	json_set_int(j, "classes", (int64_t)(s->classes.n ? s->classes.n : s->model->outputs));
+	json_set_str(j, "model", s->model->id);
+	json_set_int(j, "skipped", s->data ? dataset_skipped(s->data) : 0);
+	json_set(j, "skipped_names", skipped);
+	json_set_str(j, "engine", gemm_engine());
+	return j;
+}

@@ -1,0 +1,93 @@
+/* What a trainer says of itself: its status, and the progress of a job. */
+#include "common/protocol/message.h"
+
+#include <math.h>
+
+#include "common/base/mem.h"
+#include "common/protocol/field.h"
+
+#define LOAD_MAX 1e6
+#define RATE_MAX 1e12 /* images per second */
+
+char *msg_trainer_status_print(const struct msg_trainer_status *m)
+{
+	struct json *obj = json_new_obj();
+	json_set_int(obj, "boot", m->boot);
+	put_text(obj, "version", m->version, sizeof(m->version) - 1);
+	json_set_str(obj, "model", m->model);
+	json_set_int(obj, "queued", m->queued);
+	json_set_int(obj, "active", m->active);
+	json_set_int(obj, "capacity", m->capacity);
+	json_set_int(obj, "devices", m->devices);
+	json_set_int(obj, "handovers", m->handovers);
+	put_within(obj, "load", m->load, 0, LOAD_MAX);
+	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
+	put_time(obj, "at", m->at_ms);
+	return put_print(obj);
+}
+
+int msg_trainer_status_parse(const void *p, size_t len, struct msg_trainer_status *ret,
+			     struct err *err)
+{
+	struct msg_trainer_status m = {0};
+	_cleanup_(fields_done) struct fields f;
+	fields_begin(&f, "trainer status", p, len, MESSAGE_SMALL_MAX, err);
+	field_count(&f, "boot", REQUIRED, &m.boot);
+	field_text(&f, "version", REQUIRED, m.version, sizeof(m.version));
+	field_hash(&f, "model", REQUIRED, m.model);
+	field_count(&f, "queued", REQUIRED, &m.queued);
+	field_count(&f, "active", REQUIRED, &m.active);
+	field_count(&f, "capacity", REQUIRED, &m.capacity);
+	field_count(&f, "devices", REQUIRED, &m.devices);
+	field_count(&f, "handovers", REQUIRED, &m.handovers);
+	field_num(&f, "load", REQUIRED, 0, LOAD_MAX, &m.load);
+	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));
+	field_time(&f, "at", REQUIRED, &m.at_ms);
+	if (fields_end(&f) < 0)
+		return f.r;
+	*ret = m;
+	return 0;
+}
+
+char *msg_job_print(const struct msg_job *m)
+{
+	struct json *obj = json_new_obj();
+	json_set_str(obj, "device", m->device);
+	json_set_str(obj, "checkpoint", m->checkpoint);
+	json_set_int(obj, "fence", m->fence);
+	put_text(obj, "phase", m->phase, sizeof(m->phase) - 1);
+	put_within(obj, "progress", m->progress, 0, 1);
+	json_set_int(obj, "epoch", m->epoch);
+	json_set_int(obj, "epochs", m->epochs);
+	if (isfinite(m->loss))
+		put_within(obj, "loss", m->loss, 0, LOSS_MAX);
+	if (isfinite(m->images_per_second))
+		put_within(obj, "images_per_second", m->images_per_second, 0, RATE_MAX);
+	put_score(obj, "before", OPTIONAL, &m->before);
+	put_score(obj, "after", OPTIONAL, &m->after);
+	put_time(obj, "at", m->at_ms);
+	return put_print(obj);
+}
+
+int msg_job_parse(const void *p, size_t len, struct msg_job *ret, struct err *err)
+{
+	struct msg_job m = {.loss = NAN, .images_per_second = NAN};
+	_cleanup_(fields_done) struct fields f;
+	fields_begin(&f, "job", p, len, MESSAGE_SMALL_MAX, err);
+	field_id(&f, "device", REQUIRED, m.device);
+	field_hash(&f, "checkpoint", REQUIRED, m.checkpoint);
+	field_count(&f, "fence", REQUIRED, &m.fence);
+	field_text(&f, "phase", REQUIRED, m.phase, sizeof(m.phase));
+	field_num(&f, "progress", REQUIRED, 0, 1, &m.progress);
+	field_count(&f, "epoch", REQUIRED, &m.epoch);
+	field_count(&f, "epochs", REQUIRED, &m.epochs);
+	field_num(&f, "loss", OPTIONAL, 0, LOSS_MAX, &m.loss);
+	field_num(&f, "images_per_second", OPTIONAL, 0, RATE_MAX, &m.images_per_second);
+	field_score(&f, "before", OPTIONAL, &m.before);
+	field_score(&f, "after", OPTIONAL, &m.after);
+	field_time(&f, "at", REQUIRED, &m.at_ms);
+	if (fields_end(&f) < 0)
+		return f.r;
+	*ret = m;
+	return 0;
+}

@@ -1,0 +1,359 @@
+"""One whole handover between two devices and an edge trainer, on this machine's loopback.
+
+Without --data the digits are drawn here (nothing is downloaded); with it, the images of DIR (MNIST's four IDX
+files, or one folder of images per class) are dealt out to the edge and the two devices. Nothing but loopback
+connections is opened, and nobody else on a network can reach them.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from fleet import ROOT, Fleet, body
+
+DEVICES = ['cam-1', 'cam-2']
+TRAINER = 'edge-1'
+
+
+def options():
+    p = argparse.ArgumentParser(prog='deploy/demo', description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', metavar='DIR', help='your own images instead of the embedded digits')
+    p.add_argument('--cfg', metavar='FILE', help='Darknet cfg (default: a small net for IDX data and digits, a 16 MB '
+                   'one for folders of photos); its last connected layer is given as many outputs as there are classes')
+    p.add_argument('--center-crop', metavar='PX', type=int,
+                   help='square around the middle of each photo (default: 48 %% of its shorter side, where faces are)')
+    p.add_argument('--epochs', type=int, help='device epochs before the handover')
+    p.add_argument('--edge-epochs', type=int, help='epochs of the edge for each handover')
+    p.add_argument('--after', type=int, help='device epochs after the decision')
+    p.add_argument('--limit', type=int, default=0, help='at most so many images for each of the three; 0: all')
+    p.add_argument('--minutes', type=float, default=240, help='give up after so long')
+    p.add_argument('--work', metavar='DIR', help='where everything is kept (default: build-demo/run)')
+    p.add_argument('--build', metavar='DIR', default=str(ROOT / 'build-demo'), help=argparse.SUPPRESS)
+    return p.parse_args()
+
+
+def percent(score):
+    return f"{100 * score['correct'] / score['n']:5.1f} %" if score and score.get('n') else '     -'
+
+
+class Demo:
+    def __init__(self, args):
+        self.args = args
+        self.work = pathlib.Path(args.work or pathlib.Path(args.build) / 'run').resolve()
+        self.fleet = None
+        self.began = time.monotonic()
+        self.status, self.jobs, self.reports, self.handovers = {}, {}, {d: [] for d in DEVICES}, {}
+        self.on_line = False
+
+    def say(self, text):
+        if self.on_line:
+            sys.stdout.write('\r\033[K')
+            self.on_line = False
+        print(f'{time.monotonic() - self.began:6.1f} s  {text}', flush=True)
+
+    def tasuki(self, *args):
+        return self.fleet.run_tasuki(*args).stdout
+
+    # What the fleet trains on, and which network.
+    def prepare(self):
+        data = self.work / 'data'
+        if self.args.data:
+            self.deal(pathlib.Path(self.args.data).resolve(), data)
+        else:
+            self.draw(data)
+        self.classes = data / 'classes.txt'
+        self.own_cfg()
+        if not self.photos:
+            self.tasuki('dataset', 'sheet', '--data', data / DEVICES[0], '--out', self.work / 'images-cam-1.png',
+                        '--side', 28, '--test-share', 0, '--validation-share', 0)
+        else:
+            self.tasuki('dataset', 'sheet', '--data', data / DEVICES[0], '--out', self.work / 'images-cam-1.png',
+                        '--center-crop', self.crop, '--test-share', 0, '--validation-share', 0)
+
+    def draw(self, data):
+        self.photos, self.crop = False, 0
+        self.say('drawing handwriting-like digits: 6000 for the edge, 500 for each device, of which 4 in 5 are of '
+                 'its own five classes')
+        mixes = {'cam-1': '4,4,4,4,4,1,1,1,1,1', 'cam-2': '1,1,1,1,1,4,4,4,4,4'}
+        for seed, (name, n) in enumerate([(TRAINER, 6000), *[(d, 500) for d in DEVICES], ('test', 5000)], 1):
+            mix = ['--mix', mixes[name]] if name in mixes else []
+            self.tasuki('dataset', 'digits', '--out', data / name, '--n', n, '--seed', seed, *mix)
+            # Everybody's reports stand on the same test images: those of 'test'.
+            for f in data.glob(f'{name}/{"train" if name == "test" else "t10k"}-*'):
+                f.unlink()
+        (data / 'classes.txt').write_text(''.join(f'{i}\n' for i in range(10)))
+
+    def deal(self, source, data):
+        if not source.is_dir():
+            raise SystemExit(f'deploy/demo: --data {source}: not a folder')
+        self.photos = not any(source.glob('*-idx?-ubyte*'))
+        self.say(f'dealing out {source}: 60 % to the edge, 20 % to each device, with more of half of the classes; '
+                 'test images first')
+        count = json.loads(self.tasuki('dataset', 'count', '--data', source, '--json'))
+        n = len(count['classes'])
+        halves = [f'0-{n // 2 - 1}', f'{n // 2}-{n - 1}'] if n > 1 else ['0', '0']
+        self.tasuki('dataset', 'share', '--data', source, '--out', data, '--part', f'{TRAINER}=0.6',
+                    '--part', f'cam-1=0.2:{halves[0]}', '--part', f'cam-2=0.2:{halves[1]}')
+        self.crop = self.args.center_crop if self.args.center_crop is not None else self.default_crop(source)
+
+    def default_crop(self, source):
+        """48 % of the shorter side: of LFW's 250 pixels the 120 in which the face is."""
+        if not self.photos:
+            return 0
+        first = next(p for p in sorted(source.glob('*/*')) if p.is_file())
+        side = min(image_size(first))
+        return int(side * 0.48)
+
+    def own_cfg(self):
+        """The network with as many outputs as there are classes."""
+        default = 'faces.cfg' if self.photos else 'demo.cfg'
+        source = pathlib.Path(self.args.cfg) if self.args.cfg else ROOT / 'deploy/models' / default
+        n = len(self.classes.read_text().splitlines())
+        lines = source.read_text().splitlines()
+        last = max((i for i, l in enumerate(lines) if l.split('=')[0].strip() == 'output'), default=None)
+        if last is not None:
+            lines[last] = f'output={n}'
+        self.cfg = self.work / 'model.cfg'
+        self.cfg.write_text('\n'.join(lines) + '\n')
+        self.say(f'network {source.name} with {n} outputs')
+
+    def start(self):
+        a, photos, data = self.args, self.photos, self.work / 'data'
+        self.epochs = a.epochs or (6 if photos else 5)
+        self.after = a.after if a.after is not None else (3 if photos else 10)
+        edge_epochs = a.edge_epochs or (4 if photos else 6)
+        augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
+        common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
+        fold = 9 if photos or not a.data else 1
+        self.fleet.start_broker()
+        self.listener = self.fleet.listen(
+            'device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer', 'trainer/+/job/+',
+            'trainer/+/in/+/ack', 'trainer/+/in/+/grant')
+        time.sleep(0.3)
+        self.fleet.trainer_conf(TRAINER, self.cfg, self.classes, data / TRAINER, {
+            **common, 'augment': {**augment, 'fold': 1 if not photos else 3}, 'train': {'epochs': edge_epochs, 'threads': 1}})
+        self.fleet.start_trainer(TRAINER)
+        for seed, d in enumerate(DEVICES, 1):
+            self.fleet.agent_conf(d, self.cfg, self.classes, data / d, {
+                'data': {**common['data'], 'validation_share': 0.3},
+                'augment': {**augment, 'fold': fold},
+                'train': {'seed': seed, 'threads': 1, 'nice': 5},
+                'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})
+            self.fleet.start_agent(d)
+        self.say(f'broker on 127.0.0.1:{self.fleet.port}, trainer {TRAINER} and devices {", ".join(DEVICES)} run; '
+                 f'look for yourself: {self.fleet.tasuki} watch --broker 127.0.0.1:{self.fleet.port}')
+
+    # What the fleet says, as it comes.
+    def hear(self, seen):
+        messages = self.listener.all()
+        for m in messages[seen:]:
+            parts = m['topic'].split('/')[3:]
+            b = body(m)
+            if parts[0] == 'device' and parts[2] == 'status':
+                self.status[parts[1]] = b
+            elif parts[0] == 'device' and parts[2] == 'report':
+                self.on_report(parts[1], b)
+            elif parts[0] == 'device' and parts[-1] == 'offer':
+                self.on_offer(parts[1], b, returned=parts[2] == 'in')
+            elif parts[0] == 'trainer' and parts[2] == 'job':
+                self.jobs[parts[3]] = b
+            elif parts[0] == 'trainer' and parts[-1] == 'ack':
+                self.on_ack(parts[3], b)
+            elif parts[0] == 'trainer' and parts[-1] == 'grant' and b.get('granted'):
+                h = self.handovers.setdefault(parts[3], {})
+                if h.setdefault('fence', b['fence']) == b['fence'] and not h.get('granted'):
+                    h['granted'] = True
+                    self.say(f'{parts[3]}: granted its checkpoint to {parts[1]} (fence {b["fence"]})')
+        return len(messages)
+
+    def on_report(self, device, r):
+        if any(x['seq'] == r['seq'] for x in self.reports[device]):
+            return
+        self.reports[device].append(r)
+        if r['split'] != 'validation':
+            return
+        decision = {'activated': ', now active', 'kept': ''}.get(r.get('decision'), '')
+        self.say(f'{device}: epoch {r["epoch"]:3d}  {r["origin"]:5} checkpoint {r["checkpoint"][:12]} has '
+                 f'{100 * r["accuracy"]:5.1f} % of {r["n"]} validation images{decision}')
+
+    def on_offer(self, device, o, returned):
+        h = self.handovers.setdefault(device, {})
+        if returned and 'returned' not in h:
+            h['returned'] = o
+            self.say(f'{device}: {TRAINER} offers {o["id"][:12]} back: {percent(o["before"])} before its training, '
+                     f'{percent(o["after"])} after')
+        elif not returned and h.get('offer', {}).get('id') != o['id']:
+            h['offer'] = o
+            self.say(f'{device}: offers {o["id"][:12]} ({o["size"] / 1e6:.1f} MB), {percent(o.get("test"))} of the test images')
+
+    def on_ack(self, device, a):
+        h = self.handovers.setdefault(device, {})
+        if 'ack' not in h:
+            h['ack'] = a
+            h['epoch'] = self.status.get(device, {}).get('epoch', 0)
+            self.say(f'{device}: the returned checkpoint is {a.get("decision")}: {percent(a.get("validation"))} of the '
+                     f'validation images, its own by now {percent(a.get("local_validation"))}')
+
+    def progress_line(self):
+        if not sys.stdout.isatty():
+            return
+        parts = []
+        for d in DEVICES:
+            s = self.status.get(d, {})
+            parts.append(f'{d} {s.get("phase", "starting")} epoch {s.get("epoch", 0)}')
+            if d in self.jobs and 'ack' not in self.handovers.get(d, {}):
+                j = self.jobs[d]
+                full = int(20 * (j.get('progress') or 0))
+                parts.append(f'{TRAINER}: {j.get("phase")} [{"#" * full}{"." * (20 - full)}]')
+        sys.stdout.write('\r\033[K' + ' | '.join(parts)[:shutil.get_terminal_size().columns - 1])
+        sys.stdout.flush()
+        self.on_line = True
+
+    def offer_when_due(self):
+        for d in DEVICES:
+            s = self.status.get(d, {})
+            h = self.handovers.setdefault(d, {})
+            if not h.get('asked') and s.get('epoch', 0) >= self.epochs:
+                self.fleet.command(d, 'handover', timeout=60)
+                h['asked'] = True
+
+    def run(self):
+        seen, end = 0, time.monotonic() + self.args.minutes * 60
+        while True:
+            seen = self.hear(seen)
+            self.offer_when_due()
+            self.progress_line()
+            for p in self.fleet.programs.values():
+                if not p.running():
+                    raise RuntimeError(f'{p.name} ended (exit {p.process.returncode}); its log {p.log} ends:\n{p.tail()}')
+            done = [d for d in DEVICES if 'ack' in self.handovers.get(d, {})
+                    and self.status.get(d, {}).get('epoch', 0) >= self.handovers[d]['epoch'] + self.after]
+            if len(done) == len(DEVICES):
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f'not done after {self.args.minutes:g} minutes; logs: {self.work}/*/*.log')
+            time.sleep(0.2)
+
+    def swaps(self, device):
+        """(accuracy, origin) of each checkpoint that became active, in order."""
+        return [(r['accuracy'], r['origin']) for r in sorted(self.reports[device], key=lambda r: r['seq'])
+                if r.get('decision') == 'activated']
+
+    def table(self):
+        head = ['', '(1) device,', '(2) same,', '(3) after', '(4) same, on', '(5) device']
+        head2 = ['device', 'handed over', 'at the edge', 'edge training', 'the device', 'alone meanwhile']
+        print('\nAccuracy on the same test images:\n')
+        for row in (head, head2):
+            print('  ' + ''.join(f'{c:>17}' for c in row))
+        for d in DEVICES:
+            h = self.handovers[d]
+            scores = [h['offer'].get('test'), h['returned']['before'], h['returned']['after'], h['ack'].get('test'),
+                      h['ack'].get('local_test')]
+            print('  ' + f'{d:>17}' + ''.join(f'{percent(s):>17}' for s in scores))
+        print()
+        fine = True
+        for d in DEVICES:
+            h, swaps = self.handovers[d], self.swaps(d)
+            same = all(a and b and (a['n'], a['correct']) == (b['n'], b['correct']) for a, b in
+                       [(h['offer'].get('test'), h['returned']['before']), (h['returned']['after'], h['ack'].get('test'))])
+            rising = all(a[0] < b[0] for a, b in zip(swaps, swaps[1:]))
+            fine = fine and same and rising
+            print(f'{d}: both checkpoints score {"the same at both ends, to the image" if same else "DIFFERENTLY at the two ends"}; '
+                  f'the edge\'s was {h["ack"]["decision"]}')
+            print(f'{d}: in use on its validation images, swap by swap: '
+                  + ', '.join(f'{100 * a:.1f} % ({o})' for a, o in swaps)
+                  + ('; never worse than before' if rising else '; NOT ALWAYS BETTER'))
+        return fine
+
+    def picture(self, device):
+        """Accuracy over time: local, returned, in use."""
+        rows = sorted((r for r in self.reports[device] if r['split'] == 'validation'), key=lambda r: r['seq'])
+        folder = self.work / 'pictures'
+        folder.mkdir(exist_ok=True)
+        zero = parse_time(rows[0]['at'])
+        in_use = None
+        with open(folder / f'{device}.dat', 'w') as f:
+            f.write('# seconds local returned in_use\n')
+            for r in rows:
+                if r.get('decision') == 'activated':
+                    in_use = r['accuracy']
+                acc = 100 * r['accuracy']
+                f.write(f'{parse_time(r["at"]) - zero:.2f} {acc if r["origin"] == "local" else "NaN"} '
+                        f'{acc if r["origin"] == "edge" else "NaN"} {100 * in_use if in_use is not None else "NaN"}\n')
+        out = folder / f'{device}.png'
+        script = f'''set terminal pngcairo size 900,500 font "DejaVu Sans,11"
+set output "{out}"
+set title "{device}: accuracy on its own validation images"
+set xlabel "seconds since the first epoch"
+set ylabel "percent"
+set yrange [0:100]
+set key bottom right
+set grid ytics lc rgb "#dddddd"
+plot "{folder / f'{device}.dat'}" using 1:4 with steps lw 3 lc rgb "#222222" title "in use", \\
+     "" using 1:2 with linespoints pt 7 ps 0.5 lc rgb "#4477aa" title "trained here", \\
+     "" using 1:3 with points pt 9 ps 2.2 lc rgb "#cc3311" title "returned by the edge"
+'''
+        subprocess.run(['gnuplot'], input=script, text=True, check=True, capture_output=True)
+        return out
+
+    def main(self):
+        if self.work.exists():
+            shutil.rmtree(self.work)
+        self.work.mkdir(parents=True)
+        with Fleet(self.work, self.args.build, site='demo') as self.fleet:
+            self.prepare()
+            self.start()
+            self.run()
+            self.say('stopping broker, trainer and devices')
+        fine = self.table()
+        pictures = [self.picture(d) for d in DEVICES]
+        print('\nPictures: ' + ', '.join(map(str, pictures)) + f', {self.work / "images-cam-1.png"}')
+        print(f'Logs:     {self.work}/*/*.log')
+        print(f'Weights:  {self.work}/cam-*/state/active.weights (with {self.cfg})')
+        print(f'It took {(time.monotonic() - self.began) / 60:.1f} minutes.')
+        return 0 if fine else 1
+
+
+def parse_time(text):
+    import datetime
+    return datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp()
+
+
+def image_size(path):
+    """(width, height) of a jpg or png from its header."""
+    data = path.read_bytes()
+    if data[:8] == b'\x89PNG\r\n\x1a\n':
+        return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    i = 2
+    while data[:2] == b'\xff\xd8' and i + 9 < len(data):
+        marker, length = data[i + 1], int.from_bytes(data[i + 2:i + 4], 'big')
+        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
+            return int.from_bytes(data[i + 7:i + 9], 'big'), int.from_bytes(data[i + 5:i + 7], 'big')
+        i += 2 + length
+    raise SystemExit(f'deploy/demo: {path}: neither jpg nor png; give --center-crop')
+
+
+def interrupted(signo, frame):
+    raise KeyboardInterrupt
+
+
+def main():
+    signal.signal(signal.SIGTERM, interrupted)
+    demo = Demo(options())
+    try:
+        return demo.main()
+    except KeyboardInterrupt:
+        print('\nInterrupted: what was started is stopped.', file=sys.stderr)
+        return 130
+    except (RuntimeError, OSError, TimeoutError) as e:
+        print(f'\ndeploy/demo: {e}', file=sys.stderr)
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,431 @@
+#include "device-agent/agent_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+
+#define CHECKPOINTS_KEPT_MAX 32
+#define STEPS_MAX	     32 /* of one turn; more is not to be expected */
+#define SESSION_EXPIRY_S     86400
+
+/* ---- retries ---- */
+
+void retry_failed(struct agent *a, struct retry *r, const char *what, const char *why)
+{
+	int64_t wait = rng_backoff_ms(&a->rng, r->failures, AGENT_RETRY_FIRST_MS,
+				      AGENT_RETRY_CAP_MS);
+	if (r->failures < 32)
+		r->failures++;
+	r->at_ms = a->now_ms + wait;
+	char text[MESSAGE_TEXT_MAX];
+	snprintf(text, sizeof(text), "%s: %.200s", what, why);
+	if (strcmp(text, r->reason) != 0)
+		log_warning("device=%s %s", a->conf.id, text);
+	COPY(r->reason, text);
+}
+
+void retry_done(struct retry *r)
+{
+	memset(r, 0, sizeof(*r));
+}
+
+bool retry_waits(const struct agent *a, const struct retry *r)
+{
+	return r->failures && a->now_ms < r->at_ms;
+}
+
+/* ---- saving ---- */
+
+bool agent_blocked(const struct agent *a)
+{
+	return retry_waits(a, &a->saving);
+}
+
+/* Does what the saved state says is to follow from it. */
+static int do_pending(struct agent *a, struct err *err)
+{
+	struct state *s = a->state;
+	int r;
+	if (*s->pending.activate) {
+		r = store_activate(a->store, s->pending.activate, err);
+		/* Gone: then there is nothing to make active, now or later. */
+		if (r < 0 && r != -ENOENT)
+			return r;
+		store_active(a->store, a->active);
+		s->pending.activate[0] = 0;
+	}
+	if (*s->pending.report) {
+		if (s->pending.seq > reports_last(a->reports)) {
+			r = reports_append(a->reports, s->pending.report, err);
+			if (r < 0)
+				return r;
+		}
+		s->pending.report[0] = 0;
+	}
+	return 0;
+}
+
+static bool is_pending(const struct state *s)
+{
+	return *s->pending.activate || *s->pending.report;
+}
+
+static bool pending_step(struct agent *a)
+{
+	struct err err = {0};
+	if (!is_pending(a->state))
+		return false;
+	if (do_pending(a, &err) < 0) {
+		retry_failed(a, &a->saving, "cannot save", err.text);
+		return false;
+	}
+	retry_done(&a->saving);
+	return true;
+}
+
+struct state *agent_draft(struct agent *a)
+{
+	/* Nothing new is decided before what was decided last is done; see agent_commit(). */
+	if (is_pending(a->state))
+		pending_step(a);
+	memcpy(a->draft, a->state, sizeof(*a->draft));
+	return a->draft;
+}
+
+int agent_commit(struct agent *a)
+{
+	struct err err = {0};
+	if (is_pending(a->state))
+		return -EAGAIN; /* why is in a->saving */
+	int r = state_save(a->state_path, a->draft, &err);
+	if (r < 0) {
+		retry_failed(a, &a->saving, "cannot save", err.text);
+		return r;
+	}
+	struct state *old = a->state;
+	a->state = a->draft;
+	a->draft = old;
+	a->collect_due = true;
+	a->status_dirty = true;
+	r = do_pending(a, &err);
+	if (r < 0)
+		retry_failed(a, &a->saving, "cannot save", err.text);
+	else
+		retry_done(&a->saving);
+	return 0; /* it is true from the moment it was saved */
+}
+
+static void keep(char list[][HASH_SIZE], size_t *n, const char *id)
+{
+	if (*id && *n < CHECKPOINTS_KEPT_MAX)
+		memcpy(list[(*n)++], id, HASH_SIZE);
+}
+
+static void collect(struct agent *a)
+{
+	const struct state *s = a->state;
+	char list[CHECKPOINTS_KEPT_MAX][HASH_SIZE];
+	size_t n = 0;
+	struct err err = {0};
+	keep(list, &n, s->local);
+	keep(list, &n, a->candidate);
+	keep(list, &n, a->judge_local);
+	keep(list, &n, s->handover.checkpoint);
+	keep(list, &n, s->handover.granted);
+	keep(list, &n, s->handover.result.manifest.id);
+	keep(list, &n, s->pending.activate);
+	for (size_t i = 0; i < s->n_undecided; i++)
+		keep(list, &n, s->undecided[i]);
+	if (a->evaluate_id)
+		keep(list, &n, a->evaluation.checkpoint);
+	for (size_t i = 0; i < a->n_ordered; i++)
+		keep(list, &n, a->ordered[i].checkpoint);
+	if (a->trained.there && a->trained.added)
+		keep(list, &n, a->trained.manifest.id);
+	if (store_collect(a->store, (const char(*)[HASH_SIZE])list, n, &err) < 0)
+		log_warning("device=%s %s", a->conf.id, err.text);
+	a->collect_due = false;
+}
+
+/* ---- the turn ---- */
+
+static void handover_timer(struct agent *a)
+{
+	int64_t at = handover_deadline_ms(&a->state->handover);
+	struct handover_event ev = {.kind = HANDOVER_EV_TIMER};
+	if (at >= 0 && a->now_ms >= at && !agent_blocked(a))
+		exchange_event(a, &ev);
+}
+
+static bool step(struct agent *a)
+{
+	if (agent_blocked(a))
+		return false;
+	if (is_pending(a->state))
+		return pending_step(a);
+	return learn_trained_step(a) || learn_decide_step(a) ||
+	       learn_judge_step(a) || exchange_offer_step(a) || exchange_pull_step(a);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < 0 ? b : b < 0 ? a : MIN_OF(a, b);
+}
+
+static int64_t retry_at(const struct agent *a, const struct retry *r)
+{
+	return retry_waits(a, r) ? r->at_ms : -1;
+}
+
+static void rearm(struct agent *a)
+{
+	int64_t at = a->rounds_wake_ms;
+	if (!agent_blocked(a))
+		at = earlier(at, exchange_deadline_ms(a));
+	at = earlier(at, announce_deadline_ms(a));
+	at = earlier(at, inbox_deadline_ms(a));
+	at = earlier(at, retry_at(a, &a->saving));
+	at = earlier(at, retry_at(a, &a->training));
+	at = earlier(at, retry_at(a, &a->evaluating));
+	at = earlier(at, retry_at(a, &a->pull));
+	a->port.wake_at(a->port.user, at);
+}
+
+void agent_turn(struct agent *a)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	a->state->handover.lease_ms = a->live.lease_s * 1000;
+	handover_timer(a);
+	for (int i = 0; i < STEPS_MAX && step(a); i++)
+		;
+	work_step(a);
+	exchange_serve(a);
+	announce_reports(a);
+	announce_status(a, false);
+	inbox_replies_due(a);
+	if (a->collect_due)
+		collect(a);
+	rearm(a);
+}
+
+void agent_tick(struct agent *a)
+{
+	a->status_dirty = true;
+	agent_turn(a);
+}
+
+void agent_writable(struct agent *a)
+{
+	agent_turn(a);
+}
+
+void agent_message(struct agent *a, const struct mqtt_message *m)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	inbox_message(a, m);
+	a->status_dirty = true;
+	agent_turn(a);
+}
+
+void agent_link(struct agent *a, bool up)
+{
+	struct handover_event ev = {.kind = up ? HANDOVER_EV_UP : HANDOVER_EV_DOWN};
+	a->now_ms = a->port.mono_ms(a->port.user);
+	if (a->up && !up && memcmp(&a->live, &a->conf.live, sizeof(a->live)) != 0) {
+		a->live = a->conf.live;
+		log_info("device=%s connection lost: settings taken back", a->conf.id);
+	}
+	a->up = up;
+	if (up) {
+		announce_presence(a, true);
+		announce_status(a, true);
+		a->pull_progress_ms = a->now_ms;
+		if (a->pulling)
+			xfer_restart(&a->part.xfer, a->now_ms);
+	} else {
+		a->n_serve = 0;
+		a->n_ranges = 0;
+	}
+	exchange_event(a, &ev);
+	agent_turn(a);
+}
+
+void agent_stop(struct agent *a)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	announce_presence(a, false);
+}
+
+/* ---- start ---- */
+
+int64_t agent_boot(const struct agent *a)
+{
+	return a->state->boot;
+}
+
+void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret)
+{
+	const struct agent_conf *c = &a->conf;
+	struct topic t = {.kind = TOPIC_DEVICE_PRESENCE};
+	struct msg_presence will = {.online = false, .boot = a->state->boot};
+	_cleanup_free_ char *text = msg_presence_print(&will);
+	memset(ret, 0, sizeof(*ret));
+	COPY(ret->host, c->host);
+	ret->port = (int)c->port;
+	/* Fits: agent_conf_load() sees to it. */
+	int n = snprintf(ret->client_id, sizeof(ret->client_id), "d/%s/%s", c->site, c->id);
+	ret->client_id[n < (int)sizeof(ret->client_id) ? n : 0] = 0;
+	ret->session_expiry_s = SESSION_EXPIRY_S;
+	ret->keepalive_s = (int)c->keepalive_s;
+	ret->reconnect_first_ms = c->reconnect_first_ms;
+	ret->reconnect_cap_ms = c->reconnect_cap_ms;
+	COPY(t.device, c->id);
+	topic_format(ret->will_topic, c->site, &t);
+	COPY(ret->will_payload, text ? text : "");
+	ret->will_retain = true;
+}
+
+int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos)
+{
+	static const enum topic_kind kinds[AGENT_FILTERS] = {
+		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT, TOPIC_DEVICE_BLOCK,
+		TOPIC_DEVICE_ACK,   TOPIC_DEVICE_CMD,	 TOPIC_FLEET_CMD,
+	};
+	struct topic t = {.kind = kinds[i]};
+	COPY(t.device, a->conf.id);
+	*ret_qos = t.kind == TOPIC_DEVICE_BLOCK ? 0 : 1;
+	return topic_filter(filter, a->conf.site, &t, NULL);
+}
+
+/* What the state names and the store does not have any more cannot be gone on with. */
+static void reconcile(struct agent *a)
+{
+	struct state *s = a->state;
+	struct handover *h = &s->handover;
+	if (*s->local && !store_has(a->store, s->local)) {
+		log_warning("device=%s checkpoint %.12s of the local lineage is gone: going on from %s",
+			    a->conf.id, s->local, *a->active ? "the active one" : "new weights");
+		COPY(s->local, a->active);
+	}
+	for (size_t i = s->n_undecided; i-- > 0;)
+		if (!store_has(a->store, s->undecided[i]))
+			state_undecided_drop(s, s->undecided[i]);
+	if (s->pinned && !*a->active) {
+		log_warning("device=%s the pinned checkpoint is gone", a->conf.id);
+		s->pinned = false;
+	}
+	if ((h->phase == HANDOVER_OFFERING || h->phase == HANDOVER_GRANTED) &&
+	    !store_has(a->store, h->checkpoint)) {
+		struct handover_event ev = {.kind = HANDOVER_EV_GONE};
+		struct handover_actions ignored;
+		log_warning("device=%s checkpoint %.12s on offer is gone", a->conf.id,
+			    h->checkpoint);
+		handover_step(h, &ev, a->now_ms, &ignored);
+	}
+	if (h->phase == HANDOVER_JUDGING && !store_has(a->store, h->result.manifest.id))
+		h->phase = HANDOVER_PULLING;
+}
+
+static int open_folder(struct agent *a, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = file_mkdirs(a->conf.state, err);
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/lock", a->conf.state);
+	if (r == 0)
+		r = file_lock(path, &a->lock_fd, err);
+	if (r == 0)
+		r = file_path(a->incoming, sizeof(a->incoming), "%s/incoming", a->conf.state);
+	if (r == 0)
+		r = file_mkdirs(a->incoming, err);
+	if (r == 0)
+		r = store_open(a->conf.state, &a->store, err);
+	if (r == 0)
+		r = file_path(a->state_path, sizeof(a->state_path), "%s/state.json",
+			      a->conf.state);
+	if (r == 0)
+		r = state_load(a->state_path, a->state, err);
+	if (r < 0)
+		return r;
+	const struct state *s = a->state;
+	if (*s->model && strcmp(s->model, a->model->id) != 0)
+		return err_set(err, -EINVAL,
+			       "%s: holds checkpoints of model %.12s, the configuration describes "
+			       "model %.12s: give it a state folder of its own",
+			       a->conf.state, s->model, a->model->id);
+	r = file_path(path, sizeof(path), "%s/reports.jsonl", a->conf.state);
+	if (r < 0)
+		return err_errno(err, r, "%s", a->conf.state);
+	return reports_open(path, *s->pending.report ? s->pending.seq - 1 : s->report_seq,
+			    &a->reports, err);
+}
+
+static int start(struct agent *a, struct err *err)
+{
+	int r = open_folder(a, err);
+	if (r < 0)
+		return r;
+	a->published_seq = reports_last(a->reports);
+	store_active(a->store, a->active);
+	r = do_pending(a, err);
+	if (r < 0)
+		return r;
+	reconcile(a);
+	struct state *s = a->state;
+	COPY(s->model, a->model->id);
+	s->boot++;
+	rounds_restart(&s->rounds, a->now_ms);
+	handover_restart(&s->handover, a->live.lease_s * 1000, rng_u64(&a->rng), a->now_ms);
+	a->collect_due = true;
+	return state_save(a->state_path, s, err);
+}
+
+int agent_new(const struct agent_conf *conf, const struct model *model,
+	      const struct agent_ports *ports, uint64_t seed, struct agent **ret, struct err *err)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+	if (!a)
+		return err_errno(err, -ENOMEM, "agent");
+	a->conf = *conf;
+	a->live = conf->live;
+	a->model = model;
+	a->port = *ports;
+	a->lock_fd = -1;
+	a->rounds_wake_ms = -1;
+	a->status_dirty = true;
+	a->status_sent_ms = -AGENT_STATUS_MS;
+	rng_init(&a->rng, seed);
+	a->now_ms = a->port.mono_ms(a->port.user);
+	a->state = calloc(1, sizeof(*a->state));
+	a->draft = calloc(1, sizeof(*a->draft));
+	a->block = malloc(MANIFEST_BLOCK_MAX);
+	int r = a->state && a->draft && a->block ? start(a, err)
+						 : err_errno(err, -ENOMEM, "agent");
+	if (r < 0) {
+		agent_free(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+void agent_free(struct agent *a)
+{
+	if (!a)
+		return;
+	if (a->pulling)
+		part_close(&a->part);
+	for (size_t i = 0; i < a->n_replies; i++)
+		free(a->replies[i].text);
+	free(a->status_text);
+	free(a->block);
+	free(a->state);
+	free(a->draft);
+	reports_free(a->reports);
+	store_free(a->store);
+	if (a->lock_fd >= 0)
+		close(a->lock_fd);
+	free(a);
+}

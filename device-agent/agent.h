@@ -1,0 +1,52 @@
+/* The agent: what is between broker, worker and disk. It does no waiting and knows no loop: main.c
+ * (or a test) brings in what happened and gives it ports to act through. After each call it asks
+ * by `wake_at` for agent_tick(). Single-threaded. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/checkpoint/model.h"
+#include "common/engine/worker.h"
+#include "common/mqtt/mqtt.h"
+#include "device-agent/conf.h"
+
+struct agent_ports {
+	/* As mqtt_publish() and worker_request(). */
+	int (*publish)(void *user, const struct mqtt_publish *p);
+	int (*request)(void *user, const char *op, struct json *args, uint64_t *ret_id);
+	int64_t (*mono_ms)(void *user);
+	int64_t (*real_ms)(void *user);
+	void (*wake_at)(void *user, int64_t at_ms); /* on the mono_ms scale; -1: not */
+	void *user;
+};
+
+struct agent;
+
+/* Takes the state folder's lock, reads what is there, ends what a crash left half done, and counts
+ * the boot up, durably. conf and ports are copied; the model must outlive the agent. -EBUSY: another
+ * agent has the folder. */
+int agent_new(const struct agent_conf *conf, const struct model *model,
+	      const struct agent_ports *ports, uint64_t seed, struct agent **ret, struct err *err);
+void agent_free(struct agent *a);
+int64_t agent_boot(const struct agent *a);
+
+/* For mqtt_conf: client id, Will; and the filters to subscribe to. */
+void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret);
+#define AGENT_FILTERS 7
+int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos);
+
+/* What happens. */
+void agent_link(struct agent *a, bool up);
+void agent_message(struct agent *a, const struct mqtt_message *m);
+void agent_writable(struct agent *a);
+/* -EINVAL: the worker reads another model than we do; the agent cannot go on. */
+int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err *err);
+void agent_worker_progress(struct agent *a, uint64_t request, const struct worker_progress *p);
+void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result, int code,
+			const char *error);
+void agent_worker_died(struct agent *a, const char *why);
+void agent_tick(struct agent *a);
+/* Says good-bye to the broker. */
+void agent_stop(struct agent *a);

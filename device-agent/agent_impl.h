@@ -1,0 +1,185 @@
+/* What the files of the agent share; nobody else includes it.
+ *
+ *   agent.c     start, the turn (what is to be done next), saving
+ *   work.c      what the worker is asked for, and its answers
+ *   learn.c     epochs, reports, decisions
+ *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   announce.c  presence, status, reports
+ *   inbox.c     messages and commands
+ *
+ * Almost nothing is done because of an event. An event changes the state; agent_turn() then looks at
+ * the whole state and does what is missing. So a restart needs no other code than a normal run. */
+#pragma once
+
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/checkpoint/store.h"
+#include "common/protocol/topic.h"
+#include "common/transfer/part.h"
+#include "device-agent/agent.h"
+#include "device-agent/commands.h"
+#include "device-agent/reports.h"
+#include "device-agent/state.h"
+
+#define AGENT_STATUS_MS	      1000 /* between two status messages, at least */
+#define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
+#define AGENT_RETRY_CAP_MS    60000
+#define AGENT_REPLIES_MAX     32
+#define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
+#define AGENT_ORDERED_MAX     4 /* `evaluate` commands that wait */
+#define AGENT_CORRELATION_MAX 1024
+#define AGENT_RANGES_MAX      8 /* wants for reports that wait */
+#define AGENT_RANGE_REPORTS   100
+#define AGENT_REPORT_BURST    20 /* then a pause of */
+#define AGENT_REPORT_PAUSE_MS 100
+
+#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
+
+struct reply_to {
+	char topic[TOPIC_SIZE];
+	char correlation[AGENT_CORRELATION_MAX];
+	size_t correlation_len;
+	int64_t at_ms; /* not before */
+};
+
+/* An evaluation, outstanding or ordered by a command. */
+struct evaluation {
+	char checkpoint[HASH_SIZE];
+	enum split split;
+	char command[ID_SIZE]; /* "": the agent's own */
+	struct reply_to to;
+};
+
+struct retry {
+	unsigned failures;
+	int64_t at_ms; /* not before */
+	char reason[MESSAGE_TEXT_MAX];
+};
+
+struct agent {
+	struct agent_conf conf;
+	struct agent_live live; /* conf.live, or as `set` changed it */
+	const struct model *model;
+	struct agent_ports port;
+	struct rng rng;
+	int lock_fd;
+	struct store *store;
+	struct reports *reports;
+	struct state *state, *draft;
+	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
+	char active[HASH_SIZE]; /* as the store's link says; "": none */
+	int64_t now_ms; /* of this turn */
+	bool up; /* connected */
+	bool collect_due; /* checkpoints may have become superfluous */
+	struct retry saving;
+
+	/* The worker. */
+	bool worker_ready, worker_paused;
+	char worker_reason[MESSAGE_TEXT_MAX];
+	struct worker_ready data;
+	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
+	struct worker_progress train_progress, evaluate_progress;
+	char train_out[FILE_PATH_MAX];
+	struct retry training, evaluating;
+	int64_t diverged; /* epochs in a row whose loss was not finite */
+	unsigned evaluate_failures; /* in a row, weighed */
+	int64_t rounds_wake_ms;
+	enum rounds_todo todo;
+	struct { /* an epoch that is done, but not yet kept */
+		bool there, added;
+		struct manifest manifest;
+	} trained;
+	struct evaluation evaluation; /* the outstanding one */
+	struct evaluation ordered[AGENT_ORDERED_MAX];
+	size_t n_ordered;
+	struct { /* classes of the last evaluation, for its report */
+		char checkpoint[HASH_SIZE], snapshot[HASH_SIZE];
+		enum split split;
+		struct class_score at[MESSAGE_CLASSES_MAX];
+		size_t n;
+	} per_class;
+
+	/* The handover. */
+	char candidate[HASH_SIZE]; /* due to be offered, still being scored; "" */
+	char judge_local[HASH_SIZE]; /* the local one that the result is judged beside; "" */
+	bool pulling;
+	struct part part;
+	int64_t pull_progress_ms;
+	struct retry pull;
+	uint32_t serve[MESSAGE_WANT_MAX];
+	size_t n_serve;
+	char *block; /* block_size bytes, while serving */
+
+	/* What is told. */
+	char *status_text; /* as last published, without its time */
+	int64_t status_sent_ms;
+	bool status_dirty;
+	int64_t published_seq; /* reports up to this one have been published, or are history */
+	struct {
+		int64_t from, to;
+	} ranges[AGENT_RANGES_MAX];
+	size_t n_ranges;
+	int64_t report_pause_ms;
+	struct {
+		struct reply_to to;
+		char *text;
+	} replies[AGENT_REPLIES_MAX];
+	size_t n_replies;
+};
+
+/* agent.c */
+/* A copy of the state to change; agent_commit() saves it and makes it the state. */
+struct state *agent_draft(struct agent *a);
+/* On failure nothing has changed, the reason is in a->saving, and a retry is due. */
+int agent_commit(struct agent *a);
+/* Whether saving is not to be tried now. */
+bool agent_blocked(const struct agent *a);
+void agent_turn(struct agent *a);
+void retry_failed(struct agent *a, struct retry *r, const char *what, const char *why);
+void retry_done(struct retry *r);
+bool retry_waits(const struct agent *a, const struct retry *r);
+
+/* learn.c; the ..._step functions return whether they changed anything. */
+bool learn_trained_step(struct agent *a);
+bool learn_decide_step(struct agent *a);
+bool learn_judge_step(struct agent *a);
+const struct score *learn_score(const struct agent *a, const char *checkpoint, enum split split);
+int learn_report(struct agent *a, struct state *next, const struct state_score *s,
+		 const struct msg_report *decision);
+
+/* work.c */
+void work_step(struct agent *a);
+
+/* exchange.c */
+/* Carries out a step of the handover machine; negative: it could not be saved and is undone. */
+int exchange_event(struct agent *a, const struct handover_event *ev);
+/* The same, saved together with what *next (a draft) has been changed by. */
+int exchange_event_with(struct agent *a, struct state *next, const struct handover_event *ev);
+bool exchange_offer_step(struct agent *a);
+bool exchange_pull_step(struct agent *a);
+int64_t exchange_deadline_ms(const struct agent *a);
+void exchange_result(struct agent *a, const struct msg_result *r);
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
+void exchange_want(struct agent *a, const struct msg_want *w);
+void exchange_serve(struct agent *a);
+
+/* announce.c */
+/* text is freed. */
+int announce_publish(struct agent *a, const struct topic *t, char *text, bool retain);
+void announce_presence(struct agent *a, bool online);
+void announce_status(struct agent *a, bool force);
+void announce_status_fill(struct agent *a, struct msg_status *ret);
+void announce_reports(struct agent *a);
+void announce_reports_want(struct agent *a, int64_t from, int64_t to);
+int64_t announce_deadline_ms(const struct agent *a);
+
+/* inbox.c */
+void inbox_message(struct agent *a, const struct mqtt_message *m);
+void inbox_reply(struct agent *a, const struct reply_to *to, char *text);
+void inbox_replies_due(struct agent *a);
+int64_t inbox_deadline_ms(const struct agent *a);
+/* An ordered evaluation has ended; score NULL: with error. */
+void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct score *score,
+		     const char *snapshot, const char *error);

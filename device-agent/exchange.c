@@ -1,0 +1,416 @@
+/* The handover carried out: actions of the state machine, the result's blocks coming in, the
+ * offered checkpoint's blocks going out. */
+#include "device-agent/agent_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/checkpoint/weights.h"
+
+#define REASK_OUTSTANDING (XFER_WINDOW / 2) /* blocks are asked for in batches, not one by one */
+
+static bool same(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+/* ---- actions ---- */
+
+static struct topic to_trainer(const struct agent *a, enum topic_kind kind, const char *trainer)
+{
+	struct topic t = {.kind = kind};
+	COPY(t.device, a->conf.id);
+	COPY(t.trainer, trainer);
+	return t;
+}
+
+static void score_for_offer(const struct agent *a, const char *id, enum split split,
+			    struct score *ret)
+{
+	const struct state_score *s = state_score_find(a->state, id, split, NULL);
+	if (s)
+		*ret = s->score;
+}
+
+static void publish_offer(struct agent *a)
+{
+	const struct handover *h = &a->state->handover;
+	struct msg_offer m = {0};
+	struct topic t = {.kind = TOPIC_DEVICE_OFFER};
+	struct err err;
+	if (store_manifest(a->store, h->checkpoint, &m.manifest, &err) < 0) {
+		log_error("device=%s %s", a->conf.id, err.text);
+		return;
+	}
+	COPY(t.device, a->conf.id);
+	COPY(m.trainer, h->trainer);
+	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
+	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
+	announce_publish(a, &t, msg_offer_print(&m), false);
+	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
+		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
+		  h->checkpoint, (long long)m.manifest.epoch,
+		  m.validation.n ? (double)m.validation.correct / (double)m.validation.n : 0);
+}
+
+static void run_action(struct agent *a, const struct handover_action *act)
+{
+	struct topic t;
+	switch (act->kind) {
+	case HANDOVER_PERSIST:
+		break;
+	case HANDOVER_OFFER:
+		publish_offer(a);
+		break;
+	case HANDOVER_GRANT:
+		t = to_trainer(a, TOPIC_TRAINER_GRANT, act->trainer);
+		announce_publish(a, &t, msg_grant_print(&act->grant), false);
+		if (!act->grant.granted)
+			log_debug("device=%s trainer=%s checkpoint=%.12s not granted: %s",
+				  a->conf.id, act->trainer, act->grant.checkpoint,
+				  act->grant.reason);
+		break;
+	case HANDOVER_ACK:
+		t = to_trainer(a, TOPIC_TRAINER_ACK, act->trainer);
+		announce_publish(a, &t, msg_ack_print(&act->ack), false);
+		if (act->ack.decision == DECISION_REFUSED)
+			log_warning("device=%s fence=%lld trainer=%s checkpoint=%.12s refused: %s",
+				    a->conf.id, (long long)act->ack.fence, act->trainer,
+				    act->ack.checkpoint, act->ack.reason);
+		break;
+	case HANDOVER_DROP:
+		if (a->pulling && same(a->part.id, act->dropped)) {
+			part_close(&a->part);
+			a->pulling = false;
+		}
+		part_discard(a->incoming, act->dropped);
+		break;
+	}
+}
+
+static void log_phase(const struct agent *a, enum handover_phase was, int64_t fence_was)
+{
+	const struct handover *h = &a->state->handover;
+	if (h->fence != fence_was)
+		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s granted", a->conf.id,
+			 (long long)h->fence, h->trainer, h->granted);
+	if (was == h->phase)
+		return;
+	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_GRANTED)
+		log_warning("device=%s fence=%lld trainer=%s the lease ran out: offering again",
+			    a->conf.id, (long long)h->fence, h->trainer);
+	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_PULLING)
+		log_warning("device=%s fence=%lld trainer=%s no block of the result comes: offering "
+			    "again",
+			    a->conf.id, (long long)h->fence, h->trainer);
+	if (h->phase == HANDOVER_PULLING)
+		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s came back "
+			 "before=%.4f after=%.4f: pulling",
+			 a->conf.id, (long long)h->fence, h->trainer, h->result.manifest.id,
+			 h->result.before.n
+				 ? (double)h->result.before.correct / (double)h->result.before.n
+				 : 0,
+			 h->result.after.n
+				 ? (double)h->result.after.correct / (double)h->result.after.n
+				 : 0);
+	if (h->phase == HANDOVER_JUDGING)
+		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s verified: evaluating",
+			 a->conf.id, (long long)h->fence, h->trainer, h->result.manifest.id);
+}
+
+static bool must_save(const struct handover_actions *acts)
+{
+	for (size_t i = 0; i < acts->n; i++)
+		if (acts->at[i].kind == HANDOVER_PERSIST)
+			return true;
+	return false;
+}
+
+/* next NULL: nothing else is to be saved. */
+static int apply(struct agent *a, struct state *next, const struct handover_event *ev)
+{
+	struct handover h = next ? next->handover : a->state->handover;
+	enum handover_phase was = h.phase;
+	int64_t fence_was = h.fence;
+	struct handover_actions acts;
+	handover_step(&h, ev, a->now_ms, &acts);
+	if (must_save(&acts) || next) {
+		if (!next)
+			next = agent_draft(a);
+		next->handover = h;
+		/* Offered again: the next newer one is counted from now. */
+		if (h.phase == HANDOVER_OFFERING &&
+		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
+			rounds_offered(&next->rounds, next->rounds.epoch);
+		int r = agent_commit(a);
+		if (r < 0)
+			return r;
+	} else {
+		a->state->handover = h;
+	}
+	log_phase(a, was, fence_was);
+	if (a->state->handover.phase != HANDOVER_GRANTED)
+		a->n_serve = 0;
+	for (size_t i = 0; i < acts.n; i++)
+		run_action(a, &acts.at[i]);
+	return 0;
+}
+
+int exchange_event(struct agent *a, const struct handover_event *ev)
+{
+	return apply(a, NULL, ev);
+}
+
+int exchange_event_with(struct agent *a, struct state *next, const struct handover_event *ev)
+{
+	return apply(a, next, ev);
+}
+
+int64_t exchange_deadline_ms(const struct agent *a)
+{
+	int64_t at = handover_deadline_ms(&a->state->handover);
+	if (!a->pulling || !a->up)
+		return at;
+	int64_t stall = a->pull_progress_ms + a->live.lease_s * 1000;
+	int64_t ask = xfer_deadline_ms(&a->part.xfer);
+	if (ask >= 0)
+		stall = MIN_OF(stall, ask);
+	return at < 0 ? stall : MIN_OF(at, stall);
+}
+
+/* ---- offering ---- */
+
+static int offer(struct agent *a)
+{
+	struct manifest m;
+	struct err err;
+	struct handover_event ev = {.kind = HANDOVER_EV_DUE, .checkpoint = a->candidate};
+	int r = store_manifest(a->store, a->candidate, &m, &err);
+	if (r < 0) {
+		log_error("device=%s %s", a->conf.id, err.text);
+		a->candidate[0] = 0;
+		return r;
+	}
+	struct state *next = agent_draft(a);
+	rounds_offered(&next->rounds, m.epoch);
+	r = exchange_event_with(a, next, &ev);
+	if (r == 0)
+		a->candidate[0] = 0;
+	return r;
+}
+
+/* When a handover is due: takes the newest local checkpoint, once it has its scores. */
+bool exchange_offer_step(struct agent *a)
+{
+	const struct state *s = a->state;
+	if (!handover_may_offer(&s->handover)) {
+		a->candidate[0] = 0;
+		return false;
+	}
+	if (!*a->candidate) {
+		bool decided = true;
+		for (size_t i = 0; i < s->n_undecided; i++)
+			decided = decided && !same(s->undecided[i], s->local);
+		if (!*s->local || !a->worker_ready || !rounds_offer_due(&s->rounds, &a->live) ||
+		    (!decided && a->data.n[SPLIT_VALIDATION]))
+			return false;
+		COPY(a->candidate, s->local);
+	}
+	if (a->data.n[SPLIT_TEST] && !learn_score(a, a->candidate, SPLIT_TEST))
+		return false;
+	return offer(a) == 0;
+}
+
+/* ---- the result comes in ---- */
+
+void exchange_result(struct agent *a, const struct msg_result *r)
+{
+	const struct manifest *m = &r->manifest;
+	struct handover_event ev = {.kind = HANDOVER_EV_RESULT, .result = r};
+	struct err err = {0};
+	if (!same(m->device, a->conf.id))
+		err_set(&err, -EINVAL, "device: found %s, expected %s", m->device, a->conf.id);
+	else if (m->origin != ORIGIN_EDGE)
+		err_set(&err, -EINVAL, "origin: found %s, expected edge", origin_name(m->origin));
+	else
+		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
+	if (err.code)
+		ev.reason = err.text;
+	exchange_event(a, &ev);
+}
+
+static void pull_failed(struct agent *a, int code, const char *why)
+{
+	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED, .reason = why};
+	if (code == -EBADMSG)
+		exchange_event(a, &ev); /* it is not what it was said to be */
+	else
+		retry_failed(a, &a->pull, "the result could not be kept", why);
+}
+
+/* All blocks are there: verified, looked through, into the store. */
+static bool finish_pull(struct agent *a)
+{
+	const struct manifest *m = &a->state->handover.result.manifest;
+	struct handover_event ev = {.kind = HANDOVER_EV_PULLED};
+	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	struct err err = {0};
+	a->pulling = false;
+	int r = part_finish(&a->part, path, &err);
+	if (r == 0) {
+		r = weights_check(a->model, path, NULL, id, &err);
+		if (r == 0 && !same(id, m->id))
+			r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
+		if (r == 0)
+			r = store_add(a->store, path, m, &err);
+	}
+	if (r < 0) {
+		pull_failed(a, r, err.text);
+		return false;
+	}
+	retry_done(&a->pull);
+	return exchange_event(a, &ev) == 0;
+}
+
+static void ask_for_blocks(struct agent *a)
+{
+	struct xfer *x = &a->part.xfer;
+	struct msg_want m = {0};
+	if (!a->up || x->n_asked > REASK_OUTSTANDING)
+		return;
+	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, MESSAGE_WANT_MAX);
+	if (m.n_blocks == 0)
+		return;
+	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
+	COPY(m.checkpoint, a->part.id);
+	announce_publish(a, &t, msg_want_print(&m), false);
+}
+
+static bool open_pull(struct agent *a)
+{
+	const struct manifest *m = &a->state->handover.result.manifest;
+	struct handover_event ev = {.kind = HANDOVER_EV_PULLED};
+	struct err err = {0};
+	if (store_has(a->store, m->id))
+		return exchange_event(a, &ev) == 0;
+	if (retry_waits(a, &a->pull))
+		return false;
+	int r = part_open(&a->part, a->incoming, m, a->now_ms, &err);
+	if (r < 0) {
+		retry_failed(a, &a->pull, "the result cannot be pulled", err.text);
+		return false;
+	}
+	a->pulling = true;
+	a->pull_progress_ms = a->now_ms;
+	return true;
+}
+
+bool exchange_pull_step(struct agent *a)
+{
+	const struct handover *h = &a->state->handover;
+	struct handover_event stalled = {.kind = HANDOVER_EV_STALLED};
+	if (a->pulling &&
+	    (h->phase != HANDOVER_PULLING || !same(a->part.id, h->result.manifest.id))) {
+		part_close(&a->part);
+		a->pulling = false;
+	}
+	if (h->phase != HANDOVER_PULLING) {
+		if (a->pull.failures)
+			retry_done(&a->pull);
+		return false;
+	}
+	if (!a->pulling)
+		return open_pull(a);
+	if (xfer_complete(&a->part.xfer))
+		return finish_pull(a);
+	if (!a->up)
+		return false;
+	if (a->now_ms - a->pull_progress_ms >= a->live.lease_s * 1000)
+		return exchange_event(a, &stalled) == 0;
+	int64_t due = xfer_deadline_ms(&a->part.xfer);
+	if (due >= 0 && a->now_ms >= due)
+		xfer_timeout(&a->part.xfer, a->now_ms);
+	ask_for_blocks(a);
+	return false;
+}
+
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len)
+{
+	struct err err = {0};
+	if (!a->pulling || !same(t->checkpoint, a->part.id))
+		return;
+	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
+	if (r == XFER_OK) {
+		a->pull_progress_ms = a->now_ms;
+	} else if (r < 0) {
+		part_close(&a->part);
+		a->pulling = false;
+		retry_failed(a, &a->pull, "the result cannot be pulled", err.text);
+	} else if (r != XFER_E_TWICE) {
+		log_debug("device=%s checkpoint=%.12s block=%u of %zu bytes ignored", a->conf.id,
+			  t->checkpoint, t->block, len);
+	}
+}
+
+/* ---- the offered checkpoint goes out ---- */
+
+static void queue_block(struct agent *a, uint32_t block)
+{
+	for (size_t i = 0; i < a->n_serve; i++)
+		if (a->serve[i] == block)
+			return;
+	if (a->n_serve < MESSAGE_WANT_MAX)
+		a->serve[a->n_serve++] = block; /* else it will be asked for again */
+}
+
+void exchange_want(struct agent *a, const struct msg_want *w)
+{
+	if (!handover_may_pull(&a->state->handover, w->trainer, w->checkpoint)) {
+		log_debug("device=%s trainer=%s checkpoint=%.12s: not granted, no blocks",
+			  a->conf.id, w->trainer, w->checkpoint);
+		return;
+	}
+	for (size_t i = 0; i < w->n_blocks; i++)
+		queue_block(a, w->blocks[i]);
+}
+
+static int serve_block(struct agent *a, const struct manifest *m, const char *path, uint32_t block)
+{
+	struct topic t = to_trainer(a, TOPIC_TRAINER_BLOCK, a->state->handover.trainer);
+	char topic[TOPIC_SIZE];
+	struct err err = {0};
+	uint32_t len;
+	int r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, block, a->block,
+				&len, &err);
+	if (r < 0) {
+		log_debug("device=%s %s", a->conf.id, err.text);
+		return r;
+	}
+	COPY(t.checkpoint, m->id);
+	t.block = block;
+	r = topic_format(topic, a->conf.site, &t);
+	if (r < 0)
+		return r;
+	struct mqtt_publish p = {.topic = topic, .payload = a->block, .len = len, .qos = 0};
+	return a->port.publish(a->port.user, &p);
+}
+
+void exchange_serve(struct agent *a)
+{
+	const struct handover *h = &a->state->handover;
+	struct manifest m;
+	char path[FILE_PATH_MAX];
+	if (a->n_serve == 0)
+		return;
+	if (h->phase != HANDOVER_GRANTED || store_weights(a->store, h->granted, path) < 0 ||
+	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
+		a->n_serve = 0;
+		return;
+	}
+	size_t done = 0;
+	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
+	while (done < a->n_serve && serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
+		done++;
+	a->n_serve -= done;
+	memmove(&a->serve[0], &a->serve[done], sizeof(a->serve[0]) * a->n_serve);
+}

@@ -1,0 +1,298 @@
+/* Messages that come in. Each is judged in one order: is the topic one of ours and not a retained
+ * leftover; does it decode; does it speak of us; then the state machine or the command decides. */
+#include "device-agent/agent_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool same(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+/* ---- answers ---- */
+
+static void send_reply(struct agent *a, const struct reply_to *to, const char *text)
+{
+	struct mqtt_publish p = {.topic = to->topic,
+				 .payload = text,
+				 .len = strlen(text),
+				 .qos = 1,
+				 .correlation = to->correlation_len ? to->correlation : NULL,
+				 .correlation_len = to->correlation_len};
+	int r = a->port.publish(a->port.user, &p);
+	if (r < 0)
+		log_debug("device=%s %s: answer not sent: %s", a->conf.id, to->topic,
+			  strerror(-r));
+}
+
+/* text is freed. */
+void inbox_reply(struct agent *a, const struct reply_to *to, char *text)
+{
+	if (!text)
+		return;
+	if (to->at_ms > a->now_ms && a->n_replies < AGENT_REPLIES_MAX) {
+		a->replies[a->n_replies].to = *to;
+		a->replies[a->n_replies++].text = text;
+		return;
+	}
+	send_reply(a, to, text);
+	free(text);
+}
+
+void inbox_replies_due(struct agent *a)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < a->n_replies; i++) {
+		if (a->replies[i].to.at_ms > a->now_ms) {
+			a->replies[kept++] = a->replies[i];
+			continue;
+		}
+		send_reply(a, &a->replies[i].to, a->replies[i].text);
+		free(a->replies[i].text);
+	}
+	a->n_replies = kept;
+}
+
+int64_t inbox_deadline_ms(const struct agent *a)
+{
+	int64_t at = -1;
+	for (size_t i = 0; i < a->n_replies; i++)
+		if (at < 0 || a->replies[i].to.at_ms < at)
+			at = a->replies[i].to.at_ms;
+	return at;
+}
+
+static void refuse(struct agent *a, const struct reply_to *to, const char *id, const char *error)
+{
+	log_info("device=%s command id=%s refused: %s", a->conf.id, id, error);
+	inbox_reply(a, to, msg_reply_print(id, error, NULL));
+}
+
+static int fill_reply_to(struct agent *a, const struct mqtt_message *m, bool fleet,
+			 struct reply_to *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (m->correlation && m->correlation_len <= sizeof(ret->correlation)) {
+		memcpy(ret->correlation, m->correlation, m->correlation_len);
+		ret->correlation_len = m->correlation_len;
+	}
+	/* So that a fleet does not answer at one moment. */
+	ret->at_ms = fleet ? a->now_ms + rng_below(&a->rng, AGENT_REPLY_DELAY_MS) : 0;
+	return commands_reply_topic(a->conf.site, a->conf.id, m->response_topic, ret->topic);
+}
+
+/* ---- commands ---- */
+
+static bool store_has_checkpoint(void *user, const char *checkpoint)
+{
+	return store_has(user, checkpoint);
+}
+
+static bool already_ordered(const struct agent *a, const char *id)
+{
+	if (a->evaluate_id && same(a->evaluation.command, id))
+		return true;
+	for (size_t i = 0; i < a->n_ordered; i++)
+		if (same(a->ordered[i].command, id))
+			return true;
+	return false;
+}
+
+static void order_evaluation(struct agent *a, const struct msg_cmd *c, const struct reply_to *to)
+{
+	if (a->n_ordered == AGENT_ORDERED_MAX) {
+		refuse(a, to, c->id, "evaluate: too many are waiting");
+		return;
+	}
+	struct evaluation *e = &a->ordered[a->n_ordered++];
+	memset(e, 0, sizeof(*e));
+	COPY(e->checkpoint, *c->checkpoint ? c->checkpoint : a->active);
+	e->split = c->split;
+	COPY(e->command, c->id);
+	e->to = *to;
+}
+
+void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct score *score,
+		     const char *snapshot, const char *error)
+{
+	if (!score) {
+		refuse(a, &e->to, e->command, error);
+		return;
+	}
+	struct json *j = json_new_obj();
+	json_set_str(j, "checkpoint", e->checkpoint);
+	json_set_str(j, "split", split_name(e->split));
+	json_set_str(j, "snapshot", snapshot);
+	json_set_int(j, "n", score->n);
+	json_set_int(j, "correct", score->correct);
+	json_set_num(j, "accuracy", (double)score->correct / (double)score->n);
+	json_set_num(j, "loss", score->loss);
+	char *text = msg_reply_print(e->command, NULL, j);
+	if (text)
+		state_command_put(a->state, e->command, text);
+	inbox_reply(a, &e->to, text);
+}
+
+/* Changes, saves, answers. What only looks, and what was refused, is remembered without a save of
+ * its own: done once more after a crash, it does no harm. */
+static void carry_out(struct agent *a, const struct msg_cmd *c, const struct reply_to *to)
+{
+	struct msg_status status;
+	char previous[HASH_SIZE];
+	struct agent_live live = a->live;
+	struct err err = {0};
+	announce_status_fill(a, &status);
+	store_previous(a->store, previous);
+	status.at_ms = a->port.real_ms(a->port.user);
+	struct commands_view v = {.device = a->conf.id,
+				  .active = a->active,
+				  .previous = previous,
+				  .status = &status,
+				  .has = store_has_checkpoint,
+				  .user = a->store};
+	for (enum split s = 0; s < SPLIT_N; s++)
+		v.has_split[s] = a->worker_ready && a->data.n[s];
+	struct json *answer = json_new_obj();
+	struct state *next = agent_draft(a);
+	int r = commands_apply(next, &live, &v, c, answer, &err);
+	if (r == COMMANDS_LATER) {
+		json_free(answer);
+		order_evaluation(a, c, to);
+		return;
+	}
+	if (r < 0) {
+		json_free(answer);
+		answer = NULL;
+	}
+	_cleanup_free_ char *text = msg_reply_print(c->id, r < 0 ? err.text : NULL, answer);
+	if (!text)
+		return;
+	if (r < 0 || commands_reads_only(c->cmd)) {
+		state_command_put(a->state, c->id, text);
+	} else {
+		state_command_put(next, c->id, text);
+		if (agent_commit(a) < 0) {
+			refuse(a, to, c->id,
+			       *a->saving.reason ? a->saving.reason : "cannot save");
+			return;
+		}
+		a->live = live;
+	}
+	log_write(commands_reads_only(c->cmd) ? LOG_P_DEBUG : LOG_P_INFO,
+		  "device=%s command=%s id=%s %s%s", a->conf.id, cmd_name(c->cmd), c->id,
+		  r < 0 ? "refused: " : "done", r < 0 ? err.text : "");
+	inbox_reply(a, to, TAKE_PTR(text));
+}
+
+static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet)
+{
+	struct reply_to to;
+	struct msg_cmd c;
+	struct err err = {0};
+	char id[ID_SIZE] = "";
+	if (fill_reply_to(a, m, fleet, &to) < 0)
+		return;
+	if (msg_cmd_parse(m->payload, m->len, &c, id, &err) < 0) {
+		refuse(a, &to, id, err.text);
+		return;
+	}
+	const char *known = state_command_find(a->state, c.id);
+	if (known) {
+		inbox_reply(a, &to, strdup(known));
+		return;
+	}
+	if (already_ordered(a, c.id))
+		return; /* its answer comes */
+	if (c.expires_ms && a->port.real_ms(a->port.user) > c.expires_ms) {
+		refuse(a, &to, c.id, "expires: the command has expired");
+		return;
+	}
+	carry_out(a, &c, &to);
+}
+
+/* ---- the others ---- */
+
+static void on_claim(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_claim c;
+	struct handover_event ev = {.kind = HANDOVER_EV_CLAIM, .claim = &c};
+	if (msg_claim_parse(m->payload, m->len, &c, err) == 0)
+		exchange_event(a, &ev);
+}
+
+static void on_result(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_result r;
+	if (msg_result_parse(m->payload, m->len, &r, err) < 0)
+		return;
+	if (!*r.manifest.trainer)
+		err_set(err, -EINVAL, "trainer: missing");
+	else
+		exchange_result(a, &r);
+}
+
+static void on_want(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_want w;
+	if (msg_want_parse(m->payload, m->len, &w, err) < 0)
+		return;
+	if (!*w.trainer) {
+		err_set(err, -EINVAL, "trainer: missing");
+		return;
+	}
+	if (*w.checkpoint)
+		exchange_want(a, &w);
+	if (w.reports_from > 0)
+		announce_reports_want(a, w.reports_from, w.reports_to);
+}
+
+static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_ack k;
+	const struct handover *h = &a->state->handover;
+	if (msg_ack_parse(m->payload, m->len, &k, err) < 0)
+		return;
+	if (h->phase == HANDOVER_GRANTED && k.fence == h->fence && same(k.trainer, h->trainer) &&
+	    same(k.checkpoint, h->granted))
+		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s is with the trainer",
+			 a->conf.id, (long long)k.fence, k.trainer, k.checkpoint);
+}
+
+void inbox_message(struct agent *a, const struct mqtt_message *m)
+{
+	struct topic t;
+	struct err err = {0};
+	if (topic_parse(m->topic, a->conf.site, &t) < 0 ||
+	    (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id)))
+		return;
+	if (m->retained) {
+		log_debug("device=%s %s: retained, ignored", a->conf.id, m->topic);
+		return;
+	}
+	switch (t.kind) {
+	case TOPIC_DEVICE_CLAIM:
+		on_claim(a, m, &err);
+		break;
+	case TOPIC_DEVICE_RESULT:
+		on_result(a, m, &err);
+		break;
+	case TOPIC_DEVICE_WANT:
+		on_want(a, m, &err);
+		break;
+	case TOPIC_DEVICE_BLOCK:
+		exchange_block(a, &t, m->payload, m->len);
+		break;
+	case TOPIC_DEVICE_ACK:
+		on_ack(a, m, &err);
+		break;
+	case TOPIC_DEVICE_CMD:
+	case TOPIC_FLEET_CMD:
+		on_command(a, m, t.kind == TOPIC_FLEET_CMD);
+		break;
+	default:
+		break;
+	}
+	if (err.code)
+		log_warning("device=%s %s: %s", a->conf.id, m->topic, err.text);
+}

@@ -1,0 +1,294 @@
+/* tasuki-agent: arguments, signals, the loop; and the agent's ports to the real broker and worker. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "device-agent/agent.h"
+
+#define EXIT_USAGE	2
+#define EXIT_TAKEN_OVER 3
+#define GOODBYE_MS	1000 /* for what is in flight to the broker */
+
+struct program {
+	struct agent_conf conf;
+	struct classes classes;
+	struct model *model;
+	struct loop *loop;
+	struct loop_source *timer, *sigterm, *sigint;
+	struct mqtt *mqtt;
+	struct worker *worker;
+	struct agent *agent;
+	bool worker_was_ready;
+};
+
+static void usage(FILE *f)
+{
+	fputs("Usage: tasuki-agent [--check-config] [--verbose] [--version] CONFIG\n"
+	      "Trains on this device's images and hands training over to edge trainers.\n"
+	      "  --check-config  read CONFIG and the files it names, then exit\n"
+	      "  --verbose       log every step\n"
+	      "  --version       print the version, then exit\n",
+	      f);
+}
+
+/* ---- ports ---- */
+
+static int port_publish(void *user, const struct mqtt_publish *p)
+{
+	return mqtt_publish(((struct program *)user)->mqtt, p);
+}
+
+static int port_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
+{
+	return worker_request(((struct program *)user)->worker, op, args, ret_id);
+}
+
+static int64_t port_mono_ms(void *user)
+{
+	return clock_mono_ms();
+}
+
+static int64_t port_real_ms(void *user)
+{
+	return clock_real_ms();
+}
+
+static void port_wake_at(void *user, int64_t at_ms)
+{
+	loop_timer_at(((struct program *)user)->timer, at_ms);
+}
+
+/* ---- what happens ---- */
+
+static int on_timer(void *user)
+{
+	agent_tick(((struct program *)user)->agent);
+	return 0;
+}
+
+static int on_signal(void *user, int signo)
+{
+	struct program *p = user;
+	log_info("device=%s stopping: %s", p->conf.id, strsignal(signo));
+	loop_exit(p->loop, EXIT_SUCCESS);
+	return 0;
+}
+
+static void on_message(void *user, const struct mqtt_message *m)
+{
+	agent_message(((struct program *)user)->agent, m);
+}
+
+static void on_writable(void *user)
+{
+	agent_writable(((struct program *)user)->agent);
+}
+
+static void on_state(void *user, enum mqtt_state state, const char *why)
+{
+	struct program *p = user;
+	switch (state) {
+	case MQTT_UP:
+		log_info("device=%s %s", p->conf.id, why);
+		agent_link(p->agent, true);
+		break;
+	case MQTT_DOWN:
+		log_warning("device=%s %s", p->conf.id, why);
+		agent_link(p->agent, false);
+		break;
+	case MQTT_TAKEN_OVER:
+		log_error("another client has taken over the session of device=%s (0x8E)",
+			  p->conf.id);
+		loop_exit(p->loop, EXIT_TAKEN_OVER);
+		break;
+	}
+}
+
+static void on_ready(void *user, const struct worker_ready *r)
+{
+	struct program *p = user;
+	struct err err = {0};
+	p->worker_was_ready = true;
+	if (agent_worker_ready(p->agent, r, &err) < 0) {
+		log_error("device=%s %s", p->conf.id, err.text);
+		loop_exit(p->loop, EXIT_FAILURE);
+	}
+}
+
+static void on_progress(void *user, uint64_t request, const struct worker_progress *progress)
+{
+	agent_worker_progress(((struct program *)user)->agent, request, progress);
+}
+
+static void on_reply(void *user, uint64_t request, const struct json *result, int code,
+		     const char *error)
+{
+	agent_worker_reply(((struct program *)user)->agent, request, result, code, error);
+}
+
+static void on_died(void *user, const char *why, bool failed_open, int64_t retry_in_ms)
+{
+	struct program *p = user;
+	if (failed_open && !p->worker_was_ready) {
+		log_error("device=%s %s", p->conf.id, why);
+		loop_exit(p->loop, EXIT_FAILURE);
+		return;
+	}
+	agent_worker_died(p->agent, why);
+}
+
+/* ---- start and end ---- */
+
+static int load(struct program *p, const char *path, struct err *err)
+{
+	int r = agent_conf_load(path, &p->conf, err);
+	if (r == 0)
+		r = classes_load(p->conf.worker.classes, &p->classes, err);
+	if (r == 0)
+		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
+			       p->classes.n, &p->model, err);
+	return r;
+}
+
+static int connect_broker(struct program *p, struct err *err)
+{
+	const struct mqtt_handler handler = {.message = on_message,
+					     .state = on_state,
+					     .writable = on_writable,
+					     .user = p};
+	struct mqtt_conf conf;
+	agent_mqtt_conf(p->agent, &conf);
+	int r = mqtt_new(p->loop, &conf, &handler, &p->mqtt, err);
+	for (size_t i = 0; r == 0 && i < AGENT_FILTERS; i++) {
+		char filter[MQTT_TOPIC_MAX];
+		int qos;
+		r = agent_filter(p->agent, i, filter, &qos);
+		if (r == 0)
+			r = mqtt_subscribe(p->mqtt, filter, qos, false);
+		if (r < 0)
+			err_errno(err, r, "subscription %zu", i);
+	}
+	return r < 0 ? r : mqtt_start(p->mqtt, err);
+}
+
+static int start(struct program *p, struct err *err)
+{
+	const struct agent_ports ports = {.publish = port_publish,
+					  .request = port_request,
+					  .mono_ms = port_mono_ms,
+					  .real_ms = port_real_ms,
+					  .wake_at = port_wake_at,
+					  .user = p};
+	const struct worker_handler worker = {.ready = on_ready,
+					      .progress = on_progress,
+					      .reply = on_reply,
+					      .died = on_died,
+					      .user = p};
+	int r = loop_new(&p->loop);
+	/* Signals first: threads inherit the mask. */
+	if (r == 0)
+		r = loop_add_signal(p->loop, SIGTERM, on_signal, p, &p->sigterm);
+	if (r == 0)
+		r = loop_add_signal(p->loop, SIGINT, on_signal, p, &p->sigint);
+	if (r == 0)
+		r = loop_add_timer(p->loop, on_timer, p, &p->timer);
+	if (r < 0)
+		return err_errno(err, r, "event loop");
+	r = agent_new(&p->conf, p->model, &ports, rng_entropy(), &p->agent, err);
+	if (r == 0)
+		r = connect_broker(p, err);
+	if (r == 0)
+		r = worker_new(p->loop, &p->conf.worker, &worker, &p->worker, err);
+	return r;
+}
+
+static void stop(struct program *p)
+{
+	log_notify("STOPPING=1");
+	worker_free(p->worker);
+	if (p->agent && p->mqtt)
+		agent_stop(p->agent);
+	mqtt_free(p->mqtt, GOODBYE_MS, false);
+	agent_free(p->agent);
+	loop_source_free(p->timer);
+	loop_source_free(p->sigterm);
+	loop_source_free(p->sigint);
+	loop_free(p->loop);
+	model_free(p->model);
+	classes_done(&p->classes);
+}
+
+static int run(struct program *p, const char *path, bool check_only)
+{
+	struct err err = {0};
+	int r = load(p, path, &err);
+	if (r == 0 && check_only) {
+		printf("%s: fine: device=%s site=%s model=%.12s\n", path, p->conf.id,
+		       p->conf.site, p->model->id);
+		return EXIT_SUCCESS;
+	}
+	if (r == 0)
+		r = start(p, &err);
+	if (r < 0) {
+		log_error("%s", err.text);
+		return EXIT_FAILURE;
+	}
+	log_notify("READY=1");
+	log_info("device=%s site=%s boot=%lld model=%.12s started", p->conf.id, p->conf.site,
+		 (long long)agent_boot(p->agent), p->model->id);
+	r = loop_run(p->loop);
+	if (r < 0) {
+		log_error("event loop: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"check-config", no_argument, NULL, 'c'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	bool check_only = false, verbose = false;
+	int c;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			check_only = true;
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		case 'V':
+			printf("tasuki-agent %s\n", TASUKI_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind + 1 != argc) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	log_init("tasuki-agent", verbose ? LOG_P_DEBUG : LOG_P_INFO);
+	struct program *p = calloc(1, sizeof(*p));
+	if (!p)
+		return EXIT_FAILURE;
+	int code = run(p, argv[optind], check_only);
+	stop(p);
+	free(p);
+	return code;
+}

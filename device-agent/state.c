@@ -1,0 +1,416 @@
+#include "device-agent/state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/json/json.h"
+
+#define STATE_VERSION 1
+
+#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
+
+static struct json *print_score(const struct score *s)
+{
+	struct json *j = json_new_obj();
+	json_set_int(j, "n", s->n);
+	json_set_int(j, "correct", s->correct);
+	json_set_num(j, "loss", s->loss);
+	return j;
+}
+
+static struct json *print_rounds(const struct rounds *r)
+{
+	struct json *j = json_new_obj();
+	json_set_int(j, "epoch", r->epoch);
+	json_set_int(j, "images_seen", r->images_seen);
+	json_set_int(j, "rounds_done", r->rounds_done);
+	json_set_int(j, "round_epoch", r->round_epoch);
+	json_set_int(j, "round_wanted", r->round_wanted);
+	json_set_int(j, "offer_epoch", r->offer_epoch);
+	json_set_bool(j, "offer_ordered", r->offer_ordered);
+	json_set(j, "best", print_score(&r->best));
+	json_set_str(j, "best_snapshot", r->best_snapshot);
+	json_set_int(j, "best_epoch", r->best_epoch);
+	json_set_str(j, "train_snapshot", r->train_snapshot);
+	return j;
+}
+
+/* Messages are kept as the text that would be sent: their own decoders check them. */
+static void set_text(struct json *j, const char *key, char *text)
+{
+	if (text)
+		json_set_str(j, key, text);
+	else
+		json_set(j, key, NULL); /* remembered as a failure */
+	free(text);
+}
+
+static struct json *print_handover(const struct handover *h)
+{
+	struct json *j = json_new_obj(), *decided = json_new_arr();
+	json_set_int(j, "phase", h->phase);
+	json_set_str(j, "checkpoint", h->checkpoint);
+	json_set_int(j, "fence", h->fence);
+	json_set_str(j, "trainer", h->trainer);
+	json_set_str(j, "granted", h->granted);
+	json_set_bool(j, "open", h->open);
+	if (h->phase == HANDOVER_PULLING || h->phase == HANDOVER_JUDGING)
+		set_text(j, "result", msg_result_print(&h->result));
+	for (size_t i = 0; i < h->n_decided; i++) {
+		struct json *d = json_new_obj();
+		json_set_str(d, "trainer", h->decided[i].trainer);
+		set_text(d, "ack", msg_ack_print(&h->decided[i].ack));
+		json_push(decided, d);
+	}
+	json_set(j, "decided", decided);
+	return j;
+}
+
+static struct json *print_scores(const struct state *s)
+{
+	struct json *a = json_new_arr();
+	for (size_t i = 0; i < s->n_scores; i++) {
+		const struct state_score *p = &s->scores[i];
+		struct json *j = print_score(&p->score);
+		json_set_str(j, "checkpoint", p->checkpoint);
+		json_set_str(j, "split", split_name(p->split));
+		json_set_str(j, "snapshot", p->snapshot);
+		json_push(a, j);
+	}
+	return a;
+}
+
+static struct json *print_commands(const struct state *s)
+{
+	struct json *a = json_new_arr();
+	for (size_t i = 0; i < s->n_commands; i++) {
+		struct json *j = json_new_obj();
+		json_set_str(j, "id", s->commands[i].id);
+		json_set_str(j, "reply", s->commands[i].reply);
+		json_push(a, j);
+	}
+	return a;
+}
+
+int state_save(const char *path, const struct state *s, struct err *err)
+{
+	struct json *j = json_new_obj(), *pending = json_new_obj();
+	json_set_int(j, "version", STATE_VERSION);
+	json_set_str(j, "model", s->model);
+	json_set_int(j, "boot", s->boot);
+	json_set_int(j, "report_seq", s->report_seq);
+	json_set_bool(j, "paused", s->paused);
+	json_set_bool(j, "pinned", s->pinned);
+	json_set_str(j, "local", s->local);
+	struct json *undecided = json_new_arr();
+	for (size_t i = 0; i < s->n_undecided; i++)
+		json_push_str(undecided, s->undecided[i]);
+	json_set(j, "undecided", undecided);
+	json_set(j, "rounds", print_rounds(&s->rounds));
+	json_set(j, "handover", print_handover(&s->handover));
+	json_set(j, "scores", print_scores(s));
+	json_set(j, "commands", print_commands(s));
+	json_set_str(pending, "activate", s->pending.activate);
+	json_set_int(pending, "seq", s->pending.seq);
+	json_set_str(pending, "report", s->pending.report);
+	json_set(j, "pending", pending);
+	_cleanup_free_ char *text = json_print(j);
+	json_free(j);
+	if (!text)
+		return err_errno(err, -ENOMEM, "%s", path);
+	return file_write(path, text, strlen(text), err);
+}
+
+/* Reading: the first failure stays in `code`, and what follows it is left out. */
+struct reader {
+	int code;
+	struct err *err;
+};
+
+static void read_int(struct reader *r, const struct json *j, const char *key, int64_t max,
+		     int64_t *ret)
+{
+	if (r->code >= 0)
+		r->code = json_get_int(j, key, 0, max, ret, r->err);
+}
+
+static void read_bool(struct reader *r, const struct json *j, const char *key, bool *ret)
+{
+	if (r->code >= 0)
+		r->code = json_get_bool(j, key, ret, r->err);
+}
+
+static void read_str(struct reader *r, const struct json *j, const char *key, char *buf,
+		     size_t size)
+{
+	if (r->code >= 0)
+		r->code = json_get_str(j, key, buf, size, r->err);
+}
+
+/* A hash, or "". */
+static void read_hash(struct reader *r, const struct json *j, const char *key,
+		      char buf[HASH_SIZE])
+{
+	read_str(r, j, key, buf, HASH_SIZE);
+	if (r->code >= 0 && *buf && !hash_valid(buf))
+		r->code = err_set(r->err, -EINVAL, "%s: found '%s', expected 64 hex digits", key,
+				  buf);
+}
+
+/* An id, or "". */
+static void read_id(struct reader *r, const struct json *j, const char *key, char buf[ID_SIZE])
+{
+	read_str(r, j, key, buf, ID_SIZE);
+	if (r->code >= 0 && *buf && !id_valid(buf))
+		r->code = err_set(r->err, -EINVAL, "%s: found '%s', expected an id", key, buf);
+}
+
+static const struct json *read_obj(struct reader *r, const struct json *j, const char *key)
+{
+	const struct json *ret = NULL;
+	if (r->code >= 0)
+		r->code = json_get_obj(j, key, &ret, r->err);
+	return ret;
+}
+
+/* Calls fn for each element, which must be an object. */
+static void read_each(struct reader *r, const struct json *j, const char *key, size_t max,
+		      void (*fn)(struct reader *r, const struct json *at, void *user), void *user)
+{
+	const struct json *arr = NULL;
+	if (r->code >= 0)
+		r->code = json_get_arr(j, key, max, &arr, r->err);
+	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
+		if (!json_is_obj(json_at(arr, i)))
+			r->code = err_set(r->err, -EINVAL, "%s[%zu]: expected an object", key, i);
+		else
+			fn(r, json_at(arr, i), user);
+		if (r->code < 0)
+			err_prefix(r->err, "%s[%zu]", key, i);
+	}
+}
+
+static void read_score(struct reader *r, const struct json *j, struct score *ret)
+{
+	read_int(r, j, "n", JSON_INT_MAX, &ret->n);
+	read_int(r, j, "correct", JSON_INT_MAX, &ret->correct);
+	if (r->code >= 0 && json_get_num(j, "loss", -1e300, 1e300, &ret->loss, NULL) < 0)
+		ret->loss = 0; /* null: it was not finite */
+}
+
+static void read_rounds(struct reader *r, const struct json *j, struct rounds *ret)
+{
+	read_int(r, j, "epoch", JSON_INT_MAX, &ret->epoch);
+	read_int(r, j, "images_seen", JSON_INT_MAX, &ret->images_seen);
+	read_int(r, j, "rounds_done", JSON_INT_MAX, &ret->rounds_done);
+	read_int(r, j, "round_epoch", JSON_INT_MAX, &ret->round_epoch);
+	read_int(r, j, "round_wanted", JSON_INT_MAX, &ret->round_wanted);
+	read_int(r, j, "offer_epoch", JSON_INT_MAX, &ret->offer_epoch);
+	read_bool(r, j, "offer_ordered", &ret->offer_ordered);
+	const struct json *best = read_obj(r, j, "best");
+	if (best)
+		read_score(r, best, &ret->best);
+	read_hash(r, j, "best_snapshot", ret->best_snapshot);
+	read_int(r, j, "best_epoch", JSON_INT_MAX, &ret->best_epoch);
+	read_hash(r, j, "train_snapshot", ret->train_snapshot);
+}
+
+static void read_decided(struct reader *r, const struct json *j, void *user)
+{
+	struct handover *h = user;
+	struct handover_decided *d = &h->decided[h->n_decided++];
+	const char *text;
+	read_id(r, j, "trainer", d->trainer);
+	if (r->code >= 0)
+		r->code = json_get_text(j, "ack", MESSAGE_SMALL_MAX, &text, r->err);
+	if (r->code >= 0)
+		r->code = msg_ack_parse(text, strlen(text), &d->ack, r->err);
+}
+
+static void read_handover(struct reader *r, const struct json *j, struct handover *ret)
+{
+	int64_t phase = 0;
+	const char *text;
+	read_int(r, j, "phase", HANDOVER_PHASE_N - 1, &phase);
+	ret->phase = (enum handover_phase)phase;
+	read_hash(r, j, "checkpoint", ret->checkpoint);
+	read_int(r, j, "fence", JSON_INT_MAX - 1, &ret->fence);
+	read_id(r, j, "trainer", ret->trainer);
+	read_hash(r, j, "granted", ret->granted);
+	read_bool(r, j, "open", &ret->open);
+	if (ret->phase == HANDOVER_PULLING || ret->phase == HANDOVER_JUDGING) {
+		if (r->code >= 0)
+			r->code = json_get_text(j, "result", MESSAGE_LARGE_MAX, &text, r->err);
+		if (r->code >= 0)
+			r->code = msg_result_parse(text, strlen(text), &ret->result, r->err);
+	}
+	read_each(r, j, "decided", HANDOVER_DECIDED_MAX, read_decided, ret);
+}
+
+static void read_state_score(struct reader *r, const struct json *j, void *user)
+{
+	struct state *s = user;
+	struct state_score *p = &s->scores[s->n_scores++];
+	char split[16] = "";
+	read_hash(r, j, "checkpoint", p->checkpoint);
+	read_hash(r, j, "snapshot", p->snapshot);
+	read_str(r, j, "split", split, sizeof(split));
+	read_score(r, j, &p->score);
+	if (r->code >= 0 && split_parse(split, &p->split) < 0)
+		r->code = err_set(r->err, -EINVAL, "split: found '%s'", split);
+}
+
+static void read_command(struct reader *r, const struct json *j, void *user)
+{
+	struct state *s = user;
+	struct state_command *c = &s->commands[s->n_commands++];
+	read_id(r, j, "id", c->id);
+	read_str(r, j, "reply", c->reply, sizeof(c->reply));
+}
+
+static void read_undecided(struct reader *r, const struct json *j, struct state *s)
+{
+	const struct json *arr = NULL;
+	if (r->code >= 0)
+		r->code = json_get_arr(j, "undecided", STATE_UNDECIDED_MAX, &arr, r->err);
+	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
+		const char *text = json_str_at(arr, i);
+		if (text && hash_valid(text))
+			COPY(s->undecided[s->n_undecided++], text);
+		else
+			r->code = err_set(r->err, -EINVAL, "undecided[%zu]: expected 64 hex digits",
+					  i);
+	}
+}
+
+static void read_state(struct reader *r, const struct json *j, struct state *s)
+{
+	int64_t version = 0;
+	read_int(r, j, "version", 1000, &version);
+	if (r->code >= 0 && version != STATE_VERSION)
+		r->code = err_set(r->err, -EINVAL, "version: found %lld, expected %d",
+				  (long long)version, STATE_VERSION);
+	read_hash(r, j, "model", s->model);
+	read_int(r, j, "boot", JSON_INT_MAX - 1, &s->boot);
+	read_int(r, j, "report_seq", JSON_INT_MAX - 1, &s->report_seq);
+	read_bool(r, j, "paused", &s->paused);
+	read_bool(r, j, "pinned", &s->pinned);
+	read_hash(r, j, "local", s->local);
+	read_undecided(r, j, s);
+	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
+	if (rounds)
+		read_rounds(r, rounds, &s->rounds);
+	const struct json *handover = read_obj(r, j, "handover");
+	if (handover)
+		read_handover(r, handover, &s->handover);
+	read_each(r, j, "scores", STATE_SCORES_MAX, read_state_score, s);
+	read_each(r, j, "commands", STATE_COMMANDS_MAX, read_command, s);
+	pending = read_obj(r, j, "pending");
+	if (!pending)
+		return;
+	read_hash(r, pending, "activate", s->pending.activate);
+	read_int(r, pending, "seq", JSON_INT_MAX, &s->pending.seq);
+	read_str(r, pending, "report", s->pending.report, sizeof(s->pending.report));
+}
+
+int state_load(const char *path, struct state *ret, struct err *err)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct err why = {0};
+	int r = json_parse_file(path, STATE_BYTES_MAX, &j, &why);
+	if (r == -ENOENT) {
+		memset(ret, 0, sizeof(*ret));
+		return 0;
+	}
+	if (r < 0)
+		return err_set(err, r, "%s", why.text);
+	_cleanup_free_ struct state *s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_errno(err, -ENOMEM, "%s", path);
+	struct reader rd = {.err = err};
+	read_state(&rd, j, s);
+	if (rd.code < 0) {
+		err_prefix(err, "%s", path);
+		return rd.code;
+	}
+	*ret = *s;
+	return 0;
+}
+
+const struct state_score *state_score_find(const struct state *s, const char *checkpoint,
+					   enum split split, const char *snapshot)
+{
+	for (size_t i = s->n_scores; i-- > 0;) {
+		const struct state_score *p = &s->scores[i];
+		if (p->split == split && strcmp(p->checkpoint, checkpoint) == 0 &&
+		    (!snapshot || strcmp(p->snapshot, snapshot) == 0))
+			return p;
+	}
+	return NULL;
+}
+
+static void score_remove(struct state *s, size_t i)
+{
+	s->n_scores--;
+	memmove(&s->scores[i], &s->scores[i + 1], sizeof(s->scores[0]) * (s->n_scores - i));
+}
+
+void state_score_drop(struct state *s, const char *checkpoint, enum split split,
+		      const char *snapshot)
+{
+	const struct state_score *p = state_score_find(s, checkpoint, split, snapshot);
+	if (p)
+		score_remove(s, (size_t)(p - s->scores));
+}
+
+void state_score_put(struct state *s, const struct state_score *score)
+{
+	state_score_drop(s, score->checkpoint, score->split, score->snapshot);
+	if (s->n_scores == STATE_SCORES_MAX)
+		score_remove(s, 0);
+	s->scores[s->n_scores++] = *score;
+}
+
+void state_undecided_drop(struct state *s, const char *checkpoint)
+{
+	for (size_t i = 0; i < s->n_undecided; i++) {
+		if (strcmp(s->undecided[i], checkpoint) != 0)
+			continue;
+		s->n_undecided--;
+		memmove(s->undecided[i], s->undecided[i + 1], HASH_SIZE * (s->n_undecided - i));
+		return;
+	}
+}
+
+void state_undecided_push(struct state *s, const char *checkpoint)
+{
+	state_undecided_drop(s, checkpoint);
+	if (s->n_undecided == STATE_UNDECIDED_MAX)
+		state_undecided_drop(s, s->undecided[0]);
+	COPY(s->undecided[s->n_undecided++], checkpoint);
+}
+
+const char *state_command_find(const struct state *s, const char *id)
+{
+	for (size_t i = s->n_commands; i-- > 0;)
+		if (strcmp(s->commands[i].id, id) == 0)
+			return s->commands[i].reply;
+	return NULL;
+}
+
+void state_command_put(struct state *s, const char *id, const char *reply)
+{
+	if (strlen(reply) > MESSAGE_SMALL_MAX)
+		return;
+	if (s->n_commands == STATE_COMMANDS_MAX) {
+		s->n_commands--;
+		memmove(&s->commands[0], &s->commands[1],
+			sizeof(s->commands[0]) * s->n_commands);
+	}
+	struct state_command *c = &s->commands[s->n_commands++];
+	COPY(c->id, id);
+	COPY(c->reply, reply);
+}

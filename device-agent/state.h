@@ -1,0 +1,74 @@
+/* What the agent must not forget: state.json, replaced atomically and durably.
+ *
+ * One write of it is the one point at which a decision becomes true. What follows from it
+ * outside of it (the `active` link, a line in the reports file) is written into it as `pending`
+ * and done after it; both can be done again, so that a restart repairs a crash in between.
+ *
+ * The struct has no pointers: a change is made on a copy, saved, and then takes its place. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/protocol/message.h"
+#include "device-agent/handover.h"
+#include "device-agent/rounds.h"
+
+#define STATE_BYTES_MAX	   (4 * 1024 * 1024)
+#define STATE_COMMANDS_MAX 64
+#define STATE_SCORES_MAX   32
+#define STATE_UNDECIDED_MAX 4
+
+/* A checkpoint's score on one snapshot of one split. */
+struct state_score {
+	char checkpoint[HASH_SIZE], snapshot[HASH_SIZE];
+	enum split split;
+	struct score score;
+};
+
+/* A command that has been carried out, and its answer. */
+struct state_command {
+	char id[ID_SIZE];
+	char reply[MESSAGE_SMALL_MAX + 1];
+};
+
+struct state {
+	char model[HASH_SIZE]; /* all that is kept belongs to it; "": nothing yet */
+	int64_t boot;
+	int64_t report_seq; /* of the last report */
+	bool paused, pinned;
+	char local[HASH_SIZE]; /* newest checkpoint of the local lineage; "": none */
+	/* Wait for the selector, in this order. */
+	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];
+	size_t n_undecided;
+	struct rounds rounds;
+	struct handover handover;
+	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
+	size_t n_scores;
+	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */
+	size_t n_commands;
+	struct {
+		char activate[HASH_SIZE]; /* "": nothing to swap */
+		int64_t seq; /* of `report` */
+		char report[MESSAGE_LARGE_MAX + 1]; /* "": none to write */
+	} pending;
+};
+
+/* Missing file: an empty state. Anything that is not a state: -EINVAL, with file and member. */
+int state_load(const char *path, struct state *ret, struct err *err);
+int state_save(const char *path, const struct state *s, struct err *err);
+
+/* NULL: not known. snapshot NULL: the newest on any. */
+const struct state_score *state_score_find(const struct state *s, const char *checkpoint,
+					   enum split split, const char *snapshot);
+void state_score_put(struct state *s, const struct state_score *score);
+void state_score_drop(struct state *s, const char *checkpoint, enum split split,
+		      const char *snapshot);
+/* To the end of the queue, once; a full queue loses its oldest. */
+void state_undecided_push(struct state *s, const char *checkpoint);
+void state_undecided_drop(struct state *s, const char *checkpoint);
+/* The answer remembered for a command, NULL: none. */
+const char *state_command_find(const struct state *s, const char *id);
+/* An answer over MESSAGE_SMALL_MAX bytes is not remembered. */
+void state_command_put(struct state *s, const char *id, const char *reply);

@@ -1,0 +1,401 @@
+/* What the worker is asked for, and what is made of its answers.
+ *
+ * One training request (an epoch) and one evaluation are outstanding at most; the worker serves an
+ * evaluation between two batches of the epoch. Which evaluation comes next follows from what has to
+ * be decided: for each decision the scores that are missing on the images as they are now, the
+ * candidate's own last, so that the decision can be taken, and reported, when it comes.
+ *
+ * New images are looked for only while no evaluation is under way, so that the scores of a decision
+ * stand on the same images. */
+#include "device-agent/agent_impl.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+/* Weight of a failed evaluation among EVALUATE_FAILURES_MAX: a worker that was killed says little
+ * about the checkpoint it had. */
+#define FAILURE_OF_WORKER     1
+#define FAILURE_OF_CHECKPOINT 4
+#define EVALUATE_FAILURES_MAX 20
+
+static bool same(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+/* The worker is gone, and will be started again; what it was asked for was not at fault. */
+static bool worker_lost(int code)
+{
+	return code == -ECONNRESET || code == -ETIMEDOUT || code == -EPROTO || code == -ENOTCONN;
+}
+
+/* ---- what to evaluate next ---- */
+
+static bool missing(const struct agent *a, const char *checkpoint, enum split split,
+		    struct evaluation *ret)
+{
+	if (!*checkpoint || !a->data.n[split] || learn_score(a, checkpoint, split))
+		return false;
+	COPY(ret->checkpoint, checkpoint);
+	ret->split = split;
+	return true;
+}
+
+static bool needed(struct agent *a, struct evaluation *ret)
+{
+	const struct state *s = a->state;
+	const struct handover *h = &s->handover;
+	if (s->n_undecided && (missing(a, a->active, SPLIT_VALIDATION, ret) ||
+			       missing(a, s->undecided[0], SPLIT_VALIDATION, ret)))
+		return true;
+	if (h->phase == HANDOVER_JUDGING) {
+		const char *result = h->result.manifest.id;
+		if (missing(a, a->active, SPLIT_VALIDATION, ret) ||
+		    missing(a, a->judge_local, SPLIT_VALIDATION, ret) ||
+		    missing(a, a->judge_local, SPLIT_TEST, ret) ||
+		    missing(a, result, SPLIT_TEST, ret) ||
+		    missing(a, result, SPLIT_VALIDATION, ret))
+			return true;
+	}
+	return missing(a, a->candidate, SPLIT_TEST, ret) ||
+	       missing(a, a->active, SPLIT_VALIDATION, ret);
+}
+
+/* Whether its report waits for the decision that its score is for. */
+static bool decides(const struct agent *a, const struct evaluation *e)
+{
+	const struct state *s = a->state;
+	if (e->split != SPLIT_VALIDATION || same(e->checkpoint, a->active))
+		return false;
+	for (size_t i = 0; i < s->n_undecided; i++)
+		if (same(e->checkpoint, s->undecided[i]))
+			return true;
+	return s->handover.phase == HANDOVER_JUDGING &&
+	       same(e->checkpoint, s->handover.result.manifest.id);
+}
+
+static void ask_evaluation(struct agent *a, const struct evaluation *e)
+{
+	char path[FILE_PATH_MAX];
+	int r = store_weights(a->store, e->checkpoint, path);
+	if (r < 0) {
+		retry_failed(a, &a->evaluating, "evaluation", strerror(-r));
+		return;
+	}
+	struct json *args = json_new_obj();
+	json_set_str(args, "weights", path);
+	json_set_str(args, "split", split_name(e->split));
+	json_set_bool(args, "confusion", false);
+	r = a->port.request(a->port.user, "evaluate", args, &a->evaluate_id);
+	if (r < 0) {
+		a->evaluate_id = 0;
+		if (r == -ENOTCONN)
+			a->worker_ready = false;
+		retry_failed(a, &a->evaluating, "evaluation", strerror(-r));
+		return;
+	}
+	a->evaluation = *e;
+	a->evaluate_progress = (struct worker_progress){.loss = NAN};
+}
+
+/* True: one is outstanding or due, so that looking for new images should wait. */
+static bool evaluate_next(struct agent *a)
+{
+	if (a->evaluate_id)
+		return true;
+	if (a->n_ordered) {
+		struct evaluation e = a->ordered[0];
+		a->n_ordered--;
+		memmove(&a->ordered[0], &a->ordered[1], sizeof(a->ordered[0]) * a->n_ordered);
+		ask_evaluation(a, &e);
+		if (!a->evaluate_id)
+			inbox_evaluated(a, &e, NULL, NULL, a->evaluating.reason);
+		return true;
+	}
+	struct evaluation e = {0};
+	if (retry_waits(a, &a->evaluating) || agent_blocked(a) || !needed(a, &e))
+		return false;
+	ask_evaluation(a, &e);
+	return a->evaluate_id != 0;
+}
+
+/* ---- training ---- */
+
+static void ask_training(struct agent *a)
+{
+	const struct rounds *r = &a->state->rounds;
+	struct err err = {0};
+	char weights[FILE_PATH_MAX], name[ID_SIZE];
+	snprintf(name, sizeof(name), "epoch-%lld.weights", (long long)r->epoch + 1);
+	int c = store_tmp(a->store, name, a->train_out, &err);
+	struct json *args = json_new_obj();
+	if (c == 0 && *a->state->local) {
+		c = store_weights(a->store, a->state->local, weights);
+		json_set_str(args, "weights", weights);
+	}
+	json_set_str(args, "out", a->train_out);
+	json_set_int(args, "epochs", 1);
+	/* An order of images that has led to no finite loss is not tried again and again. */
+	json_set_int(args, "seed", a->conf.seed + a->diverged);
+	json_set_int(args, "epoch", r->epoch);
+	if (c == 0) {
+		c = a->port.request(a->port.user, "train", args, &a->train_id);
+		args = NULL;
+	}
+	json_free(args);
+	if (c < 0) {
+		a->train_id = 0;
+		if (c == -ENOTCONN)
+			a->worker_ready = false;
+		retry_failed(a, &a->training, "training", *err.text ? err.text : strerror(-c));
+		return;
+	}
+	a->train_progress = (struct worker_progress){.loss = NAN};
+}
+
+static void ask_rescan(struct agent *a)
+{
+	if (a->port.request(a->port.user, "rescan", NULL, &a->rescan_id) < 0) {
+		a->rescan_id = 0;
+		rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN],
+			       a->now_ms);
+	}
+}
+
+static void sync_pause(struct agent *a)
+{
+	uint64_t ignored;
+	bool paused = a->state->paused;
+	if (paused == a->worker_paused)
+		return;
+	if (a->port.request(a->port.user, paused ? "pause" : "resume", NULL, &ignored) == 0)
+		a->worker_paused = paused;
+}
+
+void work_step(struct agent *a)
+{
+	a->rounds_wake_ms = -1;
+	a->todo = ROUNDS_IDLE;
+	if (!a->worker_ready)
+		return;
+	sync_pause(a);
+	bool evaluating = evaluate_next(a);
+	if (a->train_id || a->rescan_id || a->trained.there)
+		return;
+	struct rounds_view v = {.paused = a->state->paused, .n_train = a->data.n[SPLIT_TRAIN]};
+	a->todo = rounds_next(&a->state->rounds, &a->live, &v, a->now_ms, &a->rounds_wake_ms);
+	if (a->todo == ROUNDS_RESCAN && !evaluating)
+		ask_rescan(a);
+	else if (a->todo == ROUNDS_TRAIN && !retry_waits(a, &a->training))
+		ask_training(a);
+}
+
+/* ---- the worker's answers ---- */
+
+static void take_data(struct agent *a, const struct worker_ready *r)
+{
+	if (r->skipped && r->skipped != a->data.skipped)
+		log_warning("device=%s %u unreadable images skipped, the first: %s", a->conf.id,
+			    r->skipped, r->skipped_first);
+	if (strcmp(a->data.snapshot[SPLIT_TRAIN], r->snapshot[SPLIT_TRAIN]) != 0 ||
+	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0)
+		log_info("device=%s images: train=%u validation=%u test=%u", a->conf.id,
+			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST]);
+	a->data = *r;
+	rounds_scanned(&a->state->rounds, &a->live, r->snapshot[SPLIT_TRAIN], a->now_ms);
+}
+
+int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err *err)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	if (strcmp(r->model, a->model->id) != 0)
+		return err_set(err, -EINVAL,
+			       "%s: has been changed: the agent began with model %.12s, the worker "
+			       "found %.12s",
+			       a->model->cfg_path, a->model->id, r->model);
+	a->worker_ready = true;
+	a->worker_paused = false;
+	a->worker_reason[0] = 0;
+	take_data(a, r);
+	a->status_dirty = true;
+	agent_turn(a);
+	return 0;
+}
+
+void agent_worker_died(struct agent *a, const char *why)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	a->worker_ready = false;
+	a->worker_paused = false;
+	COPY(a->worker_reason, why);
+	log_warning("device=%s worker: %s", a->conf.id, why);
+	a->status_dirty = true;
+	agent_turn(a);
+}
+
+void agent_worker_progress(struct agent *a, uint64_t request, const struct worker_progress *p)
+{
+	if (request == a->train_id)
+		a->train_progress = *p;
+	else if (request == a->evaluate_id)
+		a->evaluate_progress = *p;
+	a->status_dirty = true;
+	agent_turn(a);
+}
+
+static void on_trained(struct agent *a, const struct json *result, int code, const char *error)
+{
+	a->train_id = 0;
+	if (!result) {
+		file_remove(a->train_out, NULL);
+		a->diverged += code == -EDOM;
+		if (!worker_lost(code))
+			retry_failed(a, &a->training, "training", error);
+		return;
+	}
+	json_get_num(result, "loss", -1e300, 1e300, &a->train_progress.loss, NULL);
+	json_get_num(result, "images_per_second", 0, 1e12, &a->train_progress.images_per_second,
+		     NULL);
+	a->diverged = 0;
+	a->trained.there = true;
+	a->trained.added = false;
+}
+
+static void on_rescanned(struct agent *a, const struct json *result, const char *error)
+{
+	struct worker_ready r;
+	struct err err = {0};
+	a->rescan_id = 0;
+	if (result && worker_ready_parse(result, &r, &err) == 0) {
+		take_data(a, &r);
+		return;
+	}
+	/* The images stay as they were read last. */
+	log_warning("device=%s images: %s", a->conf.id, result ? err.text : error);
+	rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN], a->now_ms);
+}
+
+static void read_classes(struct agent *a, const struct json *result)
+{
+	const struct json *arr;
+	a->per_class.n = 0;
+	if (json_get_arr(result, "per_class", MESSAGE_CLASSES_MAX, &arr, NULL) < 0)
+		return;
+	for (size_t i = 0; i < json_len(arr); i++) {
+		struct class_score *c = &a->per_class.at[a->per_class.n];
+		int64_t index;
+		if (json_get_int(json_at(arr, i), "class", 0, INT32_MAX, &index, NULL) < 0 ||
+		    json_get_int(json_at(arr, i), "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
+		    json_get_int(json_at(arr, i), "correct", 0, c->n, &c->correct, NULL) < 0)
+			continue;
+		c->class_index = (int32_t)index;
+		a->per_class.n++;
+	}
+}
+
+/* Reads a score, and the classes of it for its report. */
+static int read_score(struct agent *a, const struct json *result, struct state_score *ret,
+		      struct err *err)
+{
+	const struct evaluation *e = &a->evaluation;
+	char checkpoint[HASH_SIZE];
+	int r;
+	memset(ret, 0, sizeof(*ret));
+	if ((r = json_get_str(result, "checkpoint", checkpoint, sizeof(checkpoint), err)) < 0 ||
+	    (r = json_get_str(result, "snapshot", ret->snapshot, sizeof(ret->snapshot), err)) < 0 ||
+	    (r = json_get_int(result, "n", 1, JSON_INT_MAX, &ret->score.n, err)) < 0 ||
+	    (r = json_get_int(result, "correct", 0, ret->score.n, &ret->score.correct, err)) < 0 ||
+	    (r = json_get_num(result, "loss", 0, 1e300, &ret->score.loss, err)) < 0)
+		return r;
+	if (!same(checkpoint, e->checkpoint))
+		return err_set(err, -EBADMSG, "checkpoint: found %s, expected %s", checkpoint,
+			       e->checkpoint);
+	COPY(ret->checkpoint, e->checkpoint);
+	ret->split = e->split;
+	COPY(a->per_class.checkpoint, e->checkpoint);
+	COPY(a->per_class.snapshot, ret->snapshot);
+	a->per_class.split = e->split;
+	read_classes(a, result);
+	return 0;
+}
+
+/* A checkpoint that cannot be evaluated is not waited for any longer. */
+static void give_up(struct agent *a, const struct evaluation *e, const char *error)
+{
+	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED, .reason = error};
+	const struct handover *h = &a->state->handover;
+	struct state *next = agent_draft(a);
+	size_t before = next->n_undecided;
+	log_error("device=%s checkpoint=%.12s cannot be evaluated: %s", a->conf.id, e->checkpoint,
+		  error);
+	state_undecided_drop(next, e->checkpoint);
+	if (next->n_undecided < before)
+		agent_commit(a);
+	if (h->phase == HANDOVER_JUDGING && same(h->result.manifest.id, e->checkpoint))
+		exchange_event(a, &ev);
+	if (same(a->candidate, e->checkpoint))
+		a->candidate[0] = 0;
+}
+
+static void evaluation_failed(struct agent *a, const struct evaluation *e, int code,
+			      const char *error)
+{
+	if (*e->command) {
+		inbox_evaluated(a, e, NULL, NULL, error);
+		return;
+	}
+	a->evaluate_failures += worker_lost(code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
+	if (!worker_lost(code))
+		retry_failed(a, &a->evaluating, "evaluation", error);
+	if (a->evaluate_failures < EVALUATE_FAILURES_MAX)
+		return;
+	a->evaluate_failures = 0;
+	give_up(a, e, error);
+}
+
+static void on_evaluated(struct agent *a, const struct json *result, int code, const char *error)
+{
+	struct evaluation e = a->evaluation;
+	struct state_score s;
+	struct err err = {0};
+	a->evaluate_id = 0;
+	if (result && (code = read_score(a, result, &s, &err)) < 0)
+		error = err.text;
+	if (code < 0) {
+		evaluation_failed(a, &e, code, error);
+		return;
+	}
+	/* Known at once; on disk with the decision, or with the report of its own. */
+	a->evaluate_failures = 0;
+	retry_done(&a->evaluating);
+	bool known = state_score_find(a->state, s.checkpoint, s.split, s.snapshot);
+	state_score_put(a->state, &s);
+	if (!decides(a, &e) && (!known || *e.command)) {
+		struct state *next = agent_draft(a);
+		code = learn_report(a, next, &s, NULL);
+		if (code == 0)
+			code = agent_commit(a);
+		if (code < 0)
+			state_score_drop(a->state, s.checkpoint, s.split, s.snapshot);
+	}
+	if (*e.command)
+		inbox_evaluated(a, &e, code < 0 ? NULL : &s.score, s.snapshot,
+				*a->saving.reason ? a->saving.reason : "could not be reported");
+}
+
+void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result, int code,
+			const char *error)
+{
+	a->now_ms = a->port.mono_ms(a->port.user);
+	if (code < 0 && worker_lost(code))
+		a->worker_ready = false; /* agent_worker_died() follows */
+	if (request == a->train_id)
+		on_trained(a, result, code, error);
+	else if (request == a->evaluate_id)
+		on_evaluated(a, result, code, error);
+	else if (request == a->rescan_id)
+		on_rescanned(a, result, error);
+	a->status_dirty = true;
+	agent_turn(a);
+}

@@ -1,0 +1,98 @@
+/* The trainer's memory: devices, reports, checkpoints, jobs and runs, in SQLite (WAL,
+ * synchronous=FULL). The only door to SQLite.
+ *
+ * Writes gather in one open transaction until db_commit(), which is durable when it returns;
+ * whoever tells another machine of something commits first. What was not committed is lost with
+ * the process, and must be of a kind that is asked for again (reports) or made again (an epoch).
+ *
+ * All functions: 0 or a negative errno (-EIO, -ENOSPC, -EUCLEAN: damaged, -EPROTO: a row that this
+ * version cannot read) with err naming the file. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/protocol/message.h"
+#include "edge-trainer/job.h"
+
+#define DB_SCHEMA_VERSION 1
+
+struct db;
+
+/* Makes the file if need be and brings an older schema up to date; a newer one is refused
+ * (-EPROTO). */
+int db_open(const char *path, struct db **ret, struct err *err);
+/* Commits what is open. NULL allowed. */
+void db_free(struct db *db);
+static inline void db_freep(struct db **db)
+{
+	db_free(*db);
+}
+
+bool db_is_dirty(const struct db *db); /* something waits for db_commit */
+/* On failure everything since the last commit is undone. */
+int db_commit(struct db *db, struct err *err);
+
+/* Counts up with every start; committed. */
+int db_next_boot(struct db *db, int64_t *ret, struct err *err);
+
+/* --- devices --- */
+
+struct db_device {
+	char id[ID_SIZE];
+	const char *status; /* JSON of the last one; borrowed; NULL: leave what is there */
+	int64_t boot;
+	bool online;
+	int64_t report_seq;  /* highest number known to be made */
+	int64_t report_have; /* all up to this one are here, or cannot be had */
+	int64_t seen_ms;     /* UTC */
+};
+
+int db_device_put(struct db *db, const struct db_device *d, struct err *err);
+int db_device_each(struct db *db, int (*each)(void *user, const struct db_device *d), void *user,
+		   struct err *err);
+
+/* --- reports --- */
+
+/* A second report of the same (device, seq) changes nothing; *ret_new tells. */
+int db_report_put(struct db *db, const char *device, const struct msg_report *r,
+		  int64_t received_ms, bool *ret_new, struct err *err);
+/* What is missing first among have+1..upto: *ret_have becomes the number before it, *ret_from and
+ * *ret_to its ends (at most `most` numbers); both 0 when nothing is missing. */
+int db_report_gap(struct db *db, const char *device, int64_t have, int64_t upto, int64_t most,
+		  int64_t *ret_have, int64_t *ret_from, int64_t *ret_to, struct err *err);
+
+/* --- jobs and their checkpoints --- */
+
+/* Inserts (id 0; sets it) or updates, with the checkpoint's manifest. */
+int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err);
+/* Jobs that are not done, oldest first; `j` is the callee's to copy. */
+int db_job_each(struct db *db, int (*each)(void *user, const struct job *j), void *user,
+		struct err *err);
+/* Grants since `since_ms`, by device, for the hourly limit. */
+int db_job_served(struct db *db, int64_t since_ms,
+		  int (*each)(void *user, const char *device, int64_t n), void *user,
+		  struct err *err);
+/* Jobs that ended with a decision, ever. */
+int db_job_finished(struct db *db, int64_t *ret, struct err *err);
+/* Checkpoints (handed over and made) of jobs that are open or were touched since `since_ms`;
+ * *ret is the caller's. */
+int db_checkpoint_kept(struct db *db, int64_t since_ms, char (**ret)[HASH_SIZE], size_t *ret_n,
+		       struct err *err);
+/* Forgets checkpoints' manifests that no such job names. */
+int db_checkpoint_forget(struct db *db, int64_t since_ms, struct err *err);
+
+/* --- runs: uninterrupted stretches of training under one fence --- */
+
+/* until_mono_ms: the lease's deadline: training cannot have gone on beyond it, whatever became of
+ * this process. */
+int db_run_open(struct db *db, const struct job *j, int64_t now_ms, int64_t mono_ms,
+		int64_t until_mono_ms, int64_t *ret_run, struct err *err);
+int db_run_extend(struct db *db, int64_t run, int64_t until_mono_ms, struct err *err);
+int db_run_close(struct db *db, int64_t run, int64_t now_ms, int64_t mono_ms, const char *why,
+		 struct err *err);
+/* Closes what a killed process left open, at its deadline or now, whichever is earlier. */
+int db_run_recover(struct db *db, int64_t now_ms, int64_t mono_ms, struct err *err);

@@ -1,0 +1,381 @@
+/* Entries: jobs with what belongs to them at run time; and what job_step() asks for, done. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "edge-trainer/trainer_priv.h"
+
+struct entry *entry_new(struct trainer *t, struct device *d)
+{
+	struct entry *e;
+
+	if (t->n_entries >= TRAINER_JOBS_MAX)
+		return NULL;
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->device = d;
+	e->slot = -1;
+	e->followup = JOB_E_N;
+	e->loss = e->images_per_second = NAN;
+	e->next_of_device = d->jobs;
+	d->jobs = e;
+	e->next = t->entries;
+	if (t->entries)
+		t->entries->prev = e;
+	t->entries = e;
+	t->n_entries++;
+	return e;
+}
+
+void entry_free(struct trainer *t, struct entry *e)
+{
+	struct entry **p = &e->device->jobs;
+
+	pull_end(t, e);
+	queue_cancel(&t->queue, e);
+	while (*p != e)
+		p = &(*p)->next_of_device;
+	*p = e->next_of_device;
+	if (e->prev)
+		e->prev->next = e->next;
+	else
+		t->entries = e->next;
+	if (e->next)
+		e->next->prev = e->prev;
+	t->n_entries--;
+	free(e);
+}
+
+struct entry *entry_find(const struct device *d, const char *checkpoint)
+{
+	for (struct entry *e = d->jobs; e; e = e->next_of_device)
+		if (strcmp(e->job.manifest.id, checkpoint) == 0)
+			return e;
+	return NULL;
+}
+
+void entry_followup(struct entry *e, enum job_event_kind kind, const char *reason)
+{
+	size_t n = reason ? strnlen(reason, sizeof(e->followup_reason) - 1) : 0;
+
+	e->followup = kind;
+	memcpy(e->followup_reason, reason ? reason : "", n);
+	e->followup_reason[n] = '\0';
+}
+
+static double part_of(const struct worker_progress *p)
+{
+	return p->steps > 0 ? fmin(1, (double)p->step / (double)p->steps) : 0;
+}
+
+/* Of the phase it is in, 0..1; training: of all epochs. */
+double entry_progress(const struct entry *e)
+{
+	const struct job *j = &e->job;
+
+	switch (j->state) {
+	case JOB_PULLING:
+		return e->pulling && e->part.xfer.n_blocks > 0 ?
+			       (double)e->part.xfer.n_held / e->part.xfer.n_blocks :
+			       0;
+	case JOB_BEFORE:
+	case JOB_AFTER:
+		return part_of(&e->progress);
+	case JOB_TRAINING:
+		return j->epochs > 0 ? fmin(1, ((double)j->epoch_done + part_of(&e->progress)) /
+						       (double)j->epochs) :
+				       1;
+	case JOB_OFFERING:
+	case JOB_DONE:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* For people: both evaluations have one name. */
+static const char *phase_text(const struct job *j)
+{
+	return j->state == JOB_BEFORE || j->state == JOB_AFTER ? "evaluating" :
+								 job_state_name(j->state);
+}
+
+static int send_claim(struct trainer *t, struct entry *e, int64_t fence)
+{
+	struct msg_claim c = {.fence = fence, .progress = entry_progress(e)};
+
+	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
+	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
+	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&e->job));
+	return trainer_send(t, TOPIC_DEVICE_CLAIM, e->device->id, msg_claim_print(&c), false,
+			    job_claim_expiry_s(&e->job));
+}
+
+/* `result`: the exchange is over; else the checkpoint is held. */
+static int send_ack(struct trainer *t, struct entry *e, bool result)
+{
+	struct msg_ack a = {.fence = e->job.fence};
+
+	memcpy(a.trainer, t->conf->id, sizeof(a.trainer));
+	memcpy(a.checkpoint, result ? e->job.partial : e->job.manifest.id, sizeof(a.checkpoint));
+	return trainer_send(t, TOPIC_DEVICE_ACK, e->device->id, msg_ack_print(&a), false,
+			    MESSAGE_EXPIRY_S);
+}
+
+/* What the partial checkpoint is, now or as the result. */
+void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret)
+{
+	const struct job *j = &e->job;
+
+	*ret = (struct manifest){
+		.n_parents = 1,
+		.origin = ORIGIN_EDGE,
+		.epoch = j->manifest.epoch + j->epoch_done,
+		.images_seen = j->manifest.images_seen + j->images_trained,
+		.classes = j->manifest.classes,
+		.size = (int64_t)t->model->file_bytes,
+		.block_size = t->conf->block_size,
+		.created_ms = trainer_utc(t),
+		.encoding = "raw",
+	};
+	memcpy(ret->id, j->partial, sizeof(ret->id));
+	memcpy(ret->parents[0], j->manifest.id, sizeof(ret->parents[0]));
+	memcpy(ret->model, t->model->id, sizeof(ret->model));
+	memcpy(ret->device, j->device, sizeof(ret->device));
+	memcpy(ret->trainer, t->conf->id, sizeof(ret->trainer));
+}
+
+static int send_result(struct trainer *t, struct entry *e)
+{
+	const struct job *j = &e->job;
+	struct msg_result r = {
+		.fence = j->fence, .before = j->before, .after = j->after,
+		.images_trained = j->images_trained, .duration_ms = j->worked_ms,
+	};
+	struct manifest stored;
+
+	/* The queue of a device that is away would only fill with repetitions. */
+	if (e->device->presence_known && !e->device->online)
+		return 0;
+	entry_result(t, e, &r.manifest);
+	if (store_manifest(t->store, j->partial, &stored, NULL) == 0)
+		r.manifest.created_ms = stored.created_ms;
+	memcpy(r.snapshot, j->snapshot_after, sizeof(r.snapshot));
+	return trainer_send(t, TOPIC_DEVICE_RESULT, e->device->id, msg_result_print(&r), false,
+			    MESSAGE_EXPIRY_S);
+}
+
+void entry_report(struct trainer *t, struct entry *e)
+{
+	const struct job *j = &e->job;
+	struct msg_job m = {
+		.fence = j->fence, .progress = entry_progress(e), .epoch = j->epoch_done,
+		.epochs = j->epochs, .loss = e->loss, .images_per_second = e->images_per_second,
+		.before = j->before, .after = j->after, .at_ms = trainer_utc(t),
+	};
+
+	memcpy(m.device, j->device, sizeof(m.device));
+	memcpy(m.checkpoint, j->manifest.id, sizeof(m.checkpoint));
+	snprintf(m.phase, sizeof(m.phase), "%s", phase_text(j));
+	trainer_send(t, TOPIC_TRAINER_JOB, e->device->id, msg_job_print(&m), false,
+		     MESSAGE_EXPIRY_S);
+}
+
+static void persist(struct trainer *t, struct entry *e)
+{
+	struct err err = {0};
+
+	if (e->job.id == 0 && e->job.fence == 0)
+		return; /* never granted: nothing that a restart would go on with */
+	if (db_job_put(t->db, &e->job, trainer_utc(t), &err) < 0)
+		trainer_fault(t, &err);
+	trainer_commit(t);
+}
+
+static void run_row(struct trainer *t, struct entry *e, const struct job_action *a)
+{
+	struct err err = {0};
+	struct job under = e->job;
+	int r = 0;
+
+	switch (a->kind) {
+	case JOB_A_RUN_OPEN:
+		under.fence = a->fence;
+		r = db_run_open(t->db, &under, trainer_utc(t), trainer_now(t), e->job.deadline_ms,
+				&e->run, &err);
+		break;
+	case JOB_A_RUN_EXTEND:
+		r = db_run_extend(t->db, e->run, e->job.deadline_ms, &err);
+		break;
+	default:
+		r = db_run_close(t->db, e->run, trainer_utc(t), trainer_now(t), a->why, &err);
+		e->run = 0;
+		break;
+	}
+	if (r < 0)
+		trainer_fault(t, &err);
+	trainer_commit(t);
+}
+
+static void log_job(const struct entry *e, const char *what)
+{
+	const struct job *j = &e->job;
+	char id[13];
+
+	log_info("%s job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s",
+		 what, (long long)j->id, j->device, hash_short(j->manifest.id, id),
+		 (long long)j->fence, job_state_name(j->state), (long long)j->epoch_done,
+		 (long long)j->epochs, j->reason[0] ? " reason=" : "", j->reason);
+}
+
+static void perform(struct trainer *t, struct entry *e, const struct job_action *a)
+{
+	switch (a->kind) {
+	case JOB_A_CLAIM:
+		send_claim(t, e, a->fence);
+		break;
+	case JOB_A_PULL:
+		pull_begin(t, e);
+		break;
+	case JOB_A_HELD:
+		send_ack(t, e, false);
+		break;
+	case JOB_A_ENQUEUE:
+		queue_wait(&t->queue, e, e->device->id, trainer_now(t));
+		break;
+	case JOB_A_EVALUATE:
+		slots_evaluate(t, e);
+		break;
+	case JOB_A_TRAIN:
+		slots_train(t, e);
+		break;
+	case JOB_A_RELEASE:
+		pull_end(t, e);
+		queue_cancel(&t->queue, e);
+		slots_release(t, e, a->why);
+		break;
+	case JOB_A_RUN_OPEN:
+	case JOB_A_RUN_EXTEND:
+	case JOB_A_RUN_CLOSE:
+		run_row(t, e, a);
+		break;
+	case JOB_A_PERSIST:
+		persist(t, e);
+		break;
+	case JOB_A_RESULT:
+		send_result(t, e);
+		break;
+	case JOB_A_OVER:
+		send_ack(t, e, true);
+		break;
+	case JOB_A_REPORT:
+		entry_report(t, e);
+		break;
+	case JOB_A_GRANTED:
+		queue_serve(&t->queue, e->device->id, trainer_now(t));
+		e->superseding = true;
+		break;
+	}
+}
+
+static void finish_entry(struct trainer *t, struct entry *e)
+{
+	const struct job *j = &e->job;
+
+	if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
+		t->handovers++;
+		log_info("result acknowledged job=%lld device=%s outcome=%s before=%lld/%lld "
+			 "after=%lld/%lld device_validation=%lld/%lld device_own=%lld/%lld",
+			 (long long)j->id, j->device, job_outcome_name(j->outcome),
+			 (long long)j->before.correct, (long long)j->before.n,
+			 (long long)j->after.correct, (long long)j->after.n,
+			 (long long)j->validation.correct, (long long)j->validation.n,
+			 (long long)j->local_validation.correct,
+			 (long long)j->local_validation.n);
+	}
+	pull_forget(t, e);
+	t->collect_at_ms = MIN_OF(t->collect_at_ms, trainer_now(t) + TICK_MS);
+	entry_free(t, e);
+}
+
+/* A device has one handover at a time: what it granted last is the one. */
+static void supersede(struct trainer *t, struct entry *e)
+{
+	struct job_event drop = {.kind = JOB_E_DROP, .reason = "a later handover was granted"};
+
+	e->superseding = false;
+	for (struct entry *o = e->device->jobs, *next; o; o = next) {
+		next = o->next_of_device;
+		if (o != e)
+			entry_event(t, o, &drop);
+	}
+}
+
+/* Texts and hashes of an event that outlive the entry's own, which the next one overwrites. */
+struct carried {
+	struct score score;
+	char reason[MESSAGE_TEXT_MAX], hash[HASH_SIZE];
+};
+
+static bool take_followup(struct entry *e, struct carried *c, struct job_event *ret)
+{
+	if (e->followup == JOB_E_N)
+		return false;
+	memcpy(c->reason, e->followup_reason, sizeof(c->reason));
+	memcpy(c->hash, e->followup_hash, sizeof(c->hash));
+	c->score = e->followup_score;
+	*ret = (struct job_event){
+		.kind = e->followup, .reason = c->reason, .score = &c->score, .hash = c->hash};
+	e->followup = JOB_E_N;
+	return true;
+}
+
+void entry_perform(struct trainer *t, struct entry *e, const struct job_actions *actions)
+{
+	for (unsigned i = 0; i < actions->n; i++) {
+		if (actions->a[i].kind == JOB_A_REPORT) /* a new phase */
+			e->progress = (struct worker_progress){.loss = NAN};
+		perform(t, e, &actions->a[i]);
+	}
+}
+
+static void step(struct trainer *t, struct entry *e, const struct job_event *ev)
+{
+	enum job_state was = e->job.state;
+	struct job_actions actions;
+
+	job_step(&e->job, ev, trainer_now(t), &actions);
+	entry_perform(t, e, &actions);
+	if (e->job.state != was)
+		log_job(e, "job");
+	if (e->superseding)
+		supersede(t, e);
+}
+
+bool entry_settle(struct trainer *t, struct entry *e)
+{
+	struct carried c;
+	struct job_event ev;
+
+	while (take_followup(e, &c, &ev))
+		step(t, e, &ev);
+	if (e->job.state != JOB_DONE)
+		return true;
+	finish_entry(t, e);
+	return false;
+}
+
+bool entry_event(struct trainer *t, struct entry *e, const struct job_event *ev)
+{
+	step(t, e, ev);
+	return entry_settle(t, e);
+}
+
+bool entry_event_kind(struct trainer *t, struct entry *e, enum job_event_kind kind)
+{
+	return entry_event(t, e, &(struct job_event){.kind = kind});
+}

@@ -1,0 +1,333 @@
+/* Workers: each slot has one, and works on one job at a time. A request whose job went elsewhere is
+ * stopped, and the slot is free again once it was answered. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+#include "edge-trainer/trainer_priv.h"
+
+#define IMAGES_MAX ((int64_t)1 << 40)
+
+bool slots_usable(const struct trainer *t)
+{
+	for (unsigned i = 0; i < t->conf->slots; i++)
+		if (!t->slots[i].failed_open)
+			return true;
+	return false;
+}
+
+void slots_assign(struct trainer *t)
+{
+	for (unsigned i = 0; i < t->conf->slots; i++) {
+		struct slot *s = &t->slots[i];
+		struct entry *e;
+
+		/* A job that needs no worker any more goes on at once, and the next may have it. */
+		while (s->ready && !s->entry && s->request == 0 && !t->stopping &&
+		       (e = queue_next(&t->queue, trainer_now(t)))) {
+			s->entry = e;
+			e->slot = (int)i;
+			e->slot_since_ms = trainer_now(t);
+			entry_event_kind(t, e, JOB_E_SLOT);
+		}
+	}
+}
+
+static int request(struct trainer *t, struct entry *e, enum slot_op op, const char *name,
+		   struct json *args)
+{
+	struct slot *s = &t->slots[e->slot];
+	int r = t->ports.work(t->ports.user, (unsigned)e->slot, name, args, &s->request);
+
+	if (r < 0) {
+		s->request = 0;
+		if (r == -ENOTCONN)
+			s->ready = false; /* until it says so again */
+		entry_followup(e, JOB_E_FAILED, r == -ENOTCONN ? "the worker is not there" :
+								 "the worker takes no request");
+		return r;
+	}
+	s->op = op;
+	return 0;
+}
+
+/* The checkpoint to go on from: what this job made of it, or as it came. */
+static int weights_now(const struct trainer *t, struct entry *e, char path[FILE_PATH_MAX])
+{
+	const struct job *j = &e->job;
+	const char *id = j->state != JOB_BEFORE && j->partial[0] ? j->partial : j->manifest.id;
+	int r = store_weights(t->store, id, path);
+
+	if (r < 0)
+		entry_followup(e, JOB_E_DROP, "its checkpoint is gone from the store");
+	return r;
+}
+
+void slots_evaluate(struct trainer *t, struct entry *e)
+{
+	const struct slot *s = &t->slots[e->slot];
+	char path[FILE_PATH_MAX];
+	struct json *args;
+
+	if (s->data.n[SPLIT_TEST] == 0) { /* no test images: there is no score */
+		entry_followup(e, JOB_E_EVALUATED, NULL);
+		e->followup_score = (struct score){0};
+		memcpy(e->followup_hash, s->data.snapshot[SPLIT_TEST], HASH_SIZE);
+		return;
+	}
+	if (weights_now(t, e, path) < 0)
+		return;
+	args = json_new_obj();
+	json_set_str(args, "weights", path);
+	json_set_str(args, "split", split_name(SPLIT_TEST));
+	request(t, e, SLOT_EVALUATE, "evaluate", args);
+}
+
+void slots_train(struct trainer *t, struct entry *e)
+{
+	const struct job *j = &e->job;
+	struct slot *s = &t->slots[e->slot];
+	char path[FILE_PATH_MAX], name[32];
+	struct err err = {0};
+	struct json *args;
+
+	if (weights_now(t, e, path) < 0)
+		return;
+	snprintf(name, sizeof(name), "slot-%d.weights", e->slot);
+	if (store_tmp(t->store, name, s->out, &err) < 0) {
+		entry_followup(e, JOB_E_FAILED, err.text);
+		return;
+	}
+	args = json_new_obj();
+	json_set_str(args, "weights", path);
+	json_set_str(args, "out", s->out);
+	json_set_int(args, "epochs", 1);
+	json_set_int(args, "seed", t->conf->seed);
+	json_set_int(args, "epoch", j->manifest.epoch + j->epoch_done);
+	/* What the header says is the sender's to forge; the rate follows from our own count. */
+	json_set_int(args, "schedule_seen", j->images_trained);
+	request(t, e, SLOT_TRAIN, "train", args);
+}
+
+void slots_release(struct trainer *t, struct entry *e, const char *why)
+{
+	struct slot *s;
+
+	if (e->slot < 0)
+		return;
+	s = &t->slots[e->slot];
+	if (s->request != 0 && s->entry == e) {
+		struct json *args = json_new_obj();
+		uint64_t ignored;
+
+		json_set_int(args, "target", (int64_t)s->request);
+		t->ports.work(t->ports.user, (unsigned)e->slot, "stop", args, &ignored);
+	}
+	if (strcmp(why, "finished") == 0)
+		queue_note(&t->queue, trainer_now(t) - e->slot_since_ms);
+	s->entry = NULL;
+	e->slot = -1;
+}
+
+void slots_rescan(struct trainer *t, int64_t now_ms)
+{
+	if (t->conf->rescan_s <= 0)
+		return;
+	/* Only while it is idle: the images do not change in the middle of a job. */
+	for (unsigned i = 0; i < t->conf->slots; i++) {
+		struct slot *s = &t->slots[i];
+
+		if (!s->ready || s->entry || s->request != 0 || now_ms < s->rescan_at_ms)
+			continue;
+		s->rescan_at_ms = now_ms + t->conf->rescan_s * 1000;
+		if (t->ports.work(t->ports.user, i, "rescan", NULL, &s->request) == 0)
+			s->op = SLOT_RESCAN;
+		else
+			s->request = 0;
+	}
+}
+
+/* --- what workers say --- */
+
+void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_ready *r)
+{
+	struct slot *s = &t->slots[slot];
+
+	log_info("worker ready slot=%u train=%u test=%u skipped=%u%s%s", slot, r->n[SPLIT_TRAIN],
+		 r->n[SPLIT_TEST], r->skipped, r->skipped ? " first=" : "", r->skipped_first);
+	if (r->n[SPLIT_TEST] == 0)
+		log_warning("no test images: results are offered without scores");
+	s->data = *r;
+	s->failed_open = strcmp(r->model, t->model->id) != 0;
+	s->ready = !s->failed_open;
+	s->why[0] = '\0';
+	if (s->failed_open) {
+		snprintf(s->why, sizeof(s->why), "worker: found model %.12s, expected %.12s",
+			 r->model, t->model->id);
+		log_error("%s", s->why);
+	}
+	s->rescan_at_ms = trainer_now(t) + t->conf->rescan_s * 1000;
+	slots_assign(t);
+}
+
+void trainer_worker_progress(struct trainer *t, unsigned slot, uint64_t req,
+			     const struct worker_progress *p)
+{
+	struct slot *s = &t->slots[slot];
+
+	if (!s->entry || s->request != req)
+		return;
+	s->entry->progress = *p;
+	if (s->op == SLOT_TRAIN) {
+		s->entry->loss = p->loss;
+		s->entry->images_per_second = p->images_per_second;
+	}
+}
+
+static int read_score(const struct json *j, struct score *ret, char snapshot[HASH_SIZE],
+		      int64_t *ret_ms, struct err *err)
+{
+	double seconds = 0;
+	int r = json_get_int(j, "n", 0, DATASET_IMAGES_MAX, &ret->n, err);
+
+	if (r == 0)
+		r = json_get_int(j, "correct", 0, ret->n, &ret->correct, err);
+	if (r == 0)
+		r = json_get_num(j, "loss", 0, INFINITY, &ret->loss, err);
+	if (r == 0)
+		r = json_get_str(j, "snapshot", snapshot, HASH_SIZE, err);
+	if (r == 0 && !hash_valid(snapshot))
+		r = err_set(err, -EINVAL, "snapshot: found '%s', expected a hash", snapshot);
+	if (r == 0)
+		r = json_get_num(j, "seconds", 0, 1e9, &seconds, err);
+	*ret_ms = (int64_t)(seconds * 1000);
+	return r;
+}
+
+static void evaluated(struct trainer *t, struct entry *e, const struct json *result)
+{
+	struct score score = {0};
+	char snapshot[HASH_SIZE] = "";
+	struct err err = {0};
+	struct job_event ev = {.kind = JOB_E_EVALUATED, .score = &score, .hash = snapshot};
+
+	if (read_score(result, &score, snapshot, &ev.ms, &err) < 0) {
+		err_prefix(&err, "evaluate");
+		ev = (struct job_event){.kind = JOB_E_FAILED, .reason = err.text};
+	} else {
+		log_info("evaluated job=%lld device=%s when=%s n=%lld correct=%lld loss=%.4f",
+			 (long long)e->job.id, e->device->id, job_state_name(e->job.state),
+			 (long long)score.n, (long long)score.correct, score.loss);
+	}
+	entry_event(t, e, &ev);
+}
+
+/* What was trained is checked like anything that comes from outside, then kept. */
+static int keep_epoch(struct trainer *t, struct entry *e, const char *out,
+		      const struct json *result, struct job_event *ev, char id[HASH_SIZE],
+		      struct err *err)
+{
+	char said[HASH_SIZE];
+	struct manifest m;
+	struct entry made = *e;
+	double seconds;
+	int r = json_get_str(result, "checkpoint", said, sizeof(said), err);
+
+	if (r == 0)
+		r = json_get_int(result, "images", 1, IMAGES_MAX, &ev->images, err);
+	if (r == 0)
+		r = json_get_num(result, "seconds", 0, 1e9, &seconds, err);
+	if (r == 0)
+		r = json_get_num(result, "loss", -INFINITY, INFINITY, &e->loss, err);
+	if (r == 0)
+		r = weights_check(t->model, out, NULL, id, err);
+	if (r == 0 && strcmp(id, said) != 0)
+		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", out, id, said);
+	if (r < 0)
+		return r;
+	ev->ms = (int64_t)(seconds * 1000);
+	memcpy(made.job.partial, id, HASH_SIZE);
+	made.job.epoch_done++;
+	made.job.images_trained += ev->images;
+	entry_result(t, &made, &m);
+	return store_add(t->store, out, &m, err);
+}
+
+static void trained(struct trainer *t, struct entry *e, const char *out, const struct json *result)
+{
+	char id[HASH_SIZE];
+	struct err err = {0};
+	struct job_event ev = {.kind = JOB_E_EPOCH, .hash = id};
+
+	if (keep_epoch(t, e, out, result, &ev, id, &err) < 0) {
+		err_prefix(&err, "train");
+		trainer_fault(t, &err);
+		ev = (struct job_event){.kind = JOB_E_FAILED, .reason = err.text};
+	} else {
+		log_info("trained job=%lld device=%s epoch=%lld/%lld images=%lld loss=%.4f "
+			 "images_per_second=%.0f",
+			 (long long)e->job.id, e->device->id, (long long)e->job.epoch_done + 1,
+			 (long long)e->job.epochs, (long long)ev.images, e->loss,
+			 ev.ms > 0 ? (double)ev.images * 1000 / (double)ev.ms : 0);
+		t->collect_at_ms = MIN_OF(t->collect_at_ms, trainer_now(t) + TICK_MS);
+	}
+	entry_event(t, e, &ev);
+}
+
+static void rescanned(struct slot *s, unsigned slot, const struct json *result)
+{
+	struct worker_ready r;
+	struct err err = {0};
+
+	if (worker_ready_parse(result, &r, &err) < 0) {
+		log_warning("worker slot=%u rescan: %s", slot, err.text);
+		return;
+	}
+	s->data = r;
+	if (r.changed)
+		log_info("data changed slot=%u train=%u test=%u skipped=%u", slot,
+			 r.n[SPLIT_TRAIN], r.n[SPLIT_TEST], r.skipped);
+}
+
+void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
+			  const struct json *result, int code, const char *error)
+{
+	struct slot *s = &t->slots[slot];
+	enum slot_op op = s->op;
+	struct entry *e = s->entry;
+
+	if (s->request == 0 || s->request != req)
+		return; /* of a stop */
+	s->request = 0;
+	s->op = SLOT_IDLE;
+	if (op == SLOT_RESCAN) {
+		if (result)
+			rescanned(s, slot, result);
+		else
+			log_warning("worker slot=%u rescan: %s", slot, error);
+	} else if (e && !result) {
+		log_warning("worker failed job=%lld device=%s code=%d: %s", (long long)e->job.id,
+			    e->device->id, code, error);
+		entry_event(t, e, &(struct job_event){.kind = JOB_E_FAILED, .reason = error});
+	} else if (e && op == SLOT_EVALUATE) {
+		evaluated(t, e, result);
+	} else if (e && op == SLOT_TRAIN) {
+		trained(t, e, s->out, result);
+	}
+	slots_assign(t);
+}
+
+void trainer_worker_died(struct trainer *t, unsigned slot, const char *why, bool failed_open,
+			 int64_t retry_in_ms)
+{
+	struct slot *s = &t->slots[slot];
+
+	log_warning("worker died slot=%u retry_ms=%lld: %s", slot, (long long)retry_in_ms, why);
+	s->ready = false;
+	s->failed_open = failed_open;
+	snprintf(s->why, sizeof(s->why), "%s", failed_open ? why : "");
+}

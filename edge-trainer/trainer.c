@@ -1,0 +1,438 @@
+/* The trainer's life, the routing of what comes in, and what is published about it. */
+#include "edge-trainer/trainer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "edge-trainer/trainer_priv.h"
+
+#define HOUR_MS (3600 * 1000)
+#define DAY_MS	((int64_t)24 * HOUR_MS)
+
+int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, char *text,
+		 bool retain, uint32_t expiry_s)
+{
+	_cleanup_free_ char *payload = text;
+	struct topic to = {.kind = kind};
+	char topic[TOPIC_SIZE];
+	struct mqtt_publish p = {.topic = topic, .qos = 1, .retain = retain, .expiry_s = expiry_s};
+	int r;
+
+	if (!payload)
+		return -ENOMEM;
+	memcpy(to.trainer, t->conf->id, sizeof(to.trainer));
+	if (device)
+		memcpy(to.device, device, strlen(device));
+	r = topic_format(topic, t->conf->site, &to);
+	if (r < 0)
+		return r;
+	p.payload = payload;
+	p.len = strlen(payload);
+	r = t->ports.publish(t->ports.user, &p);
+	if (r < 0)
+		log_debug("not sent topic=%s: %s", topic, strerror(-r));
+	return r;
+}
+
+void trainer_fault(struct trainer *t, const struct err *err)
+{
+	if (strncmp(t->reason, err->text, sizeof(t->reason) - 1) == 0)
+		return;
+	log_error("%s", err->text);
+	snprintf(t->reason, sizeof(t->reason), "%.*s", (int)sizeof(t->reason) - 1, err->text);
+}
+
+bool trainer_commit(struct trainer *t)
+{
+	struct err err = {0};
+
+	if (!db_is_dirty(t->db))
+		return true;
+	if (db_commit(t->db, &err) == 0) {
+		t->reason[0] = '\0';
+		return true;
+	}
+	trainer_fault(t, &err);
+	reports_undone(t);
+	return false;
+}
+
+/* --- start --- */
+
+static int load_job(void *user, const struct job *j)
+{
+	struct trainer *t = user;
+	struct device *d = device_get(t, j->device);
+	struct entry *e = d ? entry_new(t, d) : NULL;
+	char id[13];
+
+	if (!e)
+		return -ENOMEM;
+	e->job = *j;
+	log_info("job restored job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld",
+		 (long long)j->id, j->device, hash_short(j->manifest.id, id), (long long)j->fence,
+		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs);
+	job_restore(&e->job, &t->job_conf, trainer_now(t), rng_u64(&t->rng));
+	return 0;
+}
+
+static int load_served(void *user, const char *device, int64_t n)
+{
+	struct trainer *t = user;
+
+	for (int64_t i = 0; i < n && i < t->conf->device_per_hour; i++)
+		queue_serve(&t->queue, device, trainer_now(t));
+	return 0;
+}
+
+static int load(struct trainer *t, struct err *err)
+{
+	int r = reports_load(t, err);
+
+	if (r == 0)
+		r = db_run_recover(t->db, trainer_utc(t), trainer_now(t), err);
+	if (r == 0)
+		r = db_job_each(t->db, load_job, t, err);
+	if (r == 0)
+		r = db_job_served(t->db, trainer_utc(t) - HOUR_MS, load_served, t, err);
+	if (r == 0)
+		r = db_job_finished(t->db, &t->handovers, err);
+	if (r == 0)
+		r = db_commit(t->db, err);
+	if (r == 0)
+		r = db_next_boot(t->db, &t->boot, err);
+	return r;
+}
+
+static int open_state(struct trainer *t, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	const char *dir = t->conf->state;
+	int r = file_path(path, sizeof(path), "%s/trainer.db", dir);
+
+	if (r == 0)
+		r = file_path(t->incoming, sizeof(t->incoming), "%s/incoming", dir);
+	if (r < 0)
+		return err_set(err, r, "%s: path of the state folder is too long", dir);
+	r = db_open(path, &t->db, err);
+	if (r < 0)
+		return r;
+	file_path(path, sizeof(path), "%s/store", dir);
+	r = store_open(path, &t->store, err);
+	if (r == 0)
+		r = file_mkdirs(t->incoming, err);
+	if (r == 0)
+		r = load(t, err);
+	if (r == 0)
+		pull_clean(t);
+	return r;
+}
+
+int trainer_new(const struct trainer_conf *conf, const struct model *model,
+		const struct trainer_ports *ports, struct trainer **ret, struct err *err)
+{
+	struct trainer *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return err_set(err, -ENOMEM, "out of memory");
+	t->conf = conf;
+	t->model = model;
+	t->ports = *ports;
+	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs};
+	t->flush_at_ms = -1;
+	t->second_at_ms = t->collect_at_ms = trainer_now(t);
+	rng_init(&t->rng, rng_entropy());
+	r = idmap_init(&t->devices);
+	if (r == 0)
+		r = queue_init(&t->queue, conf->capacity, conf->device_per_hour, conf->slots);
+	if (r < 0)
+		err_set(err, r, "out of memory");
+	else
+		r = open_state(t, err);
+	if (r < 0) {
+		trainer_free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+static int free_device(void *user, struct idmap_node *node)
+{
+	(void)user;
+	device_free(idmap_entry(node, struct device, node));
+	return 0;
+}
+
+void trainer_free(struct trainer *t)
+{
+	if (!t)
+		return;
+	while (t->entries)
+		entry_free(t, t->entries);
+	if (t->devices.buckets)
+		idmap_each(&t->devices, free_device, NULL);
+	idmap_done(&t->devices);
+	queue_done(&t->queue);
+	store_free(t->store);
+	db_free(t->db);
+	free(t);
+}
+
+/* --- the wire --- */
+
+unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPIC_MAX], int *qos,
+			       bool *retained)
+{
+	static const struct {
+		enum topic_kind kind;
+		int qos;
+		bool retained, shared;
+	} subs[] = {
+		{TOPIC_TRAINER_GRANT, 1, false, false}, {TOPIC_TRAINER_WANT, 1, false, false},
+		{TOPIC_TRAINER_ACK, 1, false, false},	{TOPIC_TRAINER_BLOCK, 0, false, false},
+		{TOPIC_DEVICE_PRESENCE, 1, true, false}, {TOPIC_DEVICE_STATUS, 1, true, false},
+		{TOPIC_DEVICE_REPORT, 1, false, false}, {TOPIC_DEVICE_OFFER, 1, false, true},
+	};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ARRAY_LEN(subs); i++) {
+		struct topic topic = {.kind = subs[i].kind};
+
+		if (topic.kind >= TOPIC_TRAINER_GRANT && topic.kind <= TOPIC_TRAINER_ACK)
+			memcpy(topic.trainer, t->conf->id, sizeof(topic.trainer));
+		if (topic_filter(filters[n], t->conf->site, &topic,
+				 subs[i].shared ? "trainers" : NULL) < 0)
+			continue;
+		qos[n] = subs[i].qos;
+		retained[n++] = subs[i].retained;
+	}
+	return n;
+}
+
+static char *presence_text(const struct trainer *t, bool online)
+{
+	return msg_presence_print(&(struct msg_presence){.online = online, .boot = t->boot});
+}
+
+int trainer_will(const struct trainer *t, char *topic, size_t topic_size, char *payload,
+		 size_t payload_size)
+{
+	_cleanup_free_ char *text = presence_text(t, false);
+	struct topic to = {.kind = TOPIC_TRAINER_PRESENCE};
+	char buf[TOPIC_SIZE];
+	int r;
+
+	memcpy(to.trainer, t->conf->id, sizeof(to.trainer));
+	r = topic_format(buf, t->conf->site, &to);
+	if (r < 0)
+		return r;
+	if (!text || strlen(buf) >= topic_size || strlen(text) >= payload_size)
+		return -ENOMEM;
+	strcpy(topic, buf);
+	strcpy(payload, text);
+	return 0;
+}
+
+static void describe(const struct trainer *t, struct msg_trainer_status *m)
+{
+	*m = (struct msg_trainer_status){
+		.boot = t->boot,
+		.version = TASUKI_VERSION,
+		.capacity = t->conf->capacity,
+		.devices = (int64_t)t->devices.n,
+		.handovers = t->handovers,
+	};
+	memcpy(m->model, t->model->id, sizeof(m->model));
+	for (const struct entry *e = t->entries; e; e = e->next)
+		if (e->slot >= 0)
+			m->active++;
+		else if (job_takes_room(&e->job))
+			m->queued++;
+	m->load = (double)(m->queued + m->active) / (double)m->capacity;
+	memcpy(m->reason, t->reason, sizeof(m->reason));
+	for (unsigned i = 0; i < t->conf->slots && !m->reason[0]; i++)
+		if (t->slots[i].failed_open)
+			memcpy(m->reason, t->slots[i].why, sizeof(m->reason));
+}
+
+/* On change; called once a second. */
+static void publish_status(struct trainer *t, bool always)
+{
+	struct msg_trainer_status m;
+
+	describe(t, &m);
+	m.at_ms = t->published.at_ms;
+	if (!t->up || (!always && memcmp(&m, &t->published, sizeof(m)) == 0))
+		return;
+	m.at_ms = trainer_utc(t);
+	if (trainer_send(t, TOPIC_TRAINER_STATUS, NULL, msg_trainer_status_print(&m), true, 0) == 0)
+		t->published = m;
+}
+
+void trainer_connected(struct trainer *t, bool up)
+{
+	enum job_event_kind kind = t->was_up ? JOB_E_CONNECTED : JOB_E_RESTORED;
+
+	t->up = up;
+	if (!up)
+		return;
+	t->was_up = true;
+	trainer_send(t, TOPIC_TRAINER_PRESENCE, NULL, presence_text(t, true), true, 0);
+	publish_status(t, true);
+	for (struct entry *e = t->entries, *next; e; e = next) {
+		next = e->next;
+		pull_restart(t, e);
+		entry_event_kind(t, e, kind);
+	}
+}
+
+void trainer_message(struct trainer *t, const struct mqtt_message *m)
+{
+	struct topic topic;
+
+	if (t->stopping)
+		return;
+	if (topic_parse(m->topic, t->conf->site, &topic) < 0) {
+		t->n_dropped++;
+		log_debug("topic not understood topic=%s dropped=%llu", m->topic,
+			  (unsigned long long)t->n_dropped);
+		return;
+	}
+	/* Only presence and status are ever retained: all else is somebody's leftover. */
+	if (m->retained && topic.kind != TOPIC_DEVICE_PRESENCE && topic.kind != TOPIC_DEVICE_STATUS)
+		return;
+	switch (topic.kind) {
+	case TOPIC_DEVICE_PRESENCE:
+		reports_presence(t, &topic, m);
+		break;
+	case TOPIC_DEVICE_STATUS:
+		reports_status(t, &topic, m);
+		break;
+	case TOPIC_DEVICE_REPORT:
+		reports_report(t, &topic, m);
+		break;
+	case TOPIC_DEVICE_OFFER:
+		offers_offer(t, &topic, m);
+		break;
+	case TOPIC_TRAINER_GRANT:
+		offers_grant(t, &topic, m);
+		break;
+	case TOPIC_TRAINER_WANT:
+		pull_want(t, &topic, m);
+		break;
+	case TOPIC_TRAINER_BLOCK:
+		pull_block(t, &topic, m);
+		break;
+	case TOPIC_TRAINER_ACK:
+		offers_ack(t, &topic, m);
+		break;
+	default:
+		break;
+	}
+	slots_assign(t);
+}
+
+void trainer_writable(struct trainer *t)
+{
+	if (t->blocks_stalled)
+		pull_serve(t);
+}
+
+/* --- the tick --- */
+
+/* Removes checkpoints that no job needs any more, nor did within keep_days. */
+static void collect(struct trainer *t, int64_t now_ms)
+{
+	_cleanup_free_ char(*keep)[HASH_SIZE] = NULL;
+	int64_t since_ms = trainer_utc(t) - t->conf->keep_days * DAY_MS;
+	struct err err = {0};
+	size_t n = 0;
+	void *more;
+	int r;
+
+	t->collect_at_ms = now_ms + COLLECT_MS;
+	r = db_checkpoint_kept(t->db, since_ms, &keep, &n, &err);
+	if (r == 0) {
+		more = realloc(keep, (n + 2 * (size_t)t->n_entries + 1) * sizeof(*keep));
+		if (!more)
+			return;
+		keep = more;
+		for (const struct entry *e = t->entries; e; e = e->next) {
+			memcpy(keep[n++], e->job.manifest.id, HASH_SIZE);
+			if (e->job.partial[0])
+				memcpy(keep[n++], e->job.partial, HASH_SIZE);
+		}
+		r = store_collect(t->store, keep, n, &err);
+	}
+	if (r == 0)
+		r = db_checkpoint_forget(t->db, since_ms, &err);
+	if (r < 0)
+		trainer_fault(t, &err);
+	trainer_commit(t);
+}
+
+static void each_second(struct trainer *t, int64_t now_ms)
+{
+	t->second_at_ms = now_ms + TICK_MS;
+	for (struct entry *e = t->entries, *next; e; e = next) {
+		next = e->next;
+		if (e->pulling || e->slot >= 0)
+			entry_report(t, e);
+	}
+	slots_rescan(t, now_ms);
+	reports_ask(t, now_ms);
+	publish_status(t, false);
+	if (now_ms >= t->collect_at_ms)
+		collect(t, now_ms);
+}
+
+int64_t trainer_tick(struct trainer *t)
+{
+	int64_t now_ms = trainer_now(t), next_ms;
+
+	for (struct entry *e = t->entries, *next; e; e = next) {
+		int64_t at_ms = job_next_ms(&e->job);
+
+		next = e->next;
+		pull_tick(t, e, now_ms);
+		if (at_ms >= 0 && now_ms >= at_ms)
+			entry_event_kind(t, e, JOB_E_TIMER);
+	}
+	if (t->flush_at_ms >= 0 && now_ms >= t->flush_at_ms)
+		reports_flush(t);
+	if (now_ms >= t->second_at_ms)
+		each_second(t, now_ms);
+	slots_assign(t);
+
+	next_ms = t->second_at_ms;
+	if (t->flush_at_ms >= 0)
+		next_ms = MIN_OF(next_ms, t->flush_at_ms);
+	for (const struct entry *e = t->entries; e; e = e->next) {
+		int64_t at_ms = job_next_ms(&e->job);
+
+		if (at_ms >= 0)
+			next_ms = MIN_OF(next_ms, at_ms);
+	}
+	return next_ms;
+}
+
+void trainer_stop(struct trainer *t)
+{
+	t->stopping = true;
+	for (struct entry *e = t->entries; e; e = e->next) {
+		struct job_actions actions;
+
+		job_step(&e->job, &(struct job_event){.kind = JOB_E_SHUTDOWN}, trainer_now(t),
+			 &actions);
+		entry_perform(t, e, &actions);
+	}
+	reports_flush(t);
+	trainer_commit(t);
+	if (t->up)
+		trainer_send(t, TOPIC_TRAINER_PRESENCE, NULL, presence_text(t, false), true, 0);
+}

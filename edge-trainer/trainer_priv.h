@@ -1,0 +1,185 @@
+/* What the files of the trainer share; nobody else includes it.
+ *
+ *   trainer.c   life, routing of messages, the tick, what is published about the trainer
+ *   offers.c    offers, grants, acks: from the wire to job events
+ *   perform.c   job actions: from job_step() to the wire, the database, the workers
+ *   pull.c      blocks in both directions
+ *   slots.c     workers and what they answer
+ *   reports.c   devices and their reports */
+#pragma once
+
+#include "common/base/rng.h"
+#include "common/checkpoint/store.h"
+#include "common/protocol/message.h"
+#include "common/protocol/topic.h"
+#include "common/transfer/part.h"
+#include "edge-trainer/db.h"
+#include "edge-trainer/idmap.h"
+#include "edge-trainer/job.h"
+#include "edge-trainer/queue.h"
+#include "edge-trainer/trainer.h"
+
+#define FLUSH_MS	  50   /* reports and statuses gather for so long before a commit */
+#define TICK_MS		  1000 /* jobs' progress, trainer status, gaps */
+#define COLLECT_MS	  (60 * 1000)
+#define MESSAGE_EXPIRY_S  60 /* of results, wants and acks at the broker */
+#define BUSY_NO_WORKER_MS 30000
+#define GAP_FIRST_MS	  2000
+#define GAP_CAP_MS	  60000
+#define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
+#define GAP_KEPT	  11000 /* a device keeps no more reports than these */
+
+struct device {
+	struct idmap_node node;
+	char id[ID_SIZE];
+	bool presence_known, online;
+	int64_t boot;
+	int64_t report_seq, report_have;
+	/* Reports that are asked for. */
+	bool has_gap;
+	struct device *next_gap;
+	unsigned gap_tries;
+	int64_t gap_at_ms, gap_to;
+	/* To be written with the next commit. */
+	bool dirty;
+	struct device *next_dirty;
+	char *status; /* JSON, owned */
+	int64_t seen_ms;
+
+	struct entry *jobs;
+	uint64_t n_refused; /* offers and messages that were not understood or not for us */
+	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good */
+};
+
+/* A job and what belongs to it at run time. */
+struct entry {
+	struct job job;
+	struct device *device;
+	struct entry *next_of_device;
+	struct entry *prev, *next; /* all entries */
+
+	bool pulling; /* part is open */
+	struct part part;
+	int slot;    /* -1: none */
+	int64_t run; /* row of the open run */
+	int64_t slot_since_ms;
+	struct worker_progress progress; /* of the request in hand */
+	double loss, images_per_second; /* of the last epoch; NaN: none */
+
+	/* Blocks of the result that the device asked for. */
+	uint32_t wanted[MESSAGE_WANT_MAX];
+	unsigned n_wanted;
+
+	/* What performing an action led to; handled after the actions. */
+	enum job_event_kind followup; /* JOB_E_N: none */
+	char followup_reason[MESSAGE_TEXT_MAX];
+	struct score followup_score;
+	char followup_hash[HASH_SIZE];
+	bool superseding;
+};
+
+enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_RESCAN };
+
+struct slot {
+	bool ready, failed_open;
+	char why[MESSAGE_TEXT_MAX]; /* it failed to open */
+	struct worker_ready data;
+	struct entry *entry; /* whose it is; NULL: nobody's, also while a stopped request runs out */
+	enum slot_op op;
+	uint64_t request; /* unanswered; 0: none */
+	char out[FILE_PATH_MAX];
+	int64_t rescan_at_ms;
+};
+
+struct trainer {
+	const struct trainer_conf *conf;
+	const struct model *model;
+	struct trainer_ports ports;
+	struct job_conf job_conf;
+	struct db *db;
+	struct store *store;
+	struct queue queue;
+	struct idmap devices;
+	struct device *dirty, *gaps;
+	struct entry *entries;
+	unsigned n_entries;
+	struct slot slots[TRAINER_SLOTS_MAX];
+	struct rng rng;
+	int64_t boot, handovers;
+	bool up, was_up, stopping, blocks_stalled;
+	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
+	struct msg_trainer_status published;
+	char reason[MESSAGE_TEXT_MAX]; /* what is wrong, for the status */
+	uint64_t n_dropped; /* messages that were not understood */
+	char incoming[FILE_PATH_MAX];
+};
+
+static inline int64_t trainer_now(const struct trainer *t)
+{
+	return t->ports.mono_ms(t->ports.user);
+}
+
+static inline int64_t trainer_utc(const struct trainer *t)
+{
+	return t->ports.real_ms(t->ports.user);
+}
+
+/* trainer.c: publishes `text` (taken; NULL: out of memory) on the topic of kind, to `device`. */
+int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, char *text,
+		 bool retain, uint32_t expiry_s);
+/* Logs, once while it is the same, and the status says it until a commit succeeds. */
+void trainer_fault(struct trainer *t, const struct err *err);
+bool trainer_commit(struct trainer *t);
+
+/* perform.c: runs the event through the job and does what it says. The entry may be gone
+ * afterwards: false. */
+bool entry_event(struct trainer *t, struct entry *e, const struct job_event *ev);
+bool entry_event_kind(struct trainer *t, struct entry *e, enum job_event_kind kind);
+/* Handles a followup that was left outside of an event; false as above. */
+bool entry_settle(struct trainer *t, struct entry *e);
+void entry_followup(struct entry *e, enum job_event_kind kind, const char *reason);
+void entry_perform(struct trainer *t, struct entry *e, const struct job_actions *actions);
+void entry_report(struct trainer *t, struct entry *e); /* publishes job/<device> */
+struct entry *entry_new(struct trainer *t, struct device *d);
+void entry_free(struct trainer *t, struct entry *e);
+struct entry *entry_find(const struct device *d, const char *checkpoint);
+double entry_progress(const struct entry *e);
+void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret);
+
+/* offers.c */
+void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+
+/* pull.c */
+void pull_begin(struct trainer *t, struct entry *e);
+void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
+void pull_forget(struct trainer *t, struct entry *e); /* removes it */
+void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms);
+void pull_restart(struct trainer *t, struct entry *e);
+void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void pull_serve(struct trainer *t); /* blocks that wait to be sent */
+void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
+
+/* slots.c */
+void slots_assign(struct trainer *t);
+void slots_evaluate(struct trainer *t, struct entry *e);
+void slots_train(struct trainer *t, struct entry *e);
+void slots_release(struct trainer *t, struct entry *e, const char *why);
+void slots_rescan(struct trainer *t, int64_t now_ms);
+bool slots_usable(const struct trainer *t); /* at least one has, or will have, a worker */
+
+/* reports.c */
+struct device *device_get(struct trainer *t, const char *id); /* NULL: too many, or no memory */
+void device_free(struct device *d);
+void device_touch(struct trainer *t, struct device *d);
+/* Counts it; logged the first time. */
+void device_complain(struct device *d, const char *what, const char *why);
+void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void reports_status(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void reports_report(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void reports_ask(struct trainer *t, int64_t now_ms);
+void reports_flush(struct trainer *t);
+int reports_load(struct trainer *t, struct err *err);
+void reports_undone(struct trainer *t); /* the last transaction came to nothing */

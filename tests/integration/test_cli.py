@@ -1,0 +1,158 @@
+# build: gcc
+"""The offline commands, as a person and as a program would use them, with good and bad input."""
+import json
+import os
+import sys
+sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import rig
+
+
+class Offline(rig.Case):
+    def run_json(self, *args, code=0):
+        r = self.fleet.run_tasuki(*args, '--json', check=False)
+        self.assertEqual(r.returncode, code, r.stderr)
+        if code == 0:
+            return json.loads(r.stdout)
+        self.assertEqual(r.stdout, '')
+        self.assertEqual(len(r.stderr.strip().splitlines()), 1, r.stderr)
+        return r.stderr
+
+    def test_train_to_classify(self):
+        data = self.digits('d', 300, 1)
+        a, b, c = (self.work / f'{x}.weights' for x in 'abc')
+        t = self.run_json('train', '--cfg', rig.TINY, '--data', data, '--epochs', 2, '--out', a, '--threads', 1)
+        self.assertEqual(t['checkpoint'], rig.hashlib.sha256(a.read_bytes()).hexdigest())
+        for key in ('images', 'seconds', 'images_per_second', 'loss'):
+            self.assertIn(key, t)
+        # The same seed in another process: the same weights.
+        self.run_json('train', '--cfg', rig.TINY, '--data', data, '--epochs', 2, '--out', b, '--threads', 1)
+        self.assertEqual(a.read_bytes(), b.read_bytes())
+        # Going on from it.
+        self.run_json('train', '--cfg', rig.TINY, '--data', data, '--epochs', 1, '--weights', a, '--out', b)
+        self.assertNotEqual(a.read_bytes(), b.read_bytes())
+        e = self.run_json('evaluate', '--cfg', rig.TINY, '--weights', b, '--data', data)
+        self.assertEqual(e['n'], 60)
+        self.assertEqual(sum(x['correct'] for x in e['per_class']), e['correct'])
+        self.assertAlmostEqual(e['accuracy'], e['correct'] / e['n'])
+        self.assertIn('%', self.fleet.run_tasuki('evaluate', '--cfg', rig.TINY, '--weights', b, '--data', data, '--split', 'train').stdout)
+        # A blend of nothing of B is A; of all of it, B.
+        for alpha, same in ((0, a), (1, b)):
+            self.run_json('blend', '--cfg', rig.TINY, a, b, '--alpha', alpha, '--out', c)
+            self.assertEqual(c.read_bytes()[20:], same.read_bytes()[20:])
+        i = self.run_json('inspect', c, '--cfg', rig.TINY)
+        self.assertTrue(i['well_formed'])
+        self.assertEqual(i['bytes'], c.stat().st_size)
+        self.assertIn('well-formed', self.fleet.run_tasuki('inspect', c, '--cfg', rig.TINY).stdout)
+        pgm = self.work / 'one.pgm'
+        pgm.write_bytes(b'P5\n28 28\n255\n' + rig.read_idx(data, 't10k')[0][0])
+        k = self.run_json('classify', '--cfg', rig.TINY, '--weights', b, pgm)
+        self.assertEqual(k['results'][0]['image'], str(pgm))
+        self.assertTrue(0 <= k['results'][0]['score'] <= 1)
+        self.assertIn('one.pgm', self.fleet.run_tasuki('classify', '--cfg', rig.TINY, '--weights', b, pgm).stdout)
+
+    def test_data_sets(self):
+        data = self.digits('d', 500, 1)
+        again = self.digits('e', 500, 1)
+        self.assertEqual((data / 'train-images-idx3-ubyte').read_bytes(), (again / 'train-images-idx3-ubyte').read_bytes())
+        parts = self.work / 'parts'
+        self.fleet.run_tasuki('dataset', 'share', '--data', data, '--out', parts, '--part', 'edge=3', '--part', 'cam=1:0-4')
+        seen = [rig.read_idx(parts / p, s)[0] for p, s in (('edge', 'train'), ('cam', 'train'), ('test', 't10k'))]
+        self.assertEqual(sum(map(len, seen)), 600)
+        self.assertFalse(set(seen[0]) & set(seen[1]))
+        labels = rig.read_idx(parts / 'cam', 'train')[1]
+        self.assertGreater(sum(x < 5 for x in labels), len(labels) * 0.6)
+        count = self.run_json('dataset', 'count', '--data', parts / 'edge')
+        self.assertEqual(count['train'] + count['validation'] + count['test'], len(seen[0]))
+        sheet = self.work / 'sheet.png'
+        self.fleet.run_tasuki('dataset', 'sheet', '--data', data, '--out', sheet)
+        self.assertEqual(sheet.read_bytes()[:4], b'\x89PNG')
+        r = self.fleet.run_tasuki('dataset', 'share', '--data', data, '--out', parts, '--part', 'edge=1', check=False)
+        self.assertIn('exists already', r.stderr)
+
+    def test_bad_files(self):
+        data = self.digits('d', 60, 1)
+        good = self.work / 'good.weights'
+        self.run_json('train', '--cfg', rig.TINY, '--data', data, '--steps', 2, '--out', good)
+        weights = good.read_bytes()
+        bad = self.work / 'bad.weights'
+
+        def refused(content, *words):
+            bad.write_bytes(content)
+            for args in (('inspect', bad, '--cfg', rig.TINY), ('evaluate', '--cfg', rig.TINY, '--weights', bad, '--data', data),
+                         ('train', '--cfg', rig.TINY, '--weights', bad, '--data', data, '--epochs', 1, '--out', self.work / 'never')):
+                text = self.run_json(*args, code=1)
+                for w in ('bad.weights', *words):
+                    self.assertIn(w, text)
+            self.assertFalse((self.work / 'never').exists())
+        refused(weights[:10], str(len(weights)))
+        refused(weights[:-4], str(len(weights)))
+        refused(weights + b'\0' * 4, str(len(weights)))
+        refused(b'\xff' * len(weights))
+        refused(weights[:-4] + b'\0\0\xc0\x7f')  # one NaN
+        refused(weights[:12] + b'\xff' * 8 + weights[20:], 'seen')
+        mean_end = 20 + 4 * 4 * 3  # biases, scales, means of 4 filters; then variances
+        refused(weights[:mean_end] + b'\0\0\x80\xbf' + weights[mean_end + 4:], 'variance')
+
+    def test_bad_data(self):
+        out = self.work / 'x.weights'
+
+        def refused(data, *words):
+            text = self.run_json('train', '--cfg', rig.TINY, '--data', data, '--epochs', 1, '--out', out, code=1)
+            for w in words:
+                self.assertIn(w, text)
+        empty = self.work / 'empty'
+        (empty / 'cat').mkdir(parents=True)
+        (empty / 'dog').mkdir()
+        refused(empty, 'cat')
+        data = self.digits('d', 60, 1)
+        images = data / 'train-images-idx3-ubyte'
+        whole = images.read_bytes()
+        images.write_bytes(whole[:-100])
+        refused(data, 'train-images-idx3-ubyte')
+        images.write_bytes(whole[:4] + (50).to_bytes(4, 'big') + whole[8:16 + 50 * 784])
+        refused(data, 'train-', '50', '60')
+        # Unreadable images among readable ones are skipped, counted and named.
+        photos = self.work / 'photos'
+        for name in ('0', '1'):
+            (photos / name).mkdir(parents=True)
+            for i in range(12):
+                (photos / name / f'{i}.pgm').write_bytes(b'P5\n28 28\n255\n' + bytes((i * 7 + j * (1 + int(name))) % 256 for j in range(784)))
+        (photos / '1/broken.png').write_bytes(b'\x89PNG\r\n\x1a\nrubbish')
+        r = self.run_json('dataset', 'count', '--data', photos)
+        self.assertEqual(r['skipped'], 1)
+        self.assertIn('broken.png', self.fleet.run_tasuki('dataset', 'count', '--data', photos).stderr)
+
+    def test_bad_cfg(self):
+        data = self.digits('d', 60, 1)
+        cfg = self.work / 'bad.cfg'
+        text = rig.TINY.read_text()
+        for change, words in ((('batch=16', 'batch=0'), ('[net]', 'batch')), (('batch=16', ''), ('batch',)),
+                              (('[maxpool]', '[gru]'), ('gru',)), (('output=10', 'output=ten'), ('output', 'ten')),
+                              (('filters=4', 'filters=-4'), ('filters',)), (('size=3', 'size=333'), ('size',)),
+                              (('policy=constant', 'policy=steps'), ('steps',)), ((text, ''), ('bad.cfg',))):
+            cfg.write_text(text.replace(*change))
+            err = self.run_json('train', '--cfg', cfg, '--data', data, '--epochs', 1, '--out', self.work / 'x', code=1)
+            for w in words:
+                self.assertIn(w, err, change)
+
+    def test_usage(self):
+        for args in ((), ('trian',), ('train',), ('train', '--cfg'), ('train', '--epochs', 'x'), ('evaluate', '--split', 'all'),
+                     ('blend', 'a', 'b', '--alpha', '2'), ('dataset',), ('dataset', 'digits'), ('cmd', 'a'), ('show', 'a/b'),
+                     ('devices', '--broker', 'x:y')):
+            r = self.fleet.run_tasuki(*args, check=False)
+            self.assertEqual(r.returncode, 2, (args, r.stderr))
+            self.assertTrue(r.stderr)
+        self.assertIn("did you mean 'train'", self.fleet.run_tasuki('trian', check=False).stderr)
+        for name in ('', 'train', 'evaluate', 'classify', 'blend', 'inspect', 'dataset', 'devices', 'show', 'watch', 'cmd'):
+            r = self.fleet.run_tasuki(*([name] if name else []), '--help')
+            self.assertIn('usage: tasuki', r.stdout)
+        missing = self.work / 'missing'
+        err = self.run_json('inspect', missing, '--cfg', rig.TINY, code=1)
+        self.assertIn('missing', err)
+        err = self.run_json('train', '--cfg', rig.TINY, '--data', self.digits('d', 60, 1), '--epochs', 1, '--out',
+                            missing / 'deeper/x', code=1)
+        self.assertIn('missing', err)
+        self.assertTrue(os.path.isdir(self.work))
+
+
+rig.main()

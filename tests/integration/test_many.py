@@ -1,0 +1,103 @@
+# build: plain
+"""Many agents: 20 on one trainer; 20 on two of which one is killed in the middle; two agents with one id."""
+import signal
+import sys
+import time
+sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import rig
+from rig import WAIT, wait_for
+
+N = 20
+
+
+class Many(rig.Case):
+    def agents(self, extra=None):
+        names = [f'cam-{i:02d}' for i in range(1, N + 1)]
+        data = [self.digits(f'cam-{i}', 60, 10 + i) for i in range(4)]
+        for i, name in enumerate(names):
+            self.quick_agent(name, data[i % 4], {
+                'train': {'seed': i + 1, 'round_epochs': 2, 'rounds': 1},
+                'handover': {'every_epochs': 2, 'lease_s': 10}, **(extra or {})})
+            self.fleet.start_agent(name)
+        return names
+
+    def returned(self, *trainers):
+        found = {}
+        for t in trainers:
+            try:
+                with self.trainer_db(t) as db:
+                    for device, n in db.execute('SELECT device, COUNT(*) FROM jobs WHERE outcome IN ("activated", "kept") GROUP BY device'):
+                        found[device] = found.get(device, 0) + n
+            except rig.sqlite3.OperationalError:
+                pass
+        return found
+
+    def never_at_once(self, *trainers):
+        """From the fence numbers and times of both databases: one checkpoint is never trained twice at once."""
+        runs = []
+        for t in trainers:
+            with self.trainer_db(t) as db:
+                runs += [(*r, t) for r in db.execute(
+                    'SELECT device, checkpoint, started_mono_ms, COALESCE(ended_mono_ms, until_mono_ms), fence FROM runs')]
+        runs.sort()
+        fences = {}
+        for device, checkpoint, began, ended, fence, trainer in runs:
+            fences.setdefault((device, fence), set()).add(trainer)
+        for key, who in fences.items():
+            self.assertEqual(len(who), 1, f'fence {key} was used by {who}')
+        for a, b in zip(runs, runs[1:]):
+            if a[:2] == b[:2]:
+                self.assertLessEqual(a[3], b[2], f'{a} and {b} trained at once')
+        return len(runs)
+
+    def test_one_trainer(self):
+        self.fleet.start_broker()
+        self.digits('edge', 200, 1)
+        self.quick_trainer('edge-1', self.work / 'data/edge', {'train': {'epochs': 1}, 'queue': {'capacity': 6, 'lease_s': 10}})
+        self.fleet.start_trainer('edge-1')
+        began = time.monotonic()
+        names = self.agents()
+        wait_for('a return for every device', lambda: set(self.returned('edge-1')) >= set(names), 300)
+        runs = self.never_at_once('edge-1')
+        rig.figure(f'{N} agents, one trainer: every device has its return after {time.monotonic() - began:.0f} s ({runs} runs)')
+
+    def test_two_trainers_one_killed(self):
+        self.fleet.start_broker()
+        self.digits('edge', 600, 1)
+        for t in ('edge-1', 'edge-2'):
+            self.quick_trainer(t, self.work / 'data/edge', {'train': {'epochs': 2}, 'queue': {'capacity': 6, 'lease_s': 10}})
+            self.fleet.start_trainer(t)
+        began = time.monotonic()
+        names = self.agents()
+        wait_for('some returns', lambda: len(self.returned('edge-1', 'edge-2')) >= 5, 300)
+        self.fleet.programs['edge-1'].kill(signal.SIGKILL)
+        wait_for('a return for every device', lambda: set(self.returned('edge-1', 'edge-2')) >= set(names), 300)
+        runs = self.never_at_once('edge-1', 'edge-2')
+        rig.figure(f'{N} agents, two trainers, one killed: every device has its return after '
+                   f'{time.monotonic() - began:.0f} s ({runs} runs, none of one checkpoint at once)')
+
+    def test_one_id(self):
+        self.fleet.start_broker()
+        data = self.digits('cam', 60, 2)
+        self.quick_agent('cam-1', data)
+        first = self.fleet.start_agent('cam-1')
+        wait_for('the first', lambda: self.fleet.active('cam-1'), WAIT)
+        # The same state folder: refused at once, the first is not disturbed.
+        second = rig.subprocess.run([self.fleet.agent_program, self.work / 'cam-1/agent.conf'], capture_output=True, text=True, timeout=60)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(str(first.pid), second.stderr)
+        self.assertIn('lock', second.stderr)
+        self.assertTrue(first.running())
+        # Another folder, the same id: exactly one goes on, the other says why.
+        self.quick_agent('twin', data, {'device': {'id': 'cam-1'}})
+        twin = self.fleet.start_agent('twin')
+        wait_for('one of the two to end', lambda: not (first.running() and twin.running()), 60)
+        time.sleep(3)
+        self.assertEqual([first.running(), twin.running()].count(True), 1)
+        loser = first if not first.running() else twin
+        self.assertEqual(loser.process.returncode, 3)
+        self.assertIn('taken over', loser.text())
+        self.fleet.programs.pop(loser.name)
+
+
+rig.main()

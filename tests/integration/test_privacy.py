@@ -1,0 +1,130 @@
+# build: plain
+"""No raw image byte crosses: all traffic of a handover holds no 64-byte window of any training image.
+
+The same search is run over the traffic of a device that is made to leak one image (by a client that publishes
+it in its name): it must find that one, or it proves nothing."""
+import base64
+import socket
+import struct
+import sys
+import threading
+sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import rig
+
+WINDOW = 64
+DISTINCT = 16  # windows of fewer distinct values say nothing
+
+
+class Recorder:
+    """A subscriber to '#' of our own, so that binary payloads come through as they are (MQTT 3.1.1)."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(('127.0.0.1', port))
+        ident = b'recorder'
+        self.packet(0x10, b'\x00\x04MQTT\x04\x02\x00\x00' + struct.pack('>H', len(ident)) + ident)
+        assert self.read()[0] == 0x20
+        self.packet(0x82, b'\x00\x01\x00\x01#\x00')
+        assert self.read()[0] == 0x90
+        self.data, self.topics = [], []
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def packet(self, kind, payload):
+        length, out = len(payload), bytes([kind])
+        while True:
+            length, digit = length >> 7, length & 127
+            out += bytes([digit | (128 if length else 0)])
+            if not length:
+                break
+        self.socket.sendall(out + payload)
+
+    def exactly(self, n):
+        out = b''
+        while len(out) < n:
+            got = self.socket.recv(n - len(out))
+            if not got:
+                raise ConnectionError
+            out += got
+        return out
+
+    def read(self):
+        kind, length, shift = self.exactly(1)[0], 0, 0
+        while True:
+            b = self.exactly(1)[0]
+            length |= (b & 127) << shift
+            shift += 7
+            if not b & 128:
+                return kind, self.exactly(length)
+
+    def run(self):
+        try:
+            while True:
+                kind, payload = self.read()
+                if kind & 0xf0 == 0x30:
+                    n = struct.unpack('>H', payload[:2])[0]
+                    self.topics.append(payload[2:2 + n].decode())
+                    self.data.append(payload)
+        except (ConnectionError, OSError):
+            pass
+
+    def stop(self):
+        self.socket.close()
+
+
+def windows_of(images):
+    found = set()
+    for pixels in images:
+        for i in range(len(pixels) - WINDOW + 1):
+            w = pixels[i:i + WINDOW]
+            if len(set(w)) >= DISTINCT:
+                found.add(w)
+    return found
+
+
+def hits(traffic, windows):
+    """Windows found in what crossed: as it is, and base64- or hex-decoded."""
+    found = 0
+    for payload in traffic:
+        forms = [payload]
+        for decode in (lambda p: base64.b64decode(p + b'=' * (-len(p) % 4), validate=False), lambda p: bytes.fromhex(p.decode())):
+            try:
+                forms.append(decode(payload))
+            except (ValueError, UnicodeDecodeError):
+                pass
+        for form in forms:
+            for i in range(len(form) - WINDOW + 1):
+                if form[i:i + WINDOW] in windows:
+                    found += 1
+    return found
+
+
+class Privacy(rig.Case):
+    def test_nothing_crosses(self):
+        for name, n, seed in (('edge', 300, 1), ('cam', 150, 2)):
+            self.digits(name, n, seed)
+        images = rig.read_idx(self.work / 'data/cam', 'train')[0]
+        files = [(self.work / f'data/cam/{f}').read_bytes()[16:] for f in ('train-images-idx3-ubyte', 't10k-images-idx3-ubyte')]
+        windows = windows_of(images) | windows_of([f[:100000] for f in files])
+        self.assertGreater(len(windows), 10000)
+        self.fleet.start_broker()
+        recorder = Recorder(self.fleet.port)
+        listener = self.fleet.listen('trainer/+/in/+/ack')
+        self.quick_trainer('edge-1', self.work / 'data/edge')
+        self.quick_agent('cam-1', self.work / 'data/cam')
+        self.fleet.start_trainer('edge-1')
+        self.fleet.start_agent('cam-1')
+        self.decided(listener, 'cam-1')
+        traffic = list(recorder.data)
+        self.assertTrue(any('/block/' in t for t in recorder.topics), 'no block was seen: nothing was recorded')
+        self.assertEqual(hits(traffic, windows), 0)
+        # The device made to leak: one image, raw and then in base64, inside an ordinary message of its.
+        for leak in (images[7], base64.b64encode(images[7])):
+            before = len(recorder.data)
+            self.fleet.publish('device/cam-1/report', leak)
+            rig.wait_for('the leak to cross', lambda: len(recorder.data) > before, 20)
+            rig.time.sleep(0.3)
+            self.assertGreater(hits(recorder.data[before:], windows), 0)
+        recorder.stop()
+
+
+rig.main()

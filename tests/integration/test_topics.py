@@ -1,0 +1,191 @@
+# build: gcc
+"""The topic contract, tried with nothing but mosquitto_pub and mosquitto_sub."""
+import datetime
+import sys
+sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import rig
+from rig import WAIT, body, wait_for
+
+HASH_0 = '0' * 64
+
+
+def ago(seconds):
+    t = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds)
+    return t.strftime('%Y-%m-%dT%H:%M:%SZ')
+
+
+class Topics(rig.Case):
+    def start(self, conf=None):
+        data = self.digits('cam', 120, 2)
+        self.fleet.start_broker()
+        self.listener = self.fleet.listen('#')
+        self.quick_agent('cam-1', data, conf)
+        self.fleet.start_agent('cam-1')
+
+    def last(self, end):
+        found = self.listener.all(lambda m: m['topic'].endswith(end))
+        return body(found[-1]) if found else {}
+
+    def idle(self):
+        wait_for('the end of the round', lambda: self.last('cam-1/status').get('phase') == 'idle', WAIT)
+
+    def test_presence_status_reports(self):
+        self.start()
+        self.idle()
+        presence = self.last('cam-1/presence')
+        self.assertTrue(presence['online'])
+        status = self.last('cam-1/status')
+        for key in ('boot', 'agent', 'model', 'phase', 'reason', 'epoch', 'report_seq', 'active', 'at'):
+            self.assertIn(key, status)
+        self.assertEqual(status['boot'], presence['boot'])
+        self.assertEqual(status['epoch'], 3)
+        self.assertEqual(status['active']['origin'], 'local')
+        reports = [body(m) for m in self.listener.all(lambda m: m['topic'].endswith('cam-1/report'))]
+        self.assertEqual([r['seq'] for r in reports], list(range(1, len(reports) + 1)))
+        for r in reports:
+            for key in ('checkpoint', 'origin', 'snapshot', 'split', 'n', 'correct', 'accuracy', 'loss', 'at'):
+                self.assertIn(key, r)
+            self.assertAlmostEqual(r['accuracy'], r['correct'] / r['n'])
+            if 'per_class' in r:
+                self.assertEqual(sum(c['correct'] for c in r['per_class']), r['correct'])
+        # What a newcomer is told at once is what is retained.
+        late = self.fleet.listen('device/+/presence', 'device/+/status')
+        late.wait('retained presence', lambda m: m['topic'].endswith('/presence') and m['retain'], 10)
+        late.wait('retained status', lambda m: m['topic'].endswith('/status') and m['retain'], 10)
+        # The offer: repeated while nobody answers, always the same one.
+        wait_for('a repeated offer', lambda: len(self.listener.all(lambda m: m['topic'].endswith('cam-1/offer'))) >= 2, WAIT)
+        self.assertEqual(len({body(m)['id'] for m in self.listener.all(lambda m: m['topic'].endswith('cam-1/offer'))}), 1)
+        # The Will: kill -9, and the broker says it.
+        self.fleet.programs['cam-1'].kill()
+        self.listener.wait('the Will', lambda m: m['topic'].endswith('cam-1/presence') and not body(m)['online'], 60)
+        boot = presence['boot']
+        self.fleet.programs['cam-1'].start()
+        wait_for('a later boot', lambda: self.last('cam-1/presence').get('online') and self.last('cam-1/presence')['boot'] > boot, WAIT)
+
+    def test_commands(self):
+        self.start({'train': {'rounds': 1, 'round_epochs': 3}, 'handover': {'every_epochs': 0}})
+        self.idle()
+        c = self.fleet.command
+        self.assertEqual(c('cam-1', 'ping')['device'], 'cam-1')
+        self.assertEqual(c('cam-1', 'status')['phase'], 'idle')
+        first = self.fleet.active('cam-1')[0]
+        # train: as many epochs as asked for, also when idle.
+        epoch = self.last('cam-1/status')['epoch']
+        c('cam-1', 'train', epochs=2)
+        wait_for('two more epochs', lambda: self.last('cam-1/status')['epoch'] == epoch + 2
+                 and self.last('cam-1/status')['phase'] == 'idle', WAIT)
+        # pause and resume.
+        c('cam-1', 'pause')
+        wait_for('paused', lambda: self.last('cam-1/status')['phase'] == 'paused', WAIT)
+        c('cam-1', 'train', epochs=1)
+        self.assertEqual(self.last('cam-1/status')['phase'], 'paused')
+        c('cam-1', 'resume')
+        wait_for('training after resume', lambda: self.last('cam-1/status')['epoch'] >= epoch + 3, WAIT)
+        self.idle()
+        # evaluate: a score and a report.
+        answer = c('cam-1', 'evaluate', split='train')
+        self.assertGreater(answer['n'], 0)
+        # rollback goes to the previous one and pins it; unpin lets the selector decide again.
+        seqs = self.device_reports('cam-1')
+        activated = [r['checkpoint'] for _, r in sorted(seqs.items()) if r.get('decision') == 'activated']
+        if len(set(activated)) > 1:
+            now = self.fleet.active('cam-1')[0]
+            back = c('cam-1', 'rollback')['checkpoint']
+            self.assertNotEqual(back, now)
+            self.assertEqual(self.fleet.active('cam-1')[0], back)
+            wait_for('pinned in the status', lambda: (self.last('cam-1/status').get('active') or {}).get('pinned'), 10)
+            c('cam-1', 'pin', checkpoint=now)
+            self.assertEqual(self.fleet.active('cam-1')[0], now)
+        else:
+            self.assertIn('previous', c('cam-1', 'rollback', expect_ok=False)['error'])
+        c('cam-1', 'unpin')
+        self.assertIn(first[:8], first)  # an id is an id
+        # set: allow-listed keys only.
+        self.assertEqual(c('cam-1', 'set', key='round_epochs', value='7')['value'], '7')
+        self.assertIn('host', c('cam-1', 'set', key='host', value='elsewhere', expect_ok=False)['error'])
+        self.assertFalse(c('cam-1', 'set', key='round_epochs', value='many', expect_ok=False)['ok'])
+        # handover: offers the newest local one.
+        offered = c('cam-1', 'handover')['checkpoint']
+        self.listener.wait('the offer', lambda m: m['topic'].endswith('cam-1/offer') and body(m)['id'] == offered, WAIT)
+        self.assertTrue(c('fleet', 'ping')['ok'])
+
+    def test_refused(self):
+        self.start({'handover': {'every_epochs': 0}})
+        self.idle()
+        before = self.fleet.active('cam-1')[0]
+        c = self.fleet.command
+        for cmd, members, word in (
+                ('fly', {}, 'fly'),
+                ('ping', {'expires': ago(60)}, 'expire'),
+                ('ping', {'expires': 'tomorrow'}, 'expires'),
+                ('pin', {}, 'checkpoint'),
+                ('pin', {'checkpoint': '../../etc/passwd'}, 'checkpoint'),
+                ('pin', {'checkpoint': HASH_0}, HASH_0[:12]),
+                ('train', {'epochs': 'two'}, 'epochs'),
+                ('train', {'epochs': -1}, 'epochs'),
+                ('evaluate', {'split': 'all'}, 'split'),
+                ('set', {'key': 'every_epochs'}, 'value'),
+                ('ping', {'critical': ['unheard_of'], 'unheard_of': 1}, 'unheard_of')):
+            answer = c('cam-1', cmd, expect_ok=False, **members)
+            self.assertFalse(answer['ok'], (cmd, members))
+            self.assertIn(word, answer['error'], (cmd, members))
+        # No id to answer to, or no JSON: nothing happens, nobody falls over.
+        for junk in (b'', b'{', b'[]', b'"ping"', b'\xff\xfe', b'{"cmd":"rollback"}', b'{"cmd":"pause","id":"a/b"}',
+                     b'{"cmd":"pause","id":"x","id":"y"}', b'{"cmd":"pause","id":"big","pad":"' + b'x' * 5000 + b'"}'):
+            if junk:
+                self.fleet.publish('device/cam-1/in/cmd', junk)
+        # A retained leftover of somebody's mistake is no command.
+        self.fleet.publish('device/cam-1/in/cmd', {'cmd': 'pause', 'id': 'old'}, retain=True)
+        self.fleet.restart('cam-1')
+        self.assertEqual(c('cam-1', 'status')['phase'] == 'paused', False)
+        self.assertEqual(self.fleet.active('cam-1')[0], before)
+        # A response topic outside reply/ is not honoured.
+        self.fleet.publish('device/cam-1/in/cmd', {'cmd': 'ping', 'id': 'nosy'}, response=self.fleet.topic('device/other/in/cmd'))
+        self.listener.wait('the answer under reply/', lambda m: m['topic'].endswith('reply/cam-1') and body(m)['id'] == 'nosy', 20)
+        self.assertFalse(self.listener.all(lambda m: m['topic'].endswith('device/other/in/cmd')))
+
+    def test_while_away(self):
+        self.start({'handover': {'every_epochs': 0}})
+        self.idle()
+        self.fleet.programs['cam-1'].stop()
+        for _ in range(2):  # twice the same: carried out once
+            self.fleet.publish('device/cam-1/in/cmd', {'cmd': 'train', 'id': 'away-1', 'epochs': 1})
+        self.fleet.publish('device/cam-1/in/cmd', {'cmd': 'pause', 'id': 'away-2', 'expires': ago(1)})
+        epoch = self.last('cam-1/status')['epoch']
+        self.fleet.programs['cam-1'].start()
+        for ident, ok in (('away-1', True), ('away-2', False)):
+            answer = body(self.listener.wait(f'answer to {ident}', lambda m: m['topic'].endswith('reply/cam-1')
+                                             and body(m)['id'] == ident, WAIT))
+            self.assertEqual(answer['ok'], ok, answer)
+        wait_for('one more epoch', lambda: self.last('cam-1/status').get('epoch') == epoch + 1
+                 and self.last('cam-1/status')['phase'] == 'idle', WAIT)
+        rig.time.sleep(1)
+        self.assertEqual(self.last('cam-1/status')['epoch'], epoch + 1)
+
+    def test_tools(self):
+        self.start({'handover': {'every_epochs': 0}})
+        self.idle()
+        devices = rig.json.loads(self.fleet.run_tasuki('devices', '--json').stdout)['devices']
+        self.assertEqual([d['id'] for d in devices], ['cam-1'])
+        self.assertEqual(devices[0]['presence'], 'online')
+        self.assertIn('cam-1', self.fleet.run_tasuki('devices').stdout)
+        shown = rig.json.loads(self.fleet.run_tasuki('show', 'cam-1', '--json').stdout)
+        self.assertEqual(shown['status']['active']['checkpoint'], self.fleet.active('cam-1')[0])
+        self.assertIn('active', self.fleet.run_tasuki('show', 'cam-1').stdout)
+        self.assertEqual(self.fleet.run_tasuki('show', 'nobody', check=False).returncode, 1)
+        answer = rig.json.loads(self.fleet.run_tasuki('cmd', 'cam-1', 'ping', '--json').stdout)['answers'][0]
+        self.assertTrue(answer['ok'])
+        self.assertIn('cam-1', self.fleet.run_tasuki('cmd', 'fleet', 'ping', '--timeout', 3).stdout)
+        r = self.fleet.run_tasuki('cmd', 'cam-1', 'pong', check=False)
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("did you mean 'ping'", r.stderr)
+        r = self.fleet.run_tasuki('cmd', 'cam-9', 'ping', '--timeout', 1, check=False)
+        self.assertEqual(r.returncode, 1)
+        lines = self.fleet.run_tasuki('watch', '--seconds', 2, '--json').stdout.splitlines()
+        self.assertEqual(rig.json.loads(lines[0])['id'], 'cam-1')
+        r = self.fleet.run_tasuki('devices', '--broker', f'127.0.0.1:{rig.free_port()}', check=False)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn('waiting for the broker', r.stderr)
+
+
+rig.main()

@@ -1,0 +1,743 @@
+/* Every message: print, parse, print again must give the same text, and the fields that went in.
+ * Bad input is made from a good text of each message by replacing, adding or taking away one
+ * member, so that each row differs from what is taken in exactly one thing. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/mem.h"
+#include "common/protocol/message.h"
+
+#define H1 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define H2 "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+#define T1 1732363200123 /* 2024-11-23T12:00:00.123Z */
+
+/* ---- one entry a message: parse, then print again ---- */
+
+#define AGAIN(name)                                                                  \
+	static int again_##name(const void *p, size_t len, char **ret, struct err *err) \
+	{                                                                            \
+		struct msg_##name m;                                                 \
+		memset(&m, 0x5a, sizeof(m));                                         \
+		int r = msg_##name##_parse(p, len, &m, err);                         \
+		if (r == 0)                                                          \
+			*ret = msg_##name##_print(&m);                               \
+		return r;                                                            \
+	}
+AGAIN(presence)
+AGAIN(status)
+AGAIN(offer)
+AGAIN(claim)
+AGAIN(grant)
+AGAIN(result)
+AGAIN(want)
+AGAIN(ack)
+AGAIN(trainer_status)
+AGAIN(job)
+
+static int again_report(const void *p, size_t len, char **ret, struct err *err)
+{
+	struct msg_report m;
+	int r = msg_report_parse(p, len, &m, err);
+	if (r == 0) {
+		*ret = msg_report_print(&m);
+		msg_report_done(&m);
+	}
+	return r;
+}
+
+static int again_cmd(const void *p, size_t len, char **ret, struct err *err)
+{
+	struct msg_cmd m;
+	char id[ID_SIZE];
+	int r = msg_cmd_parse(p, len, &m, id, err);
+	if (r == 0)
+		*ret = msg_cmd_print(&m);
+	return r;
+}
+
+typedef int (*again_fn)(const void *p, size_t len, char **ret, struct err *err);
+
+#define SCORE "{\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5}"
+#define MANIFEST                                                                               \
+	"\"id\":\"" H1 "\",\"parents\":[\"" H2 "\"],\"model\":\"" H2                           \
+	"\",\"origin\":\"edge\",\"device\":\"d1\",\"trainer\":\"t1\",\"epoch\":3,"             \
+	"\"images_seen\":1000,\"classes\":10,\"size\":70000,\"block_size\":32768,"             \
+	"\"created\":\"2024-11-23T12:00:00.123Z\",\"encoding\":\"raw\""
+
+enum kind { PRESENCE, STATUS, REPORT, OFFER, CLAIM, GRANT, RESULT, WANT, ACK, TRAINER, JOB, CMD };
+
+static const struct {
+	const char *name;
+	again_fn again;
+	size_t max;
+	const char *good;
+} messages[] = {
+	[PRESENCE] = {"presence", again_presence, MESSAGE_SMALL_MAX,
+		      "{\"online\":true,\"boot\":7}"},
+	[STATUS] = {"status", again_status, MESSAGE_SMALL_MAX,
+		    "{\"boot\":7,\"agent\":\"0.1.0\",\"model\":\"" H1
+		    "\",\"phase\":\"training\",\"reason\":\"\",\"epoch\":3,\"report_seq\":12,"
+		    "\"active\":{\"checkpoint\":\"" H2
+		    "\",\"origin\":\"blend\",\"accuracy\":0.5,\"pinned\":false},"
+		    "\"skipped_images\":2,\"at\":\"2024-11-23T12:00:00.123Z\",\"progress\":0.25,"
+		    "\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
+		    "\"trainer\":\"t1\"}"},
+	[REPORT] = {"report", again_report, MESSAGE_LARGE_MAX,
+		    "{\"seq\":1,\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
+		    "\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
+		    "\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
+		    "{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
+		    "\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
+		    "\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}"},
+	[OFFER] = {"offer", again_offer, MESSAGE_LARGE_MAX,
+		   "{" MANIFEST ",\"last_trainer\":\"t2\",\"bases\":[\"" H1 "\",\"" H2 "\"],"
+		   "\"validation\":" SCORE ",\"test\":" SCORE "}"},
+	[CLAIM] = {"claim", again_claim, MESSAGE_SMALL_MAX,
+		   "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
+		   "\",\"fence\":0,\"busy\":true,\"retry_ms\":5000,\"phase\":\"queued\","
+		   "\"progress\":0.5}"},
+	[GRANT] = {"grant", again_grant, MESSAGE_SMALL_MAX,
+		   "{\"checkpoint\":\"" H1
+		   "\",\"granted\":true,\"fence\":9,\"lease_ms\":60000,\"reason\":\"again\"}"},
+	[RESULT] = {"result", again_result, MESSAGE_LARGE_MAX,
+		    "{" MANIFEST ",\"fence\":9,\"before\":" SCORE ",\"after\":" SCORE
+		    ",\"snapshot\":\"" H2 "\",\"images_trained\":5000,\"duration_ms\":60000}"},
+	[WANT] = {"want", again_want, MESSAGE_SMALL_MAX,
+		  "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
+		  "\",\"blocks\":[0,5,1048575],\"reports\":{\"from\":1,\"to\":100}}"},
+	[ACK] = {"ack", again_ack, MESSAGE_SMALL_MAX,
+		 "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
+		 "\",\"fence\":9,\"decision\":\"refused\",\"reason\":\"old fence\",\"validation\":" SCORE
+		 ",\"test\":" SCORE ",\"local_validation\":" SCORE ",\"local_test\":" SCORE "}"},
+	[TRAINER] = {"trainer status", again_trainer_status, MESSAGE_SMALL_MAX,
+		     "{\"boot\":7,\"version\":\"0.1.0\",\"model\":\"" H1
+		     "\",\"queued\":1,\"active\":2,\"capacity\":2,\"devices\":20,\"handovers\":55,"
+		     "\"load\":1.5,\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}"},
+	[JOB] = {"job", again_job, MESSAGE_SMALL_MAX,
+		 "{\"device\":\"d1\",\"checkpoint\":\"" H1
+		 "\",\"fence\":9,\"phase\":\"training\",\"progress\":0.5,\"epoch\":1,\"epochs\":20,"
+		 "\"loss\":0.25,\"images_per_second\":1947,\"before\":" SCORE ",\"after\":" SCORE
+		 ",\"at\":\"2024-11-23T12:00:00.123Z\"}"},
+	[CMD] = {"command", again_cmd, MESSAGE_SMALL_MAX,
+		 "{\"cmd\":\"evaluate\",\"id\":\"a1\",\"expires\":\"2024-11-23T12:00:00.123Z\","
+		 "\"checkpoint\":\"" H1 "\",\"split\":\"test\"}"},
+};
+
+static void assert_taken(enum kind k, const char *text, const char *expected)
+{
+	struct err err = {0};
+	_cleanup_free_ char *out = NULL;
+	if (messages[k].again(text, strlen(text), &out, &err) < 0)
+		fail_msg("%s refused: %s\n%s", messages[k].name, err.text, text);
+	assert_non_null(out);
+	assert_string_equal(out, expected);
+}
+
+static void assert_refused(enum kind k, const char *text, size_t len)
+{
+	struct err err = {0};
+	_cleanup_free_ char *out = NULL;
+	int r = messages[k].again(text, len, &out, &err);
+	if (r >= 0)
+		fail_msg("%s taken: %.*s", messages[k].name, (int)len, text);
+	assert_int_equal(err.code, r);
+	if (strncmp(err.text, messages[k].name, strlen(messages[k].name)) != 0)
+		fail_msg("error does not name the %s: %s", messages[k].name, err.text);
+	assert_int_equal(messages[k].again(text, len, &out, NULL), r);
+}
+
+static void test_round_trips(void **state)
+{
+	for (enum kind k = 0; k < ARRAY_LEN(messages); k++)
+		assert_taken(k, messages[k].good, messages[k].good);
+}
+
+/* What any decoder must refuse, whatever its members. */
+static void test_form(void **state)
+{
+	static const char *const bad[] = {
+		"", " ", "null", "1", "\"x\"", "[]", "[{}]", "{", "{}", "{\"a\":1}", "{}{}",
+		"{\"critical\":[]", "\xff\xfe{}", "{\"a\":\"\x01\"}",
+	};
+	for (enum kind k = 0; k < ARRAY_LEN(messages); k++) {
+		for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+			assert_refused(k, bad[i], strlen(bad[i]));
+		size_t len = strlen(messages[k].good);
+		for (size_t cut = 0; cut < len; cut++)
+			assert_refused(k, messages[k].good, cut);
+		/* Blanks up to the limit are taken, one more is not. */
+		_cleanup_free_ char *big = malloc(messages[k].max + 1), *out = NULL;
+		memset(big, ' ', messages[k].max + 1);
+		memcpy(big, messages[k].good, len);
+		assert_int_equal(messages[k].again(big, messages[k].max, &out, NULL), 0);
+		assert_refused(k, big, messages[k].max + 1);
+	}
+}
+
+static void test_critical(void **state)
+{
+	for (enum kind k = 0; k < ARRAY_LEN(messages); k++) {
+		const char *rest = messages[k].good + 1;
+		char text[8192];
+		static const char *const bad[] = {"[\"color\"]", "[1]", "\"color\"", "{}", "null",
+						  "[\"critical\",\"Fence\"]", "[\"\"]"};
+		snprintf(text, sizeof(text), "{\"color\":{\"red\":[1,null]},%s", rest);
+		assert_taken(k, text, messages[k].good);
+		for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+			snprintf(text, sizeof(text), "{\"critical\":%s,%s", bad[i], rest);
+			assert_refused(k, text, strlen(text));
+		}
+		/* Each of its own members is known. */
+		_cleanup_(json_freep) struct json *root = NULL;
+		assert_int_equal(json_parse(messages[k].good, strlen(messages[k].good), 65536,
+					    &root, NULL),
+				 0);
+		struct json *names = json_new_arr();
+		for (size_t i = 0; i < json_len(root); i++)
+			json_push_str(names, json_key_at(root, i));
+		json_set(root, "critical", names);
+		_cleanup_free_ char *all = json_print(root);
+		assert_taken(k, all, messages[k].good);
+	}
+}
+
+/* ---- one member changed ---- */
+
+#define LONG17	"12345678901234567"
+#define LONG33	"123456789012345678901234567890123"
+#define LONG65	LONG33 "12345678901234567890123456789012"
+#define LONG130 LONG65 LONG65
+
+struct change {
+	enum kind kind;
+	const char *path; /* member, or "inner/member" */
+	const char *value; /* JSON; NULL: the member is left out */
+};
+
+static struct json *value_of(const char *text)
+{
+	struct json *box = NULL;
+	char buf[1024];
+	snprintf(buf, sizeof(buf), "[%s]", text);
+	if (json_parse(buf, strlen(buf), sizeof(buf), &box, NULL) < 0)
+		fail_msg("bad row: %s", text);
+	struct json *v = json_dup(json_at(box, 0));
+	json_free(box);
+	return v;
+}
+
+/* A copy of the object with `key` set to `value`, taken, or left out. */
+static struct json *with(const struct json *obj, const char *key, struct json *value)
+{
+	struct json *out = json_new_obj();
+	for (size_t i = 0; i < json_len(obj); i++) {
+		bool same = strcmp(json_key_at(obj, i), key) == 0;
+		if (!same)
+			json_set(out, json_key_at(obj, i), json_dup(json_at(obj, i)));
+		else if (value)
+			json_set(out, key, TAKE_PTR(value)); /* where it was */
+	}
+	if (value)
+		json_set(out, key, value);
+	return out;
+}
+
+static char *changed(const struct change *c)
+{
+	_cleanup_(json_freep) struct json *root = NULL, *out = NULL;
+	const char *good = messages[c->kind].good, *slash = strchr(c->path, '/');
+	assert_int_equal(json_parse(good, strlen(good), 65536, &root, NULL), 0);
+	struct json *v = c->value ? value_of(c->value) : NULL;
+	if (slash) {
+		char outer[64];
+		const struct json *obj;
+		snprintf(outer, sizeof(outer), "%.*s", (int)(slash - c->path), c->path);
+		assert_int_equal(json_get_obj(root, outer, &obj, NULL), 0);
+		v = with(obj, slash + 1, v);
+		out = with(root, outer, v);
+	} else {
+		out = with(root, c->path, v);
+	}
+	return json_print(out);
+}
+
+static const struct change refused[] = {
+	{PRESENCE, "online", NULL}, {PRESENCE, "online", "1"}, {PRESENCE, "online", "\"true\""},
+	{PRESENCE, "boot", NULL}, {PRESENCE, "boot", "-1"}, {PRESENCE, "boot", "1.5"},
+	{PRESENCE, "boot", "\"7\""}, {PRESENCE, "boot", "9007199254740992"},
+	{PRESENCE, "boot", "null"},
+
+	{STATUS, "agent", NULL}, {STATUS, "agent", "\"" LONG33 "\""}, {STATUS, "agent", "1"},
+	{STATUS, "model", NULL}, {STATUS, "model", "\"\""},
+	{STATUS, "model", "\"0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef\""},
+	{STATUS, "phase", NULL}, {STATUS, "phase", "\"sleeping\""}, {STATUS, "phase", "0"},
+	{STATUS, "reason", NULL}, {STATUS, "reason", "\"" LONG130 LONG130 "\""},
+	{STATUS, "reason", "\"a\\nb\""}, {STATUS, "reason", "\"\\u001b[2J\""},
+	{STATUS, "reason", "\"\\u009b2J\""}, {STATUS, "reason", "\"\\u007f\""},
+	{STATUS, "epoch", "-1"}, {STATUS, "report_seq", "-1"}, {STATUS, "active", NULL},
+	{STATUS, "active", "[]"}, {STATUS, "active", "false"}, {STATUS, "active", "{}"},
+	{STATUS, "active/checkpoint", NULL}, {STATUS, "active/checkpoint", "\"x\""},
+	{STATUS, "active/origin", NULL}, {STATUS, "active/origin", "\"cloud\""},
+	{STATUS, "active/accuracy", NULL}, {STATUS, "active/accuracy", "1.01"},
+	{STATUS, "active/accuracy", "-0.01"}, {STATUS, "active/accuracy", "\"NaN\""},
+	{STATUS, "active/pinned", NULL}, {STATUS, "active/pinned", "0"},
+	{STATUS, "at", NULL}, {STATUS, "at", "0"}, {STATUS, "at", "\"yesterday\""},
+	{STATUS, "at", "\"1969-12-31T23:59:59Z\""}, {STATUS, "at", "\"2024-13-01T00:00:00Z\""},
+	{STATUS, "progress", "1.5"}, {STATUS, "progress", "-1"}, {STATUS, "progress", "null"},
+	{STATUS, "loss", "-1"}, {STATUS, "loss", "1e10"}, {STATUS, "images_per_second", "-1"},
+	{STATUS, "handover", "\"" LONG17 "\""}, {STATUS, "trainer", "\"a/b\""},
+	{STATUS, "trainer", "\"\""}, {STATUS, "skipped_images", "-1"},
+
+	{REPORT, "seq", NULL}, {REPORT, "seq", "0"}, {REPORT, "seq", "-3"},
+	{REPORT, "seq", "1e300"}, {REPORT, "checkpoint", NULL}, {REPORT, "origin", NULL},
+	{REPORT, "origin", "null"}, {REPORT, "snapshot", NULL}, {REPORT, "snapshot", "\"\""},
+	{REPORT, "split", NULL}, {REPORT, "split", "\"all\""}, {REPORT, "n", NULL},
+	{REPORT, "n", "-1"}, {REPORT, "n", "43"}, {REPORT, "correct", NULL},
+	{REPORT, "correct", "-1"}, {REPORT, "correct", "101"}, {REPORT, "accuracy", NULL},
+	{REPORT, "accuracy", "44"}, {REPORT, "accuracy", "-0.1"}, {REPORT, "accuracy", "null"},
+	{REPORT, "accuracy", "0.6"}, {REPORT, "loss", NULL}, {REPORT, "loss", "-0.5"},
+	{REPORT, "loss", "null"}, {REPORT, "per_class", "{}"}, {REPORT, "per_class", "[1]"},
+	{REPORT, "per_class", "[{}]"}, {REPORT, "per_class", "[{\"class\":0,\"n\":1}]"},
+	{REPORT, "per_class", "[{\"class\":0,\"n\":1,\"correct\":2}]"},
+	{REPORT, "per_class", "[{\"class\":0,\"n\":-1,\"correct\":-1}]"},
+	{REPORT, "per_class", "[{\"class\":-1,\"n\":1,\"correct\":1}]"},
+	{REPORT, "per_class", "[{\"class\":4096,\"n\":1,\"correct\":1}]"},
+	{REPORT, "per_class", "[{\"class\":\"cat\",\"n\":1,\"correct\":1}]"},
+	{REPORT, "decision", "\"refused\""}, {REPORT, "decision", "true"},
+	{REPORT, "against", "null"}, {REPORT, "against", "{}"},
+	{REPORT, "against/checkpoint", NULL}, {REPORT, "against/accuracy", NULL},
+	{REPORT, "against/accuracy", "2"}, {REPORT, "epoch", NULL}, {REPORT, "epoch", "-1"},
+	{REPORT, "at", NULL},
+
+	{OFFER, "id", NULL}, {OFFER, "id", "\"..\""}, {OFFER, "model", NULL},
+	{OFFER, "device", NULL}, {OFFER, "device", "\"a+b\""}, {OFFER, "device", "\"#\""},
+	{OFFER, "device", "\"..\""}, {OFFER, "size", "-1"}, {OFFER, "size", "0"},
+	{OFFER, "block_size", "1"}, {OFFER, "block_size", "262144"},
+	{OFFER, "encoding", "\"zip\""}, {OFFER, "created", "\"soon\""}, {OFFER, "epoch", "-1"},
+	{OFFER, "last_trainer", "\"a/b\""}, {OFFER, "last_trainer", "1"},
+	{OFFER, "bases", "\"x\""}, {OFFER, "bases", "[\"x\"]"}, {OFFER, "bases", "[1]"},
+	{OFFER, "bases", "[1,2,3,4,5,6,7,8,9]"}, {OFFER, "validation", "null"},
+	{OFFER, "validation", "{}"}, {OFFER, "validation/n", "-1"},
+	{OFFER, "validation/correct", "101"}, {OFFER, "validation/accuracy", "1.1"},
+	{OFFER, "test/loss", NULL},
+
+	{CLAIM, "trainer", NULL}, {CLAIM, "trainer", "\"a/b\""}, {CLAIM, "trainer", "\"+\""},
+	{CLAIM, "trainer", "\"#\""}, {CLAIM, "trainer", "\"..\""},
+	{CLAIM, "trainer", "\"" LONG65 "\""}, {CLAIM, "checkpoint", NULL},
+	{CLAIM, "checkpoint", "\"" LONG65 "\""}, {CLAIM, "fence", NULL}, {CLAIM, "fence", "-1"},
+	{CLAIM, "busy", "1"}, {CLAIM, "retry_ms", "-1"}, {CLAIM, "retry_ms", "86400001"},
+	{CLAIM, "phase", "\"" LONG17 "\""}, {CLAIM, "progress", "1.1"},
+
+	{GRANT, "checkpoint", NULL}, {GRANT, "granted", NULL}, {GRANT, "granted", "1"},
+	{GRANT, "fence", NULL}, {GRANT, "fence", "0"}, {GRANT, "lease_ms", NULL},
+	{GRANT, "lease_ms", "0"}, {GRANT, "lease_ms", "86400001"}, {GRANT, "reason", "7"},
+
+	{RESULT, "id", NULL}, {RESULT, "parents", "[]"}, {RESULT, "parents", NULL},
+	{RESULT, "trainer", NULL}, {RESULT, "fence", NULL}, {RESULT, "fence", "0"},
+	{RESULT, "before", NULL}, {RESULT, "after", NULL}, {RESULT, "after/correct", "1000"},
+	{RESULT, "snapshot", NULL}, {RESULT, "snapshot", "\"\""},
+	{RESULT, "images_trained", NULL}, {RESULT, "images_trained", "-1"},
+	{RESULT, "duration_ms", NULL}, {RESULT, "duration_ms", "-1"},
+
+	{WANT, "trainer", "\"a/b\""}, {WANT, "checkpoint", NULL}, {WANT, "checkpoint", "\"x\""},
+	{WANT, "blocks", NULL}, {WANT, "blocks", "[]"}, {WANT, "blocks", "[-1]"},
+	{WANT, "blocks", "[1048576]"}, {WANT, "blocks", "[0.5]"}, {WANT, "blocks", "[\"1\"]"},
+	{WANT, "blocks",
+	 "[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]"},
+	{WANT, "reports", "{}"}, {WANT, "reports", "[1,2]"},
+	{WANT, "reports", "{\"from\":0,\"to\":5}"}, {WANT, "reports", "{\"from\":5,\"to\":4}"},
+	{WANT, "reports", "{\"from\":1,\"to\":101}"},
+
+	{ACK, "checkpoint", NULL}, {ACK, "fence", NULL}, {ACK, "fence", "-1"},
+	{ACK, "decision", "\"maybe\""}, {ACK, "reason", "\"" LONG130 LONG130 "\""},
+	{ACK, "trainer", "\"a b\""}, {ACK, "local_test/n", "\"100\""},
+	{ACK, "local_validation", "[]"},
+
+	{TRAINER, "boot", NULL}, {TRAINER, "version", NULL}, {TRAINER, "model", NULL},
+	{TRAINER, "queued", "-1"}, {TRAINER, "active", "-1"}, {TRAINER, "capacity", "-1"},
+	{TRAINER, "devices", "-1"}, {TRAINER, "handovers", "-1"}, {TRAINER, "load", "-1"},
+	{TRAINER, "load", NULL}, {TRAINER, "reason", NULL}, {TRAINER, "at", NULL},
+
+	{JOB, "device", NULL}, {JOB, "device", "\"a/b\""}, {JOB, "checkpoint", NULL},
+	{JOB, "fence", "-1"}, {JOB, "phase", NULL}, {JOB, "progress", NULL},
+	{JOB, "progress", "2"}, {JOB, "epoch", "-1"}, {JOB, "epochs", NULL},
+	{JOB, "before", "{}"}, {JOB, "at", NULL},
+
+	{CMD, "cmd", NULL}, {CMD, "cmd", "\"reboot\""}, {CMD, "cmd", "1"}, {CMD, "cmd", "\"\""},
+	{CMD, "id", NULL}, {CMD, "id", "\"\""}, {CMD, "id", "\"a/b\""}, {CMD, "id", "5"},
+	{CMD, "expires", "0"}, {CMD, "expires", "\"tomorrow\""}, {CMD, "expires", "null"},
+	{CMD, "checkpoint", "\"" "0123" "\""}, {CMD, "split", "\"all\""},
+	{CMD, "cmd", "\"set\""}, /* key and value are missing */
+};
+
+static void test_refused(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		_cleanup_free_ char *text = changed(&refused[i]);
+		assert_refused(refused[i].kind, text, strlen(text));
+	}
+}
+
+/* What may be left out or be at its limit. */
+static const struct change taken[] = {
+	{PRESENCE, "boot", "9007199254740991"}, {STATUS, "active", "null"},
+	{STATUS, "active/accuracy", "null"}, {STATUS, "progress", NULL}, {STATUS, "loss", NULL},
+	{STATUS, "images_per_second", NULL}, {STATUS, "handover", NULL},
+	{STATUS, "trainer", NULL}, {STATUS, "reason", "\"\xc3\xa9t\xc3\xa9\""},
+	{REPORT, "per_class", NULL}, {REPORT, "decision", NULL}, {REPORT, "against", NULL},
+	{REPORT, "decision", "\"activated\""}, {OFFER, "last_trainer", NULL},
+	{OFFER, "bases", NULL}, {OFFER, "validation", NULL}, {OFFER, "test", NULL},
+	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},
+	{CLAIM, "phase", NULL}, {GRANT, "reason", NULL}, {GRANT, "lease_ms", "86400000"},
+	{WANT, "trainer", NULL}, {WANT, "reports", NULL},
+	{WANT, "reports", "{\"from\":9007199254740991,\"to\":9007199254740991}"},
+	{ACK, "trainer", NULL}, {ACK, "decision", NULL}, {ACK, "decision", "\"activated\""},
+	{ACK, "reason", NULL}, {ACK, "test", NULL}, {JOB, "loss", NULL}, {JOB, "before", NULL},
+	{CMD, "expires", NULL}, {CMD, "checkpoint", NULL},
+};
+
+/* Same members and values, in whatever order. */
+static void assert_same_members(const char *a, const char *b)
+{
+	_cleanup_(json_freep) struct json *x = NULL, *y = NULL;
+	assert_int_equal(json_parse(a, strlen(a), 65536, &x, NULL), 0);
+	assert_int_equal(json_parse(b, strlen(b), 65536, &y, NULL), 0);
+	assert_int_equal(json_len(x), json_len(y));
+	for (size_t i = 0; i < json_len(x); i++) {
+		struct json *one = json_new_arr(), *two = json_new_arr();
+		size_t k = 0;
+		while (json_key_at(y, k) && strcmp(json_key_at(y, k), json_key_at(x, i)) != 0)
+			k++;
+		assert_non_null(json_key_at(y, k));
+		json_push(one, json_dup(json_at(x, i)));
+		json_push(two, json_dup(json_at(y, k)));
+		_cleanup_free_ char *s = json_print(one), *t = json_print(two);
+		assert_string_equal(s, t);
+		json_free(one);
+		json_free(two);
+	}
+}
+
+static void test_taken(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+		_cleanup_free_ char *text = changed(&taken[i]), *out = NULL;
+		struct err err = {0};
+		if (messages[taken[i].kind].again(text, strlen(text), &out, &err) < 0)
+			fail_msg("refused: %s\n%s", err.text, text);
+		assert_same_members(text, out);
+	}
+}
+
+static void test_untouched_on_failure(void **state)
+{
+	struct msg_grant m = {.fence = 77, .reason = "mine"};
+	static const char text[] = "{\"checkpoint\":\"" H1 "\",\"granted\":true,\"fence\":8}";
+	assert_int_equal(msg_grant_parse(text, strlen(text), &m, NULL), -ENOENT);
+	assert_int_equal(m.fence, 77);
+	assert_string_equal(m.reason, "mine");
+	assert_string_equal(m.checkpoint, "");
+}
+
+/* ---- fields arrive in their places ---- */
+
+static void test_status_fields(void **state)
+{
+	struct msg_status m;
+	const char *good = messages[STATUS].good;
+	assert_int_equal(msg_status_parse(good, strlen(good), &m, NULL), 0);
+	assert_int_equal(m.boot, 7);
+	assert_string_equal(m.agent, "0.1.0");
+	assert_string_equal(m.model, H1);
+	assert_int_equal(m.phase, PHASE_TRAINING);
+	assert_int_equal(m.epoch, 3);
+	assert_int_equal(m.report_seq, 12);
+	assert_true(m.has_active);
+	assert_string_equal(m.active.checkpoint, H2);
+	assert_int_equal(m.active.origin, ORIGIN_BLEND);
+	assert_true(m.active.accuracy == 0.5);
+	assert_false(m.active.pinned);
+	assert_int_equal(m.skipped_images, 2);
+	assert_true(m.at_ms == T1);
+	assert_true(m.progress == 0.25 && m.loss == 2.5 && m.images_per_second == 165.5);
+	assert_string_equal(m.handover, "granted");
+	assert_string_equal(m.trainer, "t1");
+	static const char bare[] = "{\"boot\":1,\"agent\":\"x\",\"model\":\"" H1
+				   "\",\"phase\":\"idle\",\"reason\":\"\",\"epoch\":0,"
+				   "\"report_seq\":0,\"active\":null,\"at\":\"1970-01-01T00:00:00Z\"}";
+	assert_int_equal(msg_status_parse(bare, strlen(bare), &m, NULL), 0);
+	assert_false(m.has_active);
+	assert_true(m.progress < 0 && isnan(m.loss) && isnan(m.images_per_second));
+	assert_string_equal(m.handover, "");
+	assert_int_equal(m.at_ms, 0);
+}
+
+static void test_report_fields(void **state)
+{
+	struct msg_report m;
+	const char *good = messages[REPORT].good;
+	assert_int_equal(msg_report_parse(good, strlen(good), &m, NULL), 0);
+	assert_int_equal(m.split, SPLIT_TEST);
+	assert_int_equal(m.score.n, 100);
+	assert_int_equal(m.score.correct, 44);
+	assert_true(m.score.loss == 1.5);
+	assert_int_equal(m.n_per_class, 2);
+	assert_int_equal(m.per_class[1].class_index, 9);
+	assert_int_equal(m.per_class[1].n, 40);
+	assert_int_equal(m.per_class[1].correct, 4);
+	assert_true(m.has_decision && !m.activated);
+	assert_true(m.has_against && m.against_accuracy == 0.65);
+	assert_string_equal(m.against, H2);
+	msg_report_done(&m);
+	msg_report_done(&m);
+}
+
+static void test_report_of_many_classes(void **state)
+{
+	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2}, back;
+	m.per_class = calloc(MESSAGE_CLASSES_MAX + 1, sizeof(*m.per_class));
+	for (int i = 0; i <= MESSAGE_CLASSES_MAX; i++)
+		m.per_class[i] = (struct class_score){i, JSON_INT_MAX, JSON_INT_MAX};
+	m.n_per_class = MESSAGE_CLASSES_MAX;
+	_cleanup_free_ char *text = msg_report_print(&m);
+	assert_true(strlen(text) <= MESSAGE_LARGE_MAX);
+	assert_int_equal(msg_report_parse(text, strlen(text), &back, NULL), 0);
+	assert_int_equal(back.n_per_class, MESSAGE_CLASSES_MAX);
+	assert_int_equal(back.per_class[511].class_index, 511);
+	msg_report_done(&back);
+	m.n_per_class = MESSAGE_CLASSES_MAX + 1; /* then none is sent */
+	_cleanup_free_ char *bare = msg_report_print(&m);
+	assert_int_equal(msg_report_parse(bare, strlen(bare), &back, NULL), 0);
+	assert_int_equal(back.n_per_class, 0);
+	msg_report_done(&m);
+}
+
+static void test_offer_and_result_fields(void **state)
+{
+	struct msg_offer o;
+	struct msg_result r;
+	const char *good = messages[OFFER].good;
+	assert_int_equal(msg_offer_parse(good, strlen(good), &o, NULL), 0);
+	assert_string_equal(o.manifest.id, H1);
+	assert_string_equal(o.manifest.trainer, "t1");
+	assert_string_equal(o.trainer, "t2");
+	assert_int_equal(o.n_bases, 2);
+	assert_string_equal(o.bases[1], H2);
+	assert_int_equal(o.validation.correct, 44);
+	good = messages[RESULT].good;
+	assert_int_equal(msg_result_parse(good, strlen(good), &r, NULL), 0);
+	assert_string_equal(r.manifest.parents[0], H2);
+	assert_int_equal(r.fence, 9);
+	assert_int_equal(r.after.n, 100);
+	assert_int_equal(r.images_trained, 5000);
+	assert_int_equal(r.duration_ms, 60000);
+}
+
+static void test_want_fields(void **state)
+{
+	struct msg_want m;
+	const char *good = messages[WANT].good;
+	assert_int_equal(msg_want_parse(good, strlen(good), &m, NULL), 0);
+	assert_int_equal(m.n_blocks, 3);
+	assert_int_equal(m.blocks[2], 1048575);
+	assert_int_equal(m.reports_from, 1);
+	assert_int_equal(m.reports_to, 100);
+	static const char reports[] = "{\"trainer\":\"t1\",\"reports\":{\"from\":3,\"to\":3}}";
+	assert_int_equal(msg_want_parse(reports, strlen(reports), &m, NULL), 0);
+	assert_string_equal(m.checkpoint, "");
+	assert_int_equal(m.n_blocks, 0);
+	static const char none[] = "{\"trainer\":\"t1\"}";
+	assert_int_equal(msg_want_parse(none, strlen(none), &m, NULL), -EINVAL);
+}
+
+/* What an encoder is given is made to fit what the decoder takes. */
+static void test_encoders_fit(void **state)
+{
+	struct msg_ack m = {.trainer = "t1", .checkpoint = H1, .has_decision = true,
+			    .decision = DECISION_REFUSED,
+			    .validation = {.n = 3, .correct = 1, .loss = NAN},
+			    .test = {.n = 3, .correct = 3, .loss = INFINITY}},
+		       back;
+	memset(m.reason, 0xe9, sizeof(m.reason) - 1); /* each byte becomes three */
+	_cleanup_free_ char *text = msg_ack_print(&m);
+	assert_int_equal(msg_ack_parse(text, strlen(text), &back, NULL), 0);
+	assert_int_equal(strlen(back.reason), 255);
+	assert_string_equal(back.reason + 252, "\xef\xbf\xbd");
+	assert_true(back.validation.loss == 1e9 && back.test.loss == 1e9);
+
+	/* A text that was cut in the middle of a character, and control characters. */
+	memset(m.reason, 0, sizeof(m.reason));
+	strcpy(m.reason, "a\nb\x1b[2J\xc2\x9b\x7f caf\xc3");
+	_cleanup_free_ char *text2 = msg_ack_print(&m);
+	assert_int_equal(msg_ack_parse(text2, strlen(text2), &back, NULL), 0);
+	assert_string_equal(back.reason, "a b [2J    caf\xef\xbf\xbd");
+
+	struct msg_status s = {.agent = "x", .model = H1, .progress = NAN, .loss = INFINITY,
+			       .images_per_second = NAN, .has_active = true},
+			  t;
+	strcpy(s.active.checkpoint, H2);
+	s.active.accuracy = -1;
+	memset(s.reason, '"', sizeof(s.reason) - 1); /* each byte becomes two */
+	_cleanup_free_ char *text3 = msg_status_print(&s);
+	assert_int_equal(msg_status_parse(text3, strlen(text3), &t, NULL), 0);
+	assert_true(t.active.accuracy < 0 && t.progress < 0 && isnan(t.loss));
+	assert_string_equal(t.reason, s.reason);
+
+	struct msg_presence p = {.boot = INT64_MAX};
+	assert_null(msg_presence_print(&p));
+}
+
+/* ---- commands ---- */
+
+static int parse_cmd(const char *text, struct msg_cmd *ret, char id[ID_SIZE])
+{
+	strcpy(id, "before");
+	return msg_cmd_parse(text, strlen(text), ret, id, NULL);
+}
+
+static void test_commands(void **state)
+{
+	static const struct {
+		const char *text;
+		enum cmd cmd;
+	} rows[] = {
+		{"{\"cmd\":\"ping\",\"id\":\"a1\"}", CMD_PING},
+		{"{\"cmd\":\"status\",\"id\":\"a1\"}", CMD_STATUS},
+		{"{\"cmd\":\"train\",\"id\":\"a1\"}", CMD_TRAIN},
+		{"{\"cmd\":\"train\",\"id\":\"a1\",\"epochs\":5}", CMD_TRAIN},
+		{"{\"cmd\":\"handover\",\"id\":\"a1\"}", CMD_HANDOVER},
+		{"{\"cmd\":\"pause\",\"id\":\"a1\"}", CMD_PAUSE},
+		{"{\"cmd\":\"resume\",\"id\":\"a1\"}", CMD_RESUME},
+		{"{\"cmd\":\"pin\",\"id\":\"a1\",\"checkpoint\":\"" H1 "\"}", CMD_PIN},
+		{"{\"cmd\":\"unpin\",\"id\":\"a1\"}", CMD_UNPIN},
+		{"{\"cmd\":\"rollback\",\"id\":\"a1\"}", CMD_ROLLBACK},
+		{"{\"cmd\":\"evaluate\",\"id\":\"a1\",\"split\":\"validation\"}", CMD_EVALUATE},
+		{"{\"cmd\":\"set\",\"id\":\"a1\",\"key\":\"k\",\"value\":\"\"}", CMD_SET},
+	};
+	char id[ID_SIZE];
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct msg_cmd m;
+		assert_int_equal(parse_cmd(rows[i].text, &m, id), 0);
+		assert_int_equal(m.cmd, rows[i].cmd);
+		assert_string_equal(m.id, "a1");
+		assert_string_equal(id, "a1");
+		assert_int_equal(m.expires_ms, 0);
+		assert_taken(CMD, rows[i].text, rows[i].text);
+	}
+	struct msg_cmd m;
+	assert_int_equal(parse_cmd("{\"cmd\":\"evaluate\",\"id\":\"x\"}", &m, id), 0);
+	assert_int_equal(m.split, SPLIT_VALIDATION);
+	assert_int_equal(parse_cmd("{\"cmd\":\"train\",\"id\":\"x\",\"epochs\":5}", &m, id), 0);
+	assert_int_equal(m.epochs, 5);
+}
+
+static void test_command_expiry(void **state)
+{
+	struct msg_cmd m;
+	char id[ID_SIZE];
+	assert_int_equal(parse_cmd("{\"cmd\":\"ping\",\"id\":\"x\",\"expires\":"
+				   "\"2024-11-23T13:00:00.123+01:00\"}",
+				   &m, id),
+			 0);
+	assert_true(m.expires_ms == T1);
+	/* Long ago, and not 'never'. */
+	assert_int_equal(parse_cmd("{\"cmd\":\"ping\",\"id\":\"x\",\"expires\":"
+				   "\"1970-01-01T00:00:00Z\"}",
+				   &m, id),
+			 0);
+	assert_true(m.expires_ms > 0);
+}
+
+static void test_command_id_of_refused(void **state)
+{
+	static const struct {
+		const char *text, *id;
+	} rows[] = {
+		{"{\"cmd\":\"reboot\",\"id\":\"a1\"}", "a1"},
+		{"{\"id\":\"a1\"}", "a1"},
+		{"{\"cmd\":7,\"id\":\"a1\"}", "a1"},
+		{"{\"cmd\":\"pin\",\"id\":\"a1\"}", "a1"},
+		{"{\"cmd\":\"pin\",\"id\":\"a1\",\"checkpoint\":\"0123\"}", "a1"},
+		{"{\"cmd\":\"ping\",\"id\":\"a1\",\"expires\":\"x\"}", "a1"},
+		{"{\"cmd\":\"ping\",\"id\":\"a1\",\"critical\":[\"color\"]}", "a1"},
+		{"{\"cmd\":\"train\",\"id\":\"a1\",\"epochs\":0}", "a1"},
+		{"{\"cmd\":\"train\",\"id\":\"a1\",\"epochs\":1000001}", "a1"},
+		{"{\"cmd\":\"set\",\"id\":\"a1\",\"key\":\"k\"}", "a1"},
+		{"{\"cmd\":\"set\",\"id\":\"a1\",\"key\":\"\",\"value\":\"v\"}", "a1"},
+		{"{\"cmd\":\"set\",\"id\":\"a1\",\"key\":\"k\",\"value\":1}", "a1"},
+		{"{\"cmd\":\"set\",\"id\":\"a1\",\"key\":\"" LONG65 "\",\"value\":\"v\"}", "a1"},
+		{"{\"cmd\":\"ping\"}", ""},
+		{"{\"cmd\":\"ping\",\"id\":1}", ""},
+		{"{\"cmd\":\"ping\",\"id\":\"a/b\"}", ""},
+		{"{\"cmd\":\"ping\",\"id\":\"" LONG65 "\"}", ""},
+		{"{\"cmd\":\"ping\",\"id\":\"a1\"", ""},
+		{"[\"ping\"]", ""},
+		{"", ""},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct msg_cmd m = {.cmd = CMD_N, .epochs = 33};
+		char id[ID_SIZE];
+		if (parse_cmd(rows[i].text, &m, id) >= 0)
+			fail_msg("taken: %s", rows[i].text);
+		assert_string_equal(id, rows[i].id);
+		assert_int_equal(m.cmd, CMD_N);
+		assert_int_equal(m.epochs, 33);
+	}
+}
+
+static void test_replies(void **state)
+{
+	_cleanup_free_ char *ok = msg_reply_print("a1", NULL, NULL);
+	assert_string_equal(ok, "{\"id\":\"a1\",\"ok\":true}");
+	_cleanup_free_ char *bad = msg_reply_print("a1", "no such\ncheckpoint", NULL);
+	assert_string_equal(bad, "{\"id\":\"a1\",\"ok\":false,\"error\":\"no such checkpoint\"}");
+	_cleanup_free_ char *nobody = msg_reply_print("", "malformed", NULL);
+	assert_string_equal(nobody, "{\"id\":null,\"ok\":false,\"error\":\"malformed\"}");
+	struct json *extra = json_new_obj();
+	json_set_str(extra, "device", "d1");
+	json_set_bool(extra, "ok", false); /* ours, not theirs */
+	_cleanup_free_ char *more = msg_reply_print("a1", NULL, extra);
+	assert_string_equal(more, "{\"id\":\"a1\",\"ok\":true,\"device\":\"d1\"}");
+	extra = json_new_obj();
+	json_set(extra, "x", NULL);
+	assert_null(msg_reply_print("a1", NULL, extra));
+}
+
+static void test_names(void **state)
+{
+	assert_string_equal(phase_name(PHASE_PAUSED), "paused");
+	assert_string_equal(phase_name(PHASE_N), "unknown");
+	assert_string_equal(cmd_name(CMD_SET), "set");
+	assert_string_equal(cmd_name(CMD_N), "unknown");
+	assert_string_equal(decision_name(DECISION_KEPT), "kept");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trips),
+		cmocka_unit_test(test_form),
+		cmocka_unit_test(test_critical),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_untouched_on_failure),
+		cmocka_unit_test(test_status_fields),
+		cmocka_unit_test(test_report_fields),
+		cmocka_unit_test(test_report_of_many_classes),
+		cmocka_unit_test(test_offer_and_result_fields),
+		cmocka_unit_test(test_want_fields),
+		cmocka_unit_test(test_encoders_fit),
+		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_command_expiry),
+		cmocka_unit_test(test_command_id_of_refused),
+		cmocka_unit_test(test_replies),
+		cmocka_unit_test(test_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,199 @@
+/* tasuki-trainer's configuration: defaults, every key, and what is refused with which words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "edge-trainer/conf.h"
+
+#define HEAD                                                                                       \
+	"[trainer]\nsite = home\nid = edge-1\n[model]\ncfg = m.cfg\nclasses = c.txt\n[data]\npath = d\n"
+
+static char dir[64];
+
+static int set_up(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/tasuki-conf-XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return file_remove(dir, NULL);
+}
+
+static int load(const char *text, struct trainer_conf *c, struct err *err)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/trainer.conf", dir);
+	assert_int_equal(file_write(path, text, strlen(text), err), 0);
+	return trainer_conf_load(path, c, err);
+}
+
+static void test_defaults(void **state)
+{
+	struct trainer_conf c;
+	struct err err = {0};
+	char path[128];
+
+	(void)state;
+	assert_int_equal(load(HEAD, &c, &err), 0);
+	assert_string_equal(c.site, "home");
+	assert_string_equal(c.id, "edge-1");
+	snprintf(path, sizeof(path), "%s/state", dir);
+	assert_string_equal(c.state, path);
+	snprintf(path, sizeof(path), "%s/m.cfg", dir);
+	assert_string_equal(c.worker.cfg, path);
+	assert_string_equal(c.host, "127.0.0.1");
+	assert_int_equal(c.port, 1883);
+	assert_int_equal(c.keepalive_s, 30);
+	assert_int_equal(c.reconnect_first_ms, 500);
+	assert_int_equal(c.reconnect_cap_ms, 30000);
+	assert_true(c.worker.has_data);
+	assert_true(c.worker.data.test_share == 0.2);
+	assert_true(c.worker.data.validation_share == 0);
+	assert_string_equal(c.worker.data.test_path, "");
+	assert_int_equal(c.worker.data.seed, 1);
+	assert_int_equal(c.rescan_s, 60);
+	assert_int_equal(c.worker.augment.shift_px, 2);
+	assert_false(c.worker.augment.flip);
+	assert_int_equal(c.worker.fold, 1);
+	assert_int_equal(c.epochs, 10);
+	assert_int_equal(c.slots, 1);
+	assert_string_equal(c.worker.engine, "darknet");
+	assert_int_equal(c.worker.stall_ms, 120000);
+	assert_int_equal(c.capacity, 16);
+	assert_int_equal(c.device_per_hour, 60);
+	assert_int_equal(c.keep_days, 30);
+	assert_int_equal(c.lease_ms, 120000);
+	assert_int_equal(c.block_size, 131072);
+	assert_string_equal(c.worker.program, "");
+}
+
+static void test_given(void **state)
+{
+	struct trainer_conf c;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(load("[trainer]\nsite=a\nid=b\nstate=/x/y\n[broker]\nhost=h\nport=2\n"
+			      "keepalive_s=3\nreconnect_first_ms=4\nreconnect_cap_ms=5\n[model]\n"
+			      "cfg=/c\nclasses=/l\n[data]\npath=/d\nvalidation=/v\ntest=/t\n"
+			      "validation_share=0.1\ntest_share=0.3\nseed=7\ncenter_crop=8\nlimit=9\n"
+			      "rescan_s=0\n[augment]\nshift_px=1\nflip=yes\nblur=0\nbrightness=0.5\n"
+			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
+			      "engine=darknet\nmemory_max_mb=64\nstall_s=5\njobs=3\n[queue]\n"
+			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
+			      "block_size=4096\n[worker]\nprogram=/w\n",
+			      &c, &err),
+			 0);
+	assert_string_equal(c.state, "/x/y");
+	assert_int_equal(c.port, 2);
+	assert_string_equal(c.worker.data.validation_path, "/v");
+	assert_string_equal(c.worker.data.test_path, "/t");
+	assert_int_equal(c.worker.data.seed, 7);
+	assert_int_equal(c.worker.data.center_crop, 8);
+	assert_int_equal(c.worker.data.limit, 9);
+	assert_int_equal(c.rescan_s, 0);
+	assert_true(c.worker.augment.flip);
+	assert_int_equal(c.worker.fold, 9);
+	assert_int_equal(c.epochs, 20);
+	assert_int_equal(c.seed, 11);
+	assert_int_equal(c.worker.memory_max_bytes, 64 << 20);
+	assert_int_equal(c.worker.stall_ms, 5000);
+	assert_int_equal(c.slots, 3);
+	assert_int_equal(c.lease_ms, 10000);
+	assert_int_equal(c.block_size, 4096);
+	assert_string_equal(c.worker.program, "/w");
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *text, *named;
+	} cases[] = {
+		{"[trainer]\nid = e\n", "site"},
+		{"[trainer]\nsite = a/b\nid = e\n", "site"},
+		{"[trainer]\nsite = home\nid = ..\n", "id"},
+		{HEAD "[broker]\nport = 0\n", "port"},
+		{HEAD "[broker]\nport = 99999\n", "port"},
+		{HEAD "[broker]\nreconnect_first_ms = 9\nreconnect_cap_ms = 8\n", "reconnect_cap_ms"},
+		{HEAD "[broker]\nprot = 1883\n", "prot"},
+		{HEAD "[train]\nengine = onednn2\n", "engine"},
+		{HEAD "[train]\nepochs = 0\n", "epochs"},
+		{HEAD "[train]\njobs = 17\n", "jobs"},
+		{HEAD "[queue]\ncapacity = 0\n", "capacity"},
+		{HEAD "[queue]\nlease_s = 1\n", "lease_s"},
+		{HEAD "[queue]\nblock_size = 131073\n", "block_size"},
+		{HEAD "test_share = 0.6\nvalidation_share = 0.5\n", "test_share"},
+		{HEAD "[augment]\nflip = maybe\n", "flip"},
+		{HEAD "[wrker]\nprogram = x\n", "wrker"},
+		{HEAD "no equals sign\n", "trainer.conf:9"},
+		{"", "site"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct trainer_conf c = {.port = 77};
+		struct err err = {0};
+
+		assert_true(load(cases[i].text, &c, &err) < 0);
+		if (!strstr(err.text, cases[i].named))
+			fail_msg("case %zu: '%s' does not name '%s'", i, err.text, cases[i].named);
+		assert_int_equal(c.port, 77); /* untouched */
+	}
+}
+
+/* The file that documents every key is a valid one, and says the true defaults. */
+static void test_example(void **state)
+{
+	struct trainer_conf example, plain;
+	struct err err = {0};
+	char here[] = TASUKI_SOURCE "/deploy/examples/trainer.conf";
+
+	(void)state;
+	if (trainer_conf_load(here, &example, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(load("[trainer]\nsite = home\nid = edge-1\n[model]\ncfg = model.cfg\n"
+			      "classes = classes.txt\n[data]\npath = data\n",
+			      &plain, &err),
+			 0);
+	strcpy(example.state, plain.state);
+	strcpy(example.worker.cfg, plain.worker.cfg);
+	strcpy(example.worker.classes, plain.worker.classes);
+	strcpy(example.worker.data.path, plain.worker.data.path);
+	assert_int_equal(example.capacity, plain.capacity);
+	assert_int_equal(example.slots, plain.slots);
+	assert_int_equal(example.lease_ms, plain.lease_ms);
+	assert_int_equal(example.epochs, plain.epochs);
+	assert_int_equal(example.rescan_s, plain.rescan_s);
+	assert_int_equal(example.worker.fold, plain.worker.fold);
+	assert_true(example.worker.data.test_share == plain.worker.data.test_share);
+	assert_true(example.worker.augment.blur == plain.worker.augment.blur);
+	assert_true(example.worker.augment.brightness == plain.worker.augment.brightness);
+	assert_int_equal(example.block_size, plain.block_size);
+	assert_int_equal(example.keep_days, plain.keep_days);
+	assert_int_equal(example.device_per_hour, plain.device_per_hour);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_given),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_example),
+	};
+	return cmocka_run_group_tests_name("trainer_conf", tests, set_up, tear_down);
+}
