@@ -266,6 +266,8 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 	if (topic_parse(m->topic, a->conf.site, &t) < 0 ||
 	    (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id)))
 		return;
+	if (m->len == 0)
+		return; /* somebody clears a retained one */
 	if (m->retained) {
 		log_debug("device=%s %s: retained, ignored", a->conf.id, m->topic);
 		return;

@@ -284,8 +284,9 @@ bool learn_judge_step(struct agent *a)
 		COPY(a->judge_local, a->state->local);
 	if (!a->worker_ready || !judged_all_scored(a, result))
 		return false;
-	char local[HASH_SIZE];
+	char local[HASH_SIZE], active[HASH_SIZE];
 	COPY(local, a->judge_local);
+	COPY(active, a->active);
 	struct msg_ack ack = {0};
 	fill_score(a, &ack.validation, result, SPLIT_VALIDATION);
 	fill_score(a, &ack.test, result, SPLIT_TEST);
@@ -301,9 +302,9 @@ bool learn_judge_step(struct agent *a)
 	if (exchange_event_with(a, next, &ev) < 0)
 		return false;
 	log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s accuracy=%.4f local=%.12s "
-		 "local_accuracy=%.4f: %s",
+		 "local_accuracy=%.4f against=%.12s: %s",
 		 a->conf.id, (long long)fence, trainer, result, accuracy(&ack.validation),
-		 local, accuracy(&ack.local_validation),
-		 ack.decision == DECISION_ACTIVATED ? "activated" : "kept what is active");
+		 local, accuracy(&ack.local_validation), active,
+		 ack.decision == DECISION_ACTIVATED ? "activated" : "kept");
 	return true;
 }

@@ -18,7 +18,7 @@
 
 #define EXIT_USAGE	2
 #define EXIT_TAKEN_OVER 3
-#define STOP_MS		1000 /* for the last publishes */
+#define STOP_MS		700 /* for the last publishes */
 
 struct daemon;
 

@@ -111,7 +111,8 @@ static void blur(const float *k, int radius, float *plane, int width, int height
 			out[x] = k[0] * mid[x];
 		for (int j = 1; j <= radius; j++)
 			add_rows(k[j], half + (size_t)clamp_int(y - j, 0, height - 1) * width,
-				 half + (size_t)clamp_int(y + j, 0, height - 1) * width, width, out);
+				 half + (size_t)clamp_int(y + j, 0, height - 1) * width, width,
+				 out);
 	}
 }
 

@@ -90,7 +90,8 @@ static const char *find_repeated(const struct classes *c)
 static int parse_list(char *text, size_t len, const char *path, struct classes *c, struct err *err)
 {
 	if (memchr(text, 0, len))
-		return err_set(err, -EINVAL, "%s: holds a NUL byte, expected one name a line", path);
+		return err_set(err, -EINVAL, "%s: holds a NUL byte, expected one name a line",
+			       path);
 	unsigned line = 0;
 	for (char *at = text; at < text + len;) {
 		char *end = strchrnul(at, '\n');

@@ -114,8 +114,9 @@ static int scan(const struct dataset *d, struct content *c, struct err *err)
 	if (r < 0)
 		return r;
 	if (c->sources[SLOT_PATH].kind == SOURCE_NONE && c->sources[SLOT_T10K].kind == SOURCE_NONE)
-		return err_set(err, -ENOENT, "%s: has t10k files only, expected train-images-idx3-"
-					     "ubyte and train-labels-idx1-ubyte",
+		return err_set(err, -ENOENT,
+			       "%s: has t10k files only, expected train-images-idx3-"
+			       "ubyte and train-labels-idx1-ubyte",
 			       f->path);
 	return 0;
 }
@@ -198,9 +199,9 @@ static int split_path(const struct dataset *d, struct content *c)
 	uint64_t test_below = threshold(test), validation_below = threshold(test + validation);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t v = all[i].key.split;
-		enum split to = v < test_below	     ? SPLIT_TEST :
-				v < validation_below ? SPLIT_VALIDATION :
-						       SPLIT_TRAIN;
+		enum split to = v < test_below         ? SPLIT_TEST
+				: v < validation_below ? SPLIT_VALIDATION
+						       : SPLIT_TRAIN;
 		c->splits[to].at[c->splits[to].n++] = all[i].entry;
 	}
 	return 0;
@@ -297,6 +298,17 @@ void dataset_free(struct dataset *d)
 	free(d);
 }
 
+static bool content_equal(const struct content *a, const struct content *b)
+{
+	bool same = a->n_skipped == b->n_skipped;
+	for (size_t s = 0; s < SPLIT_N && same; s++) {
+		same = a->splits[s].n == b->splits[s].n;
+		for (uint32_t i = 0; same && i < a->splits[s].n; i++)
+			same = !compare_entries(a->splits[s].at[i], b->splits[s].at[i]);
+	}
+	return same;
+}
+
 int dataset_rescan(struct dataset *d, bool *ret_changed, struct err *err)
 {
 	_cleanup_(content_done) struct content c = {0};
@@ -318,7 +330,7 @@ int dataset_rescan(struct dataset *d, bool *ret_changed, struct err *err)
 	struct content old = d->content;
 	d->content = c;
 	c = old;
-	*ret_changed = true;
+	*ret_changed = !content_equal(&c, &d->content);
 	return 0;
 }
 
@@ -369,9 +381,9 @@ uint32_t dataset_skipped(const struct dataset *d)
 
 const char *dataset_skipped_name(const struct dataset *d, uint32_t i)
 {
-	return i < MIN_OF(d->content.n_skipped, (uint32_t)DATASET_SKIPPED_NAMED) ?
-		       d->content.skipped[i] :
-		       NULL;
+	return i < MIN_OF(d->content.n_skipped, (uint32_t)DATASET_SKIPPED_NAMED)
+		       ? d->content.skipped[i]
+		       : NULL;
 }
 
 void dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
@@ -407,10 +419,8 @@ void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret)
 int dataset_read_image(const char *path, uint32_t width, uint32_t height, uint32_t channels,
 		       uint32_t center_crop, float *out, struct err *err)
 {
-	const struct dataset_conf conf = {.width = width,
-					  .height = height,
-					  .channels = channels,
-					  .center_crop = center_crop};
+	const struct dataset_conf conf = {
+		.width = width, .height = height, .channels = channels, .center_crop = center_crop};
 	int r = check_shape(&conf, path, err);
 	if (r < 0)
 		return r;

@@ -23,13 +23,13 @@
 #include "common/base/id.h"
 #include "common/base/rng.h"
 
-#define DATASET_IMAGES_MAX	4000000
-#define DATASET_FILE_BYTES_MAX	(64 * 1024 * 1024) /* one image file */
-#define DATASET_IMAGE_DIM_MAX	16384
-#define DATASET_SIDE_MAX	8192 /* width and height of the network's input */
-#define DATASET_CLASSES_MAX	4096
-#define DATASET_CLASS_NAME_MAX	128
-#define DATASET_SKIPPED_NAMED	20 /* unreadable images named; all are counted */
+#define DATASET_IMAGES_MAX     4000000
+#define DATASET_FILE_BYTES_MAX (64 * 1024 * 1024) /* one image file */
+#define DATASET_IMAGE_DIM_MAX  16384
+#define DATASET_SIDE_MAX       8192 /* width and height of the network's input */
+#define DATASET_CLASSES_MAX    4096
+#define DATASET_CLASS_NAME_MAX 128
+#define DATASET_SKIPPED_NAMED  20 /* unreadable images named; all are counted */
 
 enum split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST, SPLIT_N };
 const char *split_name(enum split s);
@@ -48,21 +48,21 @@ int classes_from_data(const char *path, struct classes *ret, struct err *err);
 void classes_done(struct classes *c);
 
 struct augment {
-	int shift_px;	   /* up to this far in x and y, edges repeated */
-	bool flip;	   /* mirror left and right, half of the time */
-	double blur;	   /* largest sigma of a Gaussian blur, px; 0: none */
+	int shift_px;      /* up to this far in x and y, edges repeated */
+	bool flip;         /* mirror left and right, half of the time */
+	double blur;       /* largest sigma of a Gaussian blur, px; 0: none */
 	double brightness; /* factor from 1-b to 1+b, and an offset from -b/4 to b/4 */
 };
 
 struct dataset_conf {
-	char path[1024];       /* the folder */
-	char test_path[1024];  /* a folder whose images are all test images; "": none */
-	char validation_path[1024]; /* likewise; "": none */
+	char path[1024];                  /* the folder */
+	char test_path[1024];             /* a folder whose images are all test images; "": none */
+	char validation_path[1024];       /* likewise; "": none */
 	uint32_t width, height, channels; /* 1 or 3; colour to grey by Rec. 601 luma */
-	uint32_t center_crop; /* px of the original, square, around the middle; 0: the largest square
-			       * is NOT taken, the whole image is resized */
+	uint32_t center_crop; /* px of the original, square, around the middle; 0: the largest
+			       * square is NOT taken, the whole image is resized */
 	double validation_share, test_share; /* 0..0.9, together < 1; given folders make theirs 0 */
-	uint64_t seed; /* of the split */
+	uint64_t seed;                       /* of the split */
 	/* At most so many images of `path` (its t10k files not counted), chosen by bytes 8 to 15 of
 	 * the hash that decides the split; 0: all. */
 	uint32_t limit;
@@ -78,9 +78,9 @@ struct dataset;
 int dataset_open(const struct dataset_conf *conf, const struct classes *classes,
 		 struct dataset **ret, struct err *err);
 void dataset_free(struct dataset *d);
-/* Looks for files that came, went or changed (folders by name, size and mtime; IDX by mtime);
- * *ret_changed tells whether anything did. Images that stay keep their pixels. On error the data
- * set stays as it was. */
+/* Looks for files that came, went or changed (by name, size and times) and reads only those;
+ * *ret_changed tells whether images or labels differ from before. Images that stay keep their
+ * pixels, but their numbers within a split may change. On error the data set stays as it was. */
 int dataset_rescan(struct dataset *d, bool *ret_changed, struct err *err);
 
 uint32_t dataset_count(const struct dataset *d, enum split s);

@@ -16,10 +16,10 @@
 #include "common/dataset/glyphs.h"
 #include "common/dataset/idx.h"
 
-#define SIDE	 DIGITS_SIDE
-#define PIXELS	 (SIDE * SIDE)
+#define SIDE        DIGITS_SIDE
+#define PIXELS      (SIDE * SIDE)
 #define CURVE_STEPS 8 /* straight pieces between two points */
-#define CLASSES	 10
+#define CLASSES     10
 /* Indexes of test images are far beyond those of any training image. */
 #define TEST_INDEX ((uint64_t)1 << 32)
 
@@ -28,14 +28,14 @@ struct point {
 };
 
 struct hand {
-	float xx, xy, yx, yy; /* unit box to pixels */
-	struct point middle; /* where the box's middle lies, px */
+	float xx, xy, yx, yy;       /* unit box to pixels */
+	struct point middle;        /* where the box's middle lies, px */
 	float wave, wave_x, wave_y; /* a slow wave across the paper: px and phases */
 };
 
 struct pen {
 	float radius, level; /* px; ink 0..1 */
-	float swing, phase; /* of pressure */
+	float swing, phase;  /* of pressure */
 };
 
 static float between(struct rng *r, double lo, double hi)

@@ -6,13 +6,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
 bool stamp_equal(const struct stamp *a, const struct stamp *b)
 {
-	return a->size == b->size && a->inode == b->inode && a->mtime_ns == b->mtime_ns &&
-	       a->ctime_ns == b->ctime_ns;
+	return !a->young && !b->young && a->size == b->size && a->inode == b->inode &&
+	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
 static int64_t nanoseconds(struct timespec t)
@@ -22,8 +23,14 @@ static int64_t nanoseconds(struct timespec t)
 
 static struct stamp stamp_of(const struct stat *st)
 {
-	return (struct stamp){(uint64_t)st->st_size, (uint64_t)st->st_ino,
-			      nanoseconds(st->st_mtim), nanoseconds(st->st_ctim)};
+	int64_t ctime_ns = nanoseconds(st->st_ctim);
+	return (struct stamp){
+		.size = (uint64_t)st->st_size,
+		.inode = (uint64_t)st->st_ino,
+		.mtime_ns = nanoseconds(st->st_mtim),
+		.ctime_ns = ctime_ns,
+		.young = llabs(clock_real_ms() - ctime_ns / 1000000) < STAMP_YOUNG_MS,
+	};
 }
 
 int stamp_read(const char *path, struct stamp *ret, struct err *err)

@@ -9,10 +9,14 @@
 #include "common/base/err.h"
 #include "common/dataset/dataset.h"
 
-/* Tells one state of a file from another without reading it. */
+/* Tells one state of a file from another without reading it. File systems tell time in steps of
+ * milliseconds: a file that was seen right after a change may change again within the step, so
+ * such a stamp equals none. */
+#define STAMP_YOUNG_MS 100
 struct stamp {
 	uint64_t size, inode;
 	int64_t mtime_ns, ctime_ns;
+	bool young;
 };
 bool stamp_equal(const struct stamp *a, const struct stamp *b);
 int stamp_read(const char *path, struct stamp *ret, struct err *err);

@@ -173,10 +173,11 @@ static int open_images(const char *path, struct idx *x, struct err *err)
 		return r;
 	if (!rows || !cols || rows > DATASET_IMAGE_DIM_MAX || cols > DATASET_IMAGE_DIM_MAX ||
 	    (uint64_t)rows * cols > IMAGE_PIXELS_MAX)
-		return err_set(err, -EBADMSG,
-			       "%s: header announces images of %u x %u, expected 1 to %d a side and "
-			       "at most %u pixels",
-			       path, cols, rows, DATASET_IMAGE_DIM_MAX, IMAGE_PIXELS_MAX);
+		return err_set(
+			err, -EBADMSG,
+			"%s: header announces images of %u x %u, expected 1 to %d a side and "
+			"at most %u pixels",
+			path, cols, rows, DATASET_IMAGE_DIM_MAX, IMAGE_PIXELS_MAX);
 	r = check_announced(g, path, sizeof(header) + (uint64_t)n * rows * cols, err);
 	if (r < 0)
 		return r;

@@ -170,8 +170,10 @@ static int decode_pgm(const uint8_t *data, size_t len, const char *name, struct 
 	uint32_t w, h, maxval;
 	if (!next_number(&t, UINT32_MAX / 16, &w) || !next_number(&t, UINT32_MAX / 16, &h) ||
 	    !next_number(&t, 65535, &maxval) || !maxval || t.at == t.end || !is_space(*t.at))
-		return err_set(err, -EBADMSG, "%s: PGM header: expected width, height and a "
-					      "largest value of 1 to 65535", name);
+		return err_set(err, -EBADMSG,
+			       "%s: PGM header: expected width, height and a "
+			       "largest value of 1 to 65535",
+			       name);
 	t.at++;
 	int r = check_size(w, h, name, err);
 	if (r < 0)

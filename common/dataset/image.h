@@ -14,7 +14,7 @@
 struct image {
 	uint32_t width, height;
 	uint32_t channels; /* 1 or 3 */
-	uint8_t *pixels; /* row-major, channels interleaved (HWC) */
+	uint8_t *pixels;   /* row-major, channels interleaved (HWC) */
 };
 
 /* channels 1: colour becomes grey by Rec. 601 luma; 3: grey files stay one channel, image_fit

@@ -7,7 +7,7 @@
 #include "common/dataset/dataset.h"
 #include "common/dataset/image.h"
 
-#define GAP_PX	    2
+#define GAP_PX      2
 #define CELL_MIN_PX 48 /* smaller images are enlarged by a whole factor */
 #define BACKGROUND  96
 
@@ -17,7 +17,7 @@ struct sheet {
 	uint32_t width, height, channels, scale, cols, rows;
 	size_t sheet_w, sheet_h;
 	uint8_t *pixels; /* HWC */
-	float *image; /* CHW */
+	float *image;    /* CHW */
 };
 
 static void put_image(struct sheet *s, uint32_t image, uint32_t col, uint32_t row)
@@ -86,8 +86,9 @@ int dataset_sheet(const struct dataset *d, enum split split, uint32_t cols, uint
 	s.sheet_h = GAP_PX + (size_t)rows * (s.height * s.scale + GAP_PX);
 	if (!cols || !rows || (uint64_t)cols * rows > DATASET_SHEET_CELLS_MAX ||
 	    s.sheet_w * s.sheet_h > IMAGE_PIXELS_MAX)
-		return err_set(err, -E2BIG, "%s: a sheet of %u x %u images, expected 1 to %d cells "
-					    "and at most %u pixels",
+		return err_set(err, -E2BIG,
+			       "%s: a sheet of %u x %u images, expected 1 to %d cells "
+			       "and at most %u pixels",
 			       png_path, cols, rows, DATASET_SHEET_CELLS_MAX, IMAGE_PIXELS_MAX);
 	_cleanup_free_ uint8_t *pixels = malloc(s.sheet_w * s.sheet_h * s.channels);
 	_cleanup_free_ float *image =

@@ -241,8 +241,7 @@ static int load_folder(struct source *s, const struct source *old, const struct 
 			j++;
 		bool same = j < n_old && !strcmp(old->list.files[j].name, f->name) &&
 			    stamp_equal(&old->list.files[j].stamp, &f->stamp);
-		r = same ? entry_share(&old->entries[j], e) :
-			   load_file(s, f->name, conf, e, err);
+		r = same ? entry_share(&old->entries[j], e) : load_file(s, f->name, conf, e, err);
 		if (r < 0)
 			return same ? err_errno(err, r, "%s", s->path) : r;
 	}
@@ -260,8 +259,9 @@ static int load_idx_images(struct source *s, struct idx *x, const struct dataset
 	const struct image im = {x->cols, x->rows, 1, raw};
 	for (uint32_t i = 0; i < x->n; i++) {
 		if (x->labels[i] >= classes->n)
-			return err_set(err, -EINVAL, "%s: label %u of image %u, expected below the "
-						     "number of classes, %zu",
+			return err_set(err, -EINVAL,
+				       "%s: label %u of image %u, expected below the "
+				       "number of classes, %zu",
 				       s->pair.labels, x->labels[i], i, classes->n);
 		int r = idx_next(x, raw, err);
 		if (r < 0)
@@ -270,8 +270,8 @@ static int load_idx_images(struct source *s, struct idx *x, const struct dataset
 		e->label = x->labels[i];
 		e->px = pixels_new(conf);
 		r = e->px ? image_fit(&im, conf->center_crop, conf->width, conf->height,
-				      conf->channels, e->px->planes) :
-			    -ENOMEM;
+				      conf->channels, e->px->planes)
+			  : -ENOMEM;
 		if (r >= 0)
 			r = sha_bytes(raw, len, e->px->sha);
 		if (r < 0)

@@ -18,13 +18,13 @@
 struct pixels {
 	uint32_t refs;
 	uint8_t sha[SHA_BYTES]; /* of the image file, or of the raw IDX pixels */
-	uint8_t planes[]; /* CHW at the network's input size */
+	uint8_t planes[];       /* CHW at the network's input size */
 };
 
 struct entry {
 	uint32_t label;
 	struct pixels *px; /* NULL: unreadable */
-	char *fault; /* why; else NULL */
+	char *fault;       /* why; else NULL */
 };
 
 enum source_kind { SOURCE_NONE, SOURCE_IDX, SOURCE_FOLDER };
@@ -41,9 +41,9 @@ struct source {
 
 /* Which of the files of a folder are meant. */
 enum source_part {
-	SOURCE_TRAIN,   /* train-* or class folders */
-	SOURCE_T10K,    /* t10k-*; none is no error */
-	SOURCE_GIVEN,   /* t10k-*, else train-*, else class folders */
+	SOURCE_TRAIN, /* train-* or class folders */
+	SOURCE_T10K,  /* t10k-*; none is no error */
+	SOURCE_GIVEN, /* t10k-*, else train-*, else class folders */
 };
 
 /* Finds out what is there, without reading an image. */

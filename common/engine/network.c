@@ -107,6 +107,9 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch,
 	d->net = parse_network_cfg(name);
 	d->rate = d->net->learning_rate;
 	int r = check_shape(d, err);
+	if (r == 0 && batch && d->net->batch != (int)batch)
+		r = err_set(err, -EINVAL, "%s: Darknet takes batch %d, expected %u", m->cfg_path,
+			    d->net->batch, batch);
 	if (r < 0) {
 		dnet_free(d);
 		return r;

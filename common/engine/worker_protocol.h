@@ -11,10 +11,11 @@
  * a time (-EBUSY); evaluations, blends and classifications queue behind each other, before training.
  *
  *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
- *            test_share, seed, limit, memory_max_bytes}, augment {shift_px, flip, blur, brightness},
+ *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
+ *            has them}, augment {shift_px, flip, blur, brightness},
  *            fold, engine, threads        first of all, once
  *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
- *               skipped, skipped_names [..], engine
+ *               skipped, skipped_names [..], engine ("darknet", "darknet+openblas": what computes)
  *  rescan    -> as open, and changed
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
@@ -23,14 +24,18 @@
  *            If `weights` is what this worker saved last, it goes on with the network as it is in
  *            memory, momentum included.
  *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen
- *            Loss that turns non-finite: fails with -EDOM, out is not written.
+ *            images: of whole steps, the last of an epoch filled up from its beginning; loss:
+ *            mean over the steps of the last epoch; seen: images in the lineage of the weights.
+ *            Loss or weights that turn non-finite: fails with -EDOM, out is not written.
  *  evaluate  weights, split, confusion (bool)
  *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
  *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
  *               images_per_second, checkpoint (sha256 of the weights file)
  *  blend     a, b, alpha, out             -> out, checkpoint
  *  classify  weights, images [paths], center_crop
- *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error}
+ *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
+ *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
+ *  (class: number of the output; name: from the class list, the data, or the number again)
  *  sheet     split, columns, rows, out    -> out           a contact sheet of the data, PNG
  *  pause, resume                          -> (nothing)      training stands still in between
  *  stop      target (a request's id)      -> (nothing); the target fails with -ECANCELED

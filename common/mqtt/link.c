@@ -10,6 +10,13 @@
  * report when the write was a partial one. It writes in order, though: when a later publish is
  * done, the earlier ones of QoS 0 are too. settle() relies on that.
  *
+ * Paho stalls. After a partial write its receive thread sits in poll() for reading, up to a
+ * second, before it goes on writing, or looks at a new connection; and its send thread is not woken when that write is complete,
+ * nor when a PUBACK makes room under the broker's receive maximum. link_kick() helps both: a
+ * signal interrupts that poll(), and a CONNECT, which Paho drops for a handle that is connected,
+ * wakes the send thread. It comes at a price (Paho sleeps 0.1 s after an interrupted poll unless
+ * kicked again), so the caller kicks only while there is no progress.
+ *
  * An anchor, a handle that never connects, keeps Paho's threads while there is any link: else
  * destroying the only handle would stop them and wait up to seconds for that. */
 #include "common/mqtt/link.h"
@@ -32,10 +39,13 @@
 #define RECEIVE_MAX	    1000 /* QoS 1 messages the broker may have in flight to us */
 #define PAHO_CONNECT_S	    30 /* longer than our own deadline: that one decides */
 #define DISCONNECT_GRACE_MS 300
+#define DRAIN_KICK_MS	    10
 #define COST_FIXED	    256 /* of a queued message, beside its bytes */
 #define CLAIM_KEY	    "session" /* user property */
 #define SESSION_TAKEN_OVER  0x8e
 #define DISCONNECT_AND_WILL 0x04
+#define KICK_SIGNAL	    SIGURG /* ignored by default, and free in our programs */
+#define KICK_BYTES	    16384 /* a publish that the socket may have taken only a part of */
 #define PACKET_PUBACK	    4
 #define PAHO_NO_MEMORY	    (-99) /* PAHO_MEMORY_ERROR, which its public headers leave out */
 
@@ -45,6 +55,8 @@ _Static_assert(LINK_SUB_CLAIM < 64, "one bit a subscription");
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link *links;
 static unsigned last_generation;
+static pthread_t receiver; /* Paho's receive thread, once seen */
+static bool receiver_known;
 static MQTTAsync anchor; /* loop thread only */
 static unsigned n_links;
 
@@ -112,6 +124,9 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 						       MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
 	l->packet_max = max > 0 ? (uint32_t)max : UINT32_MAX;
 	l->stats.connects++;
+	receiver = pthread_self();
+	receiver_known = true;
+	l->connected = true;
 	leave(l, LINK_CONNECTED);
 }
 
@@ -205,6 +220,7 @@ static int on_message(void *context, char *topic, int topic_len, MQTTAsync_messa
 static void release(struct link *l, struct link_slot *s)
 {
 	s->used = false;
+	l->out_done++;
 	l->out_count--;
 	l->out_bytes -= s->cost_bytes;
 }
@@ -286,6 +302,18 @@ static int create(MQTTAsync *ret, const char *uri, const char *id)
 	return rc == MQTTASYNC_SUCCESS ? 0 : rc == PAHO_NO_MEMORY ? -ENOMEM : -EINVAL;
 }
 
+static void on_kick(int signo)
+{
+	(void)signo; /* to interrupt poll() is all */
+}
+
+static void prepare_kick(void)
+{
+	struct sigaction now, ours = {.sa_handler = on_kick};
+	if (sigaction(KICK_SIGNAL, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+		sigaction(KICK_SIGNAL, &ours, NULL);
+}
+
 int link_init(struct link *l, struct err *err)
 {
 	*l = (struct link){0};
@@ -299,6 +327,7 @@ int link_init(struct link *l, struct err *err)
 		l->event_fd = -1;
 		return err_errno(err, r, "Paho MQTT");
 	}
+	prepare_kick();
 	n_links++;
 	l->registered = true;
 	pthread_mutex_lock(&lock);
@@ -324,8 +353,12 @@ void link_done(struct link *l)
 	for (struct link_in *in; (in = link_take_messages(l, 1));)
 		link_in_free(in);
 	l->registered = false;
-	if (--n_links == 0)
+	if (--n_links == 0) {
+		pthread_mutex_lock(&lock);
+		receiver_known = false;
+		pthread_mutex_unlock(&lock);
 		MQTTAsync_destroy(&anchor);
+	}
 	close(l->event_fd);
 	l->event_fd = -1;
 }
@@ -356,6 +389,7 @@ static void forget(struct link *l)
 	l->refused = false;
 	l->draining = false;
 	l->watched = NULL;
+	l->connected = false;
 }
 
 static void add_int(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value)
@@ -408,6 +442,7 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 	/* Paho's threads start here, and must take no signal that the loop waits for. */
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int rc = MQTTAsync_connect(l->handle, &o);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -470,8 +505,10 @@ static void wait_event(struct link *l, int64_t until_ms)
 void link_finish(struct link *l, int timeout_ms, bool with_will)
 {
 	int64_t until_ms = clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : 0);
-	while (l->handle && in_flight(l, true) > 0 && clock_mono_ms() < until_ms)
-		wait_event(l, until_ms);
+	while (l->handle && in_flight(l, true) > 0 && clock_mono_ms() < until_ms) {
+		wait_event(l, MIN_OF(until_ms, clock_mono_ms() + DRAIN_KICK_MS));
+		link_kick(l);
+	}
 	MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer5;
 	o.reasonCode = with_will ? DISCONNECT_AND_WILL : 0;
 	o.onSuccess5 = on_closed;
@@ -616,6 +653,30 @@ int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim
 	}
 	pthread_mutex_unlock(&lock);
 	return r;
+}
+
+uint32_t link_in_flight(struct link *l, uint64_t *ret_done)
+{
+	pthread_mutex_lock(&lock);
+	uint32_t n = l->out_count;
+	*ret_done = l->out_done;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
+void link_kick(struct link *l)
+{
+	pthread_mutex_lock(&lock);
+	bool alive = l->connected && !(l->events.bits & (LINK_LOST | LINK_TAKEN_OVER));
+	bool waits_for_poll = !l->connected;
+	for (unsigned i = 0; i < MQTT_OUT_MAX && !waits_for_poll; i++)
+		waits_for_poll = l->slots[i].used && l->slots[i].cost_bytes >= KICK_BYTES;
+	/* The anchor keeps that thread while there is a link. */
+	if (receiver_known && waits_for_poll)
+		pthread_kill(receiver, KICK_SIGNAL);
+	pthread_mutex_unlock(&lock);
+	if (alive)
+		MQTTAsync_reconnect(l->handle);
 }
 
 void link_take_events(struct link *l, unsigned mask, struct link_events *ret)

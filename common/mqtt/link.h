@@ -62,6 +62,8 @@ struct link {
 	uint64_t seq;
 	uint32_t out_count;
 	size_t out_bytes;
+	uint64_t out_done; /* publishes settled */
+	bool connected;
 	const char *watched; /* topic whose messages are only looked at for a claim; NULL: none */
 	uint32_t packet_max; /* what the broker accepts */
 	bool refused; /* a publish got -EAGAIN */
@@ -92,5 +94,9 @@ void link_take_events(struct link *l, unsigned mask, struct link_events *ret);
 struct link_in *link_take_messages(struct link *l, unsigned max);
 void link_in_free(struct link_in *in);
 bool link_has_messages(struct link *l);
+/* Publishes in flight; *ret_done counts those that are through. */
+uint32_t link_in_flight(struct link *l, uint64_t *ret_done);
+/* Makes Paho look at what there is to do for this connection. See link.c. */
+void link_kick(struct link *l);
 void link_get_stats(const struct link *l, struct mqtt_stats *ret);
 void link_wake(struct link *l);

@@ -32,6 +32,8 @@
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
 #define STABLE_MS	      10000 /* a connection that lived so long resets the back-off */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
+#define KICK_FIRST_MS	      3     /* without progress, Paho gets a link_kick() */
+#define KICK_CAP_MS	      100   /* it doubles up to this */
 #define RECONNECT_FIRST_MS    500
 #define RECONNECT_CAP_MS      30000
 #define KEEPALIVE_S	      30
@@ -60,12 +62,15 @@ struct sub {
 
 struct mqtt {
 	struct loop *loop;
-	struct loop_source *source, *timer;
+	struct loop_source *source, *timer, *kick;
 	struct mqtt_conf conf;
 	struct mqtt_handler handler;
 	struct link link;
 	enum phase phase;
 	unsigned attempt;
+	bool kicking; /* that timer is armed */
+	int64_t kick_ms;
+	uint64_t kick_done; /* publishes that were through at its last turn */
 	int64_t up_at_ms;
 	struct rng rng;
 	struct sub subs[MQTT_SUBS_MAX];
@@ -124,12 +129,47 @@ static void drop(struct mqtt *m, const char *text)
 	report(m, MQTT_DOWN, text);
 }
 
+static bool connecting(const struct mqtt *m)
+{
+	return m->phase == PHASE_CONNECTING || m->phase == PHASE_CHECKING ||
+	       m->phase == PHASE_SUBSCRIBING;
+}
+
+/* Armed while something is due from Paho. */
+static int on_kick(void *user)
+{
+	struct mqtt *m = user;
+	uint64_t done;
+	m->kicking = link_in_flight(&m->link, &done) > 0 || connecting(m);
+	if (!m->kicking)
+		return 0;
+	if (done == m->kick_done) {
+		link_kick(&m->link);
+		m->kick_ms = MIN_OF(2 * m->kick_ms, KICK_CAP_MS);
+	} else {
+		m->kick_ms = KICK_FIRST_MS;
+	}
+	m->kick_done = done;
+	return loop_timer_at(m->kick, clock_mono_ms() + m->kick_ms);
+}
+
+static void start_kicking(struct mqtt *m)
+{
+	if (m->kicking)
+		return;
+	m->kicking = true;
+	m->kick_ms = KICK_FIRST_MS;
+	link_in_flight(&m->link, &m->kick_done);
+	loop_timer_at(m->kick, clock_mono_ms() + m->kick_ms);
+}
+
 static int open_link(struct mqtt *m, struct err *err)
 {
 	int r = link_open(&m->link, &m->conf, m->uri, m->claim, err);
 	if (r < 0)
 		return r;
 	m->phase = PHASE_CONNECTING;
+	start_kicking(m);
 	loop_timer_at(m->timer, clock_mono_ms() + CONNECT_DEADLINE_MS);
 	return 0;
 }
@@ -365,6 +405,8 @@ static int init(struct mqtt *m, struct err *err)
 	r = loop_add_fd(m->loop, m->link.event_fd, EPOLLIN, on_wake, m, &m->source);
 	if (r == 0)
 		r = loop_add_timer(m->loop, on_timer, m, &m->timer);
+	if (r == 0)
+		r = loop_add_timer(m->loop, on_kick, m, &m->kick);
 	return r < 0 ? err_errno(err, r, "MQTT session") : 0;
 }
 
@@ -409,6 +451,7 @@ void mqtt_free(struct mqtt *m, int timeout_ms, bool with_will)
 		link_finish(&m->link, timeout_ms, with_will);
 	loop_source_free(m->source);
 	loop_source_free(m->timer);
+	loop_source_free(m->kick);
 	link_done(&m->link);
 	free(m);
 }
@@ -476,6 +519,8 @@ int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p)
 	bool claim = p->retain && m->conf.will_retain && strcmp(p->topic, m->conf.will_topic) == 0;
 	int r = link_publish(&m->link, p, claim ? m->claim : NULL);
 	m->claimed |= r == 0 && claim;
+	if (r == 0)
+		start_kicking(m);
 	return r;
 }
 

@@ -77,10 +77,10 @@ class Demo:
 
     def draw(self, data):
         self.photos, self.crop = False, 0
-        self.say('drawing handwriting-like digits: 6000 for the edge, 500 for each device, of which 4 in 5 are of '
+        self.say('drawing handwriting-like digits: 6000 for the edge, 600 for each device, of which 4 in 5 are of '
                  'its own five classes')
         mixes = {'cam-1': '4,4,4,4,4,1,1,1,1,1', 'cam-2': '1,1,1,1,1,4,4,4,4,4'}
-        for seed, (name, n) in enumerate([(TRAINER, 6000), *[(d, 500) for d in DEVICES], ('test', 5000)], 1):
+        for seed, (name, n) in enumerate([(TRAINER, 6000), *[(d, 600) for d in DEVICES], ('test', 5000)], 1):
             mix = ['--mix', mixes[name]] if name in mixes else []
             self.tasuki('dataset', 'digits', '--out', data / name, '--n', n, '--seed', seed, *mix)
             # Everybody's reports stand on the same test images: those of 'test'.
@@ -125,11 +125,11 @@ class Demo:
     def start(self):
         a, photos, data = self.args, self.photos, self.work / 'data'
         self.epochs = a.epochs or (6 if photos else 5)
-        self.after = a.after if a.after is not None else (3 if photos else 10)
-        edge_epochs = a.edge_epochs or (4 if photos else 6)
+        self.after = a.after if a.after is not None else (3 if photos else 8)
+        edge_epochs = a.edge_epochs or 4
         augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
         common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
-        fold = 9 if photos or not a.data else 1
+        fold = 9 if photos else 2
         self.fleet.start_broker()
         self.listener = self.fleet.listen(
             'device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer', 'trainer/+/job/+',
@@ -140,7 +140,7 @@ class Demo:
         self.fleet.start_trainer(TRAINER)
         for seed, d in enumerate(DEVICES, 1):
             self.fleet.agent_conf(d, self.cfg, self.classes, data / d, {
-                'data': {**common['data'], 'validation_share': 0.3},
+                'data': {**common['data'], 'validation_share': 0.4},
                 'augment': {**augment, 'fold': fold},
                 'train': {'seed': seed, 'threads': 1, 'nice': 5},
                 'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})

@@ -111,7 +111,8 @@ class Listener:
         if client_id:
             argv += ['-i', client_id]
         self.process = subprocess.Popen([*argv, *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                        stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+                                        stdin=subprocess.DEVNULL, text=True, errors='replace',
+                                        start_new_session=True)
         self.messages, self.condition = [], threading.Condition()
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -149,6 +150,7 @@ class Listener:
         self.process.kill()
         self.process.wait()
         self.thread.join(5)
+        self.process.stdout.close()
 
 
 def body(message):

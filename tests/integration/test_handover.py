@@ -8,7 +8,7 @@ from rig import WAIT, body, wait_for
 
 class Handover(rig.Case):
     def test_whole(self):
-        test = self.test_images()
+        test = self.shared_test_images()
         for name, n, seed in (('edge', 600, 1), ('cam', 120, 2)):
             self.digits(name, n, seed, test=False)
         self.fleet.start_broker()

@@ -10,7 +10,7 @@ from rig import wait_for
 AGENT_MAX_KIB = 24 * 1024
 BROKER_MAX_KIB = 64 * 1024
 
-# One connected layer of 784 x 31,000 weights: 97 MB, and little to compute.
+# Two big connected layers, 784 x 8,000 x 2,400: 102 MB, and little to compute.
 BIG = '''[net]
 batch=8
 subdivisions=1
@@ -24,7 +24,11 @@ policy=constant
 max_batches=1000
 
 [connected]
-output=31000
+output=8000
+activation=leaky
+
+[connected]
+output=2400
 activation=leaky
 
 [connected]

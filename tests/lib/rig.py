@@ -89,7 +89,7 @@ class Case(unittest.TestCase):
                 f.unlink()
         return out
 
-    def test_images(self, n=200, seed=99):
+    def shared_test_images(self, n=200, seed=99):
         out = self.digits('test', n * 5, seed)
         for f in out.glob('train-*'):
             f.unlink()

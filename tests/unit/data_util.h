@@ -122,8 +122,8 @@ static inline void put_be32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)v;
 }
 
-#define assert_has(text, part)                                                            \
-	do {                                                                              \
-		if (!strstr(text, part))                                                  \
-			fail_msg("expected '%s' in '%s'", part, text);                    \
+#define assert_has(text, part)                                         \
+	do {                                                           \
+		if (!strstr(text, part))                               \
+			fail_msg("expected '%s' in '%s'", part, text); \
 	} while (0)

@@ -1,72 +1,11 @@
-#include "data_util.h"
+#include "dataset_util.h"
 
 #include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
 
 #include "common/crypto/hash.h"
-#include "common/dataset/dataset.h"
-#include "common/dataset/idx.h"
-
-#define SIDE 6
-#define PX   (SIDE * SIDE)
-
-/* Picture number n: differs from every other one. */
-static void picture(unsigned n, uint8_t px[PX])
-{
-	for (int i = 0; i < PX; i++)
-		px[i] = (uint8_t)(40 + 3 * i + (i < 4 ? (n >> (4 * i)) % 16 : 0));
-}
-
-static void put_pgm(const char *dir, const char *name, unsigned n)
-{
-	uint8_t file[32 + PX];
-	int head = snprintf((char *)file, 32, "P5 %d %d 255\n", SIDE, SIDE);
-	picture(n, file + head);
-	put(dir, name, file, (size_t)head + PX);
-}
-
-/* DIR/a, b, c with n pictures each. */
-static void put_classes(const char *dir, unsigned n)
-{
-	for (unsigned c = 0; c < 3; c++)
-		for (unsigned i = 0; i < n; i++) {
-			char name[32];
-			snprintf(name, sizeof(name), "%c/%04u.pgm", 'a' + c, i);
-			put_pgm(dir, name, 1000 * c + i);
-		}
-}
-
-static void put_idx(const char *dir, const char *stem, uint32_t n, unsigned first)
-{
-	uint8_t *px = malloc((size_t)n * PX), *labels = malloc(n);
-	for (uint32_t i = 0; i < n; i++) {
-		picture(first + i, px + (size_t)i * PX);
-		labels[i] = (uint8_t)(i % 3);
-	}
-	assert_int_equal(file_mkdirs(dir, NULL), 0);
-	assert_int_equal(idx_write(dir, stem, n, SIDE, SIDE, px, labels, NULL), 0);
-	free(px);
-	free(labels);
-}
-
-static struct classes abc = {(char *[]){"a", "b", "c"}, 3};
-
-static struct dataset_conf conf_of(const char *dir)
-{
-	struct dataset_conf c = {.width = SIDE, .height = SIDE, .channels = 1, .seed = 1};
-	snprintf(c.path, sizeof(c.path), "%s", dir);
-	return c;
-}
-
-static struct dataset *open_ok(const struct dataset_conf *c)
-{
-	struct dataset *d = NULL;
-	struct err err = {0};
-	if (dataset_open(c, &abc, &d, &err) < 0)
-		fail_msg("%s", err.text);
-	return d;
-}
+#include "common/dataset/folder.h"
 
 static void open_fails(const struct dataset_conf *c, int code, const char *why)
 {
@@ -148,14 +87,22 @@ static void class_lists(void **state)
 		const char *text, *why;
 		size_t len;
 	} bad[] = {
-		{"", "no class", 0},	    {"a\n\nb\n", ":2: class name is empty", 0},
-		{"\n", ":1:", 0},	    {"a\nb\na\n", "'a' is listed twice", 0},
-		{"a/b\n", "'/'", 0},	    {"a\tb\n", "control", 0},
-		{"a\x7f\n", "control", 0},  {"\xff\n", "UTF-8", 0},
-		{"\xc3\n", "UTF-8", 0},	    {"\xc0\xaf\n", "UTF-8", 0},
-		{"\xed\xa0\x80\n", "UTF-8", 0}, {"\xf4\x90\x80\x80\n", "UTF-8", 0},
-		{"\xe0\x80\x80\n", "UTF-8", 0}, {"\xe8\xa5", "UTF-8", 0},
-		{"..\n", "not a name", 0},  {long_name, "longer than 128", 0},
+		{"", "no class", 0},
+		{"a\n\nb\n", ":2: class name is empty", 0},
+		{"\n", ":1:", 0},
+		{"a\nb\na\n", "'a' is listed twice", 0},
+		{"a/b\n", "'/'", 0},
+		{"a\tb\n", "control", 0},
+		{"a\x7f\n", "control", 0},
+		{"\xff\n", "UTF-8", 0},
+		{"\xc3\n", "UTF-8", 0},
+		{"\xc0\xaf\n", "UTF-8", 0},
+		{"\xed\xa0\x80\n", "UTF-8", 0},
+		{"\xf4\x90\x80\x80\n", "UTF-8", 0},
+		{"\xe0\x80\x80\n", "UTF-8", 0},
+		{"\xe8\xa5", "UTF-8", 0},
+		{"..\n", "not a name", 0},
+		{long_name, "longer than 128", 0},
 		{"a\0b\n", "NUL", 4},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -219,11 +166,11 @@ static void bad_conf(void **state)
 	struct dataset_conf good = conf_of(*state), c;
 	put_classes(*state, 1);
 	dataset_free(open_ok(&good));
-#define REFUSED(change, why)                       \
-	do {                                       \
-		c = good;                          \
-		change;                            \
-		open_fails(&c, -EINVAL, why);      \
+#define REFUSED(change, why)                  \
+	do {                                  \
+		c = good;                     \
+		change;                       \
+		open_fails(&c, -EINVAL, why); \
 	} while (0)
 	REFUSED(c.path[0] = 0, "no path");
 	REFUSED(c.channels = 2, "2 channels");
@@ -499,9 +446,18 @@ static void rescan_sees_what_came_went_and_changed(void **state)
 	assert_true(rescan(d));
 	assert_true(holds(d, SPLIT_TRAIN, 43));
 	assert_false(holds(d, SPLIT_TRAIN, 42));
+	put_pgm(*state, "b/new.pgm", 43); /* written anew, but the same */
+	assert_false(rescan(d));
 	unlink(at(*state, "b/new.pgm"));
 	assert_true(rescan(d));
 	assert_int_equal(total(d), 9);
+	usleep(1000 * (STAMP_YOUNG_MS + 50)); /* from here on files are known by their stamps */
+	assert_false(rescan(d));
+	assert_int_equal(chmod(at(*state, "a/0000.pgm"), 0600), 0);
+	assert_false(rescan(d));
+	usleep(1000 * (STAMP_YOUNG_MS + 50));
+	put_pgm(*state, "a/0000.pgm", 44);
+	assert_true(rescan(d));
 	assert_int_equal(file_remove(at(*state, "c"), NULL), 0);
 	assert_true(rescan(d));
 	assert_int_equal(total(d), 6);
@@ -597,240 +553,6 @@ static void limit_is_a_stable_choice(void **state)
 	dataset_free(few);
 }
 
-static void order_is_a_fixed_permutation(void **state)
-{
-	uint32_t a[100], b[100];
-	bool seen[100] = {false};
-	dataset_order(1, 0, 100, a);
-	for (int i = 0; i < 100; i++)
-		seen[a[i]] = true;
-	for (int i = 0; i < 100; i++)
-		assert_true(seen[i]);
-	dataset_order(1, 0, 100, b);
-	assert_memory_equal(a, b, sizeof(a));
-	dataset_order(1, 1, 100, b);
-	assert_memory_not_equal(a, b, sizeof(a));
-	dataset_order(2, 0, 100, b);
-	assert_memory_not_equal(a, b, sizeof(a));
-	/* Fixed for ever: devices and trainers of different builds agree on it. */
-	const uint32_t expected[8] = {2, 3, 0, 1, 5, 6, 7, 4};
-	dataset_order(2021, 7, 8, a);
-	assert_memory_equal(a, expected, sizeof(expected));
-	dataset_order(1, 1, 0, a);
-	dataset_order(1, 1, 1, a);
-	assert_int_equal(a[0], 0);
-}
-
-/* A data set of one picture, which is 255 where `on` says and 0 elsewhere. */
-static struct dataset *one_picture(const char *dir, bool (*on)(int x, int y))
-{
-	uint8_t px[PX];
-	for (int i = 0; i < PX; i++)
-		px[i] = on(i % SIDE, i / SIDE) ? 255 : 0;
-	assert_int_equal(idx_write(dir, "train", 1, SIDE, SIDE, px, (uint8_t[]){0}, NULL), 0);
-	struct dataset_conf c = conf_of(dir);
-	return open_ok(&c);
-}
-
-static bool left_top(int x, int y)
-{
-	return x < 3 && y < 3;
-}
-
-static void shift_repeats_edges(void **state)
-{
-	struct dataset *d = one_picture(*state, left_top);
-	const struct augment a = {.shift_px = 2};
-	float out[PX];
-	bool seen[5][5] = {{false}};
-	struct rng rng;
-	rng_init(&rng, 1);
-	for (int i = 0; i < 500; i++) {
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		int w = 0, h = 0;
-		while (w < SIDE && out[w] == 1)
-			w++;
-		while (h < SIDE && out[h * SIDE] == 1)
-			h++;
-		assert_in_range(w, 1, 5);
-		assert_in_range(h, 1, 5);
-		for (int k = 0; k < PX; k++) /* a rectangle in the same corner, else black */
-			assert_true(out[k] == (k % SIDE < w && k / SIDE < h));
-		seen[w - 1][h - 1] = true;
-	}
-	int n = 0;
-	for (int k = 0; k < 25; k++)
-		n += seen[k / 5][k % 5];
-	assert_int_equal(n, 25); /* every shift from -2 to 2, both ways */
-	dataset_free(d);
-}
-
-static bool left_half(int x, int y)
-{
-	return x < 2;
-}
-
-static void flip_is_half_of_the_time(void **state)
-{
-	struct dataset *d = one_picture(*state, left_half);
-	float out[PX];
-	struct rng rng;
-	rng_init(&rng, 1);
-	int flipped = 0;
-	for (int i = 0; i < 400; i++) {
-		const struct augment a = {.flip = true};
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		bool f = out[0] == 0;
-		for (int k = 0; k < PX; k++)
-			assert_true(out[k] == (f ? k % SIDE >= SIDE - 2 : k % SIDE < 2));
-		flipped += f;
-	}
-	assert_in_range(flipped, 150, 250);
-	for (int i = 0; i < 50; i++) {
-		const struct augment a = {0};
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		assert_true(out[0] == 1 && out[SIDE - 1] == 0);
-	}
-	dataset_free(d);
-}
-
-static bool everywhere(int x, int y)
-{
-	return true;
-}
-
-static bool one_dot(int x, int y)
-{
-	return x == 3 && y == 3;
-}
-
-static void blur_keeps_flat_areas_and_light(void **state)
-{
-	float out[PX];
-	struct rng rng;
-	const struct augment a = {.blur = 1.0};
-	rng_init(&rng, 3);
-	struct dataset *d = one_picture(*state, everywhere);
-	for (int i = 0; i < 50; i++) {
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		for (int k = 0; k < PX; k++)
-			assert_true(out[k] > 0.9999f && out[k] <= 1);
-	}
-	dataset_free(d);
-	d = one_picture(*state, one_dot);
-	float least = 1;
-	for (int i = 0; i < 50; i++) {
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		const float *dot = &out[3 * SIDE + 3];
-		least = fminf(least, *dot);
-		assert_true(fabsf(dot[-1] - dot[1]) < 1e-6f);
-		assert_true(fabsf(dot[-SIDE] - dot[1]) < 1e-6f); /* round */
-		assert_true(dot[1] <= *dot);
-	}
-	assert_true(least > 0.15f && least < 0.35f); /* 1/(2 pi sigma^2) near sigma 1 */
-	dataset_free(d);
-}
-
-static void brightness_stays_in_range(void **state)
-{
-	put_idx(*state, "train", 1, 1);
-	struct dataset_conf c = conf_of(*state);
-	struct dataset *d = open_ok(&c);
-	float plain[PX], out[PX], low = 9, high = 0;
-	struct rng rng;
-	rng_init(&rng, 3);
-	dataset_pixels(d, SPLIT_TRAIN, 0, NULL, NULL, plain);
-	for (int i = 0; i < 300; i++) {
-		const struct augment a = {.brightness = 0.4};
-		dataset_pixels(d, SPLIT_TRAIN, 0, &a, &rng, out);
-		low = fminf(low, out[20] / plain[20]);
-		high = fmaxf(high, out[20] / plain[20]);
-		const struct augment wild = {
-			.shift_px = 100, .flip = true, .blur = 9, .brightness = 5};
-		dataset_pixels(d, SPLIT_TRAIN, 0, &wild, &rng, out);
-		for (int k = 0; k < PX; k++)
-			assert_true(out[k] >= 0 && out[k] <= 1);
-	}
-	assert_true(low < 0.75f && high > 1.25f);
-	dataset_free(d);
-}
-
-static void augmentation_follows_its_numbers(void **state)
-{
-	put_idx(*state, "train", 3, 0);
-	struct dataset_conf c = conf_of(*state);
-	c.channels = 3;
-	struct dataset *d = open_ok(&c);
-	const struct augment a = {.shift_px = 2, .flip = true, .blur = 1, .brightness = 0.2};
-	float x[3 * PX], y[3 * PX];
-	struct rng r1, r2;
-	rng_init(&r1, 9);
-	rng_init(&r2, 9);
-	for (int i = 0; i < 20; i++) {
-		dataset_pixels(d, SPLIT_TRAIN, 1, &a, &r1, x);
-		dataset_pixels(d, SPLIT_TRAIN, 1, &a, &r2, y);
-		assert_memory_equal(x, y, sizeof(x));
-		/* Grey stays grey: all planes are treated alike. */
-		assert_memory_equal(x, x + PX, PX * sizeof(float));
-		assert_memory_equal(x, x + 2 * PX, PX * sizeof(float));
-	}
-	dataset_pixels(d, SPLIT_TRAIN, 1, &a, &r1, y);
-	assert_memory_not_equal(x, y, sizeof(x));
-	dataset_free(d);
-}
-
-static void one_image_the_same_way(void **state)
-{
-	uint8_t px[20 * 16 * 3];
-	for (size_t i = 0; i < sizeof(px); i++)
-		px[i] = (uint8_t)(i * 5 + i / 48);
-	struct bytes b = make_png(px, 20, 16, PNG_FORMAT_RGB);
-	put(*state, "a/x.png", b.data, b.len);
-	struct dataset_conf c = conf_of(*state);
-	c.channels = 3;
-	c.center_crop = 10;
-	struct dataset *d = open_ok(&c);
-	float one[3 * PX], two[3 * PX];
-	struct err err = {0};
-	dataset_pixels(d, SPLIT_TRAIN, 0, NULL, NULL, one);
-	assert_int_equal(dataset_read_image(at(*state, "a/x.png"), SIDE, SIDE, 3, 10, two, &err),
-			 0);
-	assert_memory_equal(one, two, sizeof(one));
-	assert_int_equal(dataset_read_image(at(*state, "none"), SIDE, SIDE, 3, 10, two, &err),
-			 -ENOENT);
-	assert_int_equal(dataset_read_image(at(*state, "a/x.png"), SIDE, SIDE, 4, 0, two, &err),
-			 -EINVAL);
-	assert_int_equal(dataset_read_image(at(*state, "a"), SIDE, SIDE, 3, 0, two, &err), -EINVAL);
-	bytes_done(&b);
-	dataset_free(d);
-}
-
-static void contact_sheet(void **state)
-{
-	put_classes(*state, 4);
-	struct dataset_conf c = conf_of(*state);
-	struct dataset *d = open_ok(&c);
-	char path[FILE_PATH_MAX];
-	snprintf(path, sizeof(path), "%s", at(*state, ".sheet.png"));
-	struct err err = {0};
-	const uint32_t shapes[][2] = {{2, 6}, {5, 3}, {4, 1}, {1, 7}};
-	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
-		uint32_t cols = shapes[i][0], rows = shapes[i][1];
-		if (dataset_sheet(d, SPLIT_TRAIN, cols, rows, path, &err) < 0)
-			fail_msg("%s", err.text);
-		png_image png = {.version = PNG_IMAGE_VERSION};
-		assert_true(png_image_begin_read_from_file(&png, path));
-		assert_int_equal(png.width, 2 + cols * (48 + 2));
-		assert_int_equal(png.height, 2 + rows * (48 + 2));
-		png_image_free(&png);
-	}
-	assert_int_equal(dataset_sheet(d, SPLIT_TEST, 2, 2, path, &err), -ENODATA);
-	assert_int_equal(dataset_sheet(d, SPLIT_TRAIN, 0, 2, path, &err), -E2BIG);
-	assert_int_equal(dataset_sheet(d, SPLIT_TRAIN, 200, 51, path, &err), -E2BIG);
-	assert_true(dataset_sheet(d, SPLIT_TRAIN, 2, 2, at(*state, "no/x.png"), &err) < 0);
-	dataset_free(d);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, dir_setup, dir_teardown)
 
 int main(void)
@@ -855,14 +577,6 @@ int main(void)
 		TEST(failed_rescan_changes_nothing),
 		TEST(idx_rescan),
 		TEST(limit_is_a_stable_choice),
-		TEST(order_is_a_fixed_permutation),
-		TEST(shift_repeats_edges),
-		TEST(flip_is_half_of_the_time),
-		TEST(blur_keeps_flat_areas_and_light),
-		TEST(brightness_stays_in_range),
-		TEST(augmentation_follows_its_numbers),
-		TEST(one_image_the_same_way),
-		TEST(contact_sheet),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,7 +192,9 @@ static void png_of_other_depths(void **state)
 
 static void png_too_large_is_refused_unread(void **state)
 {
-	struct { uint32_t w, h; } sizes[] = {{20000, 8}, {8, 20000}, {16000, 16000}};
+	struct {
+		uint32_t w, h;
+	} sizes[] = {{20000, 8}, {8, 20000}, {16000, 16000}};
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
 		struct bytes b = raw_png(sizes[i].w, sizes[i].h, 8, "\0", 1);
 		struct image im = {0};
@@ -238,7 +240,13 @@ static void pgm_formats(void **state)
 		size_t len;
 		uint8_t px[4];
 	} good[] = {
-#define GOOD(text, ...) {text, sizeof(text) - 1, {__VA_ARGS__}}
+#define GOOD(text, ...)                 \
+	{                               \
+		text, sizeof(text) - 1, \
+		{                       \
+			__VA_ARGS__     \
+		}                       \
+	}
 		GOOD("P5\n2 2\n255\n\x00\x01\xfe\xff", 0, 1, 254, 255),
 		GOOD("P5 2 2 255 #a#z", '#', 'a', '#', 'z'), /* no comment in the pixels */
 		GOOD("P5\n# made by hand\n2 # wide\n2\n15\n\x00\x05\x0a\x0f\n", 0, 85, 170, 255),

@@ -497,8 +497,8 @@ static void failing_write(void **state)
 
 /* ---- kill -9 ---- */
 
-/* What a daemon does all day, until it is killed. */
-static void churn(const char *dir, unsigned round)
+/* What a daemon does all day, until it is killed; a byte to `out` for each time round. */
+static void churn(const char *dir, unsigned round, int out)
 {
 	struct store *s = NULL;
 	struct rng rng;
@@ -515,6 +515,8 @@ static void churn(const char *dir, unsigned round)
 			_exit(2);
 		if (rng_below(&rng, 3) == 0 && store_collect(s, NULL, 0, NULL) < 0)
 			_exit(3);
+		if (write(out, "", 1) != 1)
+			_exit(4);
 	}
 }
 
@@ -526,18 +528,30 @@ static void killed(void **state)
 	char before[HASH_SIZE] = "", id[HASH_SIZE];
 	unsigned looks = 0, active_rounds = 0;
 	for (unsigned round = 0; round < 60; round++) {
+		int fds[2];
+		assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
 		pid_t pid = fork();
 		assert_true(pid >= 0);
 		if (pid == 0)
-			churn(dir, round);
-		int64_t end = clock_mono_ms() + 3 + rng_below(&rng, 40);
+			churn(dir, round, fds[1]);
+		/* Killed somewhere in its next time round, however slow this machine is. */
+		unsigned times = rng_below(&rng, 4);
+		int64_t extra_ms = rng_below(&rng, 8), end = INT64_MAX;
 		while (clock_mono_ms() < end) {
 			const char *wrong = look(dir, id);
 			/* A checkpoint of two switches ago may be collected under our hands. */
 			if (wrong && strcmp(wrong, "missing weights or manifest.json"))
 				fail_msg("while it ran, round %u: %s", round, wrong);
 			looks++;
+			char c;
+			while (times && read(fds[0], &c, 1) == 1)
+				times--;
+			if (times == 0 && end == INT64_MAX)
+				end = clock_mono_ms() + extra_ms;
+			assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 		}
+		close(fds[0]);
+		close(fds[1]);
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		int status;
 		assert_int_equal(waitpid(pid, &status, 0), pid);

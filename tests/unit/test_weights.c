@@ -12,6 +12,7 @@
 
 #include "common/base/clock.h"
 #include "common/checkpoint/weights.h"
+#include "common/checkpoint/weights_stream.h"
 #include "common/crypto/hash.h"
 
 /* Tensors longer than the 64 KiB buffer, and ends of tensors in the middle of one. */
@@ -165,6 +166,26 @@ static void variances(void **state)
 	memcpy(more + 20 + 4 * (wide->tensors[3].offset + 100), &negative[0], 4);
 	util_write(path_a, more, wide->file_bytes);
 	expect(wide, path_a, -EBADMSG, "at 100 of 600");
+}
+
+/* A file that grows or shrinks under our hands is not half believed. */
+static void changing(void **state)
+{
+	_cleanup_(model_freep) struct model *m = util_model(LARGE_CFG, 0);
+	static const int by[] = {1, -1};
+	for (size_t i = 0; i < ARRAY_LEN(by); i++) {
+		_cleanup_(stream_close) struct weights_stream s = {.fd = -1};
+		struct err err = {0};
+		util_write_weights(m, path_a, 1, 5);
+		assert_int_equal(stream_open(&s, m, path_a, &err), 0);
+		assert_int_equal(truncate(path_a, (off_t)m->file_bytes + by[i]), 0);
+		int r;
+		do
+			r = stream_next(&s, &err);
+		while (r == 0 && s.n > 0);
+		assert_int_equal(r, -EBADMSG);
+		assert_non_null(strstr(err.text, "changed"));
+	}
 }
 
 /* What is no file: at once, without waiting for anybody. */
@@ -365,6 +386,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wrong_header, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(bad_values, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(variances, setup, util_dir_done),
+		cmocka_unit_test_setup_teardown(changing, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(not_files, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(stats, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(blend, setup, util_dir_done),

@@ -1,0 +1,386 @@
+/* The device's side of a handover as transcripts: what comes in, what goes out, in which phase it is
+ * then. Actions in short: P stored, O offer, G granted, g not granted, A ack, R ack that refuses,
+ * D part dropped; in order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "device-agent/handover.h"
+
+#define LEASE 120000
+
+/* Checkpoints, by one letter. */
+static const char *hash(char letter)
+{
+	static char text[8][HASH_SIZE];
+	static size_t next;
+	char *h = text[next++ % 8];
+	memset(h, letter, HASH_HEX);
+	h[HASH_HEX] = 0;
+	return h;
+}
+
+struct row {
+	int64_t at_ms;
+	enum handover_event_kind kind;
+	char checkpoint; /* DUE, CLAIM; RESULT: its own */
+	const char *trainer;
+	int64_t fence;
+	char parent; /* RESULT */
+	const char *reason; /* REFUSED; RESULT: does not fit */
+	int64_t retry_ms; /* CLAIM: busy */
+	/* Expected: */
+	const char *actions;
+	enum handover_phase phase;
+};
+
+#define UP(at, ...)   {at, HANDOVER_EV_UP, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define DOWN(at, ...) {at, HANDOVER_EV_DOWN, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define DUE(at, c, ...) {at, HANDOVER_EV_DUE, c, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define TIMER(at, ...) {at, HANDOVER_EV_TIMER, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define CLAIM(at, who, c, fence, ...) {at, HANDOVER_EV_CLAIM, c, who, fence, 0, NULL, 0, __VA_ARGS__}
+#define BUSY(at, who, c, ms, ...) {at, HANDOVER_EV_CLAIM, c, who, 0, 0, NULL, ms, __VA_ARGS__}
+#define RESULT(at, who, r, parent, fence, ...) \
+	{at, HANDOVER_EV_RESULT, r, who, fence, parent, NULL, 0, __VA_ARGS__}
+#define UNFIT(at, who, r, parent, fence, why, ...) \
+	{at, HANDOVER_EV_RESULT, r, who, fence, parent, why, 0, __VA_ARGS__}
+#define PULLED(at, ...)  {at, HANDOVER_EV_PULLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define STALLED(at, ...) {at, HANDOVER_EV_STALLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define REFUSED(at, why, ...) {at, HANDOVER_EV_REFUSED, 0, NULL, 0, 0, why, 0, __VA_ARGS__}
+#define JUDGED(at, ...) {at, HANDOVER_EV_JUDGED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define GONE(at, ...) {at, HANDOVER_EV_GONE, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+
+#define IDLE	 HANDOVER_IDLE
+#define OFFERING HANDOVER_OFFERING
+#define GRANTED	 HANDOVER_GRANTED
+#define PULLING	 HANDOVER_PULLING
+#define JUDGING	 HANDOVER_JUDGING
+
+static struct handover h;
+static struct handover_actions acts;
+
+static int setup(void **state)
+{
+	memset(&h, 0, sizeof(h));
+	handover_restart(&h, LEASE, 7, 0);
+	return 0;
+}
+
+static char letter_of(const struct handover_action *a)
+{
+	switch (a->kind) {
+	case HANDOVER_PERSIST:
+		return 'P';
+	case HANDOVER_OFFER:
+		return 'O';
+	case HANDOVER_GRANT:
+		return a->grant.granted ? 'G' : 'g';
+	case HANDOVER_ACK:
+		return a->ack.decision == DECISION_REFUSED ? 'R' : 'A';
+	case HANDOVER_DROP:
+		return 'D';
+	}
+	return '?';
+}
+
+static void play_row(const struct row *r, size_t i)
+{
+	struct msg_claim claim = {.fence = r->fence, .busy = r->retry_ms > 0,
+				  .retry_ms = r->retry_ms, .progress = 0.5};
+	struct msg_result result = {.fence = r->fence};
+	struct msg_ack ack = {.decision = DECISION_ACTIVATED, .validation = {10, 9, 0.1}};
+	struct handover_event ev = {.kind = r->kind, .checkpoint = hash(r->checkpoint),
+				    .claim = &claim, .result = &result, .ack = &ack,
+				    .reason = r->reason};
+	snprintf(claim.trainer, sizeof(claim.trainer), "%s", r->trainer ? r->trainer : "");
+	snprintf(claim.checkpoint, sizeof(claim.checkpoint), "%s", hash(r->checkpoint));
+	snprintf(result.manifest.trainer, ID_SIZE, "%s", claim.trainer);
+	snprintf(result.manifest.id, HASH_SIZE, "%s", hash(r->checkpoint));
+	if (r->parent) {
+		snprintf(result.manifest.parents[0], HASH_SIZE, "%s", hash(r->parent));
+		result.manifest.n_parents = 1;
+	}
+	handover_step(&h, &ev, r->at_ms, &acts);
+	char got[HANDOVER_ACTIONS_MAX + 1] = "";
+	for (size_t k = 0; k < acts.n; k++)
+		got[k] = letter_of(&acts.at[k]);
+	if (strcmp(got, r->actions) != 0 || h.phase != r->phase)
+		fail_msg("row %zu: got '%s' in phase %d, expected '%s' in phase %d", i, got,
+			 (int)h.phase, r->actions, (int)r->phase);
+}
+
+static void play(const struct row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		play_row(&rows[i], i);
+}
+#define PLAY(...)                                          \
+	do {                                               \
+		const struct row rows_[] = {__VA_ARGS__};  \
+		play(rows_, ARRAY_LEN(rows_));             \
+	} while (0)
+
+#define TO_GRANTED UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), CLAIM(10, "t1", 'c', 0, "PG", GRANTED)
+#define TO_PULLING TO_GRANTED, RESULT(20, "t1", 'r', 'c', 1, "P", PULLING)
+#define TO_JUDGING TO_PULLING, PULLED(30, "P", JUDGING)
+
+static void test_whole(void **state)
+{
+	PLAY(TO_GRANTED);
+	assert_int_equal(acts.at[1].grant.fence, 1);
+	assert_int_equal(acts.at[1].grant.lease_ms, LEASE);
+	assert_string_equal(acts.at[1].trainer, "t1");
+	assert_true(handover_may_pull(&h, "t1", hash('c')));
+	assert_false(handover_may_pull(&h, "t2", hash('c')));
+	assert_false(handover_may_pull(&h, "t1", hash('d')));
+	assert_false(handover_may_offer(&h));
+	PLAY(CLAIM(40000, "t1", 'c', 1, "G", GRANTED), CLAIM(80000, "t1", 'c', 1, "G", GRANTED),
+	     RESULT(90000, "t1", 'r', 'c', 1, "P", PULLING), PULLED(91000, "P", JUDGING));
+	assert_string_equal(h.result.manifest.id, hash('r'));
+	PLAY(JUDGED(92000, "PA", IDLE));
+	assert_string_equal(acts.at[1].trainer, "t1");
+	assert_string_equal(acts.at[1].ack.checkpoint, hash('r'));
+	assert_int_equal(acts.at[1].ack.fence, 1);
+	assert_true(acts.at[1].ack.has_decision);
+	assert_int_equal(acts.at[1].ack.validation.correct, 9);
+	assert_true(handover_may_offer(&h));
+	/* The next one has the next fence. */
+	PLAY(DUE(93000, 'd', "PO", OFFERING), CLAIM(94000, "t2", 'd', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+}
+
+static void test_offers_back_off(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	int64_t now = 0, longest = 0;
+	for (int i = 0; i < 12; i++) {
+		int64_t at = handover_deadline_ms(&h), first = now + HANDOVER_OFFER_FIRST_MS / 2;
+		assert_true(at >= first && at <= now + HANDOVER_OFFER_CAP_MS);
+		PLAY(TIMER(at - 1, "", OFFERING), TIMER(at, "O", OFFERING));
+		longest = MAX_OF(longest, at - now);
+		now = at;
+	}
+	assert_true(longest > HANDOVER_OFFER_CAP_MS / 2);
+	/* A connection that came back is news: at once, and from the shortest wait again. */
+	PLAY(DOWN(now + 1, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), -1);
+	PLAY(TIMER(now + 900000, "", OFFERING), UP(now + 900001, "O", OFFERING));
+	assert_true(handover_deadline_ms(&h) <= now + 900001 + HANDOVER_OFFER_FIRST_MS);
+}
+
+static void test_due_while_offline(void **state)
+{
+	PLAY(DUE(0, 'c', "P", OFFERING), UP(500, "O", OFFERING));
+	assert_string_equal(h.checkpoint, hash('c'));
+}
+
+static void test_newer_takes_the_place(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), DUE(10, 'c', "", OFFERING),
+	     DUE(20, 'd', "P", OFFERING));
+	/* It is offered when the older one would have been. */
+	int64_t at = handover_deadline_ms(&h);
+	PLAY(TIMER(at, "O", OFFERING), CLAIM(at + 1, "t1", 'c', 0, "g", OFFERING),
+	     CLAIM(at + 2, "t1", 'd', 0, "PG", GRANTED), DUE(at + 3, 'e', "", GRANTED));
+	assert_string_equal(h.granted, hash('d'));
+}
+
+static void test_busy(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), BUSY(5, "t1", 'c', 30000, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 30005);
+	/* The longest counts; other checkpoints do not. */
+	PLAY(BUSY(6, "t2", 'c', 10000, "", OFFERING), BUSY(7, "t2", 'x', 90000, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 30005);
+	PLAY(DOWN(8, "", OFFERING), UP(9, "", OFFERING), TIMER(30005, "O", OFFERING));
+	PLAY(BUSY(30006, "t1", 'c', 99999999, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 30006 + HANDOVER_BUSY_MAX_MS);
+	/* Somebody has room after all. */
+	PLAY(CLAIM(30007, "t2", 'c', 0, "PG", GRANTED));
+	setup(NULL);
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), BUSY(5, "t1", 'c', 1, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 5 + HANDOVER_BUSY_MIN_MS);
+}
+
+static void test_two_trainers(void **state)
+{
+	PLAY(TO_GRANTED, CLAIM(11, "t2", 'c', 0, "g", GRANTED));
+	assert_string_equal(acts.at[0].trainer, "t2");
+	assert_int_equal(acts.at[0].grant.fence, 0);
+	/* A guessed fence helps nobody. */
+	PLAY(CLAIM(12, "t2", 'c', 1, "g", GRANTED), RESULT(13, "t2", 'r', 'c', 1, "R", GRANTED),
+	     RESULT(14, "t1", 'r', 'c', 1, "P", PULLING));
+}
+
+static void test_repeated_claim(void **state)
+{
+	PLAY(TO_GRANTED, CLAIM(50, "t1", 'c', 0, "G", GRANTED));
+	assert_int_equal(acts.at[0].grant.fence, 1);
+	assert_int_equal(h.fence, 1);
+	/* The trainer counts its lease from that claim, so we may not count from an earlier one. */
+	assert_int_equal(handover_deadline_ms(&h), 50 + LEASE);
+	PLAY(CLAIM(60, "t1", 'c', 9, "g", GRANTED), CLAIM(60, "t1", 'd', 1, "g", GRANTED));
+}
+
+static void test_lease_runs_out(void **state)
+{
+	PLAY(TO_GRANTED, TIMER(10 + LEASE - 1, "", GRANTED), TIMER(10 + LEASE, "PO", OFFERING));
+	assert_string_equal(h.trainer, "t1"); /* the offer names it */
+	/* Its renewal comes too late; a new claim gets a new fence, also from another. */
+	PLAY(CLAIM(130020, "t1", 'c', 1, "g", OFFERING), CLAIM(130030, "t2", 'c', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+	PLAY(RESULT(130040, "t1", 'r', 'c', 1, "R", GRANTED),
+	     RESULT(130050, "t2", 'r', 'c', 1, "R", GRANTED),
+	     RESULT(130060, "t1", 'r', 'c', 2, "R", GRANTED),
+	     RESULT(130070, "t2", 'q', 'c', 2, "P", PULLING));
+}
+
+static void test_lease_runs_out_offline(void **state)
+{
+	PLAY(TO_GRANTED, DOWN(20, "", GRANTED), TIMER(10 + LEASE, "P", OFFERING),
+	     UP(400000, "O", OFFERING));
+}
+
+static void test_result_after_lease(void **state)
+{
+	/* Nobody else has got a fence since: what was trained is not lost, */
+	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING),
+	     RESULT(140000, "t1", 'r', 'c', 1, "P", PULLING));
+	/* even when a newer checkpoint is on offer already. */
+	setup(NULL);
+	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING), DUE(140000, 'd', "P", OFFERING),
+	     RESULT(150000, "t1", 'r', 'd', 1, "R", OFFERING),
+	     RESULT(150001, "t1", 'r', 'c', 1, "P", PULLING));
+	assert_string_equal(h.checkpoint, hash('c'));
+}
+
+static void test_wrong_results(void **state)
+{
+	PLAY(RESULT(0, "t1", 'r', 'c', 0, "R", IDLE), RESULT(0, "t1", 'r', 'c', 1, "R", IDLE),
+	     TO_GRANTED, RESULT(20, "t1", 'r', 'x', 1, "R", GRANTED),
+	     RESULT(20, "t1", 'r', 0, 1, "R", GRANTED), RESULT(20, "t1", 'r', 'c', 2, "R", GRANTED));
+	assert_non_null(strstr(acts.at[0].ack.reason, "fence 2"));
+	/* One that is ours but does not fit ends it. */
+	PLAY(UNFIT(30, "t1", 'r', 'c', 1, "size: found 1, expected 2", "PRD", IDLE));
+	assert_string_equal(acts.at[1].ack.reason, "size: found 1, expected 2");
+	PLAY(RESULT(31, "t1", 'r', 'c', 1, "R", IDLE));
+	assert_string_equal(acts.at[0].ack.reason, "size: found 1, expected 2");
+	PLAY(RESULT(32, "t1", 'q', 'c', 1, "R", IDLE), CLAIM(33, "t1", 'c', 1, "g", IDLE));
+}
+
+static void test_duplicates_of_result(void **state)
+{
+	PLAY(TO_PULLING, RESULT(21, "t1", 'r', 'c', 1, "", PULLING), PULLED(30, "P", JUDGING),
+	     RESULT(31, "t1", 'r', 'c', 1, "", JUDGING), RESULT(32, "t1", 'q', 'c', 1, "R", JUDGING),
+	     CLAIM(33, "t1", 'c', 1, "g", JUDGING), PULLED(34, "", JUDGING),
+	     JUDGED(40, "PA", IDLE), JUDGED(41, "", IDLE),
+	     RESULT(50, "t1", 'r', 'c', 1, "A", IDLE), RESULT(60, "t1", 'r', 'c', 1, "A", IDLE));
+	assert_int_equal(acts.at[0].ack.validation.correct, 9);
+	/* In the middle of the next one, too. */
+	PLAY(DUE(70, 'd', "PO", OFFERING), RESULT(71, "t1", 'r', 'c', 1, "A", OFFERING),
+	     CLAIM(72, "t1", 'd', 0, "PG", GRANTED), RESULT(73, "t1", 'r', 'c', 1, "A", GRANTED));
+}
+
+static void test_another_result_while_pulling(void **state)
+{
+	PLAY(TO_PULLING, RESULT(21, "t1", 'q', 'c', 1, "PD", PULLING));
+	assert_string_equal(acts.at[1].dropped, hash('r'));
+	assert_string_equal(h.result.manifest.id, hash('q'));
+}
+
+static void test_bad_blocks(void **state)
+{
+	PLAY(TO_PULLING, REFUSED(30, "sha256 differs", "PRD", IDLE));
+	assert_string_equal(acts.at[1].ack.reason, "sha256 differs");
+	assert_string_equal(acts.at[2].dropped, hash('r'));
+	PLAY(REFUSED(31, "again", "", IDLE), RESULT(40, "t1", 'r', 'c', 1, "R", IDLE));
+}
+
+static void test_no_blocks(void **state)
+{
+	PLAY(STALLED(0, "", IDLE), TO_PULLING, STALLED(30, "PO", OFFERING));
+	assert_string_equal(h.checkpoint, hash('c'));
+	/* It comes back after all. */
+	PLAY(RESULT(40, "t1", 'r', 'c', 1, "P", PULLING), STALLED(50, "PO", OFFERING),
+	     CLAIM(60, "t2", 'c', 0, "PG", GRANTED), RESULT(70, "t1", 'r', 'c', 1, "R", GRANTED));
+}
+
+static void test_renewal_while_pulling(void **state)
+{
+	PLAY(TO_PULLING, CLAIM(25, "t1", 'c', 1, "G", PULLING), CLAIM(26, "t2", 'c', 0, "g", PULLING),
+	     TIMER(10 + 5 * LEASE, "", PULLING), DUE(27, 'd', "", PULLING));
+}
+
+static void test_gone(void **state)
+{
+	PLAY(GONE(0, "", IDLE), UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), GONE(1, "P", IDLE),
+	     CLAIM(2, "t1", 'c', 0, "g", IDLE), TIMER(99999, "", IDLE));
+}
+
+static void test_restart(void **state)
+{
+	/* In each phase: what is kept is enough to go on. */
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	handover_restart(&h, LEASE, 8, 1000);
+	PLAY(UP(1000, "O", OFFERING), CLAIM(1010, "t1", 'c', 0, "PG", GRANTED));
+	handover_restart(&h, LEASE, 9, 2000);
+	assert_int_equal(handover_deadline_ms(&h), 2000 + LEASE);
+	PLAY(UP(2000, "", GRANTED), CLAIM(2010, "t1", 'c', 1, "G", GRANTED));
+	assert_int_equal(h.fence, 1);
+	PLAY(RESULT(2020, "t1", 'r', 'c', 1, "P", PULLING));
+	handover_restart(&h, LEASE, 10, 3000);
+	PLAY(UP(3000, "", PULLING), RESULT(3010, "t1", 'r', 'c', 1, "", PULLING),
+	     PULLED(3020, "P", JUDGING));
+	handover_restart(&h, LEASE, 11, 4000);
+	PLAY(UP(4000, "", JUDGING), JUDGED(4010, "PA", IDLE));
+	handover_restart(&h, LEASE, 12, 5000);
+	PLAY(UP(5000, "", IDLE), RESULT(5010, "t1", 'r', 'c', 1, "A", IDLE),
+	     DUE(5020, 'd', "PO", OFFERING), CLAIM(5030, "t1", 'd', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+}
+
+static void test_remembers_sixteen(void **state)
+{
+	PLAY(UP(0, "", IDLE));
+	for (int64_t f = 1; f <= HANDOVER_DECIDED_MAX + 2; f++)
+		PLAY(DUE(f * 100, 'c', "PO", OFFERING), CLAIM(f * 100, "t1", 'c', 0, "PG", GRANTED),
+		     RESULT(f * 100, "t1", 'r', 'c', f, "P", PULLING), PULLED(f * 100, "P", JUDGING),
+		     JUDGED(f * 100, "PA", IDLE));
+	assert_int_equal(h.n_decided, HANDOVER_DECIDED_MAX);
+	PLAY(RESULT(9000, "t1", 'r', 'c', 2, "R", IDLE), RESULT(9000, "t1", 'r', 'c', 3, "A", IDLE),
+	     RESULT(9000, "t1", 'r', 'c', HANDOVER_DECIDED_MAX + 2, "A", IDLE));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, setup)
+	const struct CMUnitTest tests[] = {
+		T(test_whole),
+		T(test_offers_back_off),
+		T(test_due_while_offline),
+		T(test_newer_takes_the_place),
+		T(test_busy),
+		T(test_two_trainers),
+		T(test_repeated_claim),
+		T(test_lease_runs_out),
+		T(test_lease_runs_out_offline),
+		T(test_result_after_lease),
+		T(test_wrong_results),
+		T(test_duplicates_of_result),
+		T(test_another_result_while_pulling),
+		T(test_bad_blocks),
+		T(test_no_blocks),
+		T(test_renewal_while_pulling),
+		T(test_gone),
+		T(test_restart),
+		T(test_remembers_sixteen),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
