@@ -34,6 +34,7 @@
 #define AGENT_RANGE_REPORTS   100
 #define AGENT_REPORT_BURST    20 /* then a pause of */
 #define AGENT_REPORT_PAUSE_MS 100
+#define AGENT_REFUSED_LOG_MS  10000 /* between two warnings of bad messages */
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -127,6 +128,8 @@ struct agent {
 		char *text;
 	} replies[AGENT_REPLIES_MAX];
 	size_t n_replies;
+	uint64_t n_refused; /* messages that were not what they should be */
+	int64_t refused_logged_ms;
 };
 
 /* agent.c */

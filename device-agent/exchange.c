@@ -242,6 +242,10 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 static void pull_failed(struct agent *a, int code, const char *why)
 {
 	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED, .reason = why};
+	/* Where things lie on this device is nobody's business. */
+	size_t dir = strlen(a->incoming);
+	if (strncmp(why, a->incoming, dir) == 0 && why[dir] == '/')
+		ev.reason = why + dir + 1;
 	if (code == -EBADMSG)
 		exchange_event(a, &ev); /* it is not what it was said to be */
 	else

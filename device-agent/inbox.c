@@ -259,6 +259,17 @@ static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *er
 			 a->conf.id, (long long)k.fence, k.trainer, k.checkpoint);
 }
 
+/* Whoever sends rubbish must not fill the log with it. */
+static void log_refused(struct agent *a, const char *topic, const char *why)
+{
+	bool quiet = a->n_refused && a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
+	a->n_refused++;
+	if (!quiet)
+		a->refused_logged_ms = a->now_ms;
+	log_write(quiet ? LOG_P_DEBUG : LOG_P_WARNING, "device=%s %s: %s (refused messages: %llu)",
+		  a->conf.id, topic, why, (unsigned long long)a->n_refused);
+}
+
 void inbox_message(struct agent *a, const struct mqtt_message *m)
 {
 	struct topic t;
@@ -296,5 +307,5 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		break;
 	}
 	if (err.code)
-		log_warning("device=%s %s: %s", a->conf.id, m->topic, err.text);
+		log_refused(a, m->topic, err.text);
 }

@@ -26,9 +26,9 @@ struct channel {
 	int fd;
 	char *in;
 	size_t in_len, in_size;
-	size_t used; /* bytes of `in` that are the line given out last */
+	size_t used;          /* bytes of `in` that are the line given out last */
 	pthread_mutex_t lock; /* of what follows, and of writing */
-	pthread_cond_t wake; /* a slot was taken */
+	pthread_cond_t wake;  /* a slot was taken */
 	struct slot slots[CHANNEL_SLOTS];
 };
 
@@ -148,11 +148,11 @@ static void write_reply(struct channel *c, uint64_t id, struct json *line)
 	size_t len = text ? strlen(text) : 0;
 	char fallback[128];
 	if (!text || len >= WORKER_LINE_MAX) {
-		len = (size_t)snprintf(
-			fallback, sizeof(fallback),
-			"{\"id\":%llu,\"ok\":false,\"code\":%d,\"error\":\"%s\"}",
-			(unsigned long long)id, text ? -E2BIG : -ENOMEM,
-			text ? "the answer is too long for one line: ask for less" : "out of memory");
+		len = (size_t)snprintf(fallback, sizeof(fallback),
+				       "{\"id\":%llu,\"ok\":false,\"code\":%d,\"error\":\"%s\"}",
+				       (unsigned long long)id, text ? -E2BIG : -ENOMEM,
+				       text ? "the answer is too long for one line: ask for less"
+					    : "out of memory");
 		free(text);
 		text = strdup(fallback);
 		if (!text)

@@ -14,7 +14,8 @@ int classify_begin(struct session *s, struct job *j, struct err *err)
 	uint64_t seen;
 	int64_t crop;
 	int r = json_get_str(j->args, "weights", weights, sizeof(weights), err);
-	if (r < 0 || (r = json_get_arr(j->args, "images", WORKER_CLASSIFY_MAX, &j->images, err)) < 0 ||
+	if (r < 0 ||
+	    (r = json_get_arr(j->args, "images", WORKER_CLASSIFY_MAX, &j->images, err)) < 0 ||
 	    (r = arg_int(j->args, "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &crop, err)) < 0)
 		return r;
 	j->center_crop = (uint32_t)crop;

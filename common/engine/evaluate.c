@@ -52,8 +52,8 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err)
 		return r;
 	j->split = SPLIT_VALIDATION;
 	if (*split && split_parse(split, &j->split) < 0)
-		return err_set(err, -EINVAL, "split: found '%s', expected train, validation or test",
-			       split);
+		return err_set(err, -EINVAL,
+			       "split: found '%s', expected train, validation or test", split);
 	j->n = s->data ? dataset_count(s->data, j->split) : 0;
 	if (!j->n)
 		return err_set(err, -ENODATA, "evaluate: there are no %s images",
@@ -126,7 +126,8 @@ int evaluate_step(struct session *s, struct job *j, struct json **ret_result, st
 	uint32_t batch = dnet_batch(s->eval_net), n = MIN_OF(batch, j->n - j->at);
 	size_t pixels = (size_t)s->model->width * s->model->height * s->model->channels;
 	for (uint32_t i = 0; i < n; i++)
-		dataset_pixels(s->data, j->split, j->at + i, NULL, NULL, dnet_input(s->eval_net, i));
+		dataset_pixels(s->data, j->split, j->at + i, NULL, NULL,
+			       dnet_input(s->eval_net, i));
 	if (n < batch)
 		memset(dnet_input(s->eval_net, n), 0, (batch - n) * pixels * sizeof(float));
 	const float *p = session_predict(s);

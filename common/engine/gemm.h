@@ -9,5 +9,6 @@
 int gemm_init(int threads, struct err *err);
 /* Changes the number of threads, up to what gemm_init() was given. */
 void gemm_threads(int threads);
-/* What computed so far: "darknet+openblas" once calls of libdarknet arrived here, else "darknet". */
+/* What computed so far: "darknet+openblas" once calls of libdarknet arrived here, else "darknet".
+ */
 const char *gemm_engine(void);

@@ -29,9 +29,10 @@ int gemm_init(int threads, struct err *err)
 	size_t bytes = BUFFER_BYTES * (size_t)threads;
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
-		return err_set(err, -ENOMEM,
-			       "out of memory: matrix products with %d threads need room for %zu MiB",
-			       threads, bytes >> 20);
+		return err_set(
+			err, -ENOMEM,
+			"out of memory: matrix products with %d threads need room for %zu MiB",
+			threads, bytes >> 20);
 	munmap(p, bytes);
 	openblas_set_num_threads(threads);
 	return 0;

@@ -91,8 +91,8 @@ static int sheet(struct session *s, const struct json *args, struct json **ret_r
 	    (r = arg_int(args, "rows", 1, SHEET_CELLS_MAX, 10, &rows, err)) < 0)
 		return r;
 	if (*name && split_parse(name, &split) < 0)
-		return err_set(err, -EINVAL, "split: found '%s', expected train, validation or test",
-			       name);
+		return err_set(err, -EINVAL,
+			       "split: found '%s', expected train, validation or test", name);
 	if (!s->data)
 		return err_set(err, -ENODATA, "sheet: opened without data");
 	r = dataset_sheet(s->data, split, (uint32_t)columns, (uint32_t)rows, out, err);

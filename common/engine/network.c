@@ -76,7 +76,8 @@ static int check_shape(const struct dnet *d, struct err *err)
 	const struct model *m = d->model;
 	const layer out = get_network_output_layer(d->net);
 	if (out.type != SOFTMAX)
-		return err_set(err, -EOPNOTSUPP, "%s: the last layer is not [softmax]: expected a "
+		return err_set(err, -EOPNOTSUPP,
+			       "%s: the last layer is not [softmax]: expected a "
 			       "classifier that ends with [softmax], or [softmax] and [cost]",
 			       m->cfg_path);
 	if (net->w != (int)m->width || net->h != (int)m->height || net->c != (int)m->channels ||
@@ -185,13 +186,12 @@ static int check_saved(struct dnet *d, int fd, const char *tmp, const char *path
 		return err_errno(err, -errno, "%s", path);
 	struct err e = {0};
 	int r = weights_check(d->model, tmp, NULL, id, &e);
-	return r < 0 ? err_set(err, r == -EBADMSG ? -EDOM : r, "%s: what training made is not usable: %s",
-			       path, e.text)
+	return r < 0 ? err_set(err, r == -EBADMSG ? -EDOM : r,
+			       "%s: what training made is not usable: %s", path, e.text)
 		     : 0;
 }
 
-int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE],
-	      struct err *err)
+int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);

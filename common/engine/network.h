@@ -32,8 +32,7 @@ int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH
 	      struct err *err);
 /* Writes `path` atomically and durably, with `seen` in its header, and checks what was written.
  * -ENOSPC, -EFBIG ...: no file is left; -EDOM: the weights are not finite. */
-int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE],
-	      struct err *err);
+int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err);
 
 /* Where image `slot` (< dnet_batch) of the next call goes: width x height x channels floats,
  * CHW, 0..1. */

@@ -48,7 +48,8 @@ static int read_data_conf(const struct session *s, const struct json *data,
 	const char *const names[3] = {"width", "height", "channels"};
 	const uint32_t expected[3] = {s->model->width, s->model->height, s->model->channels};
 	int r = json_get_str(data, "path", conf->path, sizeof(conf->path), err);
-	if (r < 0 || (r = arg_str(data, "test_path", conf->test_path, sizeof(conf->test_path), err)) < 0 ||
+	if (r < 0 ||
+	    (r = arg_str(data, "test_path", conf->test_path, sizeof(conf->test_path), err)) < 0 ||
 	    (r = arg_str(data, "validation_path", conf->validation_path,
 			 sizeof(conf->validation_path), err)) < 0 ||
 	    (r = arg_int(data, "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &crop, err)) < 0 ||
@@ -88,8 +89,8 @@ static int read_data(struct session *s, const struct json *args, struct err *err
 	if (r < 0)
 		return r;
 	if (s->classes.n > s->model->outputs)
-		return err_set(err, -EINVAL, "%s has %zu classes, but %s has only %u outputs", conf.path,
-			       s->classes.n, s->model->cfg_path, s->model->outputs);
+		return err_set(err, -EINVAL, "%s has %zu classes, but %s has only %u outputs",
+			       conf.path, s->classes.n, s->model->cfg_path, s->model->outputs);
 	return dataset_open(&conf, &s->classes, &s->data, err);
 }
 
@@ -155,7 +156,8 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 	if (r == 0 && json_has(args, "data"))
 		r = read_data(s, args, err);
 	if (r == 0)
-		r = dnet_new(s->model, s->cfg, s->cfg_len, eval_batch(s->model), 0, &s->eval_net, err);
+		r = dnet_new(s->model, s->cfg, s->cfg_len, eval_batch(s->model), 0, &s->eval_net,
+			     err);
 	if (r < 0) {
 		forget(s);
 		return r;

@@ -13,8 +13,7 @@ static int on_pause(struct session *s, const struct json *args, struct json **re
 	return 0;
 }
 
-static int on_resume(struct session *s, const struct json *args, struct json **ret,
-		     struct err *err)
+static int on_resume(struct session *s, const struct json *args, struct json **ret, struct err *err)
 {
 	s->paused = false;
 	return 0;
@@ -77,8 +76,10 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 		int r = job_queue(s, id, ops[i].job, TAKE_PTR(args), err);
 		return r < 0 ? r : 1;
 	}
-	return err_set(err, -ENOSYS, "op: found '%s', expected one of open, rescan, train, evaluate, "
-				     "blend, classify, sheet, pause, resume, stop", op);
+	return err_set(err, -ENOSYS,
+		       "op: found '%s', expected one of open, rescan, train, evaluate, "
+		       "blend, classify, sheet, pause, resume, stop",
+		       op);
 }
 
 void session_request(struct session *s, char *line, size_t len)

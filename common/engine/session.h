@@ -15,9 +15,9 @@
 #include "common/engine/network.h"
 #include "common/json/json.h"
 
-#define SESSION_EPOCHS_MAX 1000000
-#define SESSION_STEPS_MAX  ((int64_t)1000000000)
-#define SESSION_FOLD_MAX   100
+#define SESSION_EPOCHS_MAX     1000000
+#define SESSION_STEPS_MAX      ((int64_t)1000000000)
+#define SESSION_FOLD_MAX       100
 #define SESSION_EVAL_BATCH_MAX 64 /* images per batch of an evaluation */
 
 /* A request to train; id 0: none. */
@@ -25,15 +25,15 @@ struct training {
 	uint64_t id;
 	char out[FILE_PATH_MAX];
 	uint64_t seed;
-	uint64_t epoch; /* number of the running one */
+	uint64_t epoch;  /* number of the running one */
 	uint32_t *order; /* of the epoch: permutation of images x fold */
 	uint32_t n_order;
-	uint32_t at; /* images of this epoch so far, fill-up included */
+	uint32_t at;         /* images of this epoch so far, fill-up included */
 	int64_t step, steps; /* steps 0 until the end is known */
 	int64_t epochs_left; /* the running one included; 0: counted in steps */
-	uint64_t seen; /* of the weights it began with */
+	uint64_t seen;       /* of the weights it began with */
 	uint64_t images;
-	double seconds; /* in batches: not paused, not evaluating */
+	double seconds;   /* in batches: not paused, not evaluating */
 	double step_loss; /* sum over the batches of the running step */
 	uint32_t step_batches;
 	double epoch_loss; /* sum over the steps of this epoch, */
@@ -70,7 +70,7 @@ struct session {
 	char *cfg;
 	size_t cfg_len;
 	struct classes classes; /* n 0: outputs stand for themselves */
-	struct dataset *data; /* NULL: none */
+	struct dataset *data;   /* NULL: none */
 	struct augment augment;
 	uint32_t fold;
 	int threads;

@@ -99,14 +99,15 @@ static int read_args(const struct json *args, struct train_args *a, struct err *
 	    (r = arg_int(args, "steps", 1, SESSION_STEPS_MAX, 0, &a->steps, err)) < 0 ||
 	    (r = arg_int(args, "seed", 0, JSON_INT_MAX, 0, &a->seed, err)) < 0 ||
 	    (r = arg_int(args, "epoch", 0, JSON_INT_MAX, 0, &a->epoch, err)) < 0 ||
-	    (r = arg_int(args, "schedule_seen", 0, (int64_t)WEIGHTS_SEEN_MAX, -1,
-			 &a->schedule_seen, err)) < 0 ||
+	    (r = arg_int(args, "schedule_seen", 0, (int64_t)WEIGHTS_SEEN_MAX, -1, &a->schedule_seen,
+			 err)) < 0 ||
 	    (r = arg_num(args, "learning_rate_scale", 0, 1e6, 1, &a->rate_scale, err)) < 0)
 		return r;
 	if (!a->out[0])
 		return err_set(err, -EINVAL, "train: out: found nothing, expected a path");
 	if (!a->epochs == !a->steps)
-		return err_set(err, -EINVAL, "train: found %s, expected one of 'epochs' and 'steps'",
+		return err_set(err, -EINVAL,
+			       "train: found %s, expected one of 'epochs' and 'steps'",
 			       a->epochs ? "both" : "neither");
 	return 0;
 }
@@ -120,7 +121,8 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 	if (r < 0)
 		return r;
 	if (t->id)
-		return err_set(err, -EBUSY, "train: request %llu is training", (unsigned long long)t->id);
+		return err_set(err, -EBUSY, "train: request %llu is training",
+			       (unsigned long long)t->id);
 	if (!s->data)
 		return err_set(err, -ENODATA, "train: opened without data");
 	r = load(s, a.weights, (uint64_t)a.seed, &seen, err);
@@ -138,9 +140,10 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 		return r;
 	t->steps = a.steps ? a.steps : a.epochs * steps_per_epoch(s);
 	if (t->seen + (uint64_t)t->steps * dnet_step_images(s->train_net) > WEIGHTS_SEEN_MAX)
-		return err_set(err, -ERANGE, "train: the weights have seen %llu images, and would see "
-			       "more than %llu", (unsigned long long)seen,
-			       (unsigned long long)WEIGHTS_SEEN_MAX);
+		return err_set(err, -ERANGE,
+			       "train: the weights have seen %llu images, and would see "
+			       "more than %llu",
+			       (unsigned long long)seen, (unsigned long long)WEIGHTS_SEEN_MAX);
 	dnet_schedule(s->train_net, a.schedule_seen >= 0 ? (uint64_t)a.schedule_seen : seen);
 	dnet_rate_scale(s->train_net, a.rate_scale);
 	t->id = id;

@@ -20,8 +20,8 @@
 
 #define START_TIMEOUT_MS 600000
 #define BACKOFF_FIRST_MS 500
-#define BACKOFF_CAP_MS	 60000
-#define READ_BYTES	 65536
+#define BACKOFF_CAP_MS   60000
+#define READ_BYTES       65536
 
 enum state { DOWN, OPENING, READY };
 enum op { OP_OTHER, OP_TRAIN, OP_PAUSE, OP_RESUME, OP_RESCAN };
@@ -50,7 +50,7 @@ struct worker {
 	size_t n_requests;
 	uint64_t next_id, open_id;
 	bool paused;
-	int64_t moved_ms; /* last progress, or when there was work again */
+	int64_t moved_ms;  /* last progress, or when there was work again */
 	unsigned failures; /* since the last request that succeeded */
 	struct rng rng;
 };
@@ -148,7 +148,7 @@ static void flush(struct worker *w)
 
 static enum op op_of(const char *op)
 {
-	return strcmp(op, "train") == 0	   ? OP_TRAIN
+	return strcmp(op, "train") == 0    ? OP_TRAIN
 	       : strcmp(op, "pause") == 0  ? OP_PAUSE
 	       : strcmp(op, "resume") == 0 ? OP_RESUME
 	       : strcmp(op, "rescan") == 0 ? OP_RESCAN

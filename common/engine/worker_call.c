@@ -58,8 +58,11 @@ int worker_call(const struct worker_conf *conf, const char *op, struct json *arg
 		void (*progress)(void *user, const struct worker_progress *p), void *user,
 		struct json **ret_result, struct err *err)
 {
-	struct call c = {.op = op, .args = args ? args : json_new_obj(), .progress = progress,
-			 .user = user, .err = err};
+	struct call c = {.op = op,
+			 .args = args ? args : json_new_obj(),
+			 .progress = progress,
+			 .user = user,
+			 .err = err};
 	const struct worker_handler handler = {on_ready, on_progress, on_reply, on_died, &c};
 	int r = loop_new(&c.loop);
 	if (r < 0) {

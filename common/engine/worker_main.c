@@ -53,7 +53,7 @@ static void prepare(void)
 	sigaction(SIGBUS, &fault, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* EFBIG instead */
-	signal(SIGINT, SIG_IGN); /* of a terminal: the daemon decides */
+	signal(SIGINT, SIG_IGN);  /* of a terminal: the daemon decides */
 	setvbuf(stdout, NULL, _IONBF, 0);
 #if defined(__SSE__)
 	/* Numbers below 1e-38 cost a hundred times the time of others and are noise here. Threads
@@ -92,8 +92,9 @@ int main(int argc, char **argv)
 	struct session s = {0};
 	struct stat st;
 	if (argc > 1 || fstat(WORKER_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-		fprintf(stderr, "tasuki-worker is started by tasuki-agent, tasuki-trainer and tasuki; "
-				"it takes no arguments.\n");
+		fprintf(stderr,
+			"tasuki-worker is started by tasuki-agent, tasuki-trainer and tasuki; "
+			"it takes no arguments.\n");
 		return 2;
 	}
 	prepare();

@@ -18,7 +18,7 @@
 #include "common/base/mem.h"
 #include "common/engine/worker_protocol.h"
 
-#define PROGRAM	      "tasuki-worker"
+#define PROGRAM        "tasuki-worker"
 #define LOG_TAIL_BYTES 2048
 
 static bool runnable(const char *path)
@@ -32,7 +32,8 @@ static bool find_in_path(char path[1024])
 	const char *dirs = getenv("PATH");
 	while (dirs && *dirs) {
 		size_t n = strcspn(dirs, ":");
-		if (file_path(path, 1024, "%.*s/" PROGRAM, (int)n, dirs) == 0 && n && runnable(path))
+		if (file_path(path, 1024, "%.*s/" PROGRAM, (int)n, dirs) == 0 && n &&
+		    runnable(path))
 			return true;
 		dirs += n + (dirs[n] == ':');
 	}
@@ -69,10 +70,12 @@ int worker_process_find(const struct worker_conf *conf, char path[1024], struct 
 static int open_log(const struct worker_conf *conf, struct err *err)
 {
 	/* Without a file its last words are still wanted. */
-	int fd = *conf->log_path ? open(conf->log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640)
-				 : memfd_create("worker-log", MFD_CLOEXEC);
+	int fd = *conf->log_path
+			 ? open(conf->log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640)
+			 : memfd_create("worker-log", MFD_CLOEXEC);
 	if (fd < 0)
-		return err_errno(err, -errno, "%s", *conf->log_path ? conf->log_path : "memfd_create");
+		return err_errno(err, -errno, "%s",
+				 *conf->log_path ? conf->log_path : "memfd_create");
 	if (!*conf->log_path && fcntl(fd, F_SETFL, O_APPEND) < 0) {
 		close(fd);
 		return err_errno(err, -errno, "worker log");
@@ -167,8 +170,8 @@ int worker_process_start(struct worker_process *p, const char *program,
 		return err_errno(err, -errno, "%s: fork", program);
 	if (pid == 0)
 		become_worker(&c);
-	*p = (struct worker_process){.pid = pid, .fd = TAKE_FD(ours), .log_fd = TAKE_FD(log),
-				     .log_start = st.st_size};
+	*p = (struct worker_process){
+		.pid = pid, .fd = TAKE_FD(ours), .log_fd = TAKE_FD(log), .log_start = st.st_size};
 	return 0;
 }
 
@@ -214,7 +217,8 @@ void worker_process_end(struct worker_process *p, char *why, size_t size)
 		snprintf(how, sizeof(how), "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
 	last_line(p, line, sizeof(line));
 	if (why)
-		snprintf(why, size, "%s%s%s%s", how, *line ? ", last line: '" : "", line, *line ? "'" : "");
+		snprintf(why, size, "%s%s%s%s", how, *line ? ", last line: '" : "", line,
+			 *line ? "'" : "");
 	close(p->fd);
 	if (p->log_fd >= 0)
 		close(p->log_fd);

@@ -9,8 +9,8 @@
 #include "common/engine/worker.h"
 
 struct worker_process {
-	pid_t pid; /* 0: none */
-	int fd;	   /* our end of the socket, non-blocking; -1: none */
+	pid_t pid;  /* 0: none */
+	int fd;     /* our end of the socket, non-blocking; -1: none */
 	int log_fd; /* where it prints; -1: nowhere that can be read */
 	off_t log_start;
 };

@@ -8,7 +8,7 @@
  *
  * Requests are looked at between any two batches: a pause, stop, evaluation or blend asked for in
  * the middle of training is served within one batch, and training then goes on. One training at
- * a time (-EBUSY); evaluations, blends and classifications queue behind each other, before training.
+ * a time (-EBUSY); all else but pause, resume and stop queues in order, before training.
  *
  *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
@@ -31,11 +31,11 @@
  *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
  *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
  *               images_per_second, checkpoint (sha256 of the weights file)
+ *            class: number of the output; name: from the class list, the data, or the number again
  *  blend     a, b, alpha, out             -> out, checkpoint
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
- *  (class: number of the output; name: from the class list, the data, or the number again)
  *  sheet     split, columns, rows, out    -> out           a contact sheet of the data, PNG
  *  pause, resume                          -> (nothing)      training stands still in between
  *  stop      target (a request's id)      -> (nothing); the target fails with -ECANCELED

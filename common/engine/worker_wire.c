@@ -9,10 +9,12 @@
 int worker_wire_check(const struct worker_conf *conf, struct err *err)
 {
 	if (!*conf->cfg)
-		return err_set(err, -EINVAL, "cfg: found nothing, expected the path of a Darknet cfg");
+		return err_set(err, -EINVAL,
+			       "cfg: found nothing, expected the path of a Darknet cfg");
 	if (conf->has_data && !*conf->data.path)
 		return err_set(err, -EINVAL, "data: found nothing, expected a folder");
-	if (conf->data.seed > (uint64_t)JSON_INT_MAX || conf->data.memory_max_bytes > (uint64_t)JSON_INT_MAX)
+	if (conf->data.seed > (uint64_t)JSON_INT_MAX ||
+	    conf->data.memory_max_bytes > (uint64_t)JSON_INT_MAX)
 		return err_set(err, -ERANGE, "data: seed and memory limit must stay below 2^53");
 	if (conf->threads < 0 || conf->nice < 0 || conf->nice > 19 || conf->fold < 0)
 		return err_set(err, -ERANGE,
@@ -84,7 +86,8 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	    (r = get_hash(result, "model", false, w.model, err)) < 0 ||
 	    (r = json_get_int(result, "skipped", 0, UINT32_MAX, &skipped, err)) < 0 ||
 	    (r = json_get_arr(result, "skipped_names", DATASET_SKIPPED_NAMED, &names, err)) < 0 ||
-	    (json_has(result, "changed") && (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
+	    (json_has(result, "changed") &&
+	     (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
 		return r;
 	const char *first = json_str_at(names, 0);
 	snprintf(w.skipped_first, sizeof(w.skipped_first), "%s", first ? first : "");

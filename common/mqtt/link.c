@@ -11,7 +11,7 @@
  * done, the earlier ones of QoS 0 are too. settle() relies on that.
  *
  * Paho stalls. After a partial write its receive thread sits in poll() for reading, up to a
- * second, before it goes on writing, or looks at a new connection; and its send thread is not woken when that write is complete,
+ * second, before it goes on writing; and its send thread is not woken when that write is complete,
  * nor when a PUBACK makes room under the broker's receive maximum. link_kick() helps both: a
  * signal interrupts that poll(), and a CONNECT, which Paho drops for a handle that is connected,
  * wakes the send thread. It comes at a price (Paho sleeps 0.1 s after an interrupted poll unless
@@ -55,8 +55,6 @@ _Static_assert(LINK_SUB_CLAIM < 64, "one bit a subscription");
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link *links;
 static unsigned last_generation;
-static pthread_t receiver; /* Paho's receive thread, once seen */
-static bool receiver_known;
 static MQTTAsync anchor; /* loop thread only */
 static unsigned n_links;
 
@@ -124,8 +122,7 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 						       MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
 	l->packet_max = max > 0 ? (uint32_t)max : UINT32_MAX;
 	l->stats.connects++;
-	receiver = pthread_self();
-	receiver_known = true;
+	l->receiver = pthread_self();
 	l->connected = true;
 	leave(l, LINK_CONNECTED);
 }
@@ -353,12 +350,8 @@ void link_done(struct link *l)
 	for (struct link_in *in; (in = link_take_messages(l, 1));)
 		link_in_free(in);
 	l->registered = false;
-	if (--n_links == 0) {
-		pthread_mutex_lock(&lock);
-		receiver_known = false;
-		pthread_mutex_unlock(&lock);
+	if (--n_links == 0)
 		MQTTAsync_destroy(&anchor);
-	}
 	close(l->event_fd);
 	l->event_fd = -1;
 }
@@ -668,12 +661,11 @@ void link_kick(struct link *l)
 {
 	pthread_mutex_lock(&lock);
 	bool alive = l->connected && !(l->events.bits & (LINK_LOST | LINK_TAKEN_OVER));
-	bool waits_for_poll = !l->connected;
-	for (unsigned i = 0; i < MQTT_OUT_MAX && !waits_for_poll; i++)
-		waits_for_poll = l->slots[i].used && l->slots[i].cost_bytes >= KICK_BYTES;
-	/* The anchor keeps that thread while there is a link. */
-	if (receiver_known && waits_for_poll)
-		pthread_kill(receiver, KICK_SIGNAL);
+	bool partial = false;
+	for (unsigned i = 0; i < MQTT_OUT_MAX && alive && !partial; i++)
+		partial = l->slots[i].used && l->slots[i].cost_bytes >= KICK_BYTES;
+	if (partial)
+		pthread_kill(l->receiver, KICK_SIGNAL); /* the anchor keeps that thread */
 	pthread_mutex_unlock(&lock);
 	if (alive)
 		MQTTAsync_reconnect(l->handle);

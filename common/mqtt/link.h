@@ -6,6 +6,7 @@
 #pragma once
 
 #include <MQTTAsync.h>
+#include <pthread.h>
 
 #include "common/mqtt/mqtt.h"
 
@@ -63,6 +64,7 @@ struct link {
 	uint32_t out_count;
 	size_t out_bytes;
 	uint64_t out_done; /* publishes settled */
+	pthread_t receiver; /* Paho's receive thread, once `connected` */
 	bool connected;
 	const char *watched; /* topic whose messages are only looked at for a claim; NULL: none */
 	uint32_t packet_max; /* what the broker accepts */

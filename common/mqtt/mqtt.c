@@ -32,8 +32,9 @@
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
 #define STABLE_MS	      10000 /* a connection that lived so long resets the back-off */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
-#define KICK_FIRST_MS	      3     /* without progress, Paho gets a link_kick() */
-#define KICK_CAP_MS	      100   /* it doubles up to this */
+#define KICK_FIRST_MS	      10    /* without progress, Paho gets a link_kick() ... */
+#define KICK_PAIR_MS	      1     /* ... and one more, out of the sleep that the first puts it in */
+#define KICK_CAP_MS	      100   /* the pairs' distance doubles up to this */
 #define RECONNECT_FIRST_MS    500
 #define RECONNECT_CAP_MS      30000
 #define KEEPALIVE_S	      30
@@ -69,6 +70,7 @@ struct mqtt {
 	enum phase phase;
 	unsigned attempt;
 	bool kicking; /* that timer is armed */
+	bool kicked_once; /* the second of the pair is due */
 	int64_t kick_ms;
 	uint64_t kick_done; /* publishes that were through at its last turn */
 	int64_t up_at_ms;
@@ -143,14 +145,18 @@ static int on_kick(void *user)
 	m->kicking = link_in_flight(&m->link, &done) > 0 || connecting(m);
 	if (!m->kicking)
 		return 0;
-	if (done == m->kick_done) {
+	bool second = m->kicked_once;
+	bool stalled = done == m->kick_done;
+	if (stalled || second)
 		link_kick(&m->link);
+	m->kicked_once = stalled && !second;
+	if (second)
 		m->kick_ms = MIN_OF(2 * m->kick_ms, KICK_CAP_MS);
-	} else {
+	else if (!stalled)
 		m->kick_ms = KICK_FIRST_MS;
-	}
 	m->kick_done = done;
-	return loop_timer_at(m->kick, clock_mono_ms() + m->kick_ms);
+	return loop_timer_at(m->kick,
+			     clock_mono_ms() + (m->kicked_once ? KICK_PAIR_MS : m->kick_ms));
 }
 
 static void start_kicking(struct mqtt *m)
@@ -158,6 +164,7 @@ static void start_kicking(struct mqtt *m)
 	if (m->kicking)
 		return;
 	m->kicking = true;
+	m->kicked_once = false;
 	m->kick_ms = KICK_FIRST_MS;
 	link_in_flight(&m->link, &m->kick_done);
 	loop_timer_at(m->kick, clock_mono_ms() + m->kick_ms);

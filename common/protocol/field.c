@@ -8,8 +8,8 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-#define TIME_MAX_MS	253402300799999 /* 9999-12-31T23:59:59.999Z */
-#define NAME_SHOWN_MAX	64
+#define TIME_MAX_MS    253402300799999 /* 9999-12-31T23:59:59.999Z */
+#define NAME_SHOWN_MAX 64
 /* Somebody's own encoder may have rounded the accuracy to two digits. */
 #define ACCURACY_TOLERANCE 0.01
 
@@ -44,9 +44,10 @@ int fields_end(struct fields *f)
 				f->r = err_set(f->err, -EINVAL,
 					       "critical: found an element that is no string");
 			else if (strcmp(s, "critical") != 0 && !was_asked(f, s))
-				f->r = err_set(f->err, -EOPNOTSUPP,
-					       "critical: found '%.*s', expected only members known here",
-					       NAME_SHOWN_MAX, s);
+				f->r = err_set(
+					f->err, -EOPNOTSUPP,
+					"critical: found '%.*s', expected only members known here",
+					NAME_SHOWN_MAX, s);
 		}
 	}
 	return fields_end_plain(f);
@@ -156,7 +157,8 @@ void field_text(struct fields *f, const char *key, enum need need, char *buf, si
 	for (const char *s = text; f->r == 0 && *s; s++)
 		if (control_len(s))
 			f->r = err_set(f->err, -EINVAL,
-				       "%s: found a control character, expected one line of text", key);
+				       "%s: found a control character, expected one line of text",
+				       key);
 	if (f->r == 0)
 		memcpy(buf, text, strlen(text) + 1);
 }
@@ -178,8 +180,8 @@ void field_id(struct fields *f, const char *key, enum need need, char buf[ID_SIZ
 	if (id_valid(text))
 		memcpy(buf, text, strlen(text) + 1);
 	else
-		f->r = err_set(f->err, -EINVAL, "%s: found '%s', expected an id ([A-Za-z0-9._-]{1,64})",
-			       key, text);
+		f->r = err_set(f->err, -EINVAL,
+			       "%s: found '%s', expected an id ([A-Za-z0-9._-]{1,64})", key, text);
 }
 
 void field_hash(struct fields *f, const char *key, enum need need, char buf[HASH_SIZE])
@@ -204,7 +206,8 @@ void field_time(struct fields *f, const char *key, enum need need, int64_t *ret)
 		*ret = ms;
 	else
 		f->r = err_set(f->err, -EINVAL,
-			       "%s: found '%s', expected a time as 2026-11-23T12:00:00Z", key, text);
+			       "%s: found '%s', expected a time as 2026-11-23T12:00:00Z", key,
+			       text);
 }
 
 static void no_word(struct fields *f, const char *key, const char *text, const char *expected)
@@ -258,8 +261,8 @@ void field_score_flat(struct fields *f, struct score *ret)
 	double expected = s.n ? (double)s.correct / (double)s.n : 0;
 	if (fabs(accuracy - expected) > ACCURACY_TOLERANCE)
 		f->r = err_set(f->err, -EINVAL,
-			       "accuracy: found %g beside %lld correct of %lld, expected %g", accuracy,
-			       (long long)s.correct, (long long)s.n, expected);
+			       "accuracy: found %g beside %lld correct of %lld, expected %g",
+			       accuracy, (long long)s.correct, (long long)s.n, expected);
 	else
 		*ret = s;
 }

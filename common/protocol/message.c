@@ -12,9 +12,12 @@
 #define RATE_MAX 1e12 /* images per second */
 
 static const char *const phases[PHASE_N] = {
-	[PHASE_IDLE] = "idle",	       [PHASE_TRAINING] = "training",
-	[PHASE_EVALUATING] = "evaluating", [PHASE_TRANSFERRING] = "transferring",
-	[PHASE_WAITING] = "waiting",   [PHASE_PAUSED] = "paused",
+	[PHASE_IDLE] = "idle",
+	[PHASE_TRAINING] = "training",
+	[PHASE_EVALUATING] = "evaluating",
+	[PHASE_TRANSFERRING] = "transferring",
+	[PHASE_WAITING] = "waiting",
+	[PHASE_PAUSED] = "paused",
 };
 
 const char *phase_name(enum phase p)

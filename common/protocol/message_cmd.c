@@ -10,9 +10,9 @@
 #define EPOCHS_MAX 1000000
 
 static const char *const cmds[CMD_N] = {
-	[CMD_PING] = "ping",	 [CMD_STATUS] = "status",     [CMD_TRAIN] = "train",
+	[CMD_PING] = "ping",         [CMD_STATUS] = "status", [CMD_TRAIN] = "train",
 	[CMD_HANDOVER] = "handover", [CMD_PAUSE] = "pause",   [CMD_RESUME] = "resume",
-	[CMD_PIN] = "pin",	 [CMD_UNPIN] = "unpin",	      [CMD_ROLLBACK] = "rollback",
+	[CMD_PIN] = "pin",           [CMD_UNPIN] = "unpin",   [CMD_ROLLBACK] = "rollback",
 	[CMD_EVALUATE] = "evaluate", [CMD_SET] = "set",
 };
 

@@ -39,9 +39,10 @@ static void parse_bases(struct fields *f, struct msg_offer *m)
 		if (id && hash_valid(id))
 			memcpy(m->bases[m->n_bases++], id, HASH_SIZE);
 		else
-			f->r = err_set(f->err, -EINVAL,
-				       "bases: found an element that is not %d lower-case hex digits",
-				       HASH_HEX);
+			f->r = err_set(
+				f->err, -EINVAL,
+				"bases: found an element that is not %d lower-case hex digits",
+				HASH_HEX);
 	}
 }
 
@@ -131,7 +132,7 @@ int msg_grant_parse(const void *p, size_t len, struct msg_grant *ret, struct err
 
 /* ---- result ---- */
 
-static const char *const result_names[] = {"fence", "before", "after", "snapshot",
+static const char *const result_names[] = {"fence",          "before",      "after", "snapshot",
 					   "images_trained", "duration_ms", NULL};
 
 char *msg_result_print(const struct msg_result *m)
@@ -203,8 +204,8 @@ static void parse_blocks(struct fields *f, struct msg_want *m)
 		int64_t block;
 		f->r = json_int_at(arr, i, 0, XFER_BLOCKS_MAX - 1, &block);
 		if (f->r < 0)
-			err_set(f->err, f->r, "blocks: element %zu is not an integer from 0 to %d", i,
-				XFER_BLOCKS_MAX - 1);
+			err_set(f->err, f->r, "blocks: element %zu is not an integer from 0 to %d",
+				i, XFER_BLOCKS_MAX - 1);
 		else
 			m->blocks[m->n_blocks++] = (uint32_t)block;
 	}
@@ -231,9 +232,11 @@ int msg_want_parse(const void *p, size_t len, struct msg_want *ret, struct err *
 	parse_blocks(&f, &m);
 	parse_reports(&f, &m);
 	if (f.r == 0 && !*m.checkpoint != !m.n_blocks)
-		f.r = err_set(err, -EINVAL, "found only one of checkpoint and blocks, expected both");
+		f.r = err_set(err, -EINVAL,
+			      "found only one of checkpoint and blocks, expected both");
 	if (f.r == 0 && !m.n_blocks && !m.reports_from)
-		f.r = err_set(err, -EINVAL, "found neither blocks nor reports, expected one of them");
+		f.r = err_set(err, -EINVAL,
+			      "found neither blocks nor reports, expected one of them");
 	if (fields_end(&f) < 0)
 		return f.r;
 	*ret = m;

@@ -59,7 +59,7 @@ static bool is_part(const char *level, size_t len)
 /* The text of one part; with `wild` '+' for an empty one. NULL: missing or invalid. */
 static const char *part_text(const struct topic *t, char part, bool wild, char number[16])
 {
-	const char *s = part == 'D' ? t->device
+	const char *s = part == 'D'   ? t->device
 			: part == 'T' ? t->trainer
 			: part == 'R' ? t->client
 				      : t->checkpoint;
@@ -100,8 +100,8 @@ static void put_pattern(struct out *o, const struct topic *t, bool wild)
 	}
 }
 
-static int format(char buf[TOPIC_SIZE], const char *site, const struct topic *t,
-		  const char *share, bool wild)
+static int format(char buf[TOPIC_SIZE], const char *site, const struct topic *t, const char *share,
+		  bool wild)
 {
 	struct out o = {.buf = buf};
 	buf[0] = 0;
@@ -156,7 +156,7 @@ static bool take_part(struct topic *t, char part, const char *level, size_t len)
 		return parse_block(text, &t->block);
 	if (part == 'C' ? !hash_valid(text) : !id_valid(text))
 		return false;
-	char *to = part == 'D' ? t->device
+	char *to = part == 'D'   ? t->device
 		   : part == 'T' ? t->trainer
 		   : part == 'R' ? t->client
 				 : t->checkpoint;

@@ -167,8 +167,9 @@ static int check_space(const struct part *p, const char *dir, struct err *err)
 		return err_errno(err, r, "%s", dir);
 	if (free_bytes >= need)
 		return 0;
-	return err_set(err, -ENOSPC, "%s: found %llu bytes free, expected %llu for checkpoint %.12s",
-		       dir, (unsigned long long)free_bytes, (unsigned long long)need, p->id);
+	return err_set(err, -ENOSPC,
+		       "%s: found %llu bytes free, expected %llu for checkpoint %.12s", dir,
+		       (unsigned long long)free_bytes, (unsigned long long)need, p->id);
 }
 
 /* posix_fallocate() would write into every block where the file system cannot reserve; fallocate()
@@ -274,8 +275,9 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 	*p = (struct part){.data_fd = -1, .map_fd = -1};
 	if (!hash_valid(m->id) || m->size <= 0 || m->block_size < MANIFEST_BLOCK_MIN ||
 	    m->block_size > MANIFEST_BLOCK_MAX)
-		return err_set(err, -EINVAL, "checkpoint '%.12s': size %lld in blocks of %lld bytes",
-			       m->id, (long long)m->size, (long long)m->block_size);
+		return err_set(err, -EINVAL,
+			       "checkpoint '%.12s': size %lld in blocks of %lld bytes", m->id,
+			       (long long)m->size, (long long)m->block_size);
 	memcpy(p->id, m->id, HASH_SIZE);
 	int r = part_paths(dir, p->id, p->data_path, p->map_path);
 	if (r < 0)
@@ -343,7 +345,8 @@ int part_finish(struct part *p, char path[FILE_PATH_MAX], struct err *err)
 	if (r == 0)
 		r = hash_file(p->data_path, id, err);
 	if (r == 0 && strcmp(id, p->id) != 0) {
-		r = err_set(err, -EBADMSG, "%s: found sha256 %s, expected its id", p->data_path, id);
+		r = err_set(err, -EBADMSG, "%s: found sha256 %s, expected its id", p->data_path,
+			    id);
 		remove_files(p, NULL);
 	}
 	if (r == 0)
@@ -378,8 +381,9 @@ int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32
 {
 	uint64_t at = (uint64_t)i * block_size;
 	if (block_size == 0 || at >= size)
-		return err_set(err, -ERANGE, "%s: found a wish for block %u, expected one of %llu bytes",
-			       path, i, (unsigned long long)size);
+		return err_set(err, -ERANGE,
+			       "%s: found a wish for block %u, expected one of %llu bytes", path, i,
+			       (unsigned long long)size);
 	size_t len = MIN_OF(size - at, (uint64_t)block_size);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

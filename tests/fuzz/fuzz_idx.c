@@ -48,7 +48,8 @@ static void check_again(const struct copy *c)
 	char dir[FILE_PATH_MAX];
 	snprintf(dir, sizeof(dir), "%.900s/tasuki-fuzz-XXXXXX", tmp ? tmp : "/tmp");
 	FUZZ_CHECK(mkdtemp(dir));
-	FUZZ_CHECK(idx_write(dir, "train", c->n, c->rows, c->cols, c->pixels, c->labels, &err) == 0);
+	FUZZ_CHECK(idx_write(dir, "train", c->n, c->rows, c->cols, c->pixels, c->labels, &err) ==
+		   0);
 	FUZZ_CHECK(idx_find(dir, "train", &pair, &err) == 1);
 	FUZZ_CHECK(read_pair(&pair, &again, &err) == 0);
 	FUZZ_CHECK(again.n == c->n && again.rows == c->rows && again.cols == c->cols);

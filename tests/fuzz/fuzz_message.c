@@ -56,8 +56,8 @@ static int again_cmd(const void *p, size_t len, char **ret, struct err *err)
 
 /* The byte is a letter, so that a corpus can be read. */
 static int (*const decoders[])(const void *p, size_t len, char **ret, struct err *err) = {
-	again_presence, again_status, again_report, again_offer, again_claim,	       again_grant,
-	again_result,	again_want,   again_ack,    again_trainer_status, again_job, again_cmd,
+	again_presence, again_status, again_report, again_offer,          again_claim, again_grant,
+	again_result,   again_want,   again_ack,    again_trainer_status, again_job,   again_cmd,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

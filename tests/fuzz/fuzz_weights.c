@@ -15,7 +15,7 @@ static const char cfg[] = "[net]\nwidth=4\nheight=4\nchannels=1\nbatch=1\nsubdiv
 			  "activation=leaky\n"
 			  "[connected]\noutput=3\nactivation=linear\n"
 			  "[softmax]\n";
-#define FLOATS 125
+#define FLOATS      125
 #define TENSORS_MAX 16
 
 static const struct model *tiny(void)

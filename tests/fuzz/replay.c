@@ -13,10 +13,10 @@
 #include "common/base/rng.h"
 #include "tests/fuzz/fuzz.h"
 
-#define INPUT_MAX    (1024 * 1024)
-#define GROWTH_MAX   64 /* bytes that one mutation may add */
-#define CHANGES_MAX  6
-#define NAMES_MAX    1000
+#define INPUT_MAX   (1024 * 1024)
+#define GROWTH_MAX  64 /* bytes that one mutation may add */
+#define CHANGES_MAX 6
+#define NAMES_MAX   1000
 
 static struct {
 	bool verbose;
@@ -42,7 +42,8 @@ static void run_one(const uint8_t *data, size_t size, const char *name, unsigned
 
 static size_t insert(struct rng *r, uint8_t *buf, size_t size)
 {
-	size_t at = rng_below(r, (uint32_t)size + 1), n = 1 + rng_below(r, GROWTH_MAX / CHANGES_MAX);
+	size_t at = rng_below(r, (uint32_t)size + 1),
+	       n = 1 + rng_below(r, GROWTH_MAX / CHANGES_MAX);
 	memmove(buf + at + n, buf + at, size - at);
 	for (size_t i = 0; i < n; i++)
 		buf[at + i] = size && rng_below(r, 2) ? buf[rng_below(r, (uint32_t)size)]

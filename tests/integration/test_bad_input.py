@@ -36,8 +36,8 @@ class Config(rig.Case):
                     ('lease_s = 20', 'lease_s = soon', ('lease_s', 'soon', f'{path}:')),
                     ('lease_s = 20', 'lease_s = -1', ('lease_s', '-1')),
                     ('site = test', 'site = a/b', ('site', 'a/b')),
-                    ('id = ', 'id = ..', ('id',)),
-                    ('[data]', '[dada]', ('dada',)),
+                    ('\nid = ', '\nid = a+', ('id', 'a+')),
+                    ('[data]', '[dada]', ('[data]', 'path')),
                     ('port = ', 'port = 99999', ('port',)),
                     (str(rig.TINY), '/no/such.cfg', ('/no/such.cfg',)),
                     (str(rig.DIGITS), '/no/such.txt', ('/no/such.txt',)),
@@ -109,7 +109,17 @@ class Network(rig.Case):
             self.answer('offer', **{k: v for k, v in fine.items() if k != missing})
         time.sleep(1)
         self.assertFalse(self.listener.all(lambda m: m['topic'].endswith('trainer/evil/in/cam-1/want')), 'it asked for a bad one')
-        # The right one: it asks; gets blocks out of range, twice, of wrong length, and at last full of NaN.
+        # A result that does not fit ends the handover; the next grant has another fence. The right one: it asks; gets blocks out of range, twice, of wrong length, and at last full of NaN.
+        self.fleet.command('cam-1', 'handover')
+
+        def granted_anew():
+            self.answer('claim', checkpoint=self.offer['id'], fence=0)
+            self.answer('claim', checkpoint=self.last('cam-1/offer')['id'], fence=0)
+            time.sleep(0.3)
+            found = self.listener.all(lambda m: m['topic'].endswith('trainer/evil/in/cam-1/grant') and body(m)['granted'])
+            return body(found[-1]) if body(found[-1])['fence'] > grant['fence'] else None
+        again = wait_for('another grant', granted_anew, WAIT)
+        fine.update(fence=again['fence'], parents=[again['checkpoint']])
         self.answer('offer', **fine)
         want = body(self.listener.wait('its want', lambda m: m['topic'].endswith('trainer/evil/in/cam-1/want'), WAIT))
         self.assertEqual(want['checkpoint'], HASH)

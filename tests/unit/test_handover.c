@@ -255,7 +255,7 @@ static void test_result_after_lease(void **state)
 	     RESULT(140000, "t1", 'r', 'c', 1, "P", PULLING));
 	/* even when a newer checkpoint is on offer already. */
 	setup(NULL);
-	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING), DUE(140000, 'd', "P", OFFERING),
+	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING), DUE(120020, 'd', "P", OFFERING),
 	     RESULT(150000, "t1", 'r', 'd', 1, "R", OFFERING),
 	     RESULT(150001, "t1", 'r', 'c', 1, "P", PULLING));
 	assert_string_equal(h.checkpoint, hash('c'));

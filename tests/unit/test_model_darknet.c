@@ -204,6 +204,10 @@ static void packaged(void **state)
 					    "resnet18", "darknet19", "resnext50"};
 	char path[FILE_PATH_MAX];
 	size_t found = 0;
+	/* Minutes of drawing random weights there, and none of it is our code. */
+	const char *preload = getenv("LD_PRELOAD");
+	if (preload && strstr(preload, "vgpreload"))
+		skip();
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		assert_int_equal(file_path(path, sizeof(path), CFG_DIR "%s.cfg", names[i]), 0);
 		if (!file_exists(path))

@@ -272,8 +272,9 @@ static void test_torn_files_begin_anew(void **state)
 	static const struct {
 		const char *end;
 		off_t size;
-	} cuts[] = {{"map", 0}, {"map", 50}, {"map", 88}, {"map", 88 + 8 * BLOCKS - 1},
-		    {"part", 0}, {"part", SIZE - 1}, {"part", SIZE + 1}};
+	} cuts[] = {
+		{"map", 0},  {"map", 50},        {"map", 88},       {"map", 88 + 8 * BLOCKS - 1},
+		{"part", 0}, {"part", SIZE - 1}, {"part", SIZE + 1}};
 	for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
 		struct part p;
 		char path[FILE_PATH_MAX];
@@ -363,8 +364,10 @@ static void test_bad_manifests(void **state)
 {
 	static const struct {
 		int64_t size, block_size;
-	} bad[] = {{0, BLOCK}, {-1, BLOCK}, {SIZE, 0}, {SIZE, -1}, {SIZE, 1023},
-		   {SIZE, 128 * 1024 + 1}, {INT64_MAX, BLOCK}, {((int64_t)1 << 30) + 1, BLOCK}};
+	} bad[] = {{0, BLOCK},         {-1, BLOCK},
+		   {SIZE, 0},          {SIZE, -1},
+		   {SIZE, 1023},       {SIZE, 128 * 1024 + 1},
+		   {INT64_MAX, BLOCK}, {((int64_t)1 << 30) + 1, BLOCK}};
 	struct part p;
 	struct manifest m = manifest;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -18,6 +18,7 @@
 #include "common/crypto/hash.h"
 
 #define WEIGHTS_BYTES 100000
+#define KILLS         40u
 
 /* Writes the weights of checkpoint k (its own bytes) to path; its manifest. */
 static int make_checkpoint(const char *path, unsigned k, struct manifest *m)
@@ -527,7 +528,7 @@ static void killed(void **state)
 	rng_init(&rng, 1);
 	char before[HASH_SIZE] = "", id[HASH_SIZE];
 	unsigned looks = 0, active_rounds = 0;
-	for (unsigned round = 0; round < 60; round++) {
+	for (unsigned round = 0; round < KILLS; round++) {
 		int fds[2];
 		assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
 		pid_t pid = fork();
@@ -580,7 +581,7 @@ static void killed(void **state)
 		active_rounds += *id && strcmp(id, before) != 0;
 		memcpy(before, id, HASH_SIZE);
 	}
-	print_message("%u looks, active changed in %u of 60 rounds\n", looks, active_rounds);
+	print_message("%u looks, active changed in %u of %u rounds\n", looks, active_rounds, KILLS);
 	assert_true(active_rounds > 10);
 }
 

@@ -34,7 +34,10 @@ static const struct {
 	{{.kind = TOPIC_TRAINER_GRANT, .trainer = "t.1", .device = "d1"},
 	 "trainer/t.1/in/d1/grant"},
 	{{.kind = TOPIC_TRAINER_WANT, .trainer = "t.1", .device = "d1"}, "trainer/t.1/in/d1/want"},
-	{{.kind = TOPIC_TRAINER_BLOCK, .trainer = "t.1", .device = "d1", .checkpoint = H,
+	{{.kind = TOPIC_TRAINER_BLOCK,
+	  .trainer = "t.1",
+	  .device = "d1",
+	  .checkpoint = H,
 	  .block = XFER_BLOCKS_MAX - 1},
 	 "trainer/t.1/in/d1/block/" H "/1048575"},
 	{{.kind = TOPIC_TRAINER_ACK, .trainer = "t.1", .device = "d1"}, "trainer/t.1/in/d1/ack"},
@@ -81,6 +84,7 @@ static void test_parse_refuses(void **state)
 		"tasuki/v2/site/fleet/cmd",
 		"tasuki/v1/sit/fleet/cmd",
 		"tasuki/v1/site2/fleet/cmd",
+		"tasuki/v1/sitexfleet/cmd",
 		"/tasuki/v1/site/fleet/cmd",
 		"tasuki/v1/site/fleet",
 		"tasuki/v1/site/fleet/cmd/",
@@ -166,7 +170,9 @@ static void test_format_refuses(void **state)
 		{"site", {.kind = TOPIC_DEVICE_BLOCK, .device = "d1"}},
 		{"site", {.kind = TOPIC_DEVICE_BLOCK, .device = "d1", .checkpoint = "abc"}},
 		{"site",
-		 {.kind = TOPIC_DEVICE_BLOCK, .device = "d1", .checkpoint = H,
+		 {.kind = TOPIC_DEVICE_BLOCK,
+		  .device = "d1",
+		  .checkpoint = H,
 		  .block = XFER_BLOCKS_MAX}},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -204,15 +210,20 @@ static void test_filters(void **state)
 		const char *share, *text;
 	} rows[] = {
 		{{.kind = TOPIC_DEVICE_STATUS}, NULL, "tasuki/v1/site/device/+/status"},
-		{{.kind = TOPIC_DEVICE_STATUS, .device = "d1"}, NULL,
+		{{.kind = TOPIC_DEVICE_STATUS, .device = "d1"},
+		 NULL,
 		 "tasuki/v1/site/device/d1/status"},
-		{{.kind = TOPIC_DEVICE_OFFER}, "trainers",
+		{{.kind = TOPIC_DEVICE_OFFER},
+		 "trainers",
 		 "$share/trainers/tasuki/v1/site/device/+/offer"},
-		{{.kind = TOPIC_DEVICE_BLOCK, .device = "d1"}, NULL,
+		{{.kind = TOPIC_DEVICE_BLOCK, .device = "d1"},
+		 NULL,
 		 "tasuki/v1/site/device/d1/in/block/+/+"},
-		{{.kind = TOPIC_DEVICE_BLOCK, .device = "d1", .checkpoint = H, .block = 7}, NULL,
+		{{.kind = TOPIC_DEVICE_BLOCK, .device = "d1", .checkpoint = H, .block = 7},
+		 NULL,
 		 "tasuki/v1/site/device/d1/in/block/" H "/7"},
-		{{.kind = TOPIC_TRAINER_GRANT, .trainer = "t1"}, NULL,
+		{{.kind = TOPIC_TRAINER_GRANT, .trainer = "t1"},
+		 NULL,
 		 "tasuki/v1/site/trainer/t1/in/+/grant"},
 		{{.kind = TOPIC_TRAINER_JOB}, NULL, "tasuki/v1/site/trainer/+/job/+"},
 		{{.kind = TOPIC_REPLY, .client = "me"}, NULL, "tasuki/v1/site/reply/me"},
@@ -232,7 +243,7 @@ static void test_filters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trips), cmocka_unit_test(test_parse_refuses),
+		cmocka_unit_test(test_round_trips),  cmocka_unit_test(test_parse_refuses),
 		cmocka_unit_test(test_parse_length), cmocka_unit_test(test_format_refuses),
 		cmocka_unit_test(test_too_long),     cmocka_unit_test(test_filters),
 	};

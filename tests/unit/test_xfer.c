@@ -571,8 +571,8 @@ static void test_slow_link(void **state)
 			queue[tail].at = now;
 		}
 		int64_t due = xfer_deadline_ms(&x);
-		int64_t next = (head < tail && queue[head].at > free_at ? queue[head].at : free_at) +
-			       5000;
+		bool idle = head < tail && queue[head].at > free_at;
+		int64_t next = (idle ? queue[head].at : free_at) + 5000;
 		if (head < tail && next <= due) {
 			now = free_at = next;
 			xfer_block(&x, queue[head++].block, 1, now);

@@ -1,0 +1,355 @@
+/* The agent between a broker, a worker and a clock that are the test: what it asks for, what it
+ * publishes, what is on disk after it was dropped at a bad moment. Files are real. */
+#pragma once
+
+#include "ckpt_util.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "common/checkpoint/manifest.h"
+#include "common/checkpoint/store.h"
+#include "common/checkpoint/weights.h"
+#include "common/crypto/hash.h"
+#include "common/protocol/message.h"
+#include "common/protocol/topic.h"
+#include "common/transfer/part.h"
+#include "device-agent/agent.h"
+
+#define T0	1000000
+#define SENT_MAX 256
+#define DEVICE	"tasuki/v1/home/device/cam-1/"
+#define TRAINER "tasuki/v1/home/trainer/edge-1/in/cam-1/"
+
+struct sent {
+	char topic[TOPIC_SIZE];
+	char *payload;
+	size_t len;
+	bool retain;
+};
+
+struct asked {
+	char op[16];
+	struct json *args;
+	uint64_t id;
+};
+
+static char *dir;
+static struct model *model;
+static struct agent *a;
+static struct agent_conf conf;
+static struct err err;
+static int64_t now, wake;
+static struct sent sent[SENT_MAX];
+static size_t n_sent;
+static int publish_result;
+static struct asked asked[16];
+static size_t n_asked;
+static uint64_t last_id;
+static char snapshot[SPLIT_N][HASH_SIZE];
+
+/* ---- the ports ---- */
+
+static inline int fake_publish(void *user, const struct mqtt_publish *p)
+{
+	if (publish_result < 0)
+		return publish_result;
+	assert_true(n_sent < SENT_MAX);
+	struct sent *s = &sent[n_sent++];
+	snprintf(s->topic, sizeof(s->topic), "%s", p->topic);
+	s->payload = malloc(p->len + 1);
+	memcpy(s->payload, p->payload, p->len);
+	s->payload[p->len] = 0;
+	s->len = p->len;
+	s->retain = p->retain;
+	return 0;
+}
+
+static inline int fake_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
+{
+	assert_true(n_asked < ARRAY_LEN(asked));
+	struct asked *q = &asked[n_asked++];
+	snprintf(q->op, sizeof(q->op), "%s", op);
+	q->args = args;
+	q->id = *ret_id = ++last_id;
+	return 0;
+}
+
+static inline int64_t fake_mono(void *user)
+{
+	return now;
+}
+
+static inline int64_t fake_real(void *user)
+{
+	return 1790000000000 + now;
+}
+
+static inline void fake_wake(void *user, int64_t at_ms)
+{
+	wake = at_ms;
+}
+
+static inline void forget_sent(void)
+{
+	while (n_sent)
+		free(sent[--n_sent].payload);
+}
+
+static inline void forget_asked(void)
+{
+	while (n_asked)
+		json_free(asked[--n_asked].args);
+}
+
+/* ---- what tests say ---- */
+
+static inline int begin(void)
+{
+	const struct agent_ports ports = {fake_publish, fake_request, fake_mono,
+					  fake_real,	fake_wake,    NULL};
+	forget_asked();
+	return agent_new(&conf, model, &ports, 1, &a, &err);
+}
+
+static inline void data_read(void)
+{
+	struct worker_ready r = {.n = {40, 20, 10}, .classes = 5};
+	memcpy(r.snapshot, snapshot, sizeof(snapshot));
+	memcpy(r.model, model->id, HASH_SIZE);
+	assert_int_equal(agent_worker_ready(a, &r, &err), 0);
+}
+
+/* As after kill -9 and a new start. */
+static inline void restart(void)
+{
+	agent_free(a);
+	a = NULL;
+	forget_sent();
+	if (begin() < 0)
+		fail_msg("%s", err.text);
+	agent_link(a, true);
+	data_read();
+}
+
+static inline int setup(void **state)
+{
+	err = (struct err){0};
+	now = T0;
+	wake = -1;
+	publish_result = 0;
+	if (util_dir(state))
+		return -1;
+	dir = *state;
+	model = util_model(SMALL_CFG, 5);
+	memset(&conf, 0, sizeof(conf));
+	strcpy(conf.site, "home");
+	strcpy(conf.id, "cam-1");
+	snprintf(conf.state, sizeof(conf.state), "%s/state", dir);
+	conf.block_size = 1024;
+	conf.live = (struct agent_live){.round_epochs = 100, .every_epochs = 2, .min_epochs = 1,
+					.lease_s = 60};
+	for (int i = 0; i < SPLIT_N; i++) {
+		memset(snapshot[i], "abc"[i], HASH_HEX);
+		snapshot[i][HASH_HEX] = 0;
+	}
+	if (begin() < 0)
+		fail_msg("%s", err.text);
+	agent_link(a, true);
+	data_read();
+	return 0;
+}
+
+static inline int teardown(void **state)
+{
+	agent_free(a);
+	a = NULL;
+	forget_sent();
+	forget_asked();
+	model_free(model);
+	return util_dir_done(state);
+}
+
+/* The first outstanding request of that kind, taken off the list; fails when there is none. */
+static inline struct asked take(const char *op)
+{
+	for (size_t i = 0; i < n_asked; i++) {
+		if (strcmp(asked[i].op, op) != 0)
+			continue;
+		struct asked q = asked[i];
+		memmove(&asked[i], &asked[i + 1], sizeof(q) * (--n_asked - i));
+		return q;
+	}
+	fail_msg("no '%s' was asked for", op);
+	return (struct asked){0};
+}
+
+static inline bool is_asked(const char *op)
+{
+	for (size_t i = 0; i < n_asked; i++)
+		if (strcmp(asked[i].op, op) == 0)
+			return true;
+	return false;
+}
+
+/* Answers the training request with weights made from `seed`. */
+static inline void trained(uint64_t seed, char id[HASH_SIZE])
+{
+	struct asked q = take("train");
+	char out[FILE_PATH_MAX];
+	assert_int_equal(json_get_str(q.args, "out", out, sizeof(out), NULL), 0);
+	util_write_weights(model, out, seed, 40 * seed);
+	assert_int_equal(hash_file(out, id, NULL), 0);
+	struct json *r = json_new_obj();
+	json_set_num(r, "loss", 1.5);
+	agent_worker_reply(a, q.id, r, 0, NULL);
+	json_free(r);
+	json_free(q.args);
+}
+
+/* Answers the evaluation request, which must be of that checkpoint's split. */
+static inline void evaluated(const char *id, enum split split, int64_t correct)
+{
+	struct asked q = take("evaluate");
+	char weights[FILE_PATH_MAX], name[16];
+	assert_int_equal(json_get_str(q.args, "weights", weights, sizeof(weights), NULL), 0);
+	assert_int_equal(json_get_str(q.args, "split", name, sizeof(name), NULL), 0);
+	if (!strstr(weights, id) || strcmp(name, split_name(split)) != 0)
+		fail_msg("evaluates %s of %s", name, weights);
+	struct json *r = json_new_obj(), *classes = json_new_arr(), *one = json_new_obj();
+	json_set_str(r, "checkpoint", id);
+	json_set_str(r, "snapshot", snapshot[split]);
+	json_set_int(r, "n", split == SPLIT_VALIDATION ? 20 : 10);
+	json_set_int(r, "correct", correct);
+	json_set_num(r, "loss", 0.5);
+	json_set_int(one, "class", 3);
+	json_set_str(one, "name", "private");
+	json_set_int(one, "n", 20);
+	json_set_int(one, "correct", correct);
+	json_push(classes, one);
+	json_set(r, "per_class", classes);
+	agent_worker_reply(a, q.id, r, 0, NULL);
+	json_free(r);
+	json_free(q.args);
+}
+
+/* The last message on a topic, NULL: none. */
+static inline const struct sent *last(const char *topic)
+{
+	for (size_t i = n_sent; i-- > 0;)
+		if (strcmp(sent[i].topic, topic) == 0)
+			return &sent[i];
+	return NULL;
+}
+
+static inline void assert_said(const char *topic, const char *part)
+{
+	const struct sent *s = last(topic);
+	if (!s || !strstr(s->payload, part))
+		fail_msg("%s: '%s' is not in '%s'", topic, part, s ? s->payload : "(nothing)");
+}
+
+static inline void say(const char *topic, const void *payload, size_t len)
+{
+	struct mqtt_message m = {.topic = topic, .payload = payload, .len = len};
+	agent_message(a, &m);
+}
+
+static inline void say_text(const char *topic, char *text)
+{
+	assert_non_null(text);
+	say(topic, text, strlen(text));
+	free(text);
+}
+
+static inline void assert_active(const char *id)
+{
+	char path[FILE_PATH_MAX], is[HASH_SIZE];
+	file_path(path, sizeof(path), "%s/active.weights", conf.state);
+	assert_int_equal(hash_file(path, is, NULL), 0);
+	assert_string_equal(is, id);
+}
+
+static inline void claim(int64_t fence, const char *checkpoint)
+{
+	struct msg_claim c = {.trainer = "edge-1", .fence = fence, .phase = "training"};
+	memcpy(c.checkpoint, checkpoint, HASH_SIZE);
+	say_text(DEVICE "in/claim", msg_claim_print(&c));
+}
+
+/* Two epochs: the second is better, and is offered. */
+static inline void until_offered(char offered[HASH_SIZE])
+{
+	char first[HASH_SIZE];
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 10);
+	trained(2, offered);
+	evaluated(offered, SPLIT_VALIDATION, 12);
+	evaluated(offered, SPLIT_TEST, 6);
+	assert_said(DEVICE "offer", offered);
+}
+
+/* The result of a trainer, made from `seed`, as file in the test's folder and as message. */
+static inline struct msg_result result_of(const char *parent, uint64_t seed, int64_t fence,
+				   char path[FILE_PATH_MAX])
+{
+	struct msg_result r = {.fence = fence, .before = {10, 5, 1}, .after = {10, 9, 0.5}};
+	struct manifest *m = &r.manifest;
+	file_path(path, FILE_PATH_MAX, "%s/result", dir);
+	util_write_weights(model, path, seed, 4000);
+	assert_int_equal(hash_file(path, m->id, NULL), 0);
+	memcpy(m->parents[0], parent, HASH_SIZE);
+	m->n_parents = 1;
+	memcpy(m->model, model->id, HASH_SIZE);
+	m->origin = ORIGIN_EDGE;
+	strcpy(m->device, "cam-1");
+	strcpy(m->trainer, "edge-1");
+	m->epoch = 6;
+	m->images_seen = 4000;
+	m->classes = 5;
+	m->size = (int64_t)model->file_bytes;
+	m->block_size = 1024;
+	m->created_ms = 1790000000000;
+	strcpy(m->encoding, "raw");
+	memcpy(r.snapshot, snapshot[SPLIT_TEST], HASH_SIZE);
+	return r;
+}
+
+/* Sends the blocks that the agent's last want names, until it wants no more. */
+static inline void send_blocks(const struct manifest *m, const char *path, bool flip_a_bit)
+{
+	for (;;) {
+		const struct sent *s = last(TRAINER "want");
+		struct msg_want w;
+		assert_non_null(s);
+		assert_int_equal(msg_want_parse(s->payload, s->len, &w, &err), 0);
+		assert_string_equal(w.checkpoint, m->id);
+		forget_sent();
+		for (size_t i = 0; i < w.n_blocks; i++) {
+			char topic[TOPIC_SIZE];
+			uint8_t buf[1024];
+			uint32_t len;
+			assert_int_equal(part_read_block(path, (uint64_t)m->size, 1024, w.blocks[i], buf,
+							 &len, NULL),
+					 0);
+			buf[7] ^= flip_a_bit;
+			snprintf(topic, sizeof(topic), DEVICE "in/block/%s/%u", m->id, w.blocks[i]);
+			say(topic, buf, len);
+		}
+		if (!last(TRAINER "want"))
+			return;
+	}
+}
+
+/* Stands for a full disk: no file may grow beyond. */
+static inline void limit_files(rlim_t bytes)
+{
+	struct rlimit l;
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &l);
+	l.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -1,0 +1,374 @@
+/* The agent alone: epochs, decisions, what is saved when, commands. */
+#include "agent_rig.h"
+
+/* ---- training and decisions ---- */
+
+static void test_first_epochs(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE];
+	assert_said(DEVICE "presence", "\"online\":true");
+	assert_true(last(DEVICE "presence")->retain);
+	assert_said(DEVICE "status", "\"active\":null");
+	assert_false(json_has(asked[0].args, "weights")); /* new ones */
+	trained(1, first);
+	assert_true(is_asked("train")); /* goes on meanwhile */
+	evaluated(first, SPLIT_VALIDATION, 10);
+	assert_active(first);
+	assert_said(DEVICE "report", "\"decision\":\"activated\"");
+	assert_said(DEVICE "report", "\"per_class\":[{\"class\":3");
+	assert_null(strstr(last(DEVICE "report")->payload, "private")); /* names never leave */
+	/* No better on the same images: kept. */
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 10);
+	assert_active(first);
+	assert_said(DEVICE "report", "\"decision\":\"kept\"");
+	assert_said(DEVICE "report", first);
+}
+
+static void test_better_takes_over(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE];
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 10);
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 11);
+	assert_active(second);
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", second);
+	assert_said(DEVICE "status", "\"accuracy\":0.55");
+	assert_said(DEVICE "status", "\"report_seq\":2");
+}
+
+static void test_other_validation_images(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE];
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 19);
+	/* Other images are there: what is active gets its score on them before it is compared. */
+	memset(snapshot[SPLIT_VALIDATION], 'd', HASH_HEX);
+	data_read();
+	evaluated(first, SPLIT_VALIDATION, 5);
+	restart();
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 6);
+	assert_active(second);
+}
+
+static void test_bad_epoch(void **state)
+{
+	/* A worker that says it is done and has written rubbish. */
+	struct asked q = take("train");
+	char out[FILE_PATH_MAX], id[HASH_SIZE];
+	assert_int_equal(json_get_str(q.args, "out", out, sizeof(out), NULL), 0);
+	util_write(out, "rubbish", 7);
+	struct json *r = json_new_obj();
+	agent_worker_reply(a, q.id, r, 0, NULL);
+	json_free(r);
+	json_free(q.args);
+	assert_false(is_asked("train")); /* not at once */
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "expected");
+	now = wake > now ? wake : now + 1;
+	agent_tick(a);
+	trained(1, id);
+	evaluated(id, SPLIT_VALIDATION, 3);
+	assert_active(id);
+}
+
+static void test_diverged_epoch_gets_another_seed(void **state)
+{
+	struct asked q = take("train");
+	int64_t before, after;
+	assert_int_equal(json_get_int(q.args, "seed", 0, 99, &before, NULL), 0);
+	json_free(q.args);
+	agent_worker_reply(a, q.id, NULL, -EDOM, "the loss is not finite");
+	now = wake;
+	agent_tick(a);
+	q = take("train");
+	assert_int_equal(json_get_int(q.args, "seed", 0, 99, &after, NULL), 0);
+	json_free(q.args);
+	assert_int_not_equal(before, after);
+}
+
+static void test_worker_dies(void **state)
+{
+	char id[HASH_SIZE];
+	struct asked q = take("train");
+	json_free(q.args);
+	agent_worker_reply(a, q.id, NULL, -ECONNRESET, "tasuki-worker died: signal 9");
+	agent_worker_died(a, "tasuki-worker died: signal 9");
+	assert_false(is_asked("train"));
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "signal 9");
+	data_read();
+	trained(1, id); /* asked for again, at once */
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"reason\":\"\"");
+	struct worker_ready other = {.n = {1, 1, 1}};
+	memset(other.model, '9', HASH_HEX);
+	assert_int_equal(agent_worker_ready(a, &other, &err), -EINVAL);
+}
+
+/* ---- saving ---- */
+
+static void test_full_disk(void **state)
+{
+	char offered[HASH_SIZE];
+	until_offered(offered);
+	/* Nothing can be stored, so no fence may be given out. */
+	limit_files(0);
+	claim(0, offered);
+	limit_files(RLIM_INFINITY);
+	assert_null(last(TRAINER "grant"));
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "cannot save");
+	now += 60000;
+	claim(0, offered);
+	assert_said(TRAINER "grant", "\"granted\":true,\"fence\":1");
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"reason\":\"\"");
+}
+
+static void test_decision_on_full_disk(void **state)
+{
+	char first[HASH_SIZE], path[FILE_PATH_MAX];
+	trained(1, first);
+	limit_files(0);
+	evaluated(first, SPLIT_VALIDATION, 9);
+	limit_files(RLIM_INFINITY);
+	file_path(path, sizeof(path), "%s/active", conf.state);
+	assert_false(file_exists(path));
+	assert_null(last(DEVICE "report"));
+	now = wake;
+	agent_tick(a);
+	assert_active(first); /* the score was not lost */
+	assert_said(DEVICE "report", "\"seq\":1");
+	assert_said(DEVICE "report", "\"decision\":\"activated\"");
+}
+
+/* A crash after the state was saved and before what follows from it was done. */
+static void test_saved_but_not_done(void **state)
+{
+	char first[HASH_SIZE], path[FILE_PATH_MAX];
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 9);
+	assert_active(first);
+	agent_free(a);
+	a = NULL;
+	/* Undo what was done after the save: it must be done again. */
+	file_path(path, sizeof(path), "%s/active", conf.state);
+	assert_int_equal(unlink(path), 0);
+	file_path(path, sizeof(path), "%s/reports.jsonl", conf.state);
+	assert_int_equal(truncate(path, 0), 0);
+	restart();
+	assert_active(first);
+	assert_said(DEVICE "report", "\"seq\":1,");
+	restart();
+	assert_null(last(DEVICE "report")); /* once is enough */
+}
+
+static void test_one_agent_a_folder(void **state)
+{
+	struct agent *first = a;
+	a = NULL;
+	assert_int_equal(begin(), -EBUSY);
+	char pid[32];
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	assert_non_null(strstr(err.text, pid));
+	assert_null(a);
+	a = first;
+}
+
+static void test_other_model(void **state)
+{
+	struct model *old = model;
+	char id[HASH_SIZE];
+	trained(1, id);
+	agent_free(a);
+	a = NULL;
+	model = util_model(SMALL_CFG, 4);
+	assert_int_equal(begin(), -EINVAL);
+	assert_non_null(strstr(err.text, "model"));
+	model_free(old);
+}
+
+/* ---- commands and reports ---- */
+
+static void command(const char *topic, const char *text, bool retained)
+{
+	struct mqtt_message m = {.topic = topic,
+				 .payload = text,
+				 .len = strlen(text),
+				 .retained = retained,
+				 .response_topic = "tasuki/v1/home/reply/me/1",
+				 .correlation = "abc",
+				 .correlation_len = 3};
+	agent_message(a, &m);
+}
+#define REPLY "tasuki/v1/home/reply/me/1"
+
+static void test_commands(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE];
+	until_offered(second);
+	command(DEVICE "in/cmd", "{\"cmd\":\"rollback\",\"id\":\"a1\"}", false);
+	assert_said(REPLY, "\"ok\":true");
+	forget_sent();
+	command(DEVICE "in/cmd", "{\"cmd\":\"rollback\",\"id\":\"a1\"}", false);
+	assert_said(REPLY, "\"ok\":true"); /* the same answer; not back again */
+	char path[FILE_PATH_MAX];
+	file_path(path, sizeof(path), "%s/active.weights", conf.state);
+	assert_int_equal(hash_file(path, first, NULL), 0);
+	assert_string_not_equal(first, second);
+	/* Pinned: nothing replaces it, also after a restart. */
+	restart();
+	char third[HASH_SIZE];
+	trained(3, third);
+	evaluated(third, SPLIT_VALIDATION, 20);
+	assert_active(first);
+	command(DEVICE "in/cmd", "{\"cmd\":\"rollback\",\"id\":\"a1\"}", false);
+	assert_active(first);
+	command(DEVICE "in/cmd", "{\"cmd\":\"unpin\",\"id\":\"a2\"}", false);
+	assert_active(third); /* by way of the second */
+	command(DEVICE "in/cmd", "{\"cmd\":\"unpin\",\"id\":\"a3\",\"expires\":\"2020-01-01T00:00:00Z\"}",
+		false);
+	assert_said(REPLY, "expired");
+	command(DEVICE "in/cmd", "{\"cmd\":\"fly\",\"id\":\"a4\"}", false);
+	assert_said(REPLY, "fly");
+	forget_sent();
+	command(DEVICE "in/cmd", "{\"cmd\":\"pause\",\"id\":\"a5\"}", true); /* a leftover */
+	assert_int_equal(n_sent, 0);
+}
+
+static void test_pause(void **state)
+{
+	command(DEVICE "in/cmd", "{\"cmd\":\"pause\",\"id\":\"p1\"}", false);
+	assert_true(is_asked("pause"));
+	restart();
+	assert_true(is_asked("pause"));
+	assert_false(is_asked("train"));
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"phase\":\"paused\"");
+	command(DEVICE "in/cmd", "{\"cmd\":\"resume\",\"id\":\"p2\"}", false);
+	assert_true(is_asked("resume"));
+	assert_true(is_asked("train"));
+}
+
+static void test_fleet_answers_later(void **state)
+{
+	command("tasuki/v1/home/fleet/cmd", "{\"cmd\":\"ping\",\"id\":\"f1\"}", false);
+	assert_null(last(REPLY));
+	now += 2000;
+	agent_tick(a);
+	assert_said(REPLY, "\"device\":\"cam-1\"");
+}
+
+static void test_evaluate_command(void **state)
+{
+	char id[HASH_SIZE];
+	command(DEVICE "in/cmd", "{\"cmd\":\"evaluate\",\"id\":\"e0\"}", false);
+	assert_said(REPLY, "no checkpoint is active");
+	trained(1, id);
+	evaluated(id, SPLIT_VALIDATION, 9);
+	command(DEVICE "in/cmd", "{\"cmd\":\"evaluate\",\"id\":\"e1\",\"split\":\"train\"}", false);
+	command(DEVICE "in/cmd", "{\"cmd\":\"evaluate\",\"id\":\"e1\",\"split\":\"train\"}", false);
+	forget_sent();
+	evaluated(id, SPLIT_TRAIN, 4);
+	assert_said(REPLY, "\"correct\":4");
+	assert_said(DEVICE "report", "\"split\":\"train\"");
+	assert_false(is_asked("evaluate"));
+	command(DEVICE "in/cmd", "{\"cmd\":\"evaluate\",\"id\":\"e2\"}", false);
+	struct asked q = take("evaluate");
+	json_free(q.args);
+	agent_worker_reply(a, q.id, NULL, -EIO, "cannot read");
+	assert_said(REPLY, "cannot read");
+}
+
+static void test_set_is_taken_back(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE];
+	command(DEVICE "in/cmd", "{\"cmd\":\"set\",\"id\":\"s1\",\"key\":\"every_epochs\",\"value\":\"1\"}",
+		false);
+	agent_link(a, false);
+	agent_link(a, true);
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 9);
+	assert_false(is_asked("evaluate")); /* not due: two epochs again */
+	command(DEVICE "in/cmd", "{\"cmd\":\"set\",\"id\":\"s2\",\"key\":\"every_epochs\",\"value\":\"1\"}",
+		false);
+	evaluated(first, SPLIT_TEST, 1);
+	assert_said(DEVICE "offer", first);
+	trained(2, second);
+}
+
+static void test_reports_on_request(void **state)
+{
+	char id[HASH_SIZE];
+	until_offered(id);
+	forget_sent();
+	struct msg_want w = {.trainer = "edge-1", .reports_from = 1, .reports_to = 99};
+	say_text(DEVICE "in/want", msg_want_print(&w));
+	assert_int_equal(n_sent, 3);
+	assert_non_null(strstr(sent[0].payload, "\"seq\":1,"));
+	assert_non_null(strstr(sent[2].payload, "\"seq\":3,"));
+	/* Made offline, told when connected again. */
+	agent_link(a, false);
+	publish_result = -ENOTCONN;
+	trained(3, id);
+	evaluated(id, SPLIT_VALIDATION, 1);
+	publish_result = 0;
+	forget_sent();
+	agent_link(a, true);
+	assert_said(DEVICE "report", "\"seq\":4,");
+}
+
+static void test_hostile_messages(void **state)
+{
+	static const char *const topics[] = {
+		DEVICE "in/claim", DEVICE "in/offer", DEVICE "in/want", DEVICE "in/ack",
+		DEVICE "in/block/x/1", "tasuki/v1/home/device/cam-2/in/claim", "nonsense",
+	};
+	static const char *const texts[] = {"", "{}", "[]", "{\"trainer\":\"../x\"}", "\xff\xfe",
+					    "{\"trainer\":\"edge-1\",\"checkpoint\":7,\"fence\":0}"};
+	char id[HASH_SIZE];
+	until_offered(id);
+	forget_sent();
+	for (size_t i = 0; i < ARRAY_LEN(topics); i++)
+		for (size_t k = 0; k < ARRAY_LEN(texts); k++)
+			say(topics[i], texts[k], strlen(texts[k]));
+	assert_int_equal(n_sent, 0);
+	claim(0, id);
+	assert_said(TRAINER "grant", "\"granted\":true");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_first_epochs),
+		T(test_better_takes_over),
+		T(test_other_validation_images),
+		T(test_bad_epoch),
+		T(test_diverged_epoch_gets_another_seed),
+		T(test_worker_dies),
+		T(test_full_disk),
+		T(test_decision_on_full_disk),
+		T(test_saved_but_not_done),
+		T(test_one_agent_a_folder),
+		T(test_other_model),
+		T(test_commands),
+		T(test_pause),
+		T(test_fleet_answers_later),
+		T(test_evaluate_command),
+		T(test_set_is_taken_back),
+		T(test_reports_on_request),
+		T(test_hostile_messages),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,167 @@
+/* The agent's configuration: the example is complete and says the defaults, mistakes are refused,
+ * `set` changes only what it may. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "device-agent/conf.h"
+
+#define MINIMAL "[device]\nid = cam-1\n[model]\ncfg = model.cfg\nclasses = classes.txt\n[data]\npath = data\n"
+
+static char dir[64], path[FILE_PATH_MAX];
+static struct agent_conf conf;
+static struct err err;
+
+static int setup(void **state)
+{
+	err = (struct err){0};
+	memset(&conf, 0, sizeof(conf));
+	strcpy(dir, "/tmp/tasuki-test-XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	return file_path(path, sizeof(path), "%s/agent.conf", dir);
+}
+
+static int teardown(void **state)
+{
+	return file_remove(dir, NULL);
+}
+
+static int load(const char *text)
+{
+	assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
+	return agent_conf_load(path, &conf, &err);
+}
+
+static void assert_refused(const char *more, int code, const char *part)
+{
+	char text[2048];
+	snprintf(text, sizeof(text), "%s%s", MINIMAL, more);
+	conf.port = 77;
+	assert_int_equal(load(text), code);
+	if (!strstr(err.text, part))
+		fail_msg("'%s' does not name '%s'", err.text, part);
+	assert_int_equal(conf.port, 77); /* untouched */
+}
+
+static void test_example_says_the_defaults(void **state)
+{
+	struct agent_conf example;
+	char *text = NULL;
+	size_t len;
+	assert_int_equal(load(MINIMAL), 0);
+	assert_int_equal(
+		file_read(TASUKI_SOURCE "/deploy/examples/agent.conf", 65536, &text, &len, NULL), 0);
+	example = conf;
+	memset(&conf, 0, sizeof(conf));
+	if (load(text) < 0)
+		fail_msg("%s", err.text);
+	free(text);
+	assert_memory_equal(&conf.live, &example.live, sizeof(conf.live));
+	assert_string_equal(conf.site, example.site);
+	assert_string_equal(conf.state, example.state);
+	assert_int_equal(conf.port, example.port);
+	assert_int_equal(conf.keepalive_s, example.keepalive_s);
+	assert_int_equal(conf.reconnect_first_ms, example.reconnect_first_ms);
+	assert_int_equal(conf.reconnect_cap_ms, example.reconnect_cap_ms);
+	assert_int_equal(conf.seed, example.seed);
+	assert_int_equal(conf.block_size, example.block_size);
+	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
+}
+
+static void test_values(void **state)
+{
+	char expected[FILE_PATH_MAX];
+	assert_int_equal(load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
+			      "classes = c\n[data]\npath = p\nvalidation_share = 0.3\nlimit = 9\n"
+			      "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
+			      "memory_max_mb = 3\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+			      "[worker]\nprogram = w\n"),
+			 0);
+	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
+	assert_string_equal(conf.worker.cfg, expected);
+	assert_string_equal(conf.worker.log_path, "/var/x/worker.log");
+	assert_true(conf.worker.has_data);
+	assert_true(conf.worker.data.validation_share == 0.3);
+	assert_int_equal(conf.worker.data.limit, 9);
+	assert_true(conf.worker.augment.flip);
+	assert_int_equal(conf.worker.fold, 9);
+	assert_int_equal(conf.worker.stall_ms, 7000);
+	assert_int_equal(conf.worker.memory_max_bytes, 3 * 1024 * 1024);
+	assert_int_equal(conf.live.round_epochs, 4);
+	assert_int_equal(conf.live.lease_s, 33);
+	assert_int_equal(conf.live.min_epochs, 6);
+}
+
+static void test_refused(void **state)
+{
+	assert_refused("[nonsense]\nx = 1\n", -EINVAL, "nonsense");
+	assert_refused("[train]\nepoch = 1\n", -EINVAL, "epoch");
+	assert_refused("[train]\nround_epochs = 0\n", -ERANGE, "round_epochs");
+	assert_refused("[train]\nengine = onednn\n", -EINVAL, "engine");
+	assert_refused("[handover]\nlease_s = 1\n", -ERANGE, "lease_s");
+	assert_refused("[handover]\nblock_size = 200000\n", -ERANGE, "block_size");
+	assert_refused("[broker]\nreconnect_first_ms = 500\nreconnect_cap_ms = 400\n", -ERANGE,
+		       "reconnect_cap_ms");
+	assert_refused("[augment]\nblur = -1\n", -ERANGE, "blur");
+	char text[512], id[121];
+	memset(id, 'x', 60);
+	id[60] = 0;
+	snprintf(text, sizeof(text),
+		 "[device]\nid = %s-1\nsite = %s\n[model]\ncfg = m\nclasses = c\n[data]\npath = d\n",
+		 id, id);
+	assert_int_equal(load(text), -ERANGE); /* too long together for a client id */
+	assert_int_equal(load("[device]\nid = a/b\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"),
+			 -EINVAL);
+	assert_int_equal(load("[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"), -ENOENT);
+	assert_int_equal(
+		load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"
+		     "validation_share=0.6\ntest_share=0.5\n"),
+		-ERANGE);
+}
+
+static void test_set(void **state)
+{
+	struct agent_live l = {0}, none = {0};
+	static const char *const keys[] = {"every_epochs", "plateau_epochs", "round_epochs", "rounds",
+					   "round_pause_s", "rescan_s", "lease_s"};
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		assert_int_equal(agent_live_set(&l, keys[i], "42", &err), 0);
+	assert_int_equal(l.every_epochs, 42);
+	assert_int_equal(l.plateau_epochs, 42);
+	assert_int_equal(l.round_epochs, 42);
+	assert_int_equal(l.rounds, 42);
+	assert_int_equal(l.round_pause_s, 42);
+	assert_int_equal(l.rescan_s, 42);
+	assert_int_equal(l.lease_s, 42);
+	l = none;
+	assert_int_equal(agent_live_set(&l, "min_epochs", "4", &err), -ENOENT);
+	assert_int_equal(agent_live_set(&l, "seed", "4", &err), -ENOENT);
+	assert_int_equal(agent_live_set(&l, "lease_s", "1", &err), -ERANGE);
+	assert_int_equal(agent_live_set(&l, "lease_s", "99999999", &err), -ERANGE);
+	static const char *const bad[] = {"", "-1", "1.5", " 5", "5x", "99999999999999999999", "0x10"};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(agent_live_set(&l, "rounds", bad[i], &err), -EINVAL);
+	assert_memory_equal(&l, &none, sizeof(l));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_example_says_the_defaults),
+		T(test_values),
+		T(test_refused),
+		T(test_set),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
