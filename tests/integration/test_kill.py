@@ -45,7 +45,11 @@ class Kill(rig.Case):
             time.sleep(0.01)
 
     def finished(self, device=None):
+        if not (self.work / 'edge-1/state/trainer.db').exists():
+            return {}
         with self.trainer_db('edge-1') as db:
+            if not db.execute('SELECT 1 FROM sqlite_master WHERE name = "jobs"').fetchone():
+                return {}
             where = 'WHERE result IS NOT NULL AND state = "done" AND outcome IN ("activated", "kept")'
             return dict(db.execute(f'SELECT device, COUNT(*) FROM jobs {where} GROUP BY device').fetchall())
 
