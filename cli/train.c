@@ -10,6 +10,9 @@
 #include "common/base/mem.h"
 #include "common/engine/worker_protocol.h"
 
+/* Paths of up to a kilobyte each, and their answers, must fit into a line of WORKER_LINE_MAX. */
+#define CLASSIFY_AT_ONCE 400
+
 static const char train_help[] =
 	"usage: tasuki train --cfg FILE --data DIR --epochs N --out FILE [OPTION ...]\n\n"
 	"  --cfg FILE            Darknet cfg of the network\n"
@@ -331,6 +334,27 @@ static int print_classes(const struct json *result, bool json)
 	return failed;
 }
 
+/* One request's worth of images; its results are appended to `all`. */
+static int classify_some(struct options *o, char **paths, int n, struct json *all)
+{
+	struct json *args = json_new_obj(), *images = json_new_arr(), *result = NULL;
+	for (int i = 0; i < n; i++) {
+		/* A missing file is the worker's to name: then the others are classified all the same. */
+		_cleanup_free_ char *whole = realpath(paths[i], NULL);
+		json_push_str(images, whole ? whole : paths[i]);
+	}
+	json_set(args, "images", images);
+	json_set_int(args, "center_crop", o->worker.data.center_crop);
+	int r = call(o, "classify", args, &result);
+	const struct json *list = NULL;
+	if (r == CLI_OK)
+		json_get_arr(result, "results", WORKER_CLASSIFY_MAX, &list, NULL);
+	for (size_t i = 0; list && i < json_len(list); i++)
+		json_push(all, json_dup(json_at(list, i)));
+	json_free(result);
+	return r;
+}
+
 int cmd_classify(int argc, char **argv)
 {
 	struct options o = {0};
@@ -344,23 +368,18 @@ int cmd_classify(int argc, char **argv)
 	if (argc - optind > WORKER_CLASSIFY_MAX)
 		return cli_usage("classify", "%d images, at most %d expected", argc - optind,
 				 WORKER_CLASSIFY_MAX);
-	struct json *args = json_new_obj(), *images = json_new_arr();
-	for (int i = optind; i < argc; i++) {
-		/* A missing file is the worker's to name: then the others are classified all the same. */
-		_cleanup_free_ char *whole = realpath(argv[i], NULL);
-		json_push_str(images, whole ? whole : argv[i]);
-	}
-	json_set(args, "images", images);
-	json_set_int(args, "center_crop", o.worker.data.center_crop);
-	struct json *result = NULL;
-	r = call(&o, "classify", args, &result);
-	if (r != CLI_OK)
-		return r;
-	int failed = print_classes(result, o.json);
-	if (!o.json) {
+	struct json *result = json_new_obj(), *all = json_new_arr();
+	for (int i = optind; r == CLI_OK && i < argc; i += CLASSIFY_AT_ONCE)
+		r = classify_some(&o, argv + i, MIN_OF(argc - i, CLASSIFY_AT_ONCE), all);
+	json_set(result, "results", all);
+	if (r != CLI_OK) {
 		json_free(result);
-		return failed ? CLI_FAIL : CLI_OK;
+		return r;
 	}
-	r = cli_print_json(result);
+	int failed = print_classes(result, o.json);
+	if (o.json)
+		r = cli_print_json(result);
+	else
+		json_free(result);
 	return failed ? CLI_FAIL : r;
 }
