@@ -124,9 +124,9 @@ class Demo:
 
     def start(self):
         a, photos, data = self.args, self.photos, self.work / 'data'
-        self.epochs = a.epochs or (6 if photos else 5)
-        self.after = a.after if a.after is not None else (3 if photos else 8)
-        edge_epochs = a.edge_epochs or 4
+        self.epochs = a.epochs or (4 if photos else 5)
+        self.after = a.after if a.after is not None else (2 if photos else 8)
+        edge_epochs = a.edge_epochs or (3 if photos else 4)
         augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
         common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
         fold = 9 if photos else 2
@@ -136,7 +136,7 @@ class Demo:
             'trainer/+/in/+/ack', 'trainer/+/in/+/grant')
         time.sleep(0.3)
         self.fleet.trainer_conf(TRAINER, self.cfg, self.classes, data / TRAINER, {
-            **common, 'augment': {**augment, 'fold': 1 if not photos else 3}, 'train': {'epochs': edge_epochs, 'threads': 1}})
+            **common, 'augment': {**augment, 'fold': 9 if photos else 1}, 'train': {'epochs': edge_epochs, 'threads': 1}})
         self.fleet.start_trainer(TRAINER)
         for seed, d in enumerate(DEVICES, 1):
             self.fleet.agent_conf(d, self.cfg, self.classes, data / d, {
