@@ -7,15 +7,15 @@
 #include "common/base/clock.h"
 
 #define CHECKPOINTS_KEPT_MAX 32
-#define STEPS_MAX	     32 /* of one turn; more is not to be expected */
+#define STEPS_MAX            32 /* of one turn; more is not to be expected */
 #define SESSION_EXPIRY_S     86400
 
 /* ---- retries ---- */
 
 void retry_failed(struct agent *a, struct retry *r, const char *what, const char *why)
 {
-	int64_t wait = rng_backoff_ms(&a->rng, r->failures, AGENT_RETRY_FIRST_MS,
-				      AGENT_RETRY_CAP_MS);
+	int64_t wait =
+		rng_backoff_ms(&a->rng, r->failures, AGENT_RETRY_FIRST_MS, AGENT_RETRY_CAP_MS);
 	if (r->failures < 32)
 		r->failures++;
 	r->at_ms = a->now_ms + wait;
@@ -165,8 +165,8 @@ static bool step(struct agent *a)
 		return false;
 	if (is_pending(a->state))
 		return pending_step(a);
-	return learn_trained_step(a) || learn_decide_step(a) ||
-	       learn_judge_step(a) || exchange_offer_step(a) || exchange_pull_step(a);
+	return learn_trained_step(a) || learn_decide_step(a) || learn_judge_step(a) ||
+	       exchange_offer_step(a) || exchange_pull_step(a);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -291,7 +291,7 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 {
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
 		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT, TOPIC_DEVICE_BLOCK,
-		TOPIC_DEVICE_ACK,   TOPIC_DEVICE_CMD,	 TOPIC_FLEET_CMD,
+		TOPIC_DEVICE_ACK,   TOPIC_DEVICE_CMD,    TOPIC_FLEET_CMD,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);
@@ -305,8 +305,9 @@ static void reconcile(struct agent *a)
 	struct state *s = a->state;
 	struct handover *h = &s->handover;
 	if (*s->local && !store_has(a->store, s->local)) {
-		log_warning("device=%s checkpoint %.12s of the local lineage is gone: going on from %s",
-			    a->conf.id, s->local, *a->active ? "the active one" : "new weights");
+		log_warning(
+			"device=%s checkpoint %.12s of the local lineage is gone: going on from %s",
+			a->conf.id, s->local, *a->active ? "the active one" : "new weights");
 		COPY(s->local, a->active);
 	}
 	for (size_t i = s->n_undecided; i-- > 0;)
@@ -343,8 +344,7 @@ static int open_folder(struct agent *a, struct err *err)
 	if (r == 0)
 		r = store_open(a->conf.state, &a->store, err);
 	if (r == 0)
-		r = file_path(a->state_path, sizeof(a->state_path), "%s/state.json",
-			      a->conf.state);
+		r = file_path(a->state_path, sizeof(a->state_path), "%s/state.json", a->conf.state);
 	if (r == 0)
 		r = state_load(a->state_path, a->state, err);
 	if (r < 0)
@@ -401,8 +401,7 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 	a->state = calloc(1, sizeof(*a->state));
 	a->draft = calloc(1, sizeof(*a->draft));
 	a->block = malloc(MANIFEST_BLOCK_MAX);
-	int r = a->state && a->draft && a->block ? start(a, err)
-						 : err_errno(err, -ENOMEM, "agent");
+	int r = a->state && a->draft && a->block ? start(a, err) : err_errno(err, -ENOMEM, "agent");
 	if (r < 0) {
 		agent_free(a);
 		return r;

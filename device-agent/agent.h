@@ -25,8 +25,8 @@ struct agent_ports {
 struct agent;
 
 /* Takes the state folder's lock, reads what is there, ends what a crash left half done, and counts
- * the boot up, durably. conf and ports are copied; the model must outlive the agent. -EBUSY: another
- * agent has the folder. */
+ * the boot up, durably. conf and ports are copied; the model must outlive the agent. -EBUSY:
+ * another agent has the folder. */
 int agent_new(const struct agent_conf *conf, const struct model *model,
 	      const struct agent_ports *ports, uint64_t seed, struct agent **ret, struct err *err);
 void agent_free(struct agent *a);

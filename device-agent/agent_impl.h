@@ -7,8 +7,9 @@
  *   announce.c  presence, status, reports
  *   inbox.c     messages and commands
  *
- * Almost nothing is done because of an event. An event changes the state; agent_turn() then looks at
- * the whole state and does what is missing. So a restart needs no other code than a normal run. */
+ * Almost nothing is done because of an event. An event changes the state; agent_turn() then looks
+ * at the whole state and does what is missing. So a restart needs no other code than a normal run.
+ */
 #pragma once
 
 #include "common/base/file.h"
@@ -23,12 +24,12 @@
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
-#define AGENT_STATUS_MS	      1000 /* between two status messages, at least */
+#define AGENT_STATUS_MS       1000 /* between two status messages, at least */
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_REPLIES_MAX     32
 #define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
-#define AGENT_ORDERED_MAX     4 /* `evaluate` commands that wait */
+#define AGENT_ORDERED_MAX     4    /* `evaluate` commands that wait */
 #define AGENT_CORRELATION_MAX 1024
 #define AGENT_RANGES_MAX      8 /* wants for reports that wait */
 #define AGENT_RANGE_REPORTS   100
@@ -71,9 +72,9 @@ struct agent {
 	struct state *state, *draft;
 	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
 	char active[HASH_SIZE]; /* as the store's link says; "": none */
-	int64_t now_ms; /* of this turn */
-	bool up; /* connected */
-	bool collect_due; /* checkpoints may have become superfluous */
+	int64_t now_ms;         /* of this turn */
+	bool up;                /* connected */
+	bool collect_due;       /* checkpoints may have become superfluous */
 	struct retry saving;
 
 	/* The worker. */
@@ -84,7 +85,7 @@ struct agent {
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];
 	struct retry training, evaluating;
-	int64_t diverged; /* epochs in a row whose loss was not finite */
+	int64_t diverged;           /* epochs in a row whose loss was not finite */
 	unsigned evaluate_failures; /* in a row, weighed */
 	int64_t rounds_wake_ms;
 	enum rounds_todo todo;
@@ -103,7 +104,7 @@ struct agent {
 	} per_class;
 
 	/* The handover. */
-	char candidate[HASH_SIZE]; /* due to be offered, still being scored; "" */
+	char candidate[HASH_SIZE];   /* due to be offered, still being scored; "" */
 	char judge_local[HASH_SIZE]; /* the local one that the result is judged beside; "" */
 	bool pulling;
 	struct part part;

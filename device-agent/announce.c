@@ -16,11 +16,8 @@ int announce_publish(struct agent *a, const struct topic *t, char *text, bool re
 	int r = topic_format(topic, a->conf.site, t);
 	if (r < 0)
 		return r;
-	struct mqtt_publish p = {.topic = topic,
-				 .payload = owned,
-				 .len = strlen(owned),
-				 .qos = 1,
-				 .retain = retain};
+	struct mqtt_publish p = {
+		.topic = topic, .payload = owned, .len = strlen(owned), .qos = 1, .retain = retain};
 	return a->port.publish(a->port.user, &p);
 }
 
@@ -50,8 +47,8 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_TRAINING;
 	if (a->pulling || a->n_serve)
 		return PHASE_TRANSFERRING;
-	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT ||
-	    a->todo == ROUNDS_TRAIN || a->todo == ROUNDS_RESCAN)
+	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
+	    a->todo == ROUNDS_RESCAN)
 		return PHASE_WAITING;
 	return PHASE_IDLE;
 }
@@ -120,8 +117,8 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 
 void announce_status(struct agent *a, bool force)
 {
-	if (!a->up || (!force && (!a->status_dirty ||
-				  a->now_ms < a->status_sent_ms + AGENT_STATUS_MS)))
+	if (!a->up ||
+	    (!force && (!a->status_dirty || a->now_ms < a->status_sent_ms + AGENT_STATUS_MS)))
 		return;
 	struct msg_status m;
 	struct topic t = own(a, TOPIC_DEVICE_STATUS);

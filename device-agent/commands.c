@@ -64,8 +64,7 @@ static void unpin(struct state *next, const struct commands_view *v)
 static int check_evaluate(const struct commands_view *v, const struct msg_cmd *c, struct err *err)
 {
 	if (*c->checkpoint && !v->has(v->user, c->checkpoint))
-		return err_set(err, -ENOENT, "checkpoint: %s is not on this device",
-			       c->checkpoint);
+		return err_set(err, -ENOENT, "checkpoint: %s is not on this device", c->checkpoint);
 	if (!*c->checkpoint && !*v->active)
 		return err_set(err, -ENOENT, "evaluate: no checkpoint is active yet");
 	if (!v->has_split[c->split])

@@ -18,8 +18,11 @@ struct live_key {
 	bool settable;
 };
 
-#define LIVE(section, member, min, max, fallback, settable) \
-	{section, #member, offsetof(struct agent_live, member), min, max, fallback, settable}
+#define LIVE(section, member, min, max, fallback, settable)                                \
+	{                                                                                  \
+		section, #member, offsetof(struct agent_live, member), min, max, fallback, \
+			settable                                                           \
+	}
 
 static const struct live_key live_keys[] = {
 	LIVE("train", round_epochs, 1, 1000000, 10, true),
@@ -45,8 +48,8 @@ int agent_live_set(struct agent_live *l, const char *key, const char *value, str
 			continue;
 		size_t len = strlen(value);
 		if (len == 0 || len > 12 || strspn(value, "0123456789") != len)
-			return err_set(err, -EINVAL, "%s: found '%.40s', expected a whole number", key,
-				       value);
+			return err_set(err, -EINVAL, "%s: found '%.40s', expected a whole number",
+				       key, value);
 		int64_t v = strtoll(value, NULL, 10);
 		if (v < k->min || v > k->max)
 			return err_set(err, -ERANGE, "%s: found %lld, expected %lld to %lld", key,
@@ -71,8 +74,8 @@ static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 	    (r = conf_int(c, "broker", "keepalive_s", 5, 3600, 30, &a->keepalive_s, err)) < 0 ||
 	    (r = conf_int(c, "broker", "reconnect_first_ms", 10, 600000, 500,
 			  &a->reconnect_first_ms, err)) < 0 ||
-	    (r = conf_int(c, "broker", "reconnect_cap_ms", 10, 3600000, 30000,
-			  &a->reconnect_cap_ms, err)) < 0)
+	    (r = conf_int(c, "broker", "reconnect_cap_ms", 10, 3600000, 30000, &a->reconnect_cap_ms,
+			  err)) < 0)
 		return r;
 	if (strlen(a->site) + strlen(a->id) > CLIENT_ID_PARTS_MAX)
 		return err_set(err, -ERANGE,
@@ -112,10 +115,11 @@ static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
 	    (r = conf_int(c, "augment", "fold", 1, 100, 1, &fold, err)) < 0)
 		return r;
 	if (d->validation_share + d->test_share >= 1)
-		return err_set(err, -ERANGE,
-			       "[data] validation_share and test_share: found %g together, expected "
-			       "less than 1",
-			       d->validation_share + d->test_share);
+		return err_set(
+			err, -ERANGE,
+			"[data] validation_share and test_share: found %g together, expected "
+			"less than 1",
+			d->validation_share + d->test_share);
 	w->has_data = true;
 	d->seed = (uint64_t)seed;
 	d->center_crop = (uint32_t)crop;

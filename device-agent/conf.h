@@ -8,9 +8,9 @@
 
 /* What the command `set` may change while the agent runs. */
 struct agent_live {
-	int64_t round_epochs, rounds, round_pause_s; /* rounds 0: for ever */
+	int64_t round_epochs, rounds, round_pause_s;      /* rounds 0: for ever */
 	int64_t every_epochs, plateau_epochs, min_epochs; /* handovers; 0: not by itself */
-	int64_t rescan_s; /* 0: data are not looked at again */
+	int64_t rescan_s;                                 /* 0: data are not looked at again */
 	int64_t lease_s;
 };
 
@@ -20,7 +20,7 @@ struct agent_conf {
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
 	struct worker_conf worker; /* cfg, classes and data too */
-	int64_t seed; /* of training */
+	int64_t seed;              /* of training */
 	int64_t block_size;
 	struct agent_live live;
 };

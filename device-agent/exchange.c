@@ -100,9 +100,10 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 		log_warning("device=%s fence=%lld trainer=%s the lease ran out: offering again",
 			    a->conf.id, (long long)h->fence, h->trainer);
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_PULLING)
-		log_warning("device=%s fence=%lld trainer=%s no block of the result comes: offering "
-			    "again",
-			    a->conf.id, (long long)h->fence, h->trainer);
+		log_warning(
+			"device=%s fence=%lld trainer=%s no block of the result comes: offering "
+			"again",
+			a->conf.id, (long long)h->fence, h->trainer);
 	if (h->phase == HANDOVER_PULLING)
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s came back "
 			 "before=%.4f after=%.4f: pulling",
@@ -191,12 +192,20 @@ static int offer(struct agent *a)
 		a->candidate[0] = 0;
 		return r;
 	}
+	bool ordered = a->state->rounds.offer_ordered;
 	struct state *next = agent_draft(a);
 	rounds_offered(&next->rounds, m.epoch);
 	r = exchange_event_with(a, next, &ev);
-	if (r == 0)
-		a->candidate[0] = 0;
-	return r;
+	if (r < 0)
+		return r;
+	a->candidate[0] = 0;
+	/* A person does not wait for the back-off, only for trainers that said they are busy. */
+	struct handover *h = &a->state->handover;
+	if (ordered && h->offer_at_ms > h->busy_until_ms && h->attempt != 1) {
+		h->attempt = 0;
+		h->offer_at_ms = h->busy_until_ms;
+	}
+	return 0;
 }
 
 /* When a handover is due: takes the newest local checkpoint, once it has its scores. */

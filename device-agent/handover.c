@@ -35,7 +35,8 @@ static void push_grant(struct handover_actions *out, const struct handover *h,
 	COPY(a->trainer, c->trainer);
 	COPY(a->grant.checkpoint, c->checkpoint);
 	a->grant.granted = granted;
-	/* A refusal repeats the fence it refuses, so that the trainer knows which claim it answers. */
+	/* A refusal repeats the fence it refuses, so that the trainer knows which claim it answers.
+	 */
 	a->grant.fence = granted ? h->fence : c->fence;
 	a->grant.lease_ms = granted ? h->lease_ms : 0;
 	COPY(a->grant.reason, reason);

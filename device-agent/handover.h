@@ -24,9 +24,9 @@
 #define HANDOVER_ACTIONS_MAX 4
 
 #define HANDOVER_OFFER_FIRST_MS 2000
-#define HANDOVER_OFFER_CAP_MS	60000
-#define HANDOVER_BUSY_MIN_MS	1000
-#define HANDOVER_BUSY_MAX_MS	600000
+#define HANDOVER_OFFER_CAP_MS   60000
+#define HANDOVER_BUSY_MIN_MS    1000
+#define HANDOVER_BUSY_MAX_MS    600000
 
 enum handover_phase {
 	HANDOVER_IDLE,
@@ -49,11 +49,11 @@ struct handover {
 	/* Kept over restarts: */
 	enum handover_phase phase;
 	char checkpoint[HASH_SIZE]; /* on offer, or out with the trainer; "" when IDLE */
-	int64_t fence; /* given out last; 0: none yet */
-	char trainer[ID_SIZE]; /* to whom */
-	char granted[HASH_SIZE]; /* for what */
-	bool open; /* no result under `fence` has been decided on */
-	struct msg_result result; /* PULLING, JUDGING: what came back */
+	int64_t fence;              /* given out last; 0: none yet */
+	char trainer[ID_SIZE];      /* to whom */
+	char granted[HASH_SIZE];    /* for what */
+	bool open;                  /* no result under `fence` has been decided on */
+	struct msg_result result;   /* PULLING, JUDGING: what came back */
 	struct handover_decided decided[HANDOVER_DECIDED_MAX]; /* oldest first */
 	size_t n_decided;
 	/* Of this run only: */
@@ -61,7 +61,7 @@ struct handover {
 	unsigned attempt;
 	int64_t offer_at_ms, busy_until_ms, lease_until_ms;
 	int64_t lease_ms;
-	struct rng rng; /* jitter */
+	struct rng rng;         /* jitter */
 	char trainer_phase[17]; /* as the trainer last said */
 	double trainer_progress;
 };
@@ -70,14 +70,14 @@ enum handover_event_kind {
 	HANDOVER_EV_TIMER,
 	HANDOVER_EV_UP, /* connected */
 	HANDOVER_EV_DOWN,
-	HANDOVER_EV_DUE, /* checkpoint: to be offered */
-	HANDOVER_EV_CLAIM, /* claim */
-	HANDOVER_EV_RESULT, /* result; reason: why it does not fit our model, NULL: it does */
-	HANDOVER_EV_PULLED, /* the result is verified and kept */
+	HANDOVER_EV_DUE,     /* checkpoint: to be offered */
+	HANDOVER_EV_CLAIM,   /* claim */
+	HANDOVER_EV_RESULT,  /* result; reason: why it does not fit our model, NULL: it does */
+	HANDOVER_EV_PULLED,  /* the result is verified and kept */
 	HANDOVER_EV_REFUSED, /* reason: what is wrong with what was pulled */
 	HANDOVER_EV_STALLED, /* no block came for too long */
-	HANDOVER_EV_JUDGED, /* ack: the decision with its scores (ids are filled in here) */
-	HANDOVER_EV_GONE, /* the checkpoint on offer is no longer there */
+	HANDOVER_EV_JUDGED,  /* ack: the decision with its scores (ids are filled in here) */
+	HANDOVER_EV_GONE,    /* the checkpoint on offer is no longer there */
 };
 
 struct handover_event {
@@ -91,10 +91,10 @@ struct handover_event {
 
 enum handover_action_kind {
 	HANDOVER_PERSIST, /* store the struct before what follows */
-	HANDOVER_OFFER, /* publish the offer of `checkpoint` */
-	HANDOVER_GRANT, /* to trainer: grant */
-	HANDOVER_ACK, /* to trainer: ack */
-	HANDOVER_DROP, /* what was pulled of `dropped` is not wanted any more */
+	HANDOVER_OFFER,   /* publish the offer of `checkpoint` */
+	HANDOVER_GRANT,   /* to trainer: grant */
+	HANDOVER_ACK,     /* to trainer: ack */
+	HANDOVER_DROP,    /* what was pulled of `dropped` is not wanted any more */
 };
 
 struct handover_action {

@@ -22,8 +22,7 @@ static void send_reply(struct agent *a, const struct reply_to *to, const char *t
 				 .correlation_len = to->correlation_len};
 	int r = a->port.publish(a->port.user, &p);
 	if (r < 0)
-		log_debug("device=%s %s: answer not sent: %s", a->conf.id, to->topic,
-			  strerror(-r));
+		log_debug("device=%s %s: answer not sent: %s", a->conf.id, to->topic, strerror(-r));
 }
 
 /* text is freed. */
@@ -173,8 +172,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	} else {
 		state_command_put(next, c->id, text);
 		if (agent_commit(a) < 0) {
-			refuse(a, to, c->id,
-			       *a->saving.reason ? a->saving.reason : "cannot save");
+			refuse(a, to, c->id, *a->saving.reason ? a->saving.reason : "cannot save");
 			return;
 		}
 		a->live = live;

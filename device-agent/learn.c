@@ -145,8 +145,8 @@ static struct candidate candidate_of(const struct agent *a, const char *checkpoi
 /* Keeps a score from being pushed out of the state by newer ones. */
 static void touch_score(const struct agent *a, struct state *next, const char *checkpoint)
 {
-	const struct state_score *p = state_score_find(
-		a->state, checkpoint, SPLIT_VALIDATION, a->data.snapshot[SPLIT_VALIDATION]);
+	const struct state_score *p = state_score_find(a->state, checkpoint, SPLIT_VALIDATION,
+						       a->data.snapshot[SPLIT_VALIDATION]);
 	if (p) {
 		struct state_score copy = *p;
 		state_score_put(next, &copy);
@@ -191,8 +191,7 @@ static void decide(struct agent *a, const char *checkpoint)
 		return;
 	log_info("device=%s checkpoint=%.12s accuracy=%.4f %s%s%.12s%s", a->conf.id, id,
 		 accuracy(&c[1].score), activate ? "activated" : "kept",
-		 has_active ? " against=" : "", d.against,
-		 a->state->pinned ? " (pinned)" : "");
+		 has_active ? " against=" : "", d.against, a->state->pinned ? " (pinned)" : "");
 }
 
 /* The first that waits for the selector, once all it needs is known. */
@@ -303,8 +302,8 @@ bool learn_judge_step(struct agent *a)
 		return false;
 	log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s accuracy=%.4f local=%.12s "
 		 "local_accuracy=%.4f against=%.12s: %s",
-		 a->conf.id, (long long)fence, trainer, result, accuracy(&ack.validation),
-		 local, accuracy(&ack.local_validation), active,
+		 a->conf.id, (long long)fence, trainer, result, accuracy(&ack.validation), local,
+		 accuracy(&ack.local_validation), active,
 		 ack.decision == DECISION_ACTIVATED ? "activated" : "kept");
 	return true;
 }

@@ -1,4 +1,5 @@
-/* tasuki-agent: arguments, signals, the loop; and the agent's ports to the real broker and worker. */
+/* tasuki-agent: arguments, signals, the loop; and the agent's ports to the real broker and worker.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -10,9 +11,9 @@
 #include "common/base/rng.h"
 #include "device-agent/agent.h"
 
-#define EXIT_USAGE	2
+#define EXIT_USAGE      2
 #define EXIT_TAKEN_OVER 3
-#define GOODBYE_MS	1000 /* for what is in flight to the broker */
+#define GOODBYE_MS      1000 /* for what is in flight to the broker */
 
 struct program {
 	struct agent_conf conf;
@@ -157,10 +158,8 @@ static int load(struct program *p, const char *path, struct err *err)
 
 static int connect_broker(struct program *p, struct err *err)
 {
-	const struct mqtt_handler handler = {.message = on_message,
-					     .state = on_state,
-					     .writable = on_writable,
-					     .user = p};
+	const struct mqtt_handler handler = {
+		.message = on_message, .state = on_state, .writable = on_writable, .user = p};
 	struct mqtt_conf conf;
 	agent_mqtt_conf(p->agent, &conf);
 	int r = mqtt_new(p->loop, &conf, &handler, &p->mqtt, err);
@@ -228,8 +227,8 @@ static int run(struct program *p, const char *path, bool check_only)
 	struct err err = {0};
 	int r = load(p, path, &err);
 	if (r == 0 && check_only) {
-		printf("%s: fine: device=%s site=%s model=%.12s\n", path, p->conf.id,
-		       p->conf.site, p->model->id);
+		printf("%s: fine: device=%s site=%s model=%.12s\n", path, p->conf.id, p->conf.site,
+		       p->model->id);
 		return EXIT_SUCCESS;
 	}
 	if (r == 0)

@@ -17,8 +17,8 @@ struct rounds {
 	int64_t epoch, images_seen; /* of the local lineage */
 	int64_t rounds_done;
 	int64_t round_epoch, round_wanted; /* of the round under way; wanted 0: none is */
-	int64_t offer_epoch; /* epoch when the last handover began */
-	bool offer_ordered; /* by a person, not begun yet */
+	int64_t offer_epoch;               /* epoch when the last handover began */
+	bool offer_ordered;                /* by a person, not begun yet */
 	/* Best validation score so far, for the plateau. */
 	struct score best;
 	char best_snapshot[HASH_SIZE];
@@ -27,7 +27,7 @@ struct rounds {
 	/* Of this run only: */
 	int64_t pause_until_ms;
 	int64_t rescanned_ms; /* when images were last looked for */
-	bool fresh; /* looked for since the last epoch */
+	bool fresh;           /* looked for since the last epoch */
 };
 
 struct rounds_view {
@@ -37,10 +37,10 @@ struct rounds_view {
 
 enum rounds_todo {
 	ROUNDS_PAUSED,
-	ROUNDS_IDLE, /* all rounds done, or no training image */
-	ROUNDS_WAIT, /* between two rounds */
+	ROUNDS_IDLE,   /* all rounds done, or no training image */
+	ROUNDS_WAIT,   /* between two rounds */
 	ROUNDS_RESCAN, /* look for new images, then ask again */
-	ROUNDS_TRAIN, /* one epoch */
+	ROUNDS_TRAIN,  /* one epoch */
 };
 
 /* After a (re)start, when the worker has just read its data. */

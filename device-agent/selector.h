@@ -9,7 +9,7 @@
 struct candidate {
 	const char *checkpoint;
 	const char *snapshot; /* of the validation images that `score` stands on */
-	struct score score; /* n 0: not scored */
+	struct score score;   /* n 0: not scored */
 };
 
 /* Whether a got more of the very same images right than b. Scores on different images say nothing

@@ -151,8 +151,7 @@ static void read_str(struct reader *r, const struct json *j, const char *key, ch
 }
 
 /* A hash, or "". */
-static void read_hash(struct reader *r, const struct json *j, const char *key,
-		      char buf[HASH_SIZE])
+static void read_hash(struct reader *r, const struct json *j, const char *key, char buf[HASH_SIZE])
 {
 	read_str(r, j, key, buf, HASH_SIZE);
 	if (r->code >= 0 && *buf && !hash_valid(buf))
@@ -407,8 +406,7 @@ void state_command_put(struct state *s, const char *id, const char *reply)
 		return;
 	if (s->n_commands == STATE_COMMANDS_MAX) {
 		s->n_commands--;
-		memmove(&s->commands[0], &s->commands[1],
-			sizeof(s->commands[0]) * s->n_commands);
+		memmove(&s->commands[0], &s->commands[1], sizeof(s->commands[0]) * s->n_commands);
 	}
 	struct state_command *c = &s->commands[s->n_commands++];
 	COPY(c->id, id);

@@ -15,9 +15,9 @@
 #include "device-agent/handover.h"
 #include "device-agent/rounds.h"
 
-#define STATE_BYTES_MAX	   (4 * 1024 * 1024)
-#define STATE_COMMANDS_MAX 64
-#define STATE_SCORES_MAX   32
+#define STATE_BYTES_MAX     (4 * 1024 * 1024)
+#define STATE_COMMANDS_MAX  64
+#define STATE_SCORES_MAX    32
 #define STATE_UNDECIDED_MAX 4
 
 /* A checkpoint's score on one snapshot of one split. */
@@ -49,8 +49,8 @@ struct state {
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */
 	size_t n_commands;
 	struct {
-		char activate[HASH_SIZE]; /* "": nothing to swap */
-		int64_t seq; /* of `report` */
+		char activate[HASH_SIZE];           /* "": nothing to swap */
+		int64_t seq;                        /* of `report` */
 		char report[MESSAGE_LARGE_MAX + 1]; /* "": none to write */
 	} pending;
 };

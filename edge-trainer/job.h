@@ -13,6 +13,8 @@
  * never later than the device's own. Claims expire at the broker (job_claim_expiry_s), so one
  * that went unanswered for longer than a quarter of the lease is lost and no longer counted.
  *
+ * A renewal that the device refuses ends all work at once; a new grant is then asked for (fence 0).
+ *
  * What was finished under one grant (the checkpoint, the score before, whole epochs) serves under
  * the next: after each grant, worker reply or restart the next step follows from what is there. */
 #pragma once

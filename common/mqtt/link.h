@@ -53,7 +53,7 @@ struct link {
 	int event_fd; /* readable: something to take */
 	bool registered;
 	struct link *next;
-	/* All below is guarded by the lock in link.c. */
+	/* All below is guarded by link_lock. */
 	unsigned generation; /* of the connection; callbacks of any other are ignored; 0: none */
 	struct link_events events;
 	struct link_in *in_first, **in_last;
@@ -102,3 +102,23 @@ uint32_t link_in_flight(struct link *l, uint64_t *ret_done);
 void link_kick(struct link *l);
 void link_get_stats(const struct link *l, struct mqtt_stats *ret);
 void link_wake(struct link *l);
+
+/* ---- between link.c and link_out.c ---- */
+
+#define LINK_CLAIM_KEY	 "session" /* user property */
+#define LINK_KICK_SIGNAL SIGURG /* ignored by default, and free in our programs */
+#define LINK_COST_FIXED	 256 /* of a queued message, beside its bytes */
+
+extern pthread_mutex_t link_lock;
+
+/* A callback's context, and its parts. */
+#define LINK_GENERATION_MASK 0xfffu
+#define LINK_USE_MASK	     0xfffu
+#define LINK_INDEX_MASK	     0xffu
+void *link_context(unsigned generation, unsigned use, unsigned index);
+/* Takes the lock; NULL (and not locked) when the connection is of the past. */
+struct link *link_enter(const void *context);
+/* Adds events, wakes the loop if there are any, gives the lock back. */
+void link_leave(struct link *l, unsigned events);
+void link_add_int(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value);
+void link_add_claim(MQTTProperties *properties, const char *claim);

@@ -32,9 +32,9 @@
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
 #define STABLE_MS	      10000 /* a connection that lived so long resets the back-off */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
-#define KICK_FIRST_MS	      10    /* without progress, Paho gets a link_kick() ... */
+#define KICK_FIRST_MS	      4     /* without progress, Paho gets a link_kick() ... */
 #define KICK_PAIR_MS	      1     /* ... and one more, out of the sleep that the first puts it in */
-#define KICK_CAP_MS	      100   /* the pairs' distance doubles up to this */
+#define KICK_CAP_MS	      50    /* the pairs' distance grows up to this */
 #define RECONNECT_FIRST_MS    500
 #define RECONNECT_CAP_MS      30000
 #define KEEPALIVE_S	      30
@@ -151,7 +151,7 @@ static int on_kick(void *user)
 		link_kick(&m->link);
 	m->kicked_once = stalled && !second;
 	if (second)
-		m->kick_ms = MIN_OF(2 * m->kick_ms, KICK_CAP_MS);
+		m->kick_ms = MIN_OF(m->kick_ms + m->kick_ms / 4, KICK_CAP_MS);
 	else if (!stalled)
 		m->kick_ms = KICK_FIRST_MS;
 	m->kick_done = done;

@@ -41,6 +41,10 @@ def percent(score):
     return f"{100 * score['correct'] / score['n']:5.1f} %" if score and score.get('n') else '     -'
 
 
+def size_text(n):
+    return f'{n / 1e6:.1f} MB' if n >= 1e6 else f'{n / 1e3:.0f} kB'
+
+
 class Demo:
     def __init__(self, args):
         self.args = args
@@ -189,7 +193,7 @@ class Demo:
                      f'{percent(o["after"])} after')
         elif not returned and h.get('offer', {}).get('id') != o['id']:
             h['offer'] = o
-            self.say(f'{device}: offers {o["id"][:12]} ({o["size"] / 1e6:.1f} MB), {percent(o.get("test"))} of the test images')
+            self.say(f'{device}: offers {o["id"][:12]} ({size_text(o["size"])}), {percent(o.get("test"))} of the test images')
 
     def on_ack(self, device, a):
         h = self.handovers.setdefault(device, {})
@@ -294,6 +298,7 @@ set ylabel "percent"
 set yrange [0:100]
 set key bottom right
 set grid ytics lc rgb "#dddddd"
+set datafile missing "NaN"
 plot "{folder / f'{device}.dat'}" using 1:4 with steps lw 3 lc rgb "#222222" title "in use", \\
      "" using 1:2 with linespoints pt 7 ps 0.5 lc rgb "#4477aa" title "trained here", \\
      "" using 1:3 with points pt 9 ps 2.2 lc rgb "#cc3311" title "returned by the edge"

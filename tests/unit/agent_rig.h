@@ -17,10 +17,10 @@
 #include "common/transfer/part.h"
 #include "device-agent/agent.h"
 
-#define T0	1000000
+#define T0       1000000
 #define SENT_MAX 256
-#define DEVICE	"tasuki/v1/home/device/cam-1/"
-#define TRAINER "tasuki/v1/home/trainer/edge-1/in/cam-1/"
+#define DEVICE   "tasuki/v1/home/device/cam-1/"
+#define TRAINER  "tasuki/v1/home/trainer/edge-1/in/cam-1/"
 
 struct sent {
 	char topic[TOPIC_SIZE];
@@ -108,7 +108,7 @@ static inline void forget_asked(void)
 static inline int begin(void)
 {
 	const struct agent_ports ports = {fake_publish, fake_request, fake_mono,
-					  fake_real,	fake_wake,    NULL};
+					  fake_real,    fake_wake,    NULL};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);
 }
@@ -148,8 +148,8 @@ static inline int setup(void **state)
 	strcpy(conf.id, "cam-1");
 	snprintf(conf.state, sizeof(conf.state), "%s/state", dir);
 	conf.block_size = 1024;
-	conf.live = (struct agent_live){.round_epochs = 100, .every_epochs = 2, .min_epochs = 1,
-					.lease_s = 60};
+	conf.live = (struct agent_live){
+		.round_epochs = 100, .every_epochs = 2, .min_epochs = 1, .lease_s = 60};
 	for (int i = 0; i < SPLIT_N; i++) {
 		memset(snapshot[i], "abc"[i], HASH_HEX);
 		snapshot[i][HASH_HEX] = 0;
@@ -292,7 +292,7 @@ static inline void until_offered(char offered[HASH_SIZE])
 
 /* The result of a trainer, made from `seed`, as file in the test's folder and as message. */
 static inline struct msg_result result_of(const char *parent, uint64_t seed, int64_t fence,
-				   char path[FILE_PATH_MAX])
+					  char path[FILE_PATH_MAX])
 {
 	struct msg_result r = {.fence = fence, .before = {10, 5, 1}, .after = {10, 9, 0.5}};
 	struct manifest *m = &r.manifest;
@@ -330,8 +330,8 @@ static inline void send_blocks(const struct manifest *m, const char *path, bool 
 			char topic[TOPIC_SIZE];
 			uint8_t buf[1024];
 			uint32_t len;
-			assert_int_equal(part_read_block(path, (uint64_t)m->size, 1024, w.blocks[i], buf,
-							 &len, NULL),
+			assert_int_equal(part_read_block(path, (uint64_t)m->size, 1024, w.blocks[i],
+							 buf, &len, NULL),
 					 0);
 			buf[7] ^= flip_a_bit;
 			snprintf(topic, sizeof(topic), DEVICE "in/block/%s/%u", m->id, w.blocks[i]);

@@ -113,6 +113,171 @@ static void test_worker_dies(void **state)
 	assert_int_equal(agent_worker_ready(a, &other, &err), -EINVAL);
 }
 
+/* What the worker answers to `rescan`. */
+static void rescanned(uint32_t n_train)
+{
+	static const char *const splits[] = {"train", "validation", "test"};
+	const uint32_t n[] = {n_train, 20, 10};
+	struct asked q = take("rescan");
+	struct json *r = json_new_obj(), *images = json_new_obj(), *snapshots = json_new_obj();
+	for (int i = 0; i < SPLIT_N; i++) {
+		json_set_int(images, splits[i], n[i]);
+		json_set_str(snapshots, splits[i], snapshot[i]);
+	}
+	json_set(r, "images", images);
+	json_set(r, "snapshot", snapshots);
+	json_set_int(r, "classes", 5);
+	json_set_str(r, "model", model->id);
+	json_set_int(r, "skipped", 1);
+	struct json *names = json_new_arr();
+	json_push_str(names, "bad.png");
+	json_set(r, "skipped_names", names);
+	json_set_bool(r, "changed", true);
+	agent_worker_reply(a, q.id, r, 0, NULL);
+	json_free(r);
+	json_free(q.args);
+}
+
+static void test_new_images(void **state)
+{
+	char id[HASH_SIZE];
+	agent_free(a);
+	a = NULL;
+	conf.live.rounds = 1;
+	conf.live.round_epochs = 1;
+	conf.live.rescan_s = 10;
+	conf.live.every_epochs = 0;
+	restart();
+	trained(1, id);
+	/* Scores of one decision stand on the same images: first that, then a look. */
+	assert_false(is_asked("rescan"));
+	evaluated(id, SPLIT_VALIDATION, 5);
+	assert_false(is_asked("train")); /* the round is over */
+	now += 10000;
+	agent_tick(a);
+	struct asked q = take("rescan");
+	agent_worker_reply(a, q.id, NULL, -EIO, "data: cannot read"); /* all stays as it was */
+	assert_false(is_asked("train"));
+	now += 10000;
+	agent_tick(a);
+	rescanned(40);
+	assert_false(is_asked("train"));
+	now += 10000;
+	agent_tick(a);
+	memset(snapshot[SPLIT_TRAIN], 'e', HASH_HEX);
+	rescanned(50);
+	trained(2, id);
+	evaluated(id, SPLIT_VALIDATION, 6);
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"skipped_images\":1");
+	assert_said(DEVICE "status", "\"epoch\":2");
+}
+
+static void test_not_to_be_evaluated(void **state)
+{
+	/* A checkpoint that fails again and again is given up, and training goes on. */
+	char first[HASH_SIZE], second[HASH_SIZE];
+	trained(1, first);
+	for (int i = 0; i < 5; i++) {
+		struct asked q = take("evaluate");
+		json_free(q.args);
+		agent_worker_reply(a, q.id, NULL, -EIO, "cannot be read");
+		assert_false(is_asked("evaluate")); /* not in haste */
+		now += 60000;
+		agent_tick(a);
+	}
+	assert_false(is_asked("evaluate"));
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 3);
+	assert_active(second);
+}
+
+static void test_wrong_score(void **state)
+{
+	/* A score of other weights than were asked for counts for nothing. */
+	char id[HASH_SIZE], path[FILE_PATH_MAX];
+	trained(1, id);
+	struct asked q = take("evaluate");
+	struct json *r = json_new_obj();
+	json_set_str(r, "checkpoint", snapshot[0]);
+	json_set_str(r, "snapshot", snapshot[SPLIT_VALIDATION]);
+	json_set_int(r, "n", 20);
+	json_set_int(r, "correct", 20);
+	json_set_num(r, "loss", 0);
+	agent_worker_reply(a, q.id, r, 0, NULL);
+	json_free(r);
+	json_free(q.args);
+	file_path(path, sizeof(path), "%s/active", conf.state);
+	assert_false(file_exists(path));
+	now = wake;
+	agent_tick(a);
+	evaluated(id, SPLIT_VALIDATION, 1);
+	assert_active(id);
+}
+
+static void test_no_images(void **state)
+{
+	struct worker_ready r = {.n = {40, 0, 0}, .classes = 5};
+	char id[HASH_SIZE];
+	memcpy(r.model, model->id, HASH_SIZE);
+	memcpy(r.snapshot, snapshot, sizeof(snapshot));
+	assert_int_equal(agent_worker_ready(a, &r, &err), 0);
+	trained(1, id);
+	assert_false(is_asked("evaluate"));
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "no validation images");
+	trained(2, id); /* training and offers go on */
+	assert_said(DEVICE "offer", id);
+	assert_null(strstr(last(DEVICE "offer")->payload, "validation"));
+	forget_asked();
+	r.n[SPLIT_TRAIN] = 0;
+	agent_worker_died(a, "gone");
+	assert_int_equal(agent_worker_ready(a, &r, &err), 0);
+	now += 1000;
+	agent_tick(a);
+	assert_said(DEVICE "status", "no training images");
+}
+
+static void test_progress_is_told(void **state)
+{
+	struct worker_progress p = {.step = 3, .steps = 4, .loss = 1.25, .images_per_second = 77};
+	now += 1000;
+	agent_worker_progress(a, asked[0].id, &p);
+	assert_said(DEVICE "status", "\"phase\":\"training\"");
+	assert_said(DEVICE "status", "\"progress\":0.75");
+	assert_said(DEVICE "status", "\"images_per_second\":77");
+	size_t before = n_sent;
+	p.step = 4;
+	agent_worker_progress(a, asked[0].id, &p);
+	assert_int_equal(n_sent, before); /* once a second at most, */
+	now = wake;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"progress\":1"); /* but the last word is said */
+}
+
+static void test_topics_and_will(void **state)
+{
+	struct mqtt_conf m;
+	char filter[MQTT_TOPIC_MAX];
+	int qos;
+	agent_mqtt_conf(a, &m);
+	assert_string_equal(m.client_id, "d/home/cam-1");
+	assert_string_equal(m.will_topic, DEVICE "presence");
+	assert_string_equal(m.will_payload, "{\"online\":false,\"boot\":1}");
+	assert_true(m.will_retain);
+	assert_false(m.clean_start);
+	for (size_t i = 0; i < AGENT_FILTERS; i++) {
+		assert_int_equal(agent_filter(a, i, filter, &qos), 0);
+		assert_int_equal(qos, strstr(filter, "/block/") ? 0 : 1);
+		assert_true(strncmp(filter, DEVICE "in/", strlen(DEVICE "in/")) == 0 ||
+			    strcmp(filter, "tasuki/v1/home/fleet/cmd") == 0);
+	}
+	agent_stop(a);
+	assert_said(DEVICE "presence", "\"online\":false");
+}
+
 /* ---- saving ---- */
 
 static void test_full_disk(void **state)
@@ -236,8 +401,8 @@ static void test_commands(void **state)
 	assert_active(first);
 	command(DEVICE "in/cmd", "{\"cmd\":\"unpin\",\"id\":\"a2\"}", false);
 	assert_active(third); /* by way of the second */
-	command(DEVICE "in/cmd", "{\"cmd\":\"unpin\",\"id\":\"a3\",\"expires\":\"2020-01-01T00:00:00Z\"}",
-		false);
+	command(DEVICE "in/cmd",
+		"{\"cmd\":\"unpin\",\"id\":\"a3\",\"expires\":\"2020-01-01T00:00:00Z\"}", false);
 	assert_said(REPLY, "expired");
 	command(DEVICE "in/cmd", "{\"cmd\":\"fly\",\"id\":\"a4\"}", false);
 	assert_said(REPLY, "fly");
@@ -294,15 +459,15 @@ static void test_evaluate_command(void **state)
 static void test_set_is_taken_back(void **state)
 {
 	char first[HASH_SIZE], second[HASH_SIZE];
-	command(DEVICE "in/cmd", "{\"cmd\":\"set\",\"id\":\"s1\",\"key\":\"every_epochs\",\"value\":\"1\"}",
-		false);
+	command(DEVICE "in/cmd",
+		"{\"cmd\":\"set\",\"id\":\"s1\",\"key\":\"every_epochs\",\"value\":\"1\"}", false);
 	agent_link(a, false);
 	agent_link(a, true);
 	trained(1, first);
 	evaluated(first, SPLIT_VALIDATION, 9);
 	assert_false(is_asked("evaluate")); /* not due: two epochs again */
-	command(DEVICE "in/cmd", "{\"cmd\":\"set\",\"id\":\"s2\",\"key\":\"every_epochs\",\"value\":\"1\"}",
-		false);
+	command(DEVICE "in/cmd",
+		"{\"cmd\":\"set\",\"id\":\"s2\",\"key\":\"every_epochs\",\"value\":\"1\"}", false);
 	evaluated(first, SPLIT_TEST, 1);
 	assert_said(DEVICE "offer", first);
 	trained(2, second);
@@ -332,11 +497,14 @@ static void test_reports_on_request(void **state)
 static void test_hostile_messages(void **state)
 {
 	static const char *const topics[] = {
-		DEVICE "in/claim", DEVICE "in/offer", DEVICE "in/want", DEVICE "in/ack",
-		DEVICE "in/block/x/1", "tasuki/v1/home/device/cam-2/in/claim", "nonsense",
+		DEVICE "in/claim", DEVICE "in/offer",     DEVICE "in/want",
+		DEVICE "in/ack",   DEVICE "in/block/x/1", "tasuki/v1/home/device/cam-2/in/claim",
+		"nonsense",
 	};
-	static const char *const texts[] = {"", "{}", "[]", "{\"trainer\":\"../x\"}", "\xff\xfe",
-					    "{\"trainer\":\"edge-1\",\"checkpoint\":7,\"fence\":0}"};
+	static const char *const texts[] = {
+		"",         "{}",
+		"[]",       "{\"trainer\":\"../x\"}",
+		"\xff\xfe", "{\"trainer\":\"edge-1\",\"checkpoint\":7,\"fence\":0}"};
 	char id[HASH_SIZE];
 	until_offered(id);
 	forget_sent();
@@ -357,6 +525,12 @@ int main(void)
 		T(test_bad_epoch),
 		T(test_diverged_epoch_gets_another_seed),
 		T(test_worker_dies),
+		T(test_new_images),
+		T(test_not_to_be_evaluated),
+		T(test_wrong_score),
+		T(test_no_images),
+		T(test_progress_is_told),
+		T(test_topics_and_will),
 		T(test_full_disk),
 		T(test_decision_on_full_disk),
 		T(test_saved_but_not_done),

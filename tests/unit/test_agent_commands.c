@@ -38,12 +38,19 @@ static int setup(void **state)
 	memset(active, '2', HASH_HEX);
 	memset(previous, '3', HASH_HEX);
 	memset(unknown, '4', HASH_HEX);
-	status = (struct msg_status){.boot = 7, .phase = PHASE_TRAINING, .progress = -1,
-				     .loss = NAN, .images_per_second = NAN, .at_ms = 1};
+	status = (struct msg_status){.boot = 7,
+				     .phase = PHASE_TRAINING,
+				     .progress = -1,
+				     .loss = NAN,
+				     .images_per_second = NAN,
+				     .at_ms = 1};
 	COPY(status.agent, "0.1.0");
 	COPY(status.model, unknown);
-	view = (struct commands_view){.device = "cam-1", .active = active, .previous = previous,
-				      .status = &status, .has = has};
+	view = (struct commands_view){.device = "cam-1",
+				      .active = active,
+				      .previous = previous,
+				      .status = &status,
+				      .has = has};
 	view.has_split[SPLIT_VALIDATION] = true;
 	if (!s)
 		return -1;
@@ -186,8 +193,14 @@ static void test_reply_topic(void **state)
 {
 	char t[TOPIC_SIZE];
 	static const char *const foreign[] = {
-		NULL, "", "x", "tasuki/v1/home/device/cam-1/in/cmd", "tasuki/v1/other/reply/me",
-		"tasuki/v1/home/reply/", "tasuki/v1/home/reply/+", "tasuki/v1/home/reply/a/#",
+		NULL,
+		"",
+		"x",
+		"tasuki/v1/home/device/cam-1/in/cmd",
+		"tasuki/v1/other/reply/me",
+		"tasuki/v1/home/reply/",
+		"tasuki/v1/home/reply/+",
+		"tasuki/v1/home/reply/a/#",
 		"tasuki/v1/home/replyx/a",
 	};
 	assert_int_equal(commands_reply_topic("home", "cam-1", "tasuki/v1/home/reply/me/7", t), 0);
@@ -202,9 +215,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_ping_and_status), T(test_train),	   T(test_handover),
+		T(test_ping_and_status),  T(test_train),         T(test_handover),
 		T(test_pause_and_resume), T(test_pin_and_unpin), T(test_rollback),
-		T(test_evaluate),	  T(test_set),	   T(test_reply_topic),
+		T(test_evaluate),         T(test_set),           T(test_reply_topic),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,9 @@
 #include "common/base/mem.h"
 #include "device-agent/conf.h"
 
-#define MINIMAL "[device]\nid = cam-1\n[model]\ncfg = model.cfg\nclasses = classes.txt\n[data]\npath = data\n"
+#define MINIMAL                                                                                  \
+	"[device]\nid = cam-1\n[model]\ncfg = model.cfg\nclasses = classes.txt\n[data]\npath = " \
+	"data\n"
 
 static char dir[64], path[FILE_PATH_MAX];
 static struct agent_conf conf;
@@ -60,7 +62,8 @@ static void test_example_says_the_defaults(void **state)
 	size_t len;
 	assert_int_equal(load(MINIMAL), 0);
 	assert_int_equal(
-		file_read(TASUKI_SOURCE "/deploy/examples/agent.conf", 65536, &text, &len, NULL), 0);
+		file_read(TASUKI_SOURCE "/deploy/examples/agent.conf", 65536, &text, &len, NULL),
+		0);
 	example = conf;
 	memset(&conf, 0, sizeof(conf));
 	if (load(text) < 0)
@@ -81,12 +84,13 @@ static void test_example_says_the_defaults(void **state)
 static void test_values(void **state)
 {
 	char expected[FILE_PATH_MAX];
-	assert_int_equal(load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
-			      "classes = c\n[data]\npath = p\nvalidation_share = 0.3\nlimit = 9\n"
-			      "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
-			      "memory_max_mb = 3\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
-			      "[worker]\nprogram = w\n"),
-			 0);
+	assert_int_equal(
+		load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
+		     "classes = c\n[data]\npath = p\nvalidation_share = 0.3\nlimit = 9\n"
+		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
+		     "memory_max_mb = 3\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+		     "[worker]\nprogram = w\n"),
+		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
 	assert_string_equal(conf.worker.cfg, expected);
 	assert_string_equal(conf.worker.log_path, "/var/x/worker.log");
@@ -116,24 +120,25 @@ static void test_refused(void **state)
 	char text[512], id[121];
 	memset(id, 'x', 60);
 	id[60] = 0;
-	snprintf(text, sizeof(text),
-		 "[device]\nid = %s-1\nsite = %s\n[model]\ncfg = m\nclasses = c\n[data]\npath = d\n",
-		 id, id);
+	snprintf(
+		text, sizeof(text),
+		"[device]\nid = %s-1\nsite = %s\n[model]\ncfg = m\nclasses = c\n[data]\npath = d\n",
+		id, id);
 	assert_int_equal(load(text), -ERANGE); /* too long together for a client id */
 	assert_int_equal(load("[device]\nid = a/b\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"),
 			 -EINVAL);
 	assert_int_equal(load("[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"), -ENOENT);
-	assert_int_equal(
-		load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"
-		     "validation_share=0.6\ntest_share=0.5\n"),
-		-ERANGE);
+	assert_int_equal(load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"
+			      "validation_share=0.6\ntest_share=0.5\n"),
+			 -ERANGE);
 }
 
 static void test_set(void **state)
 {
 	struct agent_live l = {0}, none = {0};
-	static const char *const keys[] = {"every_epochs", "plateau_epochs", "round_epochs", "rounds",
-					   "round_pause_s", "rescan_s", "lease_s"};
+	static const char *const keys[] = {"every_epochs", "plateau_epochs", "round_epochs",
+					   "rounds",       "round_pause_s",  "rescan_s",
+					   "lease_s"};
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
 		assert_int_equal(agent_live_set(&l, keys[i], "42", &err), 0);
 	assert_int_equal(l.every_epochs, 42);
@@ -148,7 +153,8 @@ static void test_set(void **state)
 	assert_int_equal(agent_live_set(&l, "seed", "4", &err), -ENOENT);
 	assert_int_equal(agent_live_set(&l, "lease_s", "1", &err), -ERANGE);
 	assert_int_equal(agent_live_set(&l, "lease_s", "99999999", &err), -ERANGE);
-	static const char *const bad[] = {"", "-1", "1.5", " 5", "5x", "99999999999999999999", "0x10"};
+	static const char *const bad[] = {"",    "-1", "1.5", " 5", "5x", "99999999999999999999",
+					  "0x10"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(agent_live_set(&l, "rounds", bad[i], &err), -EINVAL);
 	assert_memory_equal(&l, &none, sizeof(l));

@@ -28,6 +28,23 @@ static void test_handover(void **state)
 	assert_int_equal(n_sent, 0);
 }
 
+static void test_ordered_does_not_wait(void **state)
+{
+	char offered[HASH_SIZE];
+	until_offered(offered);
+	for (int i = 0; i < 5; i++) {
+		now = wake;
+		agent_tick(a);
+	}
+	static const char text[] = "{\"cmd\":\"handover\",\"id\":\"h1\"}";
+	forget_sent();
+	say(DEVICE "in/cmd", text, strlen(text));
+	assert_said("tasuki/v1/home/reply/cam-1", offered);
+	assert_true(wake <= now);
+	agent_tick(a);
+	assert_said(DEVICE "offer", offered);
+}
+
 static void test_result_is_taken(void **state)
 {
 	char offered[HASH_SIZE], path[FILE_PATH_MAX];
@@ -162,7 +179,7 @@ static void test_lease_and_stall(void **state)
 	say_text(DEVICE "in/offer", msg_result_print(&r));
 	size_t wants = 0;
 	forget_sent();
-	for (int64_t end = now + 59000; now < end; now = wake > now ? wake : now + 1)
+	for (int64_t end = now + 59000; now<end; now = wake> now ? wake : now + 1)
 		agent_tick(a);
 	for (size_t i = 0; i < n_sent; i++)
 		wants += strcmp(sent[i].topic, TRAINER "want") == 0;
@@ -176,6 +193,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_handover),
+		T(test_ordered_does_not_wait),
 		T(test_result_is_taken),
 		T(test_result_is_worse),
 		T(test_bad_results),

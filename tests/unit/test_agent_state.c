@@ -82,9 +82,14 @@ static void fill(void)
 	COPY(s->local, hash('b'));
 	state_undecided_push(s, hash('b'));
 	state_undecided_push(s, hash('c'));
-	s->rounds = (struct rounds){.epoch = 9, .images_seen = 900, .rounds_done = 2,
-				    .round_epoch = 1, .round_wanted = 4, .offer_epoch = 6,
-				    .offer_ordered = true, .best = {100, 70, 0.875},
+	s->rounds = (struct rounds){.epoch = 9,
+				    .images_seen = 900,
+				    .rounds_done = 2,
+				    .round_epoch = 1,
+				    .round_wanted = 4,
+				    .offer_epoch = 6,
+				    .offer_ordered = true,
+				    .best = {100, 70, 0.875},
 				    .best_epoch = 8};
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
@@ -122,7 +127,8 @@ static void test_all_comes_back(void **state)
 	if (state_load(path, t, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_memory_equal(&s->rounds, &t->rounds, sizeof(s->rounds));
-	assert_memory_equal(&s->handover.decided, &t->handover.decided, sizeof(t->handover.decided));
+	assert_memory_equal(&s->handover.decided, &t->handover.decided,
+			    sizeof(t->handover.decided));
 	assert_string_equal(t->handover.result.manifest.id, hash('e'));
 	assert_int_equal(t->handover.result.after.correct, 350);
 	assert_memory_equal(s, t, sizeof(*s));
@@ -184,7 +190,8 @@ static void test_scores(void **state)
 	p.score.correct = 2;
 	state_score_put(s, &p); /* in its place */
 	assert_int_equal(s->n_scores, 1);
-	assert_int_equal(state_score_find(s, hash('a'), SPLIT_VALIDATION, hash('b'))->score.correct, 2);
+	assert_int_equal(state_score_find(s, hash('a'), SPLIT_VALIDATION, hash('b'))->score.correct,
+			 2);
 	assert_null(state_score_find(s, hash('a'), SPLIT_TEST, hash('b')));
 	assert_null(state_score_find(s, hash('a'), SPLIT_VALIDATION, hash('c')));
 	COPY(p.snapshot, hash('c'));
@@ -255,8 +262,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_all_comes_back), T(test_missing),   T(test_bad_files), T(test_scores),
-		T(test_undecided),	T(test_commands),  T(test_full_state_is_read),
+		T(test_all_comes_back),     T(test_missing),
+		T(test_bad_files),          T(test_scores),
+		T(test_undecided),          T(test_commands),
+		T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

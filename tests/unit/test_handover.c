@@ -1,6 +1,6 @@
-/* The device's side of a handover as transcripts: what comes in, what goes out, in which phase it is
- * then. Actions in short: P stored, O offer, G granted, g not granted, A ack, R ack that refuses,
- * D part dropped; in order. */
+/* The device's side of a handover as transcripts: what comes in, what goes out, in which phase it
+ * is then. Actions in short: P stored, O offer, G granted, g not granted, A ack, R ack that
+ * refuses, D part dropped; in order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,35 +33,72 @@ struct row {
 	char checkpoint; /* DUE, CLAIM; RESULT: its own */
 	const char *trainer;
 	int64_t fence;
-	char parent; /* RESULT */
+	char parent;        /* RESULT */
 	const char *reason; /* REFUSED; RESULT: does not fit */
-	int64_t retry_ms; /* CLAIM: busy */
+	int64_t retry_ms;   /* CLAIM: busy */
 	/* Expected: */
 	const char *actions;
 	enum handover_phase phase;
 };
 
-#define UP(at, ...)   {at, HANDOVER_EV_UP, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define DOWN(at, ...) {at, HANDOVER_EV_DOWN, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define DUE(at, c, ...) {at, HANDOVER_EV_DUE, c, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define TIMER(at, ...) {at, HANDOVER_EV_TIMER, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define CLAIM(at, who, c, fence, ...) {at, HANDOVER_EV_CLAIM, c, who, fence, 0, NULL, 0, __VA_ARGS__}
-#define BUSY(at, who, c, ms, ...) {at, HANDOVER_EV_CLAIM, c, who, 0, 0, NULL, ms, __VA_ARGS__}
-#define RESULT(at, who, r, parent, fence, ...) \
-	{at, HANDOVER_EV_RESULT, r, who, fence, parent, NULL, 0, __VA_ARGS__}
-#define UNFIT(at, who, r, parent, fence, why, ...) \
-	{at, HANDOVER_EV_RESULT, r, who, fence, parent, why, 0, __VA_ARGS__}
-#define PULLED(at, ...)  {at, HANDOVER_EV_PULLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define STALLED(at, ...) {at, HANDOVER_EV_STALLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define REFUSED(at, why, ...) {at, HANDOVER_EV_REFUSED, 0, NULL, 0, 0, why, 0, __VA_ARGS__}
-#define JUDGED(at, ...) {at, HANDOVER_EV_JUDGED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
-#define GONE(at, ...) {at, HANDOVER_EV_GONE, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__}
+#define UP(at, ...)                                                     \
+	{                                                               \
+		at, HANDOVER_EV_UP, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define DOWN(at, ...)                                                     \
+	{                                                                 \
+		at, HANDOVER_EV_DOWN, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define DUE(at, c, ...)                                                  \
+	{                                                                \
+		at, HANDOVER_EV_DUE, c, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define TIMER(at, ...)                                                     \
+	{                                                                  \
+		at, HANDOVER_EV_TIMER, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define CLAIM(at, who, c, fence, ...)                                         \
+	{                                                                     \
+		at, HANDOVER_EV_CLAIM, c, who, fence, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define BUSY(at, who, c, ms, ...)                                          \
+	{                                                                  \
+		at, HANDOVER_EV_CLAIM, c, who, 0, 0, NULL, ms, __VA_ARGS__ \
+	}
+#define RESULT(at, who, r, parent, fence, ...)                                      \
+	{                                                                           \
+		at, HANDOVER_EV_RESULT, r, who, fence, parent, NULL, 0, __VA_ARGS__ \
+	}
+#define UNFIT(at, who, r, parent, fence, why, ...)                                 \
+	{                                                                          \
+		at, HANDOVER_EV_RESULT, r, who, fence, parent, why, 0, __VA_ARGS__ \
+	}
+#define PULLED(at, ...)                                                     \
+	{                                                                   \
+		at, HANDOVER_EV_PULLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define STALLED(at, ...)                                                     \
+	{                                                                    \
+		at, HANDOVER_EV_STALLED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define REFUSED(at, why, ...)                                               \
+	{                                                                   \
+		at, HANDOVER_EV_REFUSED, 0, NULL, 0, 0, why, 0, __VA_ARGS__ \
+	}
+#define JUDGED(at, ...)                                                     \
+	{                                                                   \
+		at, HANDOVER_EV_JUDGED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
+#define GONE(at, ...)                                                     \
+	{                                                                 \
+		at, HANDOVER_EV_GONE, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
 
-#define IDLE	 HANDOVER_IDLE
+#define IDLE     HANDOVER_IDLE
 #define OFFERING HANDOVER_OFFERING
-#define GRANTED	 HANDOVER_GRANTED
-#define PULLING	 HANDOVER_PULLING
-#define JUDGING	 HANDOVER_JUDGING
+#define GRANTED  HANDOVER_GRANTED
+#define PULLING  HANDOVER_PULLING
+#define JUDGING  HANDOVER_JUDGING
 
 static struct handover h;
 static struct handover_actions acts;
@@ -92,12 +129,17 @@ static char letter_of(const struct handover_action *a)
 
 static void play_row(const struct row *r, size_t i)
 {
-	struct msg_claim claim = {.fence = r->fence, .busy = r->retry_ms > 0,
-				  .retry_ms = r->retry_ms, .progress = 0.5};
+	struct msg_claim claim = {.fence = r->fence,
+				  .busy = r->retry_ms > 0,
+				  .retry_ms = r->retry_ms,
+				  .progress = 0.5};
 	struct msg_result result = {.fence = r->fence};
 	struct msg_ack ack = {.decision = DECISION_ACTIVATED, .validation = {10, 9, 0.1}};
-	struct handover_event ev = {.kind = r->kind, .checkpoint = hash(r->checkpoint),
-				    .claim = &claim, .result = &result, .ack = &ack,
+	struct handover_event ev = {.kind = r->kind,
+				    .checkpoint = hash(r->checkpoint),
+				    .claim = &claim,
+				    .result = &result,
+				    .ack = &ack,
 				    .reason = r->reason};
 	snprintf(claim.trainer, sizeof(claim.trainer), "%s", r->trainer ? r->trainer : "");
 	snprintf(claim.checkpoint, sizeof(claim.checkpoint), "%s", hash(r->checkpoint));
@@ -121,13 +163,14 @@ static void play(const struct row *rows, size_t n)
 	for (size_t i = 0; i < n; i++)
 		play_row(&rows[i], i);
 }
-#define PLAY(...)                                          \
-	do {                                               \
-		const struct row rows_[] = {__VA_ARGS__};  \
-		play(rows_, ARRAY_LEN(rows_));             \
+#define PLAY(...)                                         \
+	do {                                              \
+		const struct row rows_[] = {__VA_ARGS__}; \
+		play(rows_, ARRAY_LEN(rows_));            \
 	} while (0)
 
-#define TO_GRANTED UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), CLAIM(10, "t1", 'c', 0, "PG", GRANTED)
+#define TO_GRANTED \
+	UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), CLAIM(10, "t1", 'c', 0, "PG", GRANTED)
 #define TO_PULLING TO_GRANTED, RESULT(20, "t1", 'r', 'c', 1, "P", PULLING)
 #define TO_JUDGING TO_PULLING, PULLED(30, "P", JUDGING)
 
@@ -234,7 +277,8 @@ static void test_lease_runs_out(void **state)
 	PLAY(TO_GRANTED, TIMER(10 + LEASE - 1, "", GRANTED), TIMER(10 + LEASE, "PO", OFFERING));
 	assert_string_equal(h.trainer, "t1"); /* the offer names it */
 	/* Its renewal comes too late; a new claim gets a new fence, also from another. */
-	PLAY(CLAIM(130020, "t1", 'c', 1, "g", OFFERING), CLAIM(130030, "t2", 'c', 0, "PG", GRANTED));
+	PLAY(CLAIM(130020, "t1", 'c', 1, "g", OFFERING),
+	     CLAIM(130030, "t2", 'c', 0, "PG", GRANTED));
 	assert_int_equal(h.fence, 2);
 	PLAY(RESULT(130040, "t1", 'r', 'c', 1, "R", GRANTED),
 	     RESULT(130050, "t2", 'r', 'c', 1, "R", GRANTED),
@@ -265,7 +309,8 @@ static void test_wrong_results(void **state)
 {
 	PLAY(RESULT(0, "t1", 'r', 'c', 0, "R", IDLE), RESULT(0, "t1", 'r', 'c', 1, "R", IDLE),
 	     TO_GRANTED, RESULT(20, "t1", 'r', 'x', 1, "R", GRANTED),
-	     RESULT(20, "t1", 'r', 0, 1, "R", GRANTED), RESULT(20, "t1", 'r', 'c', 2, "R", GRANTED));
+	     RESULT(20, "t1", 'r', 0, 1, "R", GRANTED),
+	     RESULT(20, "t1", 'r', 'c', 2, "R", GRANTED));
 	assert_non_null(strstr(acts.at[0].ack.reason, "fence 2"));
 	/* One that is ours but does not fit ends it. */
 	PLAY(UNFIT(30, "t1", 'r', 'c', 1, "size: found 1, expected 2", "PRD", IDLE));
@@ -278,9 +323,9 @@ static void test_wrong_results(void **state)
 static void test_duplicates_of_result(void **state)
 {
 	PLAY(TO_PULLING, RESULT(21, "t1", 'r', 'c', 1, "", PULLING), PULLED(30, "P", JUDGING),
-	     RESULT(31, "t1", 'r', 'c', 1, "", JUDGING), RESULT(32, "t1", 'q', 'c', 1, "R", JUDGING),
-	     CLAIM(33, "t1", 'c', 1, "g", JUDGING), PULLED(34, "", JUDGING),
-	     JUDGED(40, "PA", IDLE), JUDGED(41, "", IDLE),
+	     RESULT(31, "t1", 'r', 'c', 1, "", JUDGING),
+	     RESULT(32, "t1", 'q', 'c', 1, "R", JUDGING), CLAIM(33, "t1", 'c', 1, "g", JUDGING),
+	     PULLED(34, "", JUDGING), JUDGED(40, "PA", IDLE), JUDGED(41, "", IDLE),
 	     RESULT(50, "t1", 'r', 'c', 1, "A", IDLE), RESULT(60, "t1", 'r', 'c', 1, "A", IDLE));
 	assert_int_equal(acts.at[0].ack.validation.correct, 9);
 	/* In the middle of the next one, too. */
@@ -314,8 +359,9 @@ static void test_no_blocks(void **state)
 
 static void test_renewal_while_pulling(void **state)
 {
-	PLAY(TO_PULLING, CLAIM(25, "t1", 'c', 1, "G", PULLING), CLAIM(26, "t2", 'c', 0, "g", PULLING),
-	     TIMER(10 + 5 * LEASE, "", PULLING), DUE(27, 'd', "", PULLING));
+	PLAY(TO_PULLING, CLAIM(25, "t1", 'c', 1, "G", PULLING),
+	     CLAIM(26, "t2", 'c', 0, "g", PULLING), TIMER(10 + 5 * LEASE, "", PULLING),
+	     DUE(27, 'd', "", PULLING));
 }
 
 static void test_gone(void **state)
@@ -351,8 +397,8 @@ static void test_remembers_sixteen(void **state)
 	PLAY(UP(0, "", IDLE));
 	for (int64_t f = 1; f <= HANDOVER_DECIDED_MAX + 2; f++)
 		PLAY(DUE(f * 100, 'c', "PO", OFFERING), CLAIM(f * 100, "t1", 'c', 0, "PG", GRANTED),
-		     RESULT(f * 100, "t1", 'r', 'c', f, "P", PULLING), PULLED(f * 100, "P", JUDGING),
-		     JUDGED(f * 100, "PA", IDLE));
+		     RESULT(f * 100, "t1", 'r', 'c', f, "P", PULLING),
+		     PULLED(f * 100, "P", JUDGING), JUDGED(f * 100, "PA", IDLE));
 	assert_int_equal(h.n_decided, HANDOVER_DECIDED_MAX);
 	PLAY(RESULT(9000, "t1", 'r', 'c', 2, "R", IDLE), RESULT(9000, "t1", 'r', 'c', 3, "A", IDLE),
 	     RESULT(9000, "t1", 'r', 'c', HANDOVER_DECIDED_MAX + 2, "A", IDLE));

@@ -209,9 +209,11 @@ static void spin(struct loop *loop, int ms)
 #define WAIT_FOR(loop, condition)                                                          \
 	do {                                                                               \
 		int64_t until_ = clock_mono_ms() + WAIT_MS;                                \
-		while (!(condition) && clock_mono_ms() < until_)                           \
+		bool done_;                                                                \
+		while (!(done_ = (condition)) && clock_mono_ms() < until_)                 \
 			assert_int_equal(loop_once((loop), 50), 0);                        \
-		assert_true(condition);                                                    \
+		if (!done_)                                                                \
+			fail_msg("waited in vain for " #condition);                        \
 	} while (0)
 
 static void peer_up(struct peer *p, struct loop *loop, int port, const char *id,
@@ -220,6 +222,17 @@ static void peer_up(struct peer *p, struct loop *loop, int port, const char *id,
 	peer_new(p, loop, port, id);
 	peer_start(p, filter, 1, true);
 	WAIT_FOR(loop, p->n_up == 1);
+}
+
+/* Both at once: Paho takes up to a second to look at a connection that is made beside another. */
+static void two_up(struct loop *loop, int port, struct peer *a, const char *filter_a,
+		   struct peer *c, const char *filter_c)
+{
+	peer_new(a, loop, port, "a");
+	peer_new(c, loop, port, "c");
+	peer_start(a, filter_a, 1, true);
+	peer_start(c, filter_c, 1, true);
+	WAIT_FOR(loop, a->n_up == 1 && c->n_up == 1);
 }
 
 static int publish(struct peer *p, const char *topic, const char *text, int qos)
@@ -242,8 +255,7 @@ static void test_publish_and_receive(void **state)
 	struct loop *loop;
 	loop_new(&loop);
 	struct peer a, c;
-	peer_up(&a, loop, b->port, "a", "x/#");
-	peer_up(&c, loop, b->port, "c", NULL);
+	two_up(loop, b->port, &a, "x/#", &c, NULL);
 	assert_non_null(strstr(a.why, "127.0.0.1"));
 	for (int qos = 0; qos <= 1; qos++) {
 		assert_int_equal(publish(&c, "x/y", qos ? "one" : "zero", qos), 0);
@@ -278,31 +290,28 @@ static void test_properties(void **state)
 	struct broker *b = *state;
 	struct loop *loop;
 	loop_new(&loop);
-	struct peer a, c;
+	struct peer a, c, d, e;
 	peer_up(&c, loop, b->port, "c", NULL);
 	struct mqtt_publish p = {.topic = "cmd", .payload = "ping", .len = 4, .qos = 1,
 				 .response_topic = "reply/me", .correlation = "1234",
-				 .correlation_len = 4, .retain = true, .expiry_s = 2};
+				 .correlation_len = 4, .retain = true, .expiry_s = 3};
 	assert_int_equal(mqtt_publish(c.mqtt, &p), 0);
-	spin(loop, 100);
-	peer_up(&a, loop, b->port, "a", "cmd");
-	WAIT_FOR(loop, a.n_messages == 1);
+	/* One that wants what is retained, and one that wants only what is new. */
+	peer_new(&a, loop, b->port, "a");
+	peer_new(&d, loop, b->port, "d");
+	peer_start(&a, "cmd", 1, true);
+	peer_start(&d, "cmd", 1, false);
+	WAIT_FOR(loop, a.n_messages == 1 && d.n_up == 1);
 	assert_true(a.retained);
 	assert_string_equal(a.response, "reply/me");
 	assert_string_equal(a.correlation, "1234");
-	/* Not again for one that wants only what is new. */
-	struct peer d;
-	peer_new(&d, loop, b->port, "d");
-	peer_start(&d, "cmd", 1, false);
-	WAIT_FOR(loop, d.n_up == 1);
 	spin(loop, 100);
 	assert_int_equal(d.n_messages, 0);
 	publish(&c, "cmd", "new", 1);
 	WAIT_FOR(loop, d.n_messages == 1);
 	assert_false(d.retained);
 	/* Expired: gone. */
-	spin(loop, 3100);
-	struct peer e;
+	spin(loop, 3000);
 	peer_up(&e, loop, b->port, "e", "cmd");
 	spin(loop, 100);
 	assert_int_equal(e.n_messages, 0);
@@ -519,8 +528,7 @@ static void test_broker_killed_and_restarted(void **state)
 	struct loop *loop;
 	loop_new(&loop);
 	struct peer a, c;
-	peer_up(&a, loop, b->port, "a", "x");
-	peer_up(&c, loop, b->port, "c", "y");
+	two_up(loop, b->port, &a, "x", &c, "y");
 	for (int round = 1; round <= 2; round++) {
 		_cleanup_free_ char *big = calloc(1, BLOCK);
 		int downs_a = a.n_down, downs_c = c.n_down;
@@ -647,7 +655,7 @@ static void peer_with_presence(struct peer *p, struct loop *loop, struct broker 
 	peer_start(p, "x", 1, false);
 }
 
-static void take_over(struct broker *b, bool durable, bool busy)
+static void take_over(struct broker *b, bool durable)
 {
 	struct loop *loop;
 	loop_new(&loop);
@@ -659,25 +667,27 @@ static void take_over(struct broker *b, bool durable, bool busy)
 	peer_with_presence(&c, loop, b, durable);
 	int64_t until = clock_mono_ms() + WAIT_MS;
 	while (a.n_taken_over == 0 && clock_mono_ms() < until) {
-		if (busy)
-			mqtt_publish(a.mqtt, &(struct mqtt_publish){.topic = "x", .payload = big,
-								    .len = BLOCK});
-		assert_int_equal(loop_once(loop, busy ? 1 : 50), 0);
+		/* In the middle of traffic, where the end of a connection is seen by writing. */
+		mqtt_publish(a.mqtt, &(struct mqtt_publish){.topic = "x", .payload = big,
+							    .len = BLOCK});
+		assert_int_equal(loop_once(loop, 1), 0);
 	}
 	assert_int_equal(a.n_taken_over, 1);
 	assert_non_null(strstr(a.why, "0x8E"));
 	WAIT_FOR(loop, mqtt_is_up(c.mqtt));
-	spin(loop, 600);
+	spin(loop, 200);
 	assert_int_equal(a.n_taken_over, 1);
 	assert_int_equal(c.n_taken_over, 0);
 	assert_true(mqtt_is_up(c.mqtt));
 	assert_int_equal(publish(&a, "x", "", 0), -ENOTCONN);
-	/* The one that stays survives the broker, too. */
-	int ups = c.n_up;
-	broker_kill(b);
-	broker_start(b);
-	WAIT_FOR(loop, c.n_up > ups);
-	assert_int_equal(c.n_taken_over, 0);
+	if (durable) {
+		/* The one that stays survives the broker, too. */
+		int ups = c.n_up;
+		broker_kill(b);
+		broker_start(b);
+		WAIT_FOR(loop, c.n_up > ups);
+		assert_int_equal(c.n_taken_over, 0);
+	}
 	peer_free(&a);
 	peer_free(&c);
 	loop_free(loop);
@@ -685,8 +695,8 @@ static void take_over(struct broker *b, bool durable, bool busy)
 
 static void test_taken_over(void **state)
 {
-	for (int i = 0; i < 4; i++)
-		take_over(*state, i & 1, i & 2);
+	take_over(*state, true);
+	take_over(*state, false);
 }
 
 /* What an earlier session left there is no reason to give way. */
@@ -797,8 +807,8 @@ static void transfer(struct broker *b, bool out)
 		}
 		if (out)
 			done = seen;
-		if (done == BLOCKS_ALL - 1)
-			kb = peak_rss_kb(pid);
+		if (done % 50 == 0)
+			kb = MAX_OF(kb, peak_rss_kb(pid));
 	}
 	int64_t ms = clock_mono_ms() - begun;
 	print_message("100 MiB %s: %.0f MB/s, peak memory %ld KiB\n", out ? "sent" : "received",

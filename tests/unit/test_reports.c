@@ -8,10 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,8 +194,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_append_and_read), T(test_torn_line), T(test_damage),
-		T(test_lost_file),	 T(test_keeps_the_last), T(test_full_disk),
+		T(test_append_and_read), T(test_torn_line),      T(test_damage),
+		T(test_lost_file),       T(test_keeps_the_last), T(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,8 +19,8 @@ static const struct rounds_view ready = {.n_train = 100};
 static int setup(void **state)
 {
 	memset(&r, 0, sizeof(r));
-	c = (struct agent_live){.round_epochs = 2, .every_epochs = 3, .min_epochs = 1,
-				.rescan_s = 10};
+	c = (struct agent_live){
+		.round_epochs = 2, .every_epochs = 3, .min_epochs = 1, .rescan_s = 10};
 	rounds_restart(&r, 0);
 	return 0;
 }
