@@ -349,7 +349,6 @@ int main(int argc, char **argv)
 	if (optind != argc - 1)
 		return usage(stderr, EXIT_USAGE);
 	log_init("tasuki-trainer", verbose ? LOG_P_DEBUG : LOG_P_INFO);
-	signal(SIGPIPE, SIG_IGN);
 	if (trainer_conf_load(argv[optind], &d.conf, &err) < 0) {
 		log_error("%s", err.text);
 		return EXIT_FAILURE;

@@ -51,6 +51,9 @@ int loop_new(struct loop **ret)
 		free(l);
 		return r;
 	}
+	/* A peer that went away and a file that may not grow are errors to handle, no reason to die. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	*ret = l;
 	return 0;
 }

@@ -13,6 +13,7 @@ typedef int (*loop_fd_cb)(void *user, int fd, uint32_t events);
 typedef int (*loop_timer_cb)(void *user);
 typedef int (*loop_signal_cb)(void *user, int signo);
 
+/* Also ignores SIGPIPE and SIGXFSZ in this process: EPIPE and EFBIG are seen instead. */
 int loop_new(struct loop **ret);
 void loop_free(struct loop *l); /* after its sources; NULL allowed */
 

@@ -111,8 +111,9 @@ static void become_worker(const struct child *c)
 		_exit(127);
 	if (close_range(WORKER_FD + 1, ~0u, 0) < 0)
 		die("close_range: ", c->program);
+	/* SIGXFSZ stays ignored across exec: what a build with coverage writes there must not kill it. */
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
+		signal(sig, sig == SIGXFSZ ? SIG_IGN : SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* The daemon may be gone before this took hold: then there is another parent. */
