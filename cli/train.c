@@ -147,7 +147,7 @@ static int parse(struct options *o, int argc, char **argv)
 	optind = 1;
 	o->name = argv[0];
 	cli_worker_defaults(&o->worker);
-	while ((c = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		int r = cli_data_option(o->name, c, optarg, &o->worker);
 		if (r < 0)
 			return CLI_USAGE;

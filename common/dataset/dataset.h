@@ -67,6 +67,10 @@ struct dataset_conf {
 	 * the hash that decides the split; 0: all. */
 	uint32_t limit;
 	uint64_t memory_max_bytes; /* refuse beyond; 0: 4 GiB */
+	/* Called after each image that dataset_open or dataset_rescan has looked at: who waits for
+	 * them can tell slow from hung. NULL: nobody asks. */
+	void (*on_image)(void *user);
+	void *on_image_user;
 };
 
 struct dataset;

@@ -242,6 +242,8 @@ static int load_folder(struct source *s, const struct source *old, const struct 
 		bool same = j < n_old && !strcmp(old->list.files[j].name, f->name) &&
 			    stamp_equal(&old->list.files[j].stamp, &f->stamp);
 		r = same ? entry_share(&old->entries[j], e) : load_file(s, f->name, conf, e, err);
+		if (conf->on_image)
+			conf->on_image(conf->on_image_user);
 		if (r < 0)
 			return same ? err_errno(err, r, "%s", s->path) : r;
 	}
@@ -274,6 +276,8 @@ static int load_idx_images(struct source *s, struct idx *x, const struct dataset
 			  : -ENOMEM;
 		if (r >= 0)
 			r = sha_bytes(raw, len, e->px->sha);
+		if (conf->on_image)
+			conf->on_image(conf->on_image_user);
 		if (r < 0)
 			return err_errno(err, r, "%s", x->path);
 	}

@@ -106,6 +106,8 @@ static int sheet(struct session *s, const struct json *args, struct json **ret_r
 static int rescan(struct session *s, struct json **ret_result, struct err *err)
 {
 	bool changed = false;
+	s->reading_id = s->jobs->id;
+	s->images_read = 0;
 	if (s->data) {
 		int r = dataset_rescan(s->data, &changed, err);
 		if (r < 0)

@@ -41,7 +41,14 @@ static int read_model(struct session *s, const struct json *args, struct err *er
 			   s->classes.n, &s->model, err);
 }
 
-static int read_data_conf(const struct session *s, const struct json *data,
+/* The images looked at are the steps of `open` and `rescan`. */
+static void on_image(void *user)
+{
+	struct session *s = user;
+	channel_progress(s->channel, CHANNEL_JOB, s->reading_id, ++s->images_read, 0, NAN, 0);
+}
+
+static int read_data_conf(struct session *s, const struct json *data,
 			  struct dataset_conf *conf, struct err *err)
 {
 	int64_t crop, seed, limit, memory, side[3];
@@ -74,6 +81,8 @@ static int read_data_conf(const struct session *s, const struct json *data,
 	conf->seed = (uint64_t)seed;
 	conf->limit = (uint32_t)limit;
 	conf->memory_max_bytes = (uint64_t)memory;
+	conf->on_image = on_image;
+	conf->on_image_user = s;
 	return 0;
 }
 
@@ -81,7 +90,11 @@ static int read_data(struct session *s, const struct json *args, struct err *err
 {
 	const struct json *data;
 	struct dataset_conf conf = {0};
-	int r = json_get_obj(args, "data", &data, err);
+	int64_t id = 0;
+	int r = json_get_int(args, "id", 1, JSON_INT_MAX, &id, err);
+	s->reading_id = (uint64_t)id;
+	if (r == 0)
+		r = json_get_obj(args, "data", &data, err);
 	if (r == 0)
 		r = read_data_conf(s, data, &conf, err);
 	if (r == 0 && !s->classes.n)

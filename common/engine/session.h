@@ -71,6 +71,8 @@ struct session {
 	size_t cfg_len;
 	struct classes classes; /* n 0: outputs stand for themselves */
 	struct dataset *data;   /* NULL: none */
+	uint64_t reading_id;	/* request that reads it: open or rescan */
+	int64_t images_read;
 	struct augment augment;
 	uint32_t fold;
 	int threads;

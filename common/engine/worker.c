@@ -24,7 +24,7 @@
 #define READ_BYTES       65536
 
 enum state { DOWN, OPENING, READY };
-enum op { OP_OTHER, OP_TRAIN, OP_PAUSE, OP_RESUME, OP_RESCAN };
+enum op { OP_OTHER, OP_TRAIN, OP_PAUSE, OP_RESUME };
 
 struct request {
 	uint64_t id;
@@ -88,20 +88,12 @@ static bool has_work(const struct worker *w)
 	return false;
 }
 
-static int64_t patience_ms(const struct worker *w)
-{
-	bool reads_data = w->state == OPENING;
-	for (size_t i = 0; i < w->n_requests; i++)
-		reads_data |= w->requests[i].op == OP_RESCAN;
-	return reads_data ? MAX_OF(w->conf.start_timeout_ms, w->conf.stall_ms) : w->conf.stall_ms;
-}
-
 static void arm(struct worker *w)
 {
 	if (w->state == OPENING)
 		loop_timer_at(w->timer, w->moved_ms + w->conf.start_timeout_ms);
 	else if (w->state == READY)
-		loop_timer_at(w->timer, has_work(w) ? w->moved_ms + patience_ms(w) : -1);
+		loop_timer_at(w->timer, has_work(w) ? w->moved_ms + w->conf.stall_ms : -1);
 }
 
 /* Ends the process, answers what is outstanding, and sets the time of the next start. Where the
@@ -151,7 +143,6 @@ static enum op op_of(const char *op)
 	return strcmp(op, "train") == 0    ? OP_TRAIN
 	       : strcmp(op, "pause") == 0  ? OP_PAUSE
 	       : strcmp(op, "resume") == 0 ? OP_RESUME
-	       : strcmp(op, "rescan") == 0 ? OP_RESCAN
 					   : OP_OTHER;
 }
 
@@ -319,7 +310,7 @@ static int on_timer(void *user)
 		start(w);
 		return 0;
 	}
-	int64_t patience = w->state == OPENING ? w->conf.start_timeout_ms : patience_ms(w);
+	int64_t patience = w->state == OPENING ? w->conf.start_timeout_ms : w->conf.stall_ms;
 	snprintf(text, sizeof(text), "tasuki-worker hung: %s within %.1f s, killed",
 		 w->state == OPENING ? "it had not opened its data" : "no step finished",
 		 (double)patience / 1000);

@@ -38,7 +38,7 @@ struct worker_conf {
 	int threads; /* 0: all processors */
 	int nice; /* 0..19 */
 	uint64_t memory_max_bytes; /* of the worker; 0: no limit */
-	int64_t start_timeout_ms; /* until `open` is answered; 0: 600000 */
+	int64_t start_timeout_ms; /* while `open` reads nothing; 0: 600000 */
 	int64_t stall_ms; /* 0: WORKER_STALL_MS */
 	int64_t backoff_first_ms, backoff_cap_ms; /* 0: 500 and 60000 */
 };

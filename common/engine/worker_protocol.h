@@ -3,6 +3,7 @@
  *   daemon -> worker   {"id": 7, "op": "train", ...}
  *   worker -> daemon   {"id": 7, "event": "progress", "step": 3, "steps": 20, "loss": 2.1,
  *                       "images_per_second": 310.0}                    any number, >= 2 a second
+ *                      (open, rescan: a step is an image looked at)
  *                      {"id": 7, "ok": true, "result": {...}}          once
  *                      {"id": 7, "ok": false, "code": -22, "error": "..."}
  *

@@ -11,6 +11,7 @@
 #include "common/mqtt/link.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,14 +23,15 @@
 #include "common/base/mem.h"
 
 #define PACKET_OVERHEAD_MAX 2048 /* header, topic, properties of a message we accept */
-#define RECEIVE_MAX	    1000 /* QoS 1 messages the broker may have in flight to us */
-#define PAHO_CONNECT_S	    30 /* longer than our own deadline: that one decides */
+#define RECEIVE_MAX         1000 /* QoS 1 messages the broker may have in flight to us */
+#define PAHO_CONNECT_S      30   /* longer than our own deadline: that one decides */
 #define DISCONNECT_GRACE_MS 300
-#define DRAIN_KICK_MS	    10
+#define MMAP_THRESHOLD      (64 * 1024) /* bytes; allocations from here on are mapped */
+#define DRAIN_KICK_MS       10
 #define SESSION_TAKEN_OVER  0x8e
 #define DISCONNECT_AND_WILL 0x04
 
-_Static_assert(MQTT_OUT_MAX <= LINK_INDEX_MASK + 1, "a slot's index has 8 bits of a context");
+_Static_assert(LINK_FEED_MAX <= LINK_INDEX_MASK + 1, "a slot's index has 8 bits of a context");
 _Static_assert(LINK_SUB_CLAIM < 64, "one bit a subscription");
 
 pthread_mutex_t link_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,8 +42,8 @@ static unsigned n_links;
 
 void *link_context(unsigned generation, unsigned use, unsigned index)
 {
-	return (void *)(uintptr_t)((generation & LINK_GENERATION_MASK) << 20 | (use & LINK_USE_MASK) << 8 |
-				   (index & LINK_INDEX_MASK));
+	return (void *)(uintptr_t)((generation & LINK_GENERATION_MASK) << 20 |
+				   (use & LINK_USE_MASK) << 8 | (index & LINK_INDEX_MASK));
 }
 
 struct link *link_enter(const void *context)
@@ -88,8 +90,10 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 	if (!l)
 		return;
 	int max = MQTTProperties_getNumericValue(&data->properties,
-						       MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
+						 MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
 	l->packet_max = max > 0 ? (uint32_t)max : UINT32_MAX;
+	max = MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM);
+	l->fed_max = max > 0 && max < LINK_FEED_MAX ? (uint32_t)max : LINK_FEED_MAX;
 	l->stats.connects++;
 	l->receiver = pthread_self();
 	l->connected = true;
@@ -196,7 +200,7 @@ static void on_closed(void *context, MQTTAsync_successData5 *data)
 static int create(MQTTAsync *ret, const char *uri, const char *id)
 {
 	MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer5;
-	options.maxBufferedMessages = 2 * MQTT_OUT_MAX; /* link_publish() decides earlier */
+	options.maxBufferedMessages = 2 * LINK_FEED_MAX; /* more than it is ever given */
 	int rc = MQTTAsync_createWithOptions(ret, uri, id, MQTTCLIENT_PERSISTENCE_NONE, NULL,
 					     &options);
 	return rc == MQTTASYNC_SUCCESS ? 0 : -EINVAL;
@@ -207,8 +211,13 @@ static void on_kick(int signo)
 	(void)signo; /* to interrupt poll() is all */
 }
 
-static void prepare_kick(void)
+/* Once per process, before Paho's threads. */
+static void prepare_process(void)
 {
+	/* Blocks are allocated by Paho's thread and freed by the loop's; in malloc's arenas that
+	 * fragments into tens of megabytes. As mappings of their own they go when they are freed.
+	 */
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	struct sigaction now, ours = {.sa_handler = on_kick};
 	if (sigaction(LINK_KICK_SIGNAL, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
 		sigaction(LINK_KICK_SIGNAL, &ours, NULL);
@@ -218,6 +227,7 @@ int link_init(struct link *l, struct err *err)
 {
 	*l = (struct link){0};
 	l->in_last = &l->in_first;
+	l->out_last = &l->out_first;
 	l->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->event_fd < 0)
 		return err_errno(err, -errno, "eventfd");
@@ -227,7 +237,7 @@ int link_init(struct link *l, struct err *err)
 		l->event_fd = -1;
 		return err_errno(err, r, "Paho MQTT");
 	}
-	prepare_kick();
+	prepare_process();
 	n_links++;
 	l->registered = true;
 	pthread_mutex_lock(&link_lock);
@@ -278,10 +288,7 @@ static void forget(struct link *l)
 	ssize_t n = read(l->event_fd, &ticks, sizeof(ticks));
 	(void)n;
 	l->events = (struct link_events){0};
-	for (unsigned i = 0; i < MQTT_OUT_MAX; i++)
-		l->slots[i].used = false;
-	l->out_count = 0;
-	l->out_bytes = 0;
+	link_out_clear(l);
 	l->refused = false;
 	l->draining = false;
 	l->watched = NULL;
@@ -294,15 +301,16 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 	MQTTProperties will_properties = MQTTProperties_initializer;
 	MQTTAsync_connectOptions o = MQTTAsync_connectOptions_initializer5;
 	MQTTProperties properties = MQTTProperties_initializer;
-	link_add_int(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, conf->session_expiry_s);
+	link_add_int(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
+		     conf->session_expiry_s);
 	link_add_int(&properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX);
 	link_add_int(&properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
-		MQTT_PAYLOAD_MAX + PACKET_OVERHEAD_MAX);
+		     MQTT_PAYLOAD_MAX + PACKET_OVERHEAD_MAX);
 	o.connectProperties = &properties;
 	o.keepAliveInterval = conf->keepalive_s;
 	o.cleanstart = conf->clean_start;
 	o.connectTimeout = PAHO_CONNECT_S;
-	o.maxInflight = MQTT_OUT_MAX;
+	o.maxInflight = 2 * LINK_FEED_MAX;
 	o.onSuccess5 = on_connected;
 	o.onFailure5 = on_connect_failed;
 	o.context = context;
@@ -385,6 +393,7 @@ void link_finish(struct link *l, int timeout_ms, bool with_will)
 	int64_t until_ms = clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : 0);
 	while (l->handle && in_flight(l, true) > 0 && clock_mono_ms() < until_ms) {
 		wait_event(l, MIN_OF(until_ms, clock_mono_ms() + DRAIN_KICK_MS));
+		link_feed(l, false);
 		link_kick(l);
 	}
 	MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer5;

@@ -1,12 +1,16 @@
 /* What goes out on a link: publishes and their settling, subscriptions, and the kick.
  *
- * Paho reports a publish of QoS 0 after its last byte went into the socket, but it can lose that
+ * Publishes wait here, and Paho gets few at a time: what it has not begun to write when a
+ * connection is destroyed it leaks (1.3.12 forgets the payloads), and what is beyond the broker's
+ * receive maximum it forgets to send until it is given something else. A big one goes alone.
+ *
+ * Paho reports a publish of QoS 0 after its last byte went into the socket, but could lose that
  * report when the write was a partial one. It writes in order, though: when a later publish is
- * done, the earlier ones of QoS 0 are too. settle() relies on that.
+ * done, the earlier ones of QoS 0 are too. settle() relies on that, and link_feed(past_stall)
+ * provides the later one.
  *
  * Paho stalls. After a partial write its receive thread sits in poll() for reading, up to a
- * second, before it goes on writing; and its send thread is not woken when that write is complete,
- * nor when a PUBACK makes room under the broker's receive maximum (20 with Mosquitto).
+ * second, before it goes on writing; and its send thread is not woken when that write is complete.
  * link_kick() helps both: a signal interrupts that poll(), and a CONNECT, which Paho drops for a
  * handle that is connected, wakes the send thread. Measured with the kernel's default socket
  * buffers and an MTU of 1500, blocks of 128 KiB: 2 to 4 MB/s without, 35 to 66 MB/s with it. It
@@ -14,10 +18,12 @@
  * caller kicks only while there is no progress, and twice. */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/mqtt/link.h"
 
+#define FEED_BYTES     65536 /* that Paho is given at a time, unless one alone is bigger */
 #define KICK_BYTES     16384 /* a publish that the socket may have taken only a part of */
 #define PACKET_PUBACK  4
 #define PAHO_NO_MEMORY (-99) /* PAHO_MEMORY_ERROR, which its public headers leave out */
@@ -35,9 +41,24 @@ static unsigned context_index(const void *context)
 static void release(struct link *l, struct link_slot *s)
 {
 	s->used = false;
+	l->fed_count--;
+	l->fed_bytes -= s->cost_bytes;
 	l->out_done++;
 	l->out_count--;
 	l->out_bytes -= s->cost_bytes;
+}
+
+void link_out_clear(struct link *l)
+{
+	for (struct link_out *out; (out = l->out_first);) {
+		l->out_first = out->next;
+		free(out);
+	}
+	l->out_last = &l->out_first;
+	for (unsigned i = 0; i < LINK_FEED_MAX; i++)
+		l->slots[i].used = false;
+	l->fed_count = l->out_count = 0;
+	l->fed_bytes = l->out_bytes = 0;
 }
 
 static void settle(const void *context, bool refused)
@@ -45,23 +66,25 @@ static void settle(const void *context, bool refused)
 	struct link *l = link_enter(context);
 	if (!l)
 		return;
-	struct link_slot *s = &l->slots[context_index(context)];
+	struct link_slot *s = &l->slots[context_index(context) % LINK_FEED_MAX];
 	if (s->used && s->use == context_use(context)) {
 		uint64_t seq = s->seq;
 		release(l, s);
-		for (unsigned i = 0; i < MQTT_OUT_MAX; i++)
+		for (unsigned i = 0; i < LINK_FEED_MAX; i++)
 			if (l->slots[i].used && l->slots[i].qos == 0 && l->slots[i].seq < seq)
 				release(l, &l->slots[i]);
 		if (refused)
 			l->stats.out_refused++;
 	}
-	bool room = l->refused && l->out_count < MQTT_OUT_MAX / 2 &&
-		    l->out_bytes < MQTT_OUT_BYTES_MAX / 2;
-	if (room)
+	unsigned events = l->out_first ? LINK_SETTLED : 0;
+	if (l->refused && l->out_count < MQTT_OUT_MAX / 2 &&
+	    l->out_bytes < MQTT_OUT_BYTES_MAX / 2) {
 		l->refused = false;
+		events |= LINK_WRITABLE;
+	}
 	if (l->draining && l->out_count == 0)
 		link_wake(l);
-	link_leave(l, room ? LINK_WRITABLE : 0);
+	link_leave(l, events);
 }
 
 static void on_published(void *context, MQTTAsync_successData5 *data)
@@ -118,7 +141,6 @@ void link_add_claim(MQTTProperties *properties, const char *claim)
 	MQTTProperties_add(properties, &p);
 }
 
-
 static int errno_of(int rc)
 {
 	switch (rc) {
@@ -162,31 +184,28 @@ int link_unsubscribe(struct link *l, const char *filter, unsigned index)
 	return errno_of(MQTTAsync_unsubscribe(l->handle, filter, &o));
 }
 
-static int take_slot(struct link *l, const struct mqtt_publish *p, size_t cost, void **ret_context)
+/* A slot for a publish that Paho is about to be given. With the lock held. */
+static void *take_slot(struct link *l, int qos, size_t cost)
 {
-	int r = 0;
-	pthread_mutex_lock(&link_lock);
-	if (cost > l->packet_max) {
-		r = -E2BIG;
-	} else if (l->out_count >= MQTT_OUT_MAX || l->out_bytes + cost > MQTT_OUT_BYTES_MAX) {
-		l->refused = true;
-		r = -EAGAIN;
-	} else {
-		unsigned i = 0;
-		while (l->slots[i].used)
-			i++;
-		struct link_slot *s = &l->slots[i];
-		*s = (struct link_slot){.seq = l->seq++,
-					.cost_bytes = (uint32_t)cost,
-					.use = (s->use + 1) & LINK_USE_MASK,
-					.used = true,
-					.qos = (uint8_t)p->qos};
-		l->out_count++;
-		l->out_bytes += cost;
-		*ret_context = link_context(l->generation, s->use, i);
-	}
-	pthread_mutex_unlock(&link_lock);
-	return r;
+	unsigned i = 0;
+	while (l->slots[i].used)
+		i++;
+	struct link_slot *s = &l->slots[i];
+	*s = (struct link_slot){.seq = l->seq++,
+				.cost_bytes = (uint32_t)cost,
+				.use = (s->use + 1) & LINK_USE_MASK,
+				.used = true,
+				.qos = (uint8_t)qos};
+	l->fed_count++;
+	l->fed_bytes += cost;
+	return link_context(l->generation, s->use, i);
+}
+
+/* With the lock held. */
+static bool may_feed(const struct link *l, size_t cost)
+{
+	return l->fed_count == 0 ||
+	       (l->fed_count < l->fed_max && l->fed_bytes + cost <= FEED_BYTES);
 }
 
 static void add_data(MQTTProperties *properties, enum MQTTPropertyCodes code, const void *data,
@@ -205,16 +224,8 @@ void link_watch(struct link *l, const char *topic)
 	pthread_mutex_unlock(&link_lock);
 }
 
-int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim)
+static int send(struct link *l, const struct mqtt_publish *p, const char *claim, void *context)
 {
-	if (!l->handle)
-		return -ENOTCONN;
-	size_t cost = LINK_COST_FIXED + strlen(p->topic) + p->len + p->correlation_len +
-		      (p->response_topic ? strlen(p->response_topic) : 0);
-	void *context = NULL;
-	int r = take_slot(l, p, cost, &context);
-	if (r < 0)
-		return r;
 	MQTTAsync_message message = MQTTAsync_message_initializer;
 	message.payload = (void *)p->payload; /* copied, not written to */
 	message.payloadlen = (int)p->len;
@@ -222,7 +233,7 @@ int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim
 	message.retained = p->retain;
 	if (p->expiry_s)
 		link_add_int(&message.properties, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL,
-			p->expiry_s);
+			     p->expiry_s);
 	if (p->response_topic)
 		add_data(&message.properties, MQTTPROPERTY_CODE_RESPONSE_TOPIC, p->response_topic,
 			 strlen(p->response_topic));
@@ -235,17 +246,116 @@ int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim
 	o.onSuccess5 = on_published;
 	o.onFailure5 = on_publish_failed;
 	o.context = context;
-	r = errno_of(MQTTAsync_sendMessage(l->handle, p->topic, &message, &o));
+	int r = errno_of(MQTTAsync_sendMessage(l->handle, p->topic, &message, &o));
 	MQTTProperties_free(&message.properties);
+	if (r < 0) {
+		pthread_mutex_lock(&link_lock);
+		release(l, &l->slots[context_index(context)]);
+		pthread_mutex_unlock(&link_lock);
+	}
+	return r;
+}
+
+static char *put(char **at, const void *data, size_t len)
+{
+	char *to = *at;
+	memcpy(to, data, len);
+	to[len] = '\0';
+	*at += len + 1;
+	return to;
+}
+
+static struct link_out *copy_publish(const struct mqtt_publish *p, const char *claim, size_t cost)
+{
+	size_t topic_len = strlen(p->topic);
+	size_t response_len = p->response_topic ? strlen(p->response_topic) : 0;
+	struct link_out *out =
+		malloc(sizeof(*out) + topic_len + response_len + p->len + p->correlation_len + 4);
+	if (!out)
+		return NULL;
+	*out = (struct link_out){.publish = *p, .claim = claim, .cost_bytes = cost};
+	char *at = (char *)(out + 1);
+	out->publish.topic = put(&at, p->topic, topic_len);
+	if (p->response_topic)
+		out->publish.response_topic = put(&at, p->response_topic, response_len);
+	if (p->correlation)
+		out->publish.correlation = put(&at, p->correlation, p->correlation_len);
+	if (p->len)
+		out->publish.payload = put(&at, p->payload, p->len);
+	return out;
+}
+
+/* Room for it, and whether it may go to Paho at once: *ret_context is set then. */
+static int admit(struct link *l, const struct mqtt_publish *p, size_t cost, void **ret_context)
+{
+	if (cost > l->packet_max)
+		return -E2BIG;
+	if (l->out_count >= MQTT_OUT_MAX || l->out_bytes + cost > MQTT_OUT_BYTES_MAX) {
+		l->refused = true;
+		return -EAGAIN;
+	}
+	l->out_count++;
+	l->out_bytes += cost;
+	if (!l->out_first && may_feed(l, cost))
+		*ret_context = take_slot(l, p->qos, cost);
+	return 0;
+}
+
+int link_publish(struct link *l, const struct mqtt_publish *p, const char *claim)
+{
+	if (!l->handle)
+		return -ENOTCONN;
+	size_t cost = LINK_COST_FIXED + strlen(p->topic) + p->len + p->correlation_len +
+		      (p->response_topic ? strlen(p->response_topic) : 0);
+	struct link_out *out = NULL;
+	void *context = NULL;
+	pthread_mutex_lock(&link_lock);
+	int r = admit(l, p, cost, &context);
+	if (r == 0 && !context) {
+		out = copy_publish(p, claim, cost);
+		if (out) {
+			*l->out_last = out;
+			l->out_last = &out->next;
+		} else {
+			l->out_count--;
+			l->out_bytes -= cost;
+			r = -ENOMEM;
+		}
+	}
+	pthread_mutex_unlock(&link_lock);
+	if (r == 0 && context)
+		r = send(l, p, claim, context);
 	pthread_mutex_lock(&link_lock);
 	if (r == 0) {
 		l->stats.out_messages++;
 		l->stats.out_bytes += p->len;
-	} else {
-		release(l, &l->slots[context_index(context)]);
 	}
 	pthread_mutex_unlock(&link_lock);
 	return r;
+}
+
+void link_feed(struct link *l, bool past_stall)
+{
+	while (l->handle) {
+		pthread_mutex_lock(&link_lock);
+		struct link_out *out = l->out_first;
+		bool go = out && (may_feed(l, out->cost_bytes) ||
+				  (past_stall && l->fed_count < LINK_FEED_MAX));
+		void *context = NULL;
+		if (go) {
+			l->out_first = out->next;
+			if (!l->out_first)
+				l->out_last = &l->out_first;
+			context = take_slot(l, out->publish.qos, out->cost_bytes);
+		}
+		pthread_mutex_unlock(&link_lock);
+		if (!go)
+			return;
+		/* Checked when it was admitted: fails only for a connection that is lost. */
+		send(l, &out->publish, out->claim, context);
+		free(out);
+		past_stall = false;
+	}
 }
 
 uint32_t link_in_flight(struct link *l, uint64_t *ret_done)
@@ -262,7 +372,7 @@ void link_kick(struct link *l)
 	pthread_mutex_lock(&link_lock);
 	bool alive = l->connected && !(l->events.bits & (LINK_LOST | LINK_TAKEN_OVER));
 	bool partial = false;
-	for (unsigned i = 0; i < MQTT_OUT_MAX && alive && !partial; i++)
+	for (unsigned i = 0; i < LINK_FEED_MAX && alive && !partial; i++)
 		partial = l->slots[i].used && l->slots[i].cost_bytes >= KICK_BYTES;
 	if (partial)
 		pthread_kill(l->receiver, LINK_KICK_SIGNAL); /* the anchor keeps that thread */

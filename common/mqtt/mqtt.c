@@ -30,16 +30,17 @@
 #include "common/mqtt/link.h"
 
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
-#define STABLE_MS	      10000 /* a connection that lived so long resets the back-off */
+#define STABLE_MS             10000 /* a connection that lived so long resets the back-off */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
-#define KICK_FIRST_MS	      4     /* without progress, Paho gets a link_kick() ... */
-#define KICK_PAIR_MS	      1     /* ... and one more, out of the sleep that the first puts it in */
-#define KICK_CAP_MS	      50    /* the pairs' distance grows up to this */
+#define KICK_FIRST_MS         4     /* without progress, Paho gets a link_kick() ... */
+#define KICK_PAIR_MS          1  /* ... and one more, out of the sleep that the first puts it in */
+#define KICK_CAP_MS           50 /* the pairs' distance grows up to this */
+#define STALL_MS              2000 /* then Paho gets one publish more than it has room for */
 #define RECONNECT_FIRST_MS    500
 #define RECONNECT_CAP_MS      30000
-#define KEEPALIVE_S	      30
+#define KEEPALIVE_S           30
 #define CORRELATION_BYTES_MAX 1024
-#define WHY_MAX		      (LINK_TEXT_MAX + 512)
+#define WHY_MAX               (LINK_TEXT_MAX + 512)
 
 enum phase {
 	PHASE_IDLE,
@@ -69,10 +70,11 @@ struct mqtt {
 	struct link link;
 	enum phase phase;
 	unsigned attempt;
-	bool kicking; /* that timer is armed */
+	bool kicking;     /* that timer is armed */
 	bool kicked_once; /* the second of the pair is due */
 	int64_t kick_ms;
-	uint64_t kick_done; /* publishes that were through at its last turn */
+	uint64_t kick_done;  /* publishes that were through at its last turn */
+	int64_t progress_ms; /* when the last of them was */
 	int64_t up_at_ms;
 	struct rng rng;
 	struct sub subs[MQTT_SUBS_MAX];
@@ -94,9 +96,34 @@ static bool text_ok(const char *s, size_t max)
 	return true;
 }
 
+/* Well-formed, shortest form, no surrogates (RFC 3629). */
+static bool utf8_ok(const char *text)
+{
+	for (const unsigned char *s = (const unsigned char *)text; *s;) {
+		static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+		int more = *s < 0x80       ? 0
+			   : *s >> 5 == 6  ? 1
+			   : *s >> 4 == 14 ? 2
+			   : *s >> 3 == 30 ? 3
+					   : -1;
+		if (more < 0)
+			return false;
+		uint32_t c = more ? *s & (0x3fu >> more) : *s;
+		for (int i = 0; i < more; i++)
+			if ((*++s & 0xc0) == 0x80)
+				c = c << 6 | (*s & 0x3f);
+			else
+				return false;
+		s++;
+		if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+			return false;
+	}
+	return true;
+}
+
 static bool topic_ok(const char *s)
 {
-	return s && text_ok(s, MQTT_TOPIC_MAX - 1) && !strpbrk(s, "+#");
+	return s && text_ok(s, MQTT_TOPIC_MAX - 1) && !strpbrk(s, "+#") && utf8_ok(s);
 }
 
 /* ---- connecting ---- */
@@ -147,6 +174,12 @@ static int on_kick(void *user)
 		return 0;
 	bool second = m->kicked_once;
 	bool stalled = done == m->kick_done;
+	int64_t now_ms = clock_mono_ms();
+	if (!stalled || now_ms - m->progress_ms >= STALL_MS) {
+		if (stalled)
+			link_feed(&m->link, true);
+		m->progress_ms = now_ms;
+	}
 	if (stalled || second)
 		link_kick(&m->link);
 	m->kicked_once = stalled && !second;
@@ -155,8 +188,7 @@ static int on_kick(void *user)
 	else if (!stalled)
 		m->kick_ms = KICK_FIRST_MS;
 	m->kick_done = done;
-	return loop_timer_at(m->kick,
-			     clock_mono_ms() + (m->kicked_once ? KICK_PAIR_MS : m->kick_ms));
+	return loop_timer_at(m->kick, now_ms + (m->kicked_once ? KICK_PAIR_MS : m->kick_ms));
 }
 
 static void start_kicking(struct mqtt *m)
@@ -166,8 +198,9 @@ static void start_kicking(struct mqtt *m)
 	m->kicking = true;
 	m->kicked_once = false;
 	m->kick_ms = KICK_FIRST_MS;
+	m->progress_ms = clock_mono_ms();
 	link_in_flight(&m->link, &m->kick_done);
-	loop_timer_at(m->kick, clock_mono_ms() + m->kick_ms);
+	loop_timer_at(m->kick, m->progress_ms + m->kick_ms);
 }
 
 static int open_link(struct mqtt *m, struct err *err)
@@ -221,9 +254,8 @@ static int send_sub(struct mqtt *m, unsigned i)
 {
 	struct sub *s = &m->subs[i];
 	s->pending = true;
-	return s->state == SUB_WANTED
-		       ? link_subscribe(&m->link, s->filter, s->qos, s->retained, i)
-		       : link_unsubscribe(&m->link, s->filter, i);
+	return s->state == SUB_WANTED ? link_subscribe(&m->link, s->filter, s->qos, s->retained, i)
+				      : link_unsubscribe(&m->link, s->filter, i);
 }
 
 static bool connected(const struct mqtt *m)
@@ -364,11 +396,13 @@ static int on_wake(void *user, int fd, uint32_t events)
 	bool drained = m->phase != PHASE_UP || deliver_some(m);
 	/* The end of a connection waits until what came before it is delivered. */
 	link_take_events(&m->link,
-			 LINK_CONNECTED | LINK_ACKED | LINK_WRITABLE |
+			 LINK_CONNECTED | LINK_ACKED | LINK_WRITABLE | LINK_SETTLED |
 				 (drained ? LINK_FAILED | LINK_LOST | LINK_TAKEN_OVER : 0),
 			 &ev);
 	if (!drained)
 		link_wake(&m->link);
+	if (ev.bits & LINK_SETTLED)
+		link_feed(&m->link, false);
 	if (ev.bits & LINK_TAKEN_OVER) {
 		taken_over(m, ev.text);
 	} else if (ev.bits & (LINK_FAILED | LINK_LOST)) {
@@ -389,7 +423,8 @@ static int on_wake(void *user, int fd, uint32_t events)
 static int check_conf(const struct mqtt_conf *c, struct err *err)
 {
 	if (!text_ok(c->host, sizeof(c->host) - 1))
-		return err_set(err, -EINVAL, "broker host: found '%.64s', expected a name", c->host);
+		return err_set(err, -EINVAL, "broker host: found '%.64s', expected a name",
+			       c->host);
 	if (c->port < 1 || c->port > 65535)
 		return err_set(err, -EINVAL, "broker port: found %d, expected 1..65535", c->port);
 	if (!text_ok(c->client_id, sizeof(c->client_id) - 1))
@@ -399,7 +434,8 @@ static int check_conf(const struct mqtt_conf *c, struct err *err)
 		return err_set(err, -EINVAL, "keepalive: found %d s, expected 0..65535",
 			       c->keepalive_s);
 	if (c->will_topic[0] && !topic_ok(c->will_topic))
-		return err_set(err, -EINVAL, "topic of the Will: found '%.64s', expected no wildcard",
+		return err_set(err, -EINVAL,
+			       "topic of the Will: found '%.64s', expected no wildcard",
 			       c->will_topic);
 	return 0;
 }

@@ -30,8 +30,8 @@
 #define MQTT_SUBS_MAX      32
 
 enum mqtt_state {
-	MQTT_DOWN, /* not connected; a reconnect is due by itself */
-	MQTT_UP, /* connected and subscribed */
+	MQTT_DOWN,       /* not connected; a reconnect is due by itself */
+	MQTT_UP,         /* connected and subscribed */
 	MQTT_TAKEN_OVER, /* another client has this client id: no reconnect, final */
 };
 
@@ -39,9 +39,9 @@ struct mqtt_conf {
 	char host[256];
 	int port;
 	char client_id[129];
-	bool clean_start; /* trainers and tools: true; devices: false */
-	uint32_t session_expiry_s; /* 0: ends with the connection */
-	int keepalive_s; /* 0: 30 */
+	bool clean_start;                             /* trainers and tools: true; devices: false */
+	uint32_t session_expiry_s;                    /* 0: ends with the connection */
+	int keepalive_s;                              /* 0: 30 */
 	int64_t reconnect_first_ms, reconnect_cap_ms; /* 0: 500 and 30000 */
 	/* The Will; empty topic: none. QoS 1. A session that has a retained Will, publishes to that
 	 * topic with `retain` whenever it comes up, and may read it, also notices that its client
@@ -53,12 +53,12 @@ struct mqtt_conf {
 };
 
 struct mqtt_message {
-	const char *topic; /* NUL-terminated */
+	const char *topic;   /* NUL-terminated */
 	const void *payload; /* not NUL-terminated */
 	size_t len;
 	bool retained;
 	const char *response_topic; /* NULL: none */
-	const void *correlation; /* correlation data, NULL: none */
+	const void *correlation;    /* correlation data, NULL: none */
 	size_t correlation_len;
 };
 
@@ -68,7 +68,7 @@ struct mqtt_publish {
 	size_t len;
 	int qos; /* 0 or 1 */
 	bool retain;
-	uint32_t expiry_s; /* 0: none */
+	uint32_t expiry_s;          /* 0: none */
 	const char *response_topic; /* NULL: none */
 	const void *correlation;
 	size_t correlation_len;

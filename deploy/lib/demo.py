@@ -96,13 +96,13 @@ class Demo:
         if not source.is_dir():
             raise SystemExit(f'deploy/demo: --data {source}: not a folder')
         self.photos = not any(source.glob('*-idx?-ubyte*'))
-        self.say(f'dealing out {source}: 60 % to the edge, 20 % to each device, with more of half of the classes; '
+        self.say(f'dealing out {source}: 70 % to the edge, 15 % to each device, which has twice as many of half of the classes; '
                  'test images first')
         count = json.loads(self.tasuki('dataset', 'count', '--data', source, '--json'))
         n = len(count['classes'])
         halves = [f'0-{n // 2 - 1}', f'{n // 2}-{n - 1}'] if n > 1 else ['0', '0']
-        self.tasuki('dataset', 'share', '--data', source, '--out', data, '--part', f'{TRAINER}=0.6',
-                    '--part', f'cam-1=0.2:{halves[0]}', '--part', f'cam-2=0.2:{halves[1]}')
+        self.tasuki('dataset', 'share', '--data', source, '--out', data, '--part', f'{TRAINER}=0.7',
+                    '--part', f'cam-1=0.15:{halves[0]}', '--part', f'cam-2=0.15:{halves[1]}', '--skew', 2)
         self.crop = self.args.center_crop if self.args.center_crop is not None else self.default_crop(source)
 
     def default_crop(self, source):
@@ -130,7 +130,7 @@ class Demo:
         a, photos, data = self.args, self.photos, self.work / 'data'
         self.epochs = a.epochs or (4 if photos else 5)
         self.after = a.after if a.after is not None else (2 if photos else 8)
-        edge_epochs = a.edge_epochs or (3 if photos else 4)
+        edge_epochs = a.edge_epochs or (5 if photos else 4)
         augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
         common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
         fold = 9 if photos else 2

@@ -128,7 +128,7 @@ class Offline(rig.Case):
         text = rig.TINY.read_text()
         for change, words in ((('batch=16', 'batch=0'), ('[net]', 'batch')), (('batch=16', ''), ('batch',)),
                               (('[maxpool]', '[gru]'), ('gru',)), (('output=10', 'output=ten'), ('output', 'ten')),
-                              (('filters=4', 'filters=-4'), ('filters',)), (('size=3', 'size=333'), ('size',)),
+                              (('filters=4', 'filters=-4'), ('filters',)), (('size=3\nstride=2\npad=1', 'size=333\nstride=2\npad=0'), ('size',)),
                               (('policy=constant', 'policy=steps'), ('steps',)), ((text, ''), ('bad.cfg',))):
             cfg.write_text(text.replace(*change))
             err = self.run_json('train', '--cfg', cfg, '--data', data, '--epochs', 1, '--out', self.work / 'x', code=1)

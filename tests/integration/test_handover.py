@@ -34,7 +34,7 @@ class Handover(rig.Case):
         self.never_worse('cam-1')
         active, manifest = self.fleet.active('cam-1')
         self.assertEqual(self.consistent('cam-1'), active)
-        self.assertEqual(self.status(listener)['active']['checkpoint'], active)
+        wait_for('the status to tell it', lambda: self.status(listener)['active']['checkpoint'] == active, WAIT)
         self.assertEqual(manifest['model'], offer['model'])
         # What an application opens.
         state = self.fleet.work / 'cam-1/state'

@@ -23,8 +23,8 @@
 #include "common/base/mem.h"
 #include "common/mqtt/mqtt.h"
 
-#define WAIT_MS	   8000
-#define BLOCK	   (128 * 1024)
+#define WAIT_MS    8000
+#define BLOCK      (128 * 1024)
 #define BLOCKS_ALL 800 /* 100 MiB */
 #define RSS_MAX_KB (24 * 1024)
 
@@ -146,7 +146,8 @@ static void on_message(void *user, const struct mqtt_message *m)
 	p->n_messages++;
 	p->n_bytes += m->len;
 	snprintf(p->topic, sizeof(p->topic), "%s", m->topic);
-	snprintf(p->response, sizeof(p->response), "%s", m->response_topic ? m->response_topic : "");
+	snprintf(p->response, sizeof(p->response), "%s",
+		 m->response_topic ? m->response_topic : "");
 	snprintf(p->correlation, sizeof(p->correlation), "%.*s", (int)m->correlation_len,
 		 m->correlation ? (const char *)m->correlation : "");
 	snprintf(p->payload, sizeof(p->payload), "%.*s", (int)MIN_OF(m->len, 60),
@@ -161,12 +162,11 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 	*(state == MQTT_UP ? &p->n_up : state == MQTT_DOWN ? &p->n_down : &p->n_taken_over) += 1;
 	snprintf(p->why, sizeof(p->why), "%s", why);
 	if (state == MQTT_UP && p->presence)
-		assert_int_equal(mqtt_publish(p->mqtt, &(struct mqtt_publish){
-							       .topic = "presence",
-							       .payload = "up",
-							       .len = 2,
-							       .qos = 1,
-							       .retain = true}),
+		assert_int_equal(mqtt_publish(p->mqtt, &(struct mqtt_publish){.topic = "presence",
+									      .payload = "up",
+									      .len = 2,
+									      .qos = 1,
+									      .retain = true}),
 				 0);
 }
 
@@ -206,18 +206,17 @@ static void spin(struct loop *loop, int ms)
 		assert_int_equal(loop_once(loop, (int)left), 0);
 }
 
-#define WAIT_FOR(loop, condition)                                                          \
-	do {                                                                               \
-		int64_t until_ = clock_mono_ms() + WAIT_MS;                                \
-		bool done_;                                                                \
-		while (!(done_ = (condition)) && clock_mono_ms() < until_)                 \
-			assert_int_equal(loop_once((loop), 50), 0);                        \
-		if (!done_)                                                                \
-			fail_msg("waited in vain for " #condition);                        \
+#define WAIT_FOR(loop, condition)                                          \
+	do {                                                               \
+		int64_t until_ = clock_mono_ms() + WAIT_MS;                \
+		bool done_;                                                \
+		while (!(done_ = (condition)) && clock_mono_ms() < until_) \
+			assert_int_equal(loop_once((loop), 50), 0);        \
+		if (!done_)                                                \
+			fail_msg("waited in vain for " #condition);        \
 	} while (0)
 
-static void peer_up(struct peer *p, struct loop *loop, int port, const char *id,
-		    const char *filter)
+static void peer_up(struct peer *p, struct loop *loop, int port, const char *id, const char *filter)
 {
 	peer_new(p, loop, port, id);
 	peer_start(p, filter, 1, true);
@@ -237,10 +236,9 @@ static void two_up(struct loop *loop, int port, struct peer *a, const char *filt
 
 static int publish(struct peer *p, const char *topic, const char *text, int qos)
 {
-	return mqtt_publish(p->mqtt, &(struct mqtt_publish){.topic = topic,
-							    .payload = text,
-							    .len = strlen(text),
-							    .qos = qos});
+	return mqtt_publish(
+		p->mqtt, &(struct mqtt_publish){
+				 .topic = topic, .payload = text, .len = strlen(text), .qos = qos});
 }
 
 static void peer_free(struct peer *p)
@@ -292,9 +290,15 @@ static void test_properties(void **state)
 	loop_new(&loop);
 	struct peer a, c, d, e;
 	peer_up(&c, loop, b->port, "c", NULL);
-	struct mqtt_publish p = {.topic = "cmd", .payload = "ping", .len = 4, .qos = 1,
-				 .response_topic = "reply/me", .correlation = "1234",
-				 .correlation_len = 4, .retain = true, .expiry_s = 3};
+	struct mqtt_publish p = {.topic = "cmd",
+				 .payload = "ping",
+				 .len = 4,
+				 .qos = 1,
+				 .response_topic = "reply/me",
+				 .correlation = "1234",
+				 .correlation_len = 4,
+				 .retain = true,
+				 .expiry_s = 3};
 	assert_int_equal(mqtt_publish(c.mqtt, &p), 0);
 	/* One that wants what is retained, and one that wants only what is new. */
 	peer_new(&a, loop, b->port, "a");
@@ -352,8 +356,8 @@ static void test_limits_of_one_message(void **state)
 	assert_int_equal(mqtt_subscribe(a.mqtt, name, 1, false), 0); /* a change, not one more */
 	/* One from elsewhere that is beyond what we accept does not come, and breaks nothing. */
 	char cmd[256];
-	snprintf(cmd, sizeof(cmd),
-		 "head -c 400000 /dev/zero | mosquitto_pub -p %d -t big -s -q 1", b->port);
+	snprintf(cmd, sizeof(cmd), "head -c 400000 /dev/zero | mosquitto_pub -p %d -t big -s -q 1",
+		 b->port);
 	assert_int_equal(system(cmd), 0);
 	publish(&a, "big", "still here", 1);
 	WAIT_FOR(loop, a.n_messages == 2);
@@ -446,7 +450,7 @@ static void test_inbound_overflow(void **state)
 	}
 	until = clock_mono_ms() + WAIT_MS;
 	do {
-		usleep(20000);
+		loop_once(lc, 20);
 		mqtt_get_stats(a.mqtt, &s);
 	} while (s.in_messages + s.in_dropped < MQTT_IN_MAX + 260 && clock_mono_ms() < until);
 	assert_in_range(s.in_messages - MQTT_IN_MAX, 100, MQTT_IN_BYTES_MAX / BLOCK);
@@ -535,8 +539,10 @@ static void test_broker_killed_and_restarted(void **state)
 		/* Half-written messages of both kinds are on their way when it dies. */
 		kill(b->pid, SIGSTOP);
 		for (int i = 0; i < 40; i++)
-			mqtt_publish(c.mqtt, &(struct mqtt_publish){.topic = "z", .payload = big,
-								    .len = BLOCK, .qos = i & 1});
+			mqtt_publish(c.mqtt, &(struct mqtt_publish){.topic = "z",
+								    .payload = big,
+								    .len = BLOCK,
+								    .qos = i & 1});
 		spin(loop, 50);
 		broker_kill(b);
 		WAIT_FOR(loop, a.n_down > downs_a && c.n_down > downs_c);
@@ -668,8 +674,8 @@ static void take_over(struct broker *b, bool durable)
 	int64_t until = clock_mono_ms() + WAIT_MS;
 	while (a.n_taken_over == 0 && clock_mono_ms() < until) {
 		/* In the middle of traffic, where the end of a connection is seen by writing. */
-		mqtt_publish(a.mqtt, &(struct mqtt_publish){.topic = "x", .payload = big,
-							    .len = BLOCK});
+		mqtt_publish(a.mqtt,
+			     &(struct mqtt_publish){.topic = "x", .payload = big, .len = BLOCK});
 		assert_int_equal(loop_once(loop, 1), 0);
 	}
 	assert_int_equal(a.n_taken_over, 1);
@@ -718,7 +724,8 @@ static void test_leftover_claim(void **state)
 		char cmd[256];
 		snprintf(cmd, sizeof(cmd),
 			 "mosquitto_pub -V 5 -p %d -t presence -r -m old -D publish user-property "
-			 "session '%s'", b->port, claims[i]);
+			 "session '%s'",
+			 b->port, claims[i]);
 		assert_int_equal(system(cmd), 0);
 		int ups = a.n_up;
 		snprintf(cmd, sizeof(cmd), "mosquitto_pub -V 5 -p %d -i same -t y -m x", b->port);
@@ -747,7 +754,8 @@ static int child_transfer(int port, const char *direction)
 	while (done < BLOCKS_ALL && p.n_down == 0) {
 		if (sends && done < p.n_messages) {
 			if (mqtt_publish(p.mqtt, &(struct mqtt_publish){.topic = "block",
-					.payload = block, .len = BLOCK}) == 0)
+									.payload = block,
+									.len = BLOCK}) == 0)
 				done++;
 		} else if (!sends && asked < p.n_messages + 8 && asked < BLOCKS_ALL) {
 			publish(&p, "want", "", 1);
@@ -842,10 +850,18 @@ int main(int argc, char **argv)
 	}
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_publish_and_receive), T(test_properties), T(test_limits_of_one_message),
-		T(test_room_in_flight), T(test_inbound_overflow), T(test_will),
-		T(test_broker_killed_and_restarted), T(test_broker_not_there),
-		cmocka_unit_test(test_refused), T(test_durable_session), T(test_taken_over), T(test_leftover_claim),
+		T(test_publish_and_receive),
+		T(test_properties),
+		T(test_limits_of_one_message),
+		T(test_room_in_flight),
+		T(test_inbound_overflow),
+		T(test_will),
+		T(test_broker_killed_and_restarted),
+		T(test_broker_not_there),
+		cmocka_unit_test(test_refused),
+		T(test_durable_session),
+		T(test_taken_over),
+		T(test_leftover_claim),
 		T(test_transfer_memory),
 	};
 	if (argc == 2)
