@@ -78,6 +78,8 @@ struct link {
 	struct link_out *out_first, **out_last;
 	uint32_t out_count; /* waiting or with Paho */
 	size_t out_bytes;
+	bool probing; /* the answer to link_probe() is due, for publishes before probe_seq */
+	uint64_t probe_seq;
 	uint64_t out_done;  /* publishes settled */
 	pthread_t receiver; /* Paho's receive thread, once `connected` */
 	bool connected;
@@ -111,8 +113,10 @@ void link_take_events(struct link *l, unsigned mask, struct link_events *ret);
 struct link_in *link_take_messages(struct link *l, unsigned max);
 void link_in_free(struct link_in *in);
 bool link_has_messages(struct link *l);
-/* Hands Paho what waits, as far as there is room; `past_stall`: one more than that. */
-void link_feed(struct link *l, bool past_stall);
+/* Hands Paho what waits, as far as there is room. */
+void link_feed(struct link *l);
+/* Finds out whether publishes of QoS 0 are through of which Paho does not say so. */
+void link_probe(struct link *l);
 /* Publishes in flight; *ret_done counts those that are through. */
 uint32_t link_in_flight(struct link *l, uint64_t *ret_done);
 /* Makes Paho look at what there is to do for this connection. See link.c. */

@@ -35,7 +35,7 @@
 #define KICK_FIRST_MS         4     /* without progress, Paho gets a link_kick() ... */
 #define KICK_PAIR_MS          1  /* ... and one more, out of the sleep that the first puts it in */
 #define KICK_CAP_MS           50 /* the pairs' distance grows up to this */
-#define STALL_MS              2000 /* then Paho gets one publish more than it has room for */
+#define PROBE_MS              40 /* without progress, link_probe() */
 #define RECONNECT_FIRST_MS    500
 #define RECONNECT_CAP_MS      30000
 #define KEEPALIVE_S           30
@@ -175,11 +175,10 @@ static int on_kick(void *user)
 	bool second = m->kicked_once;
 	bool stalled = done == m->kick_done;
 	int64_t now_ms = clock_mono_ms();
-	if (!stalled || now_ms - m->progress_ms >= STALL_MS) {
-		if (stalled)
-			link_feed(&m->link, true);
+	if (!stalled)
 		m->progress_ms = now_ms;
-	}
+	else if (now_ms - m->progress_ms >= PROBE_MS)
+		link_probe(&m->link);
 	if (stalled || second)
 		link_kick(&m->link);
 	m->kicked_once = stalled && !second;
@@ -402,7 +401,7 @@ static int on_wake(void *user, int fd, uint32_t events)
 	if (!drained)
 		link_wake(&m->link);
 	if (ev.bits & LINK_SETTLED)
-		link_feed(&m->link, false);
+		link_feed(&m->link);
 	if (ev.bits & LINK_TAKEN_OVER) {
 		taken_over(m, ev.text);
 	} else if (ev.bits & (LINK_FAILED | LINK_LOST)) {
