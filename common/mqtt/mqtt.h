@@ -9,6 +9,8 @@
  * every connect; MQTT_UP is reported once all subscriptions are acknowledged. Nothing is kept for
  * later while disconnected: mqtt_publish() fails with -ENOTCONN then.
  *
+ * Paho gets few publishes at a time; the others wait here and leave with the loop's turns.
+ *
  * What comes in before MQTT_UP was reported (retained messages, those a durable session kept) is
  * delivered right after it, so that a handler can always answer. What came in before a connection
  * broke is delivered before MQTT_DOWN is reported. */

@@ -5,8 +5,12 @@ files, or one folder of images per class) are dealt out to the edge and the two 
 connections is opened, and nobody else on a network can reach them.
 """
 import argparse
+import fcntl
 import json
+import os
 import pathlib
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,14 +31,29 @@ def options():
                    'one for folders of photos); its last connected layer is given as many outputs as there are classes')
     p.add_argument('--center-crop', metavar='PX', type=int,
                    help='square around the middle of each photo (default: 48 %% of its shorter side, where faces are)')
-    p.add_argument('--epochs', type=int, help='device epochs before the handover')
-    p.add_argument('--edge-epochs', type=int, help='epochs of the edge for each handover')
-    p.add_argument('--after', type=int, help='device epochs after the decision')
-    p.add_argument('--limit', type=int, default=0, help='at most so many images for each of the three; 0: all')
-    p.add_argument('--minutes', type=float, default=240, help='give up after so long')
+    p.add_argument('--epochs', type=at_least(1), help='device epochs before the handover')
+    p.add_argument('--edge-epochs', type=at_least(1), help='epochs of the edge for each handover')
+    p.add_argument('--after', type=at_least(0), help='device epochs after the decision')
+    p.add_argument('--limit', type=at_least(0), default=0, help='at most so many images for each of the three; 0: all')
+    p.add_argument('--minutes', type=float, default=90, help='give up after so long (90)')
     p.add_argument('--work', metavar='DIR', help='where everything is kept (default: build-demo/run)')
     p.add_argument('--build', metavar='DIR', default=str(ROOT / 'build-demo'), help=argparse.SUPPRESS)
-    return p.parse_args()
+    p.add_argument('--check-options', action='store_true', help=argparse.SUPPRESS)
+    args = p.parse_args()
+    for name, found in (('--data', args.data is None or pathlib.Path(args.data).is_dir()),
+                        ('--cfg', args.cfg is None or pathlib.Path(args.cfg).is_file())):
+        if not found:
+            p.error(f'{name}: {getattr(args, name[2:])!r} is not there')
+    return args
+
+
+def at_least(least):
+    def number(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f'found {text}, expected at least {least}')
+        return value
+    return number
 
 
 def percent(score):
@@ -43,6 +62,30 @@ def percent(score):
 
 def size_text(n):
     return f'{n / 1e6:.1f} MB' if n >= 1e6 else f'{n / 1e3:.0f} kB'
+
+
+MARKER = '.tasuki-demo'  # in every working folder that the demo has made: only such a one is emptied
+
+
+def take_work_folder(path, data):
+    """Makes or empties the working folder and locks it for this process's life."""
+    if data and (path == data or path in data.parents or data in path.parents):
+        raise RuntimeError(f'--work {path}: must lie apart from --data {data}')
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MARKER).exists())):
+        raise RuntimeError(f'--work {path}: holds something that is not the demo\'s; give a new folder')
+    path.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path / MARKER, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError(f'another demo runs in {path} (pid {os.read(lock, 20).decode().strip()}); '
+                           'give this one a --work of its own') from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f'{os.getpid()}\n'.encode(), 0)
+    for old in path.iterdir():
+        if old.name != MARKER:
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    return lock
 
 
 class Demo:
@@ -93,8 +136,6 @@ class Demo:
         (data / 'classes.txt').write_text(''.join(f'{i}\n' for i in range(10)))
 
     def deal(self, source, data):
-        if not source.is_dir():
-            raise SystemExit(f'deploy/demo: --data {source}: not a folder')
         self.photos = not any(source.glob('*-idx?-ubyte*'))
         self.say(f'dealing out {source}: 70 % to the edge, 15 % to each device, which has twice as many of half of the classes; '
                  'test images first')
@@ -103,15 +144,21 @@ class Demo:
         halves = [f'0-{n // 2 - 1}', f'{n // 2}-{n - 1}'] if n > 1 else ['0', '0']
         self.tasuki('dataset', 'share', '--data', source, '--out', data, '--part', f'{TRAINER}=0.7',
                     '--part', f'cam-1=0.15:{halves[0]}', '--part', f'cam-2=0.15:{halves[1]}', '--skew', 2)
+        for name in (TRAINER, *DEVICES, 'test'):
+            if not (data / name).is_dir():
+                raise RuntimeError(f'--data {source}: too few images: none is left for {name}')
         self.crop = self.args.center_crop if self.args.center_crop is not None else self.default_crop(source)
 
     def default_crop(self, source):
         """48 % of the shorter side: of LFW's 250 pixels the 120 in which the face is."""
         if not self.photos:
             return 0
-        first = next(p for p in sorted(source.glob('*/*')) if p.is_file())
-        side = min(image_size(first))
-        return int(side * 0.48)
+        size = next(filter(None, (image_size(p) for p in sorted(source.glob('*/*')) if p.is_file())), None)
+        if not size:
+            raise RuntimeError(f'--data {source}: no jpg, png or pgm in its folders')
+        crop = int(min(size) * 0.48)
+        self.say(f'of each photo the {crop} x {crop} pixels in the middle (--center-crop)')
+        return crop
 
     def own_cfg(self):
         """The network with as many outputs as there are classes."""
@@ -150,7 +197,8 @@ class Demo:
                 'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})
             self.fleet.start_agent(d)
         self.say(f'broker on 127.0.0.1:{self.fleet.port}, trainer {TRAINER} and devices {", ".join(DEVICES)} run; '
-                 f'look for yourself: {self.fleet.tasuki} watch --broker 127.0.0.1:{self.fleet.port}')
+                 f'look for yourself: {shlex.quote(str(self.fleet.tasuki))} watch --broker 127.0.0.1:{self.fleet.port} '
+                 f'--site {self.fleet.site}')
 
     # What the fleet says, as it comes.
     def hear(self, seen):
@@ -182,8 +230,10 @@ class Demo:
         if r['split'] != 'validation':
             return
         decision = {'activated': ', now active', 'kept': ''}.get(r.get('decision'), '')
-        self.say(f'{device}: epoch {r["epoch"]:3d}  {r["origin"]:5} checkpoint {r["checkpoint"][:12]} has '
-                 f'{100 * r["accuracy"]:5.1f} % of {r["n"]} validation images{decision}')
+        # On a terminal the line below tells the epochs: only what changes something scrolls by.
+        if r['origin'] == 'local' and (decision or not sys.stdout.isatty()):
+            self.say(f'{device}: epoch {r["epoch"]:3d}: checkpoint {r["checkpoint"][:12]} has '
+                     f'{100 * r["accuracy"]:5.1f} % of {r["n"]} validation images{decision}')
 
     def on_offer(self, device, o, returned):
         h = self.handovers.setdefault(device, {})
@@ -307,9 +357,8 @@ plot "{folder / f'{device}.dat'}" using 1:4 with steps lw 3 lc rgb "#222222" tit
         return out
 
     def main(self):
-        if self.work.exists():
-            shutil.rmtree(self.work)
-        self.work.mkdir(parents=True)
+        data = pathlib.Path(self.args.data).resolve() if self.args.data else None
+        self.lock = take_work_folder(self.work, data)
         with Fleet(self.work, self.args.build, site='demo') as self.fleet:
             self.prepare()
             self.start()
@@ -330,17 +379,21 @@ def parse_time(text):
 
 
 def image_size(path):
-    """(width, height) of a jpg or png from its header."""
-    data = path.read_bytes()
+    """(width, height) of a jpg, png or pgm from its header, None for anything else."""
+    with open(path, 'rb') as f:
+        data = f.read(1 << 20)
     if data[:8] == b'\x89PNG\r\n\x1a\n':
         return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    pgm = re.match(rb'P[25]\s+(?:#.*\s+)*(\d+)\s+(?:#.*\s+)*(\d+)\s', data)
+    if pgm:
+        return int(pgm[1]), int(pgm[2])
     i = 2
     while data[:2] == b'\xff\xd8' and i + 9 < len(data):
         marker, length = data[i + 1], int.from_bytes(data[i + 2:i + 4], 'big')
         if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
             return int.from_bytes(data[i + 7:i + 9], 'big'), int.from_bytes(data[i + 5:i + 7], 'big')
         i += 2 + length
-    raise SystemExit(f'deploy/demo: {path}: neither jpg nor png; give --center-crop')
+    return None
 
 
 def interrupted(signo, frame):
@@ -348,14 +401,18 @@ def interrupted(signo, frame):
 
 
 def main():
-    signal.signal(signal.SIGTERM, interrupted)
-    demo = Demo(options())
+    args = options()
+    if args.check_options:
+        return 0
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signo, interrupted)
+    demo = Demo(args)
     try:
         return demo.main()
     except KeyboardInterrupt:
         print('\nInterrupted: what was started is stopped.', file=sys.stderr)
         return 130
-    except (RuntimeError, OSError, TimeoutError) as e:
+    except (RuntimeError, OSError, TimeoutError, subprocess.SubprocessError) as e:
         print(f'\ndeploy/demo: {e}', file=sys.stderr)
         return 1
 

@@ -4,6 +4,7 @@ The demo and the integration tests stand on it. Everything lives in one working 
 WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. Whatever was started
 is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
 """
+import ctypes
 import json
 import os
 import pathlib
@@ -15,6 +16,12 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def die_with_parent():
+    """In a child, before exec: it gets SIGTERM when whoever started it is gone, however that ended."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port():
@@ -65,7 +72,8 @@ class Program:
         with open(self.log, 'ab') as log:
             # A group of its own: Ctrl-C reaches the fleet's owner, who stops things in order.
             self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, **(self.env or {})}, start_new_session=True)
+                                            env={**os.environ, **(self.env or {})}, start_new_session=True,
+                                            preexec_fn=die_with_parent)
         return self
 
     @property
@@ -112,7 +120,7 @@ class Listener:
             argv += ['-i', client_id]
         self.process = subprocess.Popen([*argv, *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                         stdin=subprocess.DEVNULL, text=True, errors='replace',
-                                        start_new_session=True)
+                                        start_new_session=True, preexec_fn=die_with_parent)
         self.messages, self.condition = [], threading.Condition()
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -179,6 +187,17 @@ class Fleet:
         self.stop()
 
     def stop(self):
+        # A second Ctrl-C must not leave half of them behind.
+        ignored = []
+        if threading.current_thread() is threading.main_thread():
+            ignored = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        try:
+            self._stop()
+        finally:
+            for s, handler in ignored:
+                signal.signal(s, handler)
+
+    def _stop(self):
         order = sorted(self.programs.values(), key=lambda p: p.name == 'broker')
         for p in order:  # all asked at once, then awaited one by one, the broker last
             if p.name != 'broker' and p.running():
