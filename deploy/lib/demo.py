@@ -181,7 +181,7 @@ class Demo:
         augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
         common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
         fold = 9 if photos else 2
-        self.fleet.start_broker()
+        self.fleet.start_broker(guarded=True)
         self.listener = self.fleet.listen(
             'device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer', 'trainer/+/job/+',
             'trainer/+/in/+/ack', 'trainer/+/in/+/grant')
@@ -396,7 +396,12 @@ def image_size(path):
     return None
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupted(signo, frame):
+    for s in STOP_SIGNALS:  # whoever presses Ctrl-C again must not stop the stopping
+        signal.signal(s, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -404,7 +409,7 @@ def main():
     args = options()
     if args.check_options:
         return 0
-    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signo in STOP_SIGNALS:
         signal.signal(signo, interrupted)
     demo = Demo(args)
     try:

@@ -218,13 +218,18 @@ class Fleet:
         return self.programs[name]
 
     # The broker.
-    def start_broker(self, conf=None):
+    def start_broker(self, conf=None, guarded=False):
+        """`guarded`: also ends when this process is killed with -9 (its pid is then that of a shell around it:
+        mosquitto changes its user, which would make it forget die_with_parent)."""
         folder = self.work / 'broker'
         folder.mkdir(parents=True, exist_ok=True)
         text = conf or (ROOT / 'broker-config/development.conf').read_text()
         (folder / 'mosquitto.conf').write_text(text.replace('listener 1883 ', f'listener {self.port} '))
         mosquitto = shutil.which('mosquitto') or '/usr/sbin/mosquitto'
-        p = self._program('broker', [mosquitto, '-c', folder / 'mosquitto.conf'], folder).start()
+        argv = [mosquitto, '-c', folder / 'mosquitto.conf']
+        if guarded:
+            argv = ['sh', '-c', '"$@" & b=$!; trap "kill $b" TERM; wait $b; wait $b', 'sh', *argv]
+        p = self._program('broker', argv, folder).start()
         self.await_broker(p)
         return p
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,6 +63,7 @@ void broker_start(struct broker *b)
 	file_path(conf, sizeof(conf), "%s/mosquitto.conf", b->dir);
 	b->pid = fork();
 	if (b->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* not to outlive a test that dies */
 		execl(mosquitto_path(), "mosquitto", "-c", conf, (char *)NULL);
 		_exit(127);
 	}
@@ -220,6 +222,7 @@ pid_t run_self(const char *what, int port, const char *more)
 	path[n] = '\0';
 	pid_t pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		execl(path, path, what, text, more, (char *)NULL);
 		_exit(127);
 	}
