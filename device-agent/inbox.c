@@ -62,10 +62,20 @@ int64_t inbox_deadline_ms(const struct agent *a)
 	return at;
 }
 
+/* Every answer names the device: many may answer one command. `answer` is taken; NULL: nothing more
+ * to say. */
+static char *print_reply(const struct agent *a, const char *id, const char *error, struct json *answer)
+{
+	if (!answer)
+		answer = json_new_obj();
+	json_set_str(answer, "device", a->conf.id);
+	return msg_reply_print(id, error, answer);
+}
+
 static void refuse(struct agent *a, const struct reply_to *to, const char *id, const char *error)
 {
 	log_info("device=%s command id=%s refused: %s", a->conf.id, id, error);
-	inbox_reply(a, to, msg_reply_print(id, error, NULL));
+	inbox_reply(a, to, print_reply(a, id, error, NULL));
 }
 
 static int fill_reply_to(struct agent *a, const struct mqtt_message *m, bool fleet,
@@ -127,7 +137,7 @@ void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct s
 	json_set_int(j, "correct", score->correct);
 	json_set_num(j, "accuracy", (double)score->correct / (double)score->n);
 	json_set_num(j, "loss", score->loss);
-	char *text = msg_reply_print(e->command, NULL, j);
+	char *text = print_reply(a, e->command, NULL, j);
 	if (text)
 		state_command_put(a->state, e->command, text);
 	inbox_reply(a, &e->to, text);
@@ -164,7 +174,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 		json_free(answer);
 		answer = NULL;
 	}
-	_cleanup_free_ char *text = msg_reply_print(c->id, r < 0 ? err.text : NULL, answer);
+	_cleanup_free_ char *text = print_reply(a, c->id, r < 0 ? err.text : NULL, answer);
 	if (!text)
 		return;
 	if (r < 0 || commands_reads_only(c->cmd)) {

@@ -1,6 +1,12 @@
+/* Two steps: how much of each class a part gets (`deal`, once), then the part of each image (choose()).
+ *
+ * Invariant: what decides here has nothing in common with what decides about the same image when a
+ * part is opened later (its split and its rank under a limit, source.h): the hash is salted. Unsalted,
+ * a part would consist of images whose split and rank are alike. */
 #include "common/dataset/share.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,29 +16,99 @@
 #include "common/base/mem.h"
 #include "common/dataset/source.h"
 
-#define TO_TEST -1
+#define TO_TEST	     -1
+#define BALANCE_MAX  500  /* rounds; it takes a few dozen unless --skew is extreme */
+#define BALANCE_NEAR 1e-6 /* of a part's share: less than an image in a million is off */
+
+struct deal {
+	const struct share_conf *conf;
+	double weights[SHARE_PARTS_MAX];
+	uint32_t counts[DATASET_CLASSES_MAX]; /* images by class */
+};
+
+static double factor(const struct share_conf *c, size_t part, size_t label)
+{
+	return c->parts[part].favours[label] ? c->skew : 1;
+}
+
+/* What part i can expect of all images, under the weights as they are. */
+static void expect(const struct deal *d, double ret[SHARE_PARTS_MAX])
+{
+	const struct share_conf *c = d->conf;
+	memset(ret, 0, sizeof(double[SHARE_PARTS_MAX]));
+	for (size_t label = 0; label < DATASET_CLASSES_MAX; label++) {
+		double total = 0;
+		if (!d->counts[label])
+			continue;
+		for (size_t i = 0; i < c->n_parts; i++)
+			total += d->weights[i] * factor(c, i, label);
+		for (size_t i = 0; i < c->n_parts; i++)
+			ret[i] += d->counts[label] * d->weights[i] * factor(c, i, label) / total;
+	}
+}
+
+/* Finds the weights under which each part's share of the whole is what was asked for although some
+ * favour classes: iterative proportional fitting (Deming and Stephan 1940) of parts by classes. The
+ * ratio of favoured to other classes between two parts stays `skew`. */
+static void balance(struct deal *d)
+{
+	const struct share_conf *c = d->conf;
+	double asked = 0, images = 0, worst = 1;
+	for (size_t i = 0; i < c->n_parts; i++)
+		asked += d->weights[i] = c->parts[i].weight;
+	for (size_t label = 0; label < DATASET_CLASSES_MAX; label++)
+		images += d->counts[label];
+	for (int round = 0; images > 0 && worst > BALANCE_NEAR && round < BALANCE_MAX; round++) {
+		double expected[SHARE_PARTS_MAX];
+		expect(d, expected);
+		worst = 0;
+		for (size_t i = 0; i < c->n_parts; i++) {
+			double change = c->parts[i].weight / asked * images / expected[i];
+			d->weights[i] *= change;
+			worst = fmax(worst, fabs(change - 1));
+		}
+	}
+}
+
+/* A number from 0 to 1, of seed, question and content. */
+static int draw(const struct share_conf *c, const char *question, const uint8_t sha[SHA_BYTES],
+		double *ret)
+{
+	uint8_t text[32 + SHA_BYTES], salted[SHA_BYTES];
+	struct image_key key;
+	size_t len = strlen(question);
+	memcpy(text, question, len);
+	memcpy(text + len, sha, SHA_BYTES);
+	int r = sha_bytes(text, len + SHA_BYTES, salted);
+	if (r == 0)
+		r = image_key(c->seed, salted, &key);
+	if (r == 0)
+		*ret = (double)key.split * 0x1p-64;
+	return r;
+}
 
 /* The part an image of `label` goes to, or TO_TEST. */
-static int choose(const struct share_conf *c, bool own_test, uint32_t label,
-		  const uint8_t sha[SHA_BYTES], int *ret)
+static int choose(const struct deal *d, bool own_test, uint32_t label, const uint8_t sha[SHA_BYTES],
+		  int *ret)
 {
-	struct image_key key;
-	int r = image_key(c->seed, sha, &key);
+	const struct share_conf *c = d->conf;
+	double u, total = 0;
+	int r = draw(c, "share: test?", sha, &u);
 	if (r < 0)
 		return r;
-	if (!own_test && (double)key.split * 0x1p-64 < c->test_share) {
+	if (!own_test && u < c->test_share) {
 		*ret = TO_TEST;
 		return 0;
 	}
-	double total = 0, weights[SHARE_PARTS_MAX];
-	for (size_t i = 0; i < c->n_parts; i++) {
-		weights[i] = c->parts[i].weight * (c->parts[i].favours[label] ? c->skew : 1);
-		total += weights[i];
-	}
-	double u = (double)key.rank * 0x1p-64 * total;
+	r = draw(c, "share: part?", sha, &u);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->n_parts; i++)
+		total += d->weights[i] * factor(c, i, label);
+	u *= total;
 	size_t i = 0;
-	for (; i + 1 < c->n_parts && u >= weights[i]; i++)
-		u -= weights[i];
+	for (; i + 1 < c->n_parts && u >= d->weights[i] * factor(c, i, label); i++)
+		u -= d->weights[i] * factor(c, i, label);
 	*ret = (int)i;
 	return 0;
 }
@@ -77,12 +153,17 @@ static int pile_add(struct pile *p, const uint8_t *pixels, size_t bytes, uint8_t
 }
 
 /* Deals the images of one pair of files; `fixed_test`: all of them are test images. */
-static int deal_pair(const struct idx_pair *pair, const struct share_conf *c, bool own_test,
-		     bool fixed_test, struct pile *piles, struct idx *x, struct err *err)
+static int deal_pair(const struct idx_pair *pair, struct deal *d, bool own_test, bool fixed_test,
+		     struct pile *piles, struct idx *x, struct err *err)
 {
 	int r = idx_open(pair, x, err);
 	if (r < 0)
 		return r;
+	if (!fixed_test) {
+		for (uint32_t i = 0; i < x->n; i++)
+			d->counts[x->labels[i]]++;
+		balance(d);
+	}
 	size_t bytes = (size_t)x->rows * x->cols;
 	_cleanup_free_ uint8_t *pixels = malloc(bytes);
 	if (!pixels)
@@ -95,10 +176,10 @@ static int deal_pair(const struct idx_pair *pair, const struct share_conf *c, bo
 			return r;
 		r = sha_bytes(pixels, bytes, sha);
 		if (r == 0 && !fixed_test)
-			r = choose(c, own_test, x->labels[i], sha, &part);
+			r = choose(d, own_test, x->labels[i], sha, &part);
 		if (r == 0)
-			r = pile_add(&piles[part == TO_TEST ? (int)c->n_parts : part], pixels, bytes,
-				     x->labels[i]);
+			r = pile_add(&piles[part == TO_TEST ? (int)d->conf->n_parts : part], pixels,
+				     bytes, x->labels[i]);
 		if (r < 0)
 			return err_errno(err, r, "%s", pair->images);
 	}
@@ -127,18 +208,19 @@ static int write_piles(const char *out, const struct share_conf *c, const struct
 }
 
 static int share_idx(const struct idx_pair *train, const char *data, const char *out,
-		     const struct share_conf *c, struct err *err)
+		     struct deal *d, struct err *err)
 {
+	const struct share_conf *c = d->conf;
 	struct idx_pair test;
 	struct idx x = {0}, tx = {0};
 	int own_test = idx_find(data, "t10k", &test, err);
 	if (own_test < 0)
 		return own_test;
 	struct pile *piles = calloc(c->n_parts + 1, sizeof(*piles));
-	int r = piles ? deal_pair(train, c, own_test, false, piles, &x, err)
+	int r = piles ? deal_pair(train, d, own_test, false, piles, &x, err)
 		      : err_errno(err, -ENOMEM, "%s", data);
 	if (r == 0 && own_test)
-		r = deal_pair(&test, c, true, true, piles, &tx, err);
+		r = deal_pair(&test, d, true, true, piles, &tx, err);
 	if (r == 0 && own_test && (tx.rows != x.rows || tx.cols != x.cols))
 		r = err_set(err, -EBADMSG, "%s: images of %ux%u, expected %ux%u as in %s", test.images,
 			    tx.cols, tx.rows, x.cols, x.rows, train->images);
@@ -166,13 +248,17 @@ static int link_image(const char *original, const char *out, const char *part, c
 }
 
 static int share_folders(const char *data, const char *out, const struct classes *classes,
-			 const struct share_conf *c, struct err *err)
+			 struct deal *d, struct err *err)
 {
 	struct folder_list list = {0};
 	_cleanup_free_ char *root = realpath(data, NULL);
 	if (!root)
 		return err_errno(err, -errno, "%s", data);
 	int r = folder_list(root, classes, &list, err);
+	for (size_t i = 0; r == 0 && i < list.n; i++)
+		d->counts[list.files[i].label]++;
+	if (r == 0)
+		balance(d);
 	for (size_t i = 0; r == 0 && i < list.n; i++) {
 		char path[FILE_PATH_MAX];
 		_cleanup_free_ char *bytes = NULL;
@@ -186,10 +272,11 @@ static int share_folders(const char *data, const char *out, const struct classes
 		if (r < 0)
 			break;
 		if (sha_bytes(bytes, len, sha) < 0 ||
-		    choose(c, false, list.files[i].label, sha, &part) < 0)
+		    choose(d, false, list.files[i].label, sha, &part) < 0)
 			r = err_set(err, -EIO, "%s: its hash could not be made", path);
 		else
-			r = link_image(path, out, part_name(c, part), list.files[i].name, err);
+			r = link_image(path, out, part_name(d->conf, part), list.files[i].name,
+				       err);
 	}
 	folder_list_done(&list);
 	return r;
@@ -213,6 +300,7 @@ int share_write(const char *data, const char *out, const struct share_conf *conf
 {
 	struct classes classes = {0};
 	struct idx_pair train;
+	struct deal deal = {.conf = conf};
 	if (file_exists(out))
 		return err_set(err, -EEXIST, "%s: exists already; the parts go into a new folder", out);
 	int is_idx = idx_find(data, "train", &train, err);
@@ -222,8 +310,8 @@ int share_write(const char *data, const char *out, const struct share_conf *conf
 	if (r == 0)
 		r = file_mkdirs(out, err);
 	if (r == 0)
-		r = is_idx ? share_idx(&train, data, out, conf, err)
-			   : share_folders(data, out, &classes, conf, err);
+		r = is_idx ? share_idx(&train, data, out, &deal, err)
+			   : share_folders(data, out, &classes, &deal, err);
 	if (r == 0)
 		r = write_classes(out, &classes, err);
 	classes_done(&classes);

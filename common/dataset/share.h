@@ -1,6 +1,7 @@
 /* Deals a data set out to several parties, once and for all: an image goes to exactly one of them,
  * decided by a seeded hash of its content, so that the same call gives the same parts and duplicates of
- * an image stay together. Test images are held out first and are the same for everybody. */
+ * an image stay together; a hash of its own, which says nothing of what a part's split or limit
+ * (dataset.h) will decide. Test images are held out first and are the same for everybody. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,8 +15,8 @@
 
 struct share_part {
 	char name[ID_SIZE]; /* OUT/<name>/ */
-	double weight;      /* > 0: share of the images beside the other parts' weights */
-	bool favours[DATASET_CLASSES_MAX]; /* these classes count `skew` times as much */
+	double weight; /* > 0: weight / sum of weights is its share of the whole, whatever it favours */
+	bool favours[DATASET_CLASSES_MAX]; /* `skew` times as many of these, beside its others */
 };
 
 struct share_conf {
