@@ -1,11 +1,13 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/mem.h"
@@ -27,6 +29,32 @@ int cli_usage(const char *name, const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, " (tasuki %s --help)\n", name);
 	return CLI_USAGE;
+}
+
+int cli_getopt(int argc, char **argv, const struct option *options)
+{
+	char *name = argv[0], whole[WORD_MAX + sizeof("tasuki ")];
+	snprintf(whole, sizeof(whole), "tasuki %.*s", WORD_MAX, name);
+	argv[0] = whole;
+	int c = getopt_long(argc, argv, "", options, NULL);
+	argv[0] = name;
+	return c;
+}
+
+static int share_mode(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	mode_t mask = umask(0);
+	umask(mask);
+	if (S_ISREG(st->st_mode))
+		chmod(path, 0666 & ~mask);
+	else if (S_ISDIR(st->st_mode))
+		chmod(path, 0777 & ~mask);
+	return 0;
+}
+
+void cli_share_modes(const char *path)
+{
+	nftw(path, share_mode, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 bool cli_int(const char *name, const char *option, const char *text, int64_t min, int64_t max,
@@ -135,7 +163,7 @@ static int set_path(const char *name, const char *option, const char *value, cha
 	if (!whole || strlen(whole) >= size) {
 		fprintf(stderr, "tasuki %s: %s %s: %s\n", name, option, value,
 			whole ? "path too long" : strerror(errno));
-		return -1;
+		return -CLI_FAIL;
 	}
 	strcpy(buf, whole);
 	return 1;
@@ -152,23 +180,24 @@ int cli_data_option(const char *name, int option, const char *value, struct work
 		return set_path(name, "--classes", value, w->classes, sizeof(w->classes));
 	case 'C':
 		if (!cli_int(name, "--center-crop", value, 0, DATASET_IMAGE_DIM_MAX, &i))
-			return -1;
+			return -CLI_USAGE;
 		w->data.center_crop = (uint32_t)i;
 		return 1;
 	case 'v':
 		return cli_num(name, "--validation-share", value, 0, 0.9, &w->data.validation_share)
 			       ? 1
-			       : -1;
+			       : -CLI_USAGE;
 	case 't':
-		return cli_num(name, "--test-share", value, 0, 0.9, &w->data.test_share) ? 1 : -1;
+		return cli_num(name, "--test-share", value, 0, 0.9, &w->data.test_share) ? 1
+										 : -CLI_USAGE;
 	case 'S':
 		if (!cli_int(name, "--split-seed", value, 0, JSON_INT_MAX, &i))
-			return -1;
+			return -CLI_USAGE;
 		w->data.seed = (uint64_t)i;
 		return 1;
 	case 'L':
 		if (!cli_int(name, "--limit", value, 0, DATASET_IMAGES_MAX, &i))
-			return -1;
+			return -CLI_USAGE;
 		w->data.limit = (uint32_t)i;
 		return 1;
 	default:

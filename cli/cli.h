@@ -36,6 +36,14 @@ int cmd_cmd(int argc, char **argv);
 int cli_fail(const char *name, const struct err *err);
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* getopt_long() whose messages begin like ours. */
+int cli_getopt(int argc, char **argv, const struct option *options);
+
+/* What a person asked for is theirs to share: gives the file, or the folder with all that is in it, the
+ * modes that the umask leaves, in place of those that the daemons' private files have. Failures do no
+ * harm and are not told. */
+void cli_share_modes(const char *path);
+
 /* Number options. False (after a message naming the option) when it is no number in range. */
 bool cli_int(const char *name, const char *option, const char *text, int64_t min, int64_t max,
 	     int64_t *ret);
@@ -68,6 +76,7 @@ bool cli_colour(void); /* standard output is a terminal and NO_COLOR is unset */
 	"  --validation-share X  likewise for validation (0.1)\n"                                 \
 	"  --split-seed N        seed of the split (1)\n"                                         \
 	"  --limit N             at most so many images\n"
-/* Handles one of CLI_DATA_OPTIONS; 1: done, 0: not one of them, -1: bad, message printed. */
+/* Handles one of CLI_DATA_OPTIONS; 1: done, 0: not one of them; else -CLI_USAGE or -CLI_FAIL (a file
+ * that is not there), message printed. */
 int cli_data_option(const char *name, int option, const char *value, struct worker_conf *w);
 void cli_worker_defaults(struct worker_conf *w);

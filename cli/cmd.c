@@ -9,16 +9,20 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 
-#define COMMAND_LIFE_MS 60000
+#define LATER_S		86400 /* how long a device's session waits for it */
+#define EXPIRY_GRAIN_MS 1000  /* a broker counts expiry in whole seconds, begun ones too */
+#define REFUSAL_MS	200   /* enough for the broker's answer to a publish */
 
 static const char help[] =
 	"usage: tasuki cmd DEVICE|fleet COMMAND [MEMBER=VALUE ...] [OPTION ...]\n\n"
 	"  ping | status | train [epochs=N] | handover | pause | resume\n"
 	"  pin checkpoint=HASH | unpin | rollback | evaluate [checkpoint=HASH] [split=NAME]\n"
 	"  set key=NAME value=TEXT\n\n"
-	"  --timeout S           wait so long for the answer (5; fleet: always that long)\n"
+	"  --timeout S           wait so long for the answer, then the command expires (5); a fleet's answers\n"
+	"                        are collected for all of it\n"
 	"  --later               do not wait; the device carries it out when it is there, within a day\n" ONLINE_HELP
-	"  --json\n";
+	"  --json\n\n"
+	"Prints \"DEVICE: ok\", and further members of the answer as \"DEVICE: {...}\".\n";
 
 enum { OPT_JSON = 256, OPT_HELP, OPT_TIMEOUT, OPT_LATER };
 static const struct option long_options[] = {
@@ -31,11 +35,28 @@ static const struct option long_options[] = {
 };
 
 struct wait {
+	const char *target;
 	char id[ID_SIZE];
-	bool fleet, json;
+	bool fleet, json, later;
 	int answers, refusals;
 	struct json *all; /* with --json */
 };
+
+/* "cam-1: ok", and what else the answer holds as "cam-1: {...}". */
+static void print_answer(const struct json *j, const char *device)
+{
+	struct json *rest = json_new_obj();
+	const char *key;
+	for (size_t i = 0; (key = json_key_at(j, i)); i++)
+		if (strcmp(key, "id") != 0 && strcmp(key, "ok") != 0 && strcmp(key, "device") != 0)
+			json_set(rest, key, json_dup(json_at(j, i)));
+	printf("%s: ok\n", device);
+	_cleanup_free_ char *text = json_len(rest) ? json_print(rest) : NULL;
+	if (text)
+		printf("%s: %s\n", device, text);
+	fflush(stdout);
+	json_free(rest);
+}
 
 static void on_reply(struct online *o, const struct mqtt_message *m)
 {
@@ -52,7 +73,8 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 		return;
 	}
 	json_get_bool(j, "ok", &ok, NULL);
-	json_get_str(j, "device", device, sizeof(device), NULL);
+	if (json_get_str(j, "device", device, sizeof(device), NULL) < 0)
+		snprintf(device, sizeof(device), "%s", w->target);
 	json_get_text(j, "error", MESSAGE_LARGE_MAX, &error, NULL);
 	w->answers++;
 	w->refusals += !ok;
@@ -60,17 +82,43 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 		json_push(w->all, j);
 		return;
 	}
-	if (!ok)
-		fprintf(stderr, "tasuki cmd: %s%s%s\n", device, device[0] ? ": " : "", error);
-	else {
-		_cleanup_free_ char *text = json_print(j);
-		puts(text ? text : "");
-	}
+	if (ok)
+		print_answer(j, device);
+	else
+		fprintf(stderr, "%s: error: %s\n", device, error);
 	json_free(j);
 }
 
+/* What a command takes beside its name, by docs/protocol.md. */
+static const char *const members[CMD_N][3] = {
+	[CMD_TRAIN] = {"epochs"},
+	[CMD_PIN] = {"checkpoint"},
+	[CMD_EVALUATE] = {"checkpoint", "split"},
+	[CMD_SET] = {"key", "value"},
+};
+
+/* A device ignores what it does not know: a typing error would change what is meant. */
+static bool member_known(const char *cmd, const char *key)
+{
+	int c = 0;
+	while (c < CMD_N && strcmp(cmd, cmd_name((enum cmd)c)) != 0)
+		c++;
+	if (c == CMD_N)
+		return true; /* the decoder says so, and better */
+	const char *const *m = members[c];
+	for (size_t i = 0; m[i]; i++)
+		if (!strcmp(m[i], key))
+			return true;
+	if (m[0])
+		cli_usage("cmd", "found '%s=', expected %s%s%s, as %s takes no other", key, m[0],
+			  m[1] ? " or " : "", m[1] ? m[1] : "", cmd);
+	else
+		cli_usage("cmd", "found '%s=', expected nothing after %s", key, cmd);
+	return false;
+}
+
 /* MEMBER=VALUE; whole numbers go out as numbers where the protocol has one. */
-static bool set_member(struct json *j, const char *arg)
+static bool set_member(struct json *j, const char *cmd, const char *arg)
 {
 	const char *eq = strchr(arg, '=');
 	char key[32];
@@ -81,6 +129,12 @@ static bool set_member(struct json *j, const char *arg)
 	}
 	memcpy(key, arg, (size_t)(eq - arg));
 	key[eq - arg] = 0;
+	if (!member_known(cmd, key))
+		return false;
+	if (json_has(j, key)) {
+		cli_usage("cmd", "found '%s=' twice, expected it once", key);
+		return false;
+	}
 	if (strcmp(key, "epochs") != 0) {
 		json_set_str(j, key, eq + 1);
 		return true;
@@ -100,7 +154,7 @@ static char *compose(int argc, char **argv, const char *id)
 	json_set_str(j, "id", id);
 	bool ok = true;
 	for (int i = 1; ok && i < argc; i++)
-		ok = set_member(j, argv[i]);
+		ok = set_member(j, argv[0], argv[i]);
 	char *text = ok ? json_print(j) : NULL;
 	json_free(j);
 	struct msg_cmd parsed;
@@ -119,13 +173,27 @@ static char *compose(int argc, char **argv, const char *id)
 	return text;
 }
 
-static int send_and_wait(struct online *o, struct wait *w, const char *target, const char *text,
-			 int64_t timeout_ms, bool later, struct err *err)
+static int no_answer(const struct online *o, const struct wait *w, int64_t timeout_s, struct err *err)
+{
+	struct mqtt_stats stats;
+	mqtt_get_stats(o->mqtt, &stats);
+	if (stats.out_refused)
+		return err_set(err, -EACCES, "%s: the broker refused the command", w->target);
+	if (w->fleet)
+		return err_set(err, -ETIMEDOUT, "no device of the fleet answered within %lld s",
+			       (long long)timeout_s);
+	return err_set(err, -ETIMEDOUT,
+		       "%s: no answer within %lld s; the command has expired (is it online? tasuki devices)",
+		       w->target, (long long)timeout_s);
+}
+
+static int send_and_wait(struct online *o, struct wait *w, const char *text, int64_t timeout_s,
+			 struct err *err)
 {
 	char topic[TOPIC_SIZE], reply[TOPIC_SIZE];
 	struct topic t = {.kind = w->fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
 	if (!w->fleet)
-		strcpy(t.device, target);
+		strcpy(t.device, w->target);
 	strcpy(rt.client, o->client);
 	topic_format(topic, o->site, &t);
 	topic_format(reply, o->site, &rt);
@@ -134,18 +202,37 @@ static int send_and_wait(struct online *o, struct wait *w, const char *target, c
 		return r;
 	struct mqtt_publish p = {.topic = topic, .payload = text, .len = strlen(text), .qos = 1};
 	p.response_topic = reply;
-	if (!later)
-		p.expiry_s = COMMAND_LIFE_MS / 1000;
+	p.expiry_s = w->later ? LATER_S : (uint32_t)timeout_s;
 	r = mqtt_publish(o->mqtt, &p);
 	if (r < 0)
 		return err_errno(err, r, "%s", topic);
-	int64_t end = clock_mono_ms() + (later ? 0 : timeout_ms);
+	/* A fleet's answers are collected for as long as was said; one device's, until the command has
+	 * surely expired. */
+	int64_t end = clock_mono_ms() + (w->later   ? REFUSAL_MS
+					 : w->fleet ? timeout_s * 1000
+						    : timeout_s * 1000 + EXPIRY_GRAIN_MS);
 	while (r == 0 && clock_mono_ms() < end && (w->fleet || !w->answers))
 		r = online_listen(o, MIN_OF(clock_mono_ms() + 50, end), 0);
-	if (r == 0 && !later && !w->answers)
-		r = err_set(err, -ETIMEDOUT, "%s: no answer within %lld s; is it online? (tasuki devices)",
-			    target, (long long)timeout_ms / 1000);
+	struct mqtt_stats stats;
+	mqtt_get_stats(o->mqtt, &stats);
+	if (r == 0 && !w->answers && (!w->later || stats.out_refused))
+		r = no_answer(o, w, timeout_s, err);
 	return r;
+}
+
+static int print_result(struct wait *w)
+{
+	struct json *j = json_new_obj();
+	if (!w->json) {
+		json_free(j);
+		if (w->later && !w->answers)
+			printf("queued for %s\n", w->target);
+		return w->refusals ? CLI_FAIL : CLI_OK;
+	}
+	json_set_str(j, "id", w->id);
+	json_set(j, "answers", TAKE_PTR(w->all));
+	int r = cli_print_json(j);
+	return w->refusals ? CLI_FAIL : r;
 }
 
 int cmd_cmd(int argc, char **argv)
@@ -154,12 +241,11 @@ int cmd_cmd(int argc, char **argv)
 	struct wait w = {0};
 	struct err err = {0};
 	int64_t timeout_s = 5;
-	bool later = false;
 	int c;
 	optind = 1;
 	if (!online_init(&o, "cmd"))
 		return CLI_USAGE;
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
 		int r = online_option(&o, c, optarg);
 		if (r < 0 || c == '?')
 			return CLI_USAGE;
@@ -168,14 +254,14 @@ int cmd_cmd(int argc, char **argv)
 		if (c == OPT_TIMEOUT && !cli_int("cmd", "--timeout", optarg, 1, 3600, &timeout_s))
 			return CLI_USAGE;
 		w.json |= c == OPT_JSON;
-		later |= c == OPT_LATER;
+		w.later |= c == OPT_LATER;
 	}
 	if (argc - optind < 2)
 		return cli_usage("cmd", "a device (or fleet) and a command are expected");
-	const char *target = argv[optind];
-	if (!id_valid(target))
-		return cli_usage("cmd", "found device '%s', expected letters, digits, '.', '_', '-'", target);
-	w.fleet = !strcmp(target, "fleet");
+	w.target = argv[optind];
+	if (!id_valid(w.target))
+		return cli_usage("cmd", "found device '%s', expected letters, digits, '.', '_', '-'", w.target);
+	w.fleet = !strcmp(w.target, "fleet");
 	snprintf(w.id, sizeof(w.id), "%016llx", (unsigned long long)rng_entropy());
 	_cleanup_free_ char *text = compose(argc - optind - 1, argv + optind + 1, w.id);
 	if (!text)
@@ -183,19 +269,9 @@ int cmd_cmd(int argc, char **argv)
 	w.all = json_new_arr();
 	o.on_reply = on_reply;
 	o.user = &w;
-	int r = send_and_wait(&o, &w, target, text, timeout_s * 1000, later, &err);
+	int r = send_and_wait(&o, &w, text, timeout_s, &err);
 	online_done(&o);
-	if (r < 0) {
-		json_free(w.all);
-		return cli_fail("cmd", &err);
-	}
-	if (!w.json) {
-		json_free(w.all);
-		return w.refusals ? CLI_FAIL : CLI_OK;
-	}
-	struct json *j = json_new_obj();
-	json_set_str(j, "id", w.id);
-	json_set(j, "answers", w.all);
-	r = cli_print_json(j);
-	return w.refusals ? CLI_FAIL : r;
+	r = r < 0 ? cli_fail("cmd", &err) : print_result(&w);
+	json_free(w.all);
+	return r;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/dataset/digits.h"
 #include "common/dataset/share.h"
@@ -16,9 +17,9 @@ static const char help[] =
 	"       tasuki dataset count --data DIR [OPTION ...]\n\n"
 	"digits  writes handwriting-like digits as the four IDX files of MNIST: N training images and N/5\n"
 	"        test images; --mix weighs the classes\n"
-	"share   deals a data set out to parts, and OUT/test beside them; CLASSES (0-4,7) names the\n"
-	"        outputs that a part has more of; --skew X: so many times more (4); --test-share X (0.2),\n"
-	"        where there are no test files; --seed S (1)\n"
+	"share   deals a data set out to parts, and OUT/test beside them; a part gets WEIGHT / all weights\n"
+	"        of the images; CLASSES (0-4,7) names the outputs that it has more of, --skew X: so many\n"
+	"        times more (4); --test-share X (0.2), where there are no test files; --seed S (1)\n"
 	"sheet   draws a contact sheet; --columns N --rows N (20 x 10), --side PX (64), --split NAME (train)\n"
 	"count   images per class and split\n" CLI_DATA_HELP "  --json\n";
 
@@ -151,13 +152,28 @@ static bool set_option(struct options *o, int c, const char *v)
 	}
 }
 
+/* A folder that was there may hold other files, which are not ours to change. */
+static void share_digits(const char *out, bool is_new)
+{
+	static const char *const names[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+					    "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
+	char path[FILE_PATH_MAX];
+	if (is_new)
+		cli_share_modes(out);
+	for (size_t i = 0; !is_new && i < ARRAY_LEN(names); i++)
+		if (file_path(path, sizeof(path), "%s/%s", out, names[i]) == 0)
+			cli_share_modes(path);
+}
+
 static int digits(const struct options *o)
 {
 	struct err err = {0};
 	if (!o->out || o->n < 1 || o->seed < 0)
 		return cli_usage("dataset", "digits: --out, --n and --seed are required");
+	bool is_new = !file_exists(o->out);
 	if (digits_write(o->out, (uint32_t)o->n, (uint64_t)o->seed, o->has_mix ? o->mix : NULL, &err) < 0)
 		return cli_fail("dataset", &err);
+	share_digits(o->out, is_new);
 	if (!o->json) {
 		printf("%s: %lld training and %lld test images\n", o->out, (long long)o->n,
 		       (long long)o->n / 5);
@@ -180,6 +196,7 @@ static int share(const struct options *o)
 				  .seed = o->seed < 0 ? 1 : (uint64_t)o->seed};
 	if (share_write(o->data.data.path, o->out, &conf, &err) < 0)
 		return cli_fail("dataset", &err);
+	cli_share_modes(o->out);
 	if (o->json) {
 		struct json *j = json_new_obj();
 		json_set_str(j, "out", o->out);
@@ -279,9 +296,11 @@ int cmd_dataset(int argc, char **argv)
 	int c, r = CLI_OK;
 	optind = 1;
 	cli_worker_defaults(&o.data);
-	while (r == CLI_OK && (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-		int handled = c == '?' ? -1 : cli_data_option("dataset", c, optarg, &o.data);
-		if (handled < 0 || (handled == 0 && !set_option(&o, c, optarg)))
+	while (r == CLI_OK && (c = cli_getopt(argc, argv, long_options)) != -1) {
+		int handled = c == '?' ? 0 : cli_data_option("dataset", c, optarg, &o.data);
+		if (handled < 0)
+			r = -handled;
+		else if (c == '?' || (handled == 0 && !set_option(&o, c, optarg)))
 			r = CLI_USAGE;
 	}
 	const char *what = optind < argc ? argv[optind] : "";

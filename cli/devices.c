@@ -47,7 +47,7 @@ static int parse(struct online *o, struct options *opt, int argc, char **argv)
 	*opt = (struct options){0};
 	if (!online_init(o, argv[0]))
 		return CLI_USAGE;
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
 		int r = online_option(o, c, optarg);
 		if (r < 0 || c == '?')
 			return CLI_USAGE;
@@ -64,9 +64,19 @@ static int parse(struct online *o, struct options *opt, int argc, char **argv)
 	return CLI_OK;
 }
 
+static const char *presence_name(bool known, bool online)
+{
+	return !known ? "unknown" : online ? "online" : "offline";
+}
+
 static const char *state_of(const struct online_device *d)
 {
-	return !d->has_presence ? "unknown" : d->online ? "online" : "offline";
+	return presence_name(d->has_presence, d->online);
+}
+
+static const char *trainer_state(const struct online_trainer *t)
+{
+	return presence_name(t->has_presence, t->presence.online);
 }
 
 /* Built from the message's own text, so that a field is named in one place only. */
@@ -106,7 +116,7 @@ static struct json *fleet_json(const struct online *o)
 		const struct online_trainer *t = &o->trainers[i];
 		struct json *one = json_new_obj();
 		json_set_str(one, "id", t->id);
-		json_set_bool(one, "online", t->has_presence && t->presence.online);
+		json_set_str(one, "presence", trainer_state(t));
 		if (t->has_status)
 			json_set(one, "status", reparse(msg_trainer_status_print(&t->status)));
 		json_push(trainers, one);
@@ -131,7 +141,7 @@ static void bar(char *out, size_t size, double share)
 
 static void device_row(const struct online_device *d, bool colour)
 {
-	char accuracy[16] = "-", epoch[24] = "-", progress[16] = "", handover[48] = "", edge[16] = "";
+	char accuracy[16] = "-", epoch[24] = "-", progress[16] = "-", handover[48] = "", edge[16] = "";
 	const char *phase = "-", *origin = "-", *pinned = "", *on = "", *off = "";
 	if (colour) {
 		on = !d->has_presence ? "" : d->online ? "\033[32m" : "\033[31m";
@@ -139,9 +149,11 @@ static void device_row(const struct online_device *d, bool colour)
 	}
 	if (d->has_status) {
 		const struct msg_status *s = &d->status;
-		phase = phase_name(s->phase);
+		if (!d->has_presence || d->online) { /* else it is long past */
+			phase = phase_name(s->phase);
+			bar(progress, sizeof(progress), s->progress);
+		}
 		snprintf(epoch, sizeof(epoch), "%lld", (long long)s->epoch);
-		bar(progress, sizeof(progress), s->progress);
 		snprintf(handover, sizeof(handover), "%s%s%.24s", s->handover, s->trainer[0] ? " " : "",
 			 s->trainer);
 		if (s->has_active) {
@@ -170,8 +182,7 @@ static void table(const struct online *o, bool colour)
 	for (size_t i = 0; i < o->n_trainers; i++) {
 		const struct online_trainer *t = &o->trainers[i];
 		printf("%-20s %-8s %6lld %6lld %8lld %9lld\n", t->id,
-		       t->has_presence && t->presence.online ? "online" : "offline",
-		       (long long)t->status.active, (long long)t->status.queued,
+		       trainer_state(t), (long long)t->status.active, (long long)t->status.queued,
 		       (long long)t->status.capacity, (long long)t->status.handovers);
 	}
 	fflush(stdout);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "common/base/file.h"
@@ -147,10 +148,10 @@ static int parse(struct options *o, int argc, char **argv)
 	optind = 1;
 	o->name = argv[0];
 	cli_worker_defaults(&o->worker);
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
 		int r = cli_data_option(o->name, c, optarg, &o->worker);
 		if (r < 0)
-			return CLI_USAGE;
+			return -r;
 		if (r > 0)
 			continue;
 		if (c == '?')
@@ -216,7 +217,7 @@ static int out_path(const char *given, char *buf, size_t size, struct err *err)
 	const char *slash = strrchr(given, '/');
 	const char *base = slash ? slash + 1 : given;
 	if (!*base)
-		return err_set(err, -EISDIR, "--out %s: a file name is expected", given);
+		return err_set(err, -EISDIR, "--out %s: is a folder, expected a file name", given);
 	int r = slash ? file_path(dir, sizeof(dir), "%.*s", (int)(slash - given + 1), given)
 		      : file_path(dir, sizeof(dir), ".");
 	char whole[FILE_PATH_MAX];
@@ -224,7 +225,12 @@ static int out_path(const char *given, char *buf, size_t size, struct err *err)
 		r = put_path(dir, whole, sizeof(whole), err);
 	if (r < 0)
 		return r;
-	return file_path(buf, size, "%s/%s", whole, base);
+	if (file_path(buf, size, "%s/%s", whole, base) < 0)
+		return err_set(err, -ENAMETOOLONG, "--out %s: path too long", given);
+	struct stat st;
+	if (stat(buf, &st) == 0 && S_ISDIR(st.st_mode))
+		return err_set(err, -EISDIR, "--out %s: is a folder, expected a file name", given);
+	return 0;
 }
 
 static double get_num(const struct json *j, const char *key)
@@ -257,6 +263,7 @@ int cmd_train(int argc, char **argv)
 	r = call(&o, "train", args, &result);
 	if (r != CLI_OK)
 		return r;
+	cli_share_modes(out);
 	if (o.json) {
 		json_set_str(result, "out", o.out);
 		return cli_print_json(result);

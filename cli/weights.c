@@ -14,19 +14,21 @@ static const char blend_help[] =
 	"ought to be for the blend only images can tell.\n";
 
 static const char inspect_help[] =
-	"usage: tasuki inspect WEIGHTS --cfg FILE [--json]\n\n"
-	"Header, layers, parameters and norms; exit 1 with the reason when it is not well-formed.\n";
+	"usage: tasuki inspect WEIGHTS --cfg FILE [--classes FILE] [--json]\n\n"
+	"Header, layers, parameters and norms; exit 1 with the reason when it is not well-formed.\n"
+	"With the class list of a fleet, the model id is the fleet's.\n";
 
-enum { OPT_CFG = 256, OPT_ALPHA, OPT_OUT, OPT_JSON, OPT_HELP };
+enum { OPT_CFG = 256, OPT_CLASSES, OPT_ALPHA, OPT_OUT, OPT_JSON, OPT_HELP };
 
 static const struct option long_options[] = {
 	{"cfg", required_argument, NULL, OPT_CFG}, {"alpha", required_argument, NULL, OPT_ALPHA},
 	{"out", required_argument, NULL, OPT_OUT}, {"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},	   {0},
+	{"help", no_argument, NULL, OPT_HELP},	   {"classes", required_argument, NULL, OPT_CLASSES},
+	{0},
 };
 
 struct options {
-	const char *cfg, *out;
+	const char *cfg, *classes, *out;
 	double alpha;
 	bool json, help;
 };
@@ -35,9 +37,11 @@ static int parse(struct options *o, int argc, char **argv)
 {
 	int c;
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
 		if (c == OPT_CFG)
 			o->cfg = optarg;
+		else if (c == OPT_CLASSES)
+			o->classes = optarg;
 		else if (c == OPT_OUT)
 			o->out = optarg;
 		else if (c == OPT_JSON)
@@ -59,7 +63,7 @@ int cmd_blend(int argc, char **argv)
 		return r;
 	if (o.help)
 		return fputs(blend_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-	if (!o.cfg || !o.out || o.alpha < 0 || argc - optind != 2)
+	if (!o.cfg || o.classes || !o.out || o.alpha < 0 || argc - optind != 2)
 		return cli_usage("blend", "--cfg, --alpha, --out and two checkpoints are required");
 	_cleanup_(model_freep) struct model *m = NULL;
 	char id[HASH_SIZE];
@@ -67,6 +71,7 @@ int cmd_blend(int argc, char **argv)
 	    weights_blend(m, argv[optind], argv[optind + 1], o.alpha, o.out, &err) < 0 ||
 	    hash_file(o.out, id, &err) < 0)
 		return cli_fail("blend", &err);
+	cli_share_modes(o.out);
 	if (!o.json) {
 		printf("%s\ncheckpoint %s\n", o.out, id);
 		return CLI_OK;
@@ -107,6 +112,7 @@ static struct json *layers_json(const struct model *m)
 		json_set_int(j, "width", l->out_w);
 		json_set_int(j, "height", l->out_h);
 		json_set_int(j, "channels", l->out_c);
+		json_set_int(j, "outputs", l->outputs);
 		json_set_int(j, "multiply_adds", (int64_t)l->macs);
 		json_push(arr, j);
 	}
@@ -123,7 +129,10 @@ static void inspect_text(const char *path, const struct model *m, const struct w
 	size_t t = 0;
 	for (size_t i = 0; i < m->n_layers; i++) {
 		const struct model_layer *l = &m->layers[i];
-		printf("%3zu %-14s -> %u x %u x %u\n", i, l->type, l->out_c, l->out_h, l->out_w);
+		if (l->out_c)
+			printf("%3zu %-14s -> %u x %u x %u\n", i, l->type, l->out_c, l->out_h, l->out_w);
+		else
+			printf("%3zu %-14s -> %u\n", i, l->type, l->outputs);
 		for (; t < m->n_tensors && m->tensors[t].layer == (int)i; t++)
 			printf("      %-10s %9llu  norm %10.4g  mean %10.4g  from %10.4g to %10.4g\n",
 			       kinds[m->tensors[t].kind], (unsigned long long)m->tensors[t].count,
@@ -131,22 +140,32 @@ static void inspect_text(const char *path, const struct model *m, const struct w
 	}
 }
 
+static int load(const struct options *o, struct model **ret, struct err *err)
+{
+	struct classes classes = {0};
+	int r = o->classes ? classes_load(o->classes, &classes, err) : 0;
+	if (r == 0)
+		r = model_load(o->cfg, (const char *const *)classes.names, classes.n, ret, err);
+	classes_done(&classes);
+	return r;
+}
+
 int cmd_inspect(int argc, char **argv)
 {
-	struct options o = {0};
+	struct options o = {.alpha = -1};
 	struct err err = {0};
 	int r = parse(&o, argc, argv);
 	if (r != CLI_OK)
 		return r;
 	if (o.help)
 		return fputs(inspect_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-	if (!o.cfg || argc - optind != 1)
+	if (!o.cfg || o.out || o.alpha >= 0 || argc - optind != 1)
 		return cli_usage("inspect", "--cfg and one checkpoint are required");
 	const char *path = argv[optind];
 	_cleanup_(model_freep) struct model *m = NULL;
 	struct weights_header h;
 	char id[HASH_SIZE];
-	if (model_load(o.cfg, NULL, 0, &m, &err) < 0 || weights_check(m, path, &h, id, &err) < 0)
+	if (load(&o, &m, &err) < 0 || weights_check(m, path, &h, id, &err) < 0)
 		return cli_fail("inspect", &err);
 	_cleanup_free_ struct weights_stat *stats = calloc(m->n_tensors + 1, sizeof(*stats));
 	if (!stats || weights_stats(m, path, stats, &err) < 0)

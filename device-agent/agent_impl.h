@@ -81,6 +81,7 @@ struct agent {
 	bool worker_ready, worker_paused;
 	char worker_reason[MESSAGE_TEXT_MAX];
 	struct worker_ready data;
+	bool warned_none, warned_few; /* of validation images */
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];

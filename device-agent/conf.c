@@ -7,6 +7,7 @@
 
 #include "common/base/mem.h"
 #include "common/checkpoint/manifest.h"
+#include "common/conf/check.h"
 #include "common/conf/conf.h"
 
 #define CLIENT_ID_PARTS_MAX 120 /* site and id together: they make the MQTT client id */
@@ -70,6 +71,7 @@ static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 	    (r = conf_id(c, "device", "id", NULL, a->id, sizeof(a->id), err)) < 0 ||
 	    (r = conf_file(c, "device", "state", "state", a->state, sizeof(a->state), err)) < 0 ||
 	    (r = conf_str(c, "broker", "host", "127.0.0.1", a->host, sizeof(a->host), err)) < 0 ||
+	    (r = conf_check_host(c, "broker", "host", a->host, err)) < 0 ||
 	    (r = conf_int(c, "broker", "port", 1, 65535, 1883, &a->port, err)) < 0 ||
 	    (r = conf_int(c, "broker", "keepalive_s", 5, 3600, 30, &a->keepalive_s, err)) < 0 ||
 	    (r = conf_int(c, "broker", "reconnect_first_ms", 10, 600000, 500,
@@ -78,15 +80,13 @@ static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 			  err)) < 0)
 		return r;
 	if (strlen(a->site) + strlen(a->id) > CLIENT_ID_PARTS_MAX)
-		return err_set(err, -ERANGE,
-			       "[device] site and id: found %zu characters, expected at most %d "
-			       "together",
-			       strlen(a->site) + strlen(a->id), CLIENT_ID_PARTS_MAX);
+		return conf_fail(c, "device", "id", -ERANGE, err,
+				 "found %zu characters together with site, expected at most %d",
+				 strlen(a->site) + strlen(a->id), CLIENT_ID_PARTS_MAX);
 	if (a->reconnect_cap_ms < a->reconnect_first_ms)
-		return err_set(err, -ERANGE,
-			       "[broker] reconnect_cap_ms: found %lld, expected at least "
-			       "reconnect_first_ms = %lld",
-			       (long long)a->reconnect_cap_ms, (long long)a->reconnect_first_ms);
+		return conf_fail(c, "broker", "reconnect_cap_ms", -ERANGE, err,
+				 "found %lld, expected at least reconnect_first_ms = %lld",
+				 (long long)a->reconnect_cap_ms, (long long)a->reconnect_first_ms);
 	return 0;
 }
 
@@ -115,11 +115,9 @@ static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
 	    (r = conf_int(c, "augment", "fold", 1, 100, 1, &fold, err)) < 0)
 		return r;
 	if (d->validation_share + d->test_share >= 1)
-		return err_set(
-			err, -ERANGE,
-			"[data] validation_share and test_share: found %g together, expected "
-			"less than 1",
-			d->validation_share + d->test_share);
+		return conf_fail(c, "data", "validation_share", -ERANGE, err,
+				 "found %g together with test_share, expected less than 1",
+				 d->validation_share + d->test_share);
 	w->has_data = true;
 	d->seed = (uint64_t)seed;
 	d->center_crop = (uint32_t)crop;
@@ -160,8 +158,24 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	return 0;
 }
 
+/* Last: what is written comes before what it stands for. */
+static int check_paths(const struct conf *c, const struct agent_conf *a, struct err *err)
+{
+	const struct worker_conf *w = &a->worker;
+	int r;
+	if ((r = conf_check_state(c, "device", "state", a->state, err)) < 0 ||
+	    (r = conf_check_folder(c, "data", "path", w->data.path, err)) < 0 ||
+	    (r = conf_check_folder(c, "data", "validation", w->data.validation_path, err)) < 0 ||
+	    (r = conf_check_folder(c, "data", "test", w->data.test_path, err)) < 0 ||
+	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
+		return r;
+	return 0;
+}
+
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
+	static const char *const sections[] = {"device", "broker",   "model",  "data", "augment",
+					       "train",  "handover", "worker", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -170,6 +184,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (!a)
 		r = err_errno(err, -ENOMEM, "%s", path);
 	if (r >= 0)
+		r = conf_sections(c, sections, err);
+	if (r >= 0)
 		r = load_device(c, a, err);
 	if (r >= 0)
 		r = load_data(c, &a->worker, err);
@@ -177,6 +193,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_train(c, a, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
+	if (r >= 0)
+		r = check_paths(c, a, err);
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
 			      a->state);

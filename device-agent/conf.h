@@ -25,6 +25,8 @@ struct agent_conf {
 	struct agent_live live;
 };
 
+/* Strict: unknown sections and keys, values out of range, and folders and programs that are not
+ * there are refused with file, line and key. Makes nothing. */
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
 /* One of the keys of `set`, from text: every_epochs, plateau_epochs, round_epochs, rounds,
  * round_pause_s, rescan_s, lease_s. -ENOENT: not one of them; -EINVAL, -ERANGE. */

@@ -31,9 +31,11 @@ static void usage(FILE *f)
 {
 	fputs("Usage: tasuki-agent [--check-config] [--verbose] [--version] CONFIG\n"
 	      "Trains on this device's images and hands training over to edge trainers.\n"
-	      "  --check-config  read CONFIG and the files it names, then exit\n"
+	      "  --check-config  check CONFIG and what it names, make nothing, then exit\n"
 	      "  --verbose       log every step\n"
-	      "  --version       print the version, then exit\n",
+	      "  --version       print the version, then exit\n"
+	      "  --help          print this, then exit\n"
+	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n",
 	      f);
 }
 

@@ -19,6 +19,8 @@
 #define FAILURE_OF_CHECKPOINT 4
 #define EVALUATE_FAILURES_MAX 20
 
+#define VALIDATION_FEW 30 /* images: fewer decide hardly anything */
+
 static bool same(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
@@ -193,6 +195,20 @@ void work_step(struct agent *a)
 
 /* ---- the worker's answers ---- */
 
+static void warn_of_validation(struct agent *a, uint32_t n)
+{
+	if (n == 0 && !a->warned_none)
+		log_warning("device=%s no validation images: no checkpoint can ever become active; "
+			    "see [data] validation_share and validation",
+			    a->conf.id);
+	else if (n > 0 && n < VALIDATION_FEW && !a->warned_few)
+		log_warning("device=%s only %u validation images: which checkpoint is best is "
+			    "mostly chance below %d",
+			    a->conf.id, n, VALIDATION_FEW);
+	a->warned_none |= n == 0;
+	a->warned_few |= n > 0 && n < VALIDATION_FEW;
+}
+
 static void take_data(struct agent *a, const struct worker_ready *r)
 {
 	if (r->skipped && r->skipped != a->data.skipped)
@@ -202,6 +218,7 @@ static void take_data(struct agent *a, const struct worker_ready *r)
 	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0)
 		log_info("device=%s images: train=%u validation=%u test=%u", a->conf.id,
 			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST]);
+	warn_of_validation(a, r->n[SPLIT_VALIDATION]);
 	a->data = *r;
 	rounds_scanned(&a->state->rounds, &a->live, r->snapshot[SPLIT_TRAIN], a->now_ms);
 }

@@ -7,6 +7,7 @@
 
 #include "common/base/mem.h"
 #include "common/checkpoint/manifest.h"
+#include "common/conf/check.h"
 #include "common/conf/conf.h"
 
 #define CLIENT_ID_PARTS_MAX 118 /* site and id together: they make the MQTT client id */
@@ -29,14 +30,14 @@ static int get_int(struct conf *c, const char *section, const char *key, int64_t
 
 static int read_names(struct conf *c, struct trainer_conf *t, struct err *err)
 {
-	int r = conf_id(c, "trainer", "site", NULL, t->site, sizeof(t->site), err);
+	int r = conf_id(c, "trainer", "site", "home", t->site, sizeof(t->site), err);
 
 	if (r == 0)
 		r = conf_id(c, "trainer", "id", NULL, t->id, sizeof(t->id), err);
 	if (r == 0 && strlen(t->site) + strlen(t->id) > CLIENT_ID_PARTS_MAX)
-		r = err_set(err, -ERANGE,
-			    "[trainer] site and id: found %zu bytes together, expected at most %d",
-			    strlen(t->site) + strlen(t->id), CLIENT_ID_PARTS_MAX);
+		r = conf_fail(c, "trainer", "id", -ERANGE, err,
+			      "found %zu characters together with site, expected at most %d",
+			      strlen(t->site) + strlen(t->id), CLIENT_ID_PARTS_MAX);
 	if (r == 0)
 		r = conf_file(c, "trainer", "state", "state", t->state, sizeof(t->state), err);
 	return r;
@@ -46,6 +47,8 @@ static int read_broker(struct conf *c, struct trainer_conf *t, struct err *err)
 {
 	int r = conf_str(c, "broker", "host", "127.0.0.1", t->host, sizeof(t->host), err);
 
+	if (r == 0)
+		r = conf_check_host(c, "broker", "host", t->host, err);
 	if (r == 0)
 		r = get_int(c, "broker", "port", 1, 65535, 1883, &t->port, err);
 	if (r == 0)
@@ -57,10 +60,9 @@ static int read_broker(struct conf *c, struct trainer_conf *t, struct err *err)
 		r = conf_int(c, "broker", "reconnect_cap_ms", 1, 3600000, 30000,
 			     &t->reconnect_cap_ms, err);
 	if (r == 0 && t->reconnect_cap_ms < t->reconnect_first_ms)
-		r = err_set(err, -EINVAL,
-			    "[broker] reconnect_cap_ms: found %lld, expected at least "
-			    "reconnect_first_ms (%lld)",
-			    (long long)t->reconnect_cap_ms, (long long)t->reconnect_first_ms);
+		r = conf_fail(c, "broker", "reconnect_cap_ms", -ERANGE, err,
+			      "found %lld, expected at least reconnect_first_ms = %lld",
+			      (long long)t->reconnect_cap_ms, (long long)t->reconnect_first_ms);
 	return r;
 }
 
@@ -81,10 +83,9 @@ static int read_data(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = conf_num(c, "data", "test_share", 0, 0.9, 0.2, &d->test_share, err);
 	if (r == 0 && d->validation_share + d->test_share >= 1)
-		r = err_set(err, -ERANGE,
-			    "[data] validation_share and test_share: found %g and %g, expected "
-			    "less than 1 together",
-			    d->validation_share, d->test_share);
+		r = conf_fail(c, "data", "validation_share", -ERANGE, err,
+			      "found %g together with test_share, expected less than 1",
+			      d->validation_share + d->test_share);
 	if (r == 0)
 		r = conf_int(c, "data", "seed", 0, INT64_C(1) << 52, 1, &v, err);
 	if (r == 0)
@@ -174,8 +175,27 @@ static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
 	return r;
 }
 
+/* Last: what is written comes before what it stands for. */
+static int check_paths(const struct conf *c, const struct trainer_conf *t, struct err *err)
+{
+	const struct worker_conf *w = &t->worker;
+	int r = conf_check_state(c, "trainer", "state", t->state, err);
+
+	if (r == 0)
+		r = conf_check_folder(c, "data", "path", w->data.path, err);
+	if (r == 0)
+		r = conf_check_folder(c, "data", "validation", w->data.validation_path, err);
+	if (r == 0)
+		r = conf_check_folder(c, "data", "test", w->data.test_path, err);
+	if (r == 0)
+		r = conf_check_program(c, "worker", "program", w->program, err);
+	return r;
+}
+
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
 {
+	static const char *const sections[] = {"trainer", "broker", "model", "data",  "augment",
+					       "train",	  "queue",  "worker", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -183,6 +203,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 	if (!t)
 		return err_set(err, -ENOMEM, "%s: out of memory", path);
 	r = conf_load(path, &c, err);
+	if (r == 0)
+		r = conf_sections(c, sections, err);
 	if (r == 0)
 		r = read_names(c, t, err);
 	if (r == 0)
@@ -205,6 +227,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 			      sizeof(t->worker.program), err);
 	if (r == 0)
 		r = conf_finish(c, err);
+	if (r == 0)
+		r = check_paths(c, t, err);
 	if (r == 0)
 		*ret = *t;
 	return r;

@@ -34,5 +34,6 @@ struct trainer_conf {
 	int64_t keep_days, lease_ms, block_size;
 };
 
-/* Strict: an unknown key or a value out of range is refused with file, line and key. */
+/* Strict: unknown sections and keys, values out of range, and folders and programs that are not
+ * there are refused with file, line and key. Makes nothing. */
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err);

@@ -117,9 +117,9 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 		return;
 	}
 	if (state == MQTT_UP)
-		log_info("connected broker=%s:%d %s", d->conf.host, d->conf.port, why);
+		log_info("%s", why);
 	else
-		log_warning("disconnected broker=%s:%d %s", d->conf.host, d->conf.port, why);
+		log_warning("%s", why);
 	trainer_connected(d->trainer, state == MQTT_UP);
 	poke(d);
 }
@@ -286,13 +286,14 @@ static void stop(struct daemon *d)
 		close(d->lock_fd);
 }
 
-static int run(struct daemon *d, bool check)
+static int run(struct daemon *d, const char *path, bool check)
 {
 	struct err err = {0};
 	int r = load_model(d, &err);
 
 	if (r == 0 && check) {
-		printf("OK\n");
+		printf("%s: fine: trainer=%s site=%s model=%.12s\n", path, d->conf.id,
+		       d->conf.site, d->model->id);
 	} else if (r == 0) {
 		r = start(d, &err);
 		if (r == 0) {
@@ -314,7 +315,14 @@ static int run(struct daemon *d, bool check)
 
 static int usage(FILE *out, int code)
 {
-	fprintf(out, "usage: tasuki-trainer [--check-config] [--verbose] [--version] CONFIG\n");
+	fputs("Usage: tasuki-trainer [--check-config] [--verbose] [--version] CONFIG\n"
+	      "Trains the models that devices hand over on its own images, and hands them back.\n"
+	      "  --check-config  check CONFIG and what it names, make nothing, then exit\n"
+	      "  --verbose       log every step\n"
+	      "  --version       print the version, then exit\n"
+	      "  --help          print this, then exit\n"
+	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n",
+	      out);
 	return code;
 }
 
@@ -353,5 +361,5 @@ int main(int argc, char **argv)
 		log_error("%s", err.text);
 		return EXIT_FAILURE;
 	}
-	return run(&d, check);
+	return run(&d, argv[optind], check);
 }

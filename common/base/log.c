@@ -2,25 +2,40 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "common/base/clock.h"
 
 #define LINE_MAX_BYTES 2048
 
 static const char *program_name = "tasuki";
 static enum log_priority max_priority = LOG_P_INFO;
-static int on_terminal = -1;
+static bool to_journal;
+
+/* systemd.exec(5): JOURNAL_STREAM is DEVICE:INODE of the stream that leads to the journal. It is
+ * inherited also by a child whose standard error goes elsewhere, hence the comparison. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
 
 void log_init(const char *program, enum log_priority max)
 {
 	program_name = program;
 	max_priority = max;
-	on_terminal = isatty(STDERR_FILENO);
+	to_journal = stderr_is_journal();
 }
 
 /* A text from outside must not be able to forge a second line or speak to the terminal: blanks
@@ -36,27 +51,44 @@ static void blank_controls(char *line, size_t len)
 	}
 }
 
+static const char *level(enum log_priority p)
+{
+	return p == LOG_P_ERROR ? "error: " : p == LOG_P_WARNING ? "warning: " : "";
+}
+
+/* What stands before the text: the journal has the time and the level itself. */
+static size_t begin_line(char *line, size_t size, enum log_priority p)
+{
+	int n;
+	if (to_journal) {
+		n = snprintf(line, size, "<%d>%s: ", (int)p, program_name);
+	} else {
+		char now[CLOCK_TEXT_MAX];
+		clock_format(clock_real_ms(), now);
+		n = snprintf(line, size, "%s %s: %s", now, program_name, level(p));
+	}
+	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+}
+
 void log_write(enum log_priority p, const char *fmt, ...)
 {
 	if (p > max_priority)
 		return;
+	int saved_errno = errno;
 	char line[LINE_MAX_BYTES];
-	int n = 0;
-	if (on_terminal <= 0)
-		n = snprintf(line, sizeof(line), "<%d>", (int)p);
-	n += snprintf(line + n, sizeof(line) - (size_t)n, "%s: ", program_name);
+	size_t len = begin_line(line, sizeof(line) - 1, p);
 	va_list ap;
 	va_start(ap, fmt);
-	int m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+	errno = saved_errno; /* for %m */
+	int m = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
 	va_end(ap);
 	if (m < 0)
 		return;
-	size_t len = (size_t)n + (size_t)m;
+	len += (size_t)m;
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2;
 	blank_controls(line, len);
 	line[len++] = '\n';
-	int saved_errno = errno;
 	ssize_t ignored = write(STDERR_FILENO, line, len);
 	(void)ignored;
 	errno = saved_errno;

@@ -1,5 +1,6 @@
-/* Log lines: one line on standard error, "<priority>program: text key=value ...".
- * The priority prefix is what journald reads (sd-daemon(3)); on a terminal it is left out.
+/* Log lines: one line on standard error. To the journal, which notes the time itself and reads
+ * the priority (sd-daemon(3)): "<priority>program: text key=value ...". To anything else:
+ * "2026-11-23T05:58:00.123Z program: [warning: |error: ]text key=value ...", in UTC.
  * Thread-safe: one write(2) a line. Libraries do not log above debug. */
 #pragma once
 

@@ -262,7 +262,9 @@ int manifest_fits(const struct manifest *m, const struct model *model, int64_t n
 {
 	char theirs[13], ours[13], at[CLOCK_TEXT_MAX];
 	if (strcmp(m->model, model->id))
-		return err_set(err, -EINVAL, "manifest: model: found %s..., expected %s... of %s",
+		return err_set(err, -EINVAL,
+			       "manifest: of another model: found %s, expected %s (topology of %s "
+			       "and class list)",
 			       hash_short(m->model, theirs), hash_short(model->id, ours),
 			       model->cfg_path);
 	if (m->classes != model->n_classes)

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +33,15 @@ struct known {
 	char section[CONF_NAME_MAX + 1], key[CONF_NAME_MAX + 1];
 };
 
+struct section {
+	char name[CONF_NAME_MAX + 1];
+	unsigned line; /* the first */
+};
+
 struct conf {
 	char path[FILE_PATH_MAX];
+	struct section sections[CONF_SECTIONS_MAX];
+	size_t n_sections;
 	struct entry entries[CONF_KEYS_MAX];
 	size_t n_entries;
 	struct known known[CONF_KEYS_MAX];
@@ -57,6 +65,22 @@ static int refuse(struct load *l, int code, const char *found, const char *expec
 	return l->r;
 }
 
+static int remember_section(struct load *l, const char *name, size_t len)
+{
+	struct conf *c = l->conf;
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (strlen(c->sections[i].name) == len &&
+		    memcmp(c->sections[i].name, name, len) == 0)
+			return 0;
+	if (c->n_sections == CONF_SECTIONS_MAX)
+		return refuse(l, -E2BIG, "more sections",
+			      "at most " TEXT_OF(CONF_SECTIONS_MAX) " of different names");
+	struct section *s = &c->sections[c->n_sections++];
+	memcpy(s->name, name, len); /* the rest is zero */
+	s->line = l->line;
+	return 0;
+}
+
 static int check_section(struct load *l, const char *line, size_t len)
 {
 	const char *close = memchr(line, ']', len);
@@ -72,7 +96,7 @@ static int check_section(struct load *l, const char *line, size_t len)
 		if (!isspace((unsigned char)*p))
 			return refuse(l, -EINVAL, "text after ']'", "the end of the line");
 	}
-	return 0;
+	return remember_section(l, line + 1, name);
 }
 
 static int check_line(struct load *l, const char *line, size_t len)
@@ -114,10 +138,10 @@ static char *read_line(char *buf, int size, void *stream)
 	return buf;
 }
 
-static struct entry *find(struct conf *c, const char *section, const char *key)
+static const struct entry *find(const struct conf *c, const char *section, const char *key)
 {
 	for (size_t i = 0; i < c->n_entries; i++) {
-		struct entry *e = &c->entries[i];
+		const struct entry *e = &c->entries[i];
 		if (strcmp(e->section, section) == 0 && strcmp(e->key, key) == 0)
 			return e;
 	}
@@ -228,9 +252,9 @@ static void remember_known(struct conf *c, const char *section, const char *key)
 static const struct entry *consume(struct conf *c, const char *section, const char *key)
 {
 	remember_known(c, section, key);
-	struct entry *e = find(c, section, key);
+	const struct entry *e = find(c, section, key);
 	if (e)
-		e->used = true;
+		c->entries[e - c->entries].used = true;
 	return e;
 }
 
@@ -441,4 +465,46 @@ int conf_finish(struct conf *c, struct err *err)
 			       c->path, e->line, e->section, e->key);
 	}
 	return 0;
+}
+
+int conf_sections(const struct conf *c, const char *const *names, struct err *err)
+{
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+		const char *best = NULL;
+		unsigned best_edits = (unsigned)MIN_OF(strlen(s->name), SUGGEST_MAX + 1);
+		bool known = false;
+		for (size_t k = 0; names[k] && !known; k++) {
+			unsigned edits = distance(s->name, names[k]);
+			known = edits == 0;
+			if (edits < best_edits) {
+				best_edits = edits;
+				best = names[k];
+			}
+		}
+		if (known)
+			continue;
+		if (best)
+			return err_set(
+				err, -EINVAL,
+				"%s:%u: [%s]: found an unknown section, expected perhaps [%s]",
+				c->path, s->line, s->name, best);
+		return err_set(err, -EINVAL, "%s:%u: [%s]: found an unknown section, expected none",
+			       c->path, s->line, s->name);
+	}
+	return 0;
+}
+
+int conf_fail(const struct conf *c, const char *section, const char *key, int code, struct err *err,
+	      const char *fmt, ...)
+{
+	char text[ERR_TEXT_MAX], line[16] = "";
+	const struct entry *e = find(c, section, key);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (e)
+		snprintf(line, sizeof(line), ":%u", e->line);
+	return err_set(err, code, "%s%s: [%s] %s: %s", c->path, line, section, key, text);
 }

@@ -30,6 +30,7 @@ class Config(rig.Case):
             good = path.read_text()
             r = self.check(program, path)
             self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertRegex(r.stdout, f'^{path}: fine: (device|trainer)=')
             # Each change: what the error must name.
             for old, new, words in (
                     ('epochs = ', 'epochz = ', ('epochz', f'{path}:')),
@@ -37,22 +38,33 @@ class Config(rig.Case):
                     ('lease_s = 20', 'lease_s = -1', ('lease_s', '-1')),
                     ('site = test', 'site = a/b', ('site', 'a/b')),
                     ('\nid = ', '\nid = a+', ('id', 'a+')),
-                    ('[data]', '[dada]', ('[data]', 'path')),
+                    ('[data]', '[dada]', ('[data]', '[dada]', f'{path}:')),
                     ('port = ', 'port = 99999', ('port',)),
                     (str(rig.TINY), '/no/such.cfg', ('/no/such.cfg',)),
                     (str(rig.DIGITS), '/no/such.txt', ('/no/such.txt',)),
+                    ('\npath = ', '\npath = /no/such/folder', ('[data] path', '/no/such/folder', f'{path}:')),
+                    ('\nhost = ', '\nhost = ;', ('[broker] host', f'{path}:')),
+                    ('[data]', '[worker]\nprogram = /no/such/worker\n[data]', ('[worker] program', '/no/such/worker', f'{path}:')),
+                    ('\nstate = state', '\nstate = /dev/null/state', ('state', '/dev/null', f'{path}:')),
                     ('[model]', '[model]\nthis is no line', (f'{path}:',))):
                 self.assertIn(old, good)
                 path.write_text(good.replace(old, new, 1))
                 r = self.check(program, path)
                 self.assertEqual(r.returncode, 1, (new, r.stderr))
+                self.assertRegex(r.stderr, r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z tasuki-\w+: error: ')
                 for w in words:
                     self.assertIn(w, r.stderr, new)
             path.write_text(good)
             self.assertEqual(self.check(program, path.with_name('nothing.conf')).returncode, 1)
             self.assertEqual(subprocess.run([program], capture_output=True).returncode, 2)
             self.assertEqual(subprocess.run([program, '--nonsense', path], capture_output=True).returncode, 2)
-            self.assertEqual(subprocess.run([program, '--help'], capture_output=True).returncode, 0)
+            r = subprocess.run([program, '--help'], capture_output=True, text=True)
+            self.assertEqual(r.returncode, 0)
+            self.assertRegex(r.stdout, '^Usage: ')
+            for option in ('--check-config', '--verbose', '--version', '--help'):
+                self.assertIn(f'\n  {option} ', r.stdout)
+            # To look at a configuration makes nothing.
+            self.assertEqual([p.name for p in path.parent.iterdir()], [path.name])
 
     def test_data_folder(self):
         photos = self.work / 'photos'

@@ -59,6 +59,7 @@ class Offline(rig.Case):
         seen = [rig.read_idx(parts / p, s)[0] for p, s in (('edge', 'train'), ('cam', 'train'), ('test', 't10k'))]
         self.assertEqual(sum(map(len, seen)), 600)
         self.assertFalse(set(seen[0]) & set(seen[1]))
+        self.assertLess(abs(len(seen[1]) - 125), 50)  # a quarter, although it favours five classes
         labels = rig.read_idx(parts / 'cam', 'train')[1]
         self.assertGreater(sum(x < 5 for x in labels), len(labels) * 0.6)
         count = self.run_json('dataset', 'count', '--data', parts / 'edge')
@@ -153,6 +154,45 @@ class Offline(rig.Case):
                             missing / 'deeper/x', code=1)
         self.assertIn('missing', err)
         self.assertTrue(os.path.isdir(self.work))
+        # Missing files: 1 and one line; a folder as --out: before any training.
+        data = self.work / 'data/d'
+        for args, word in ((('--cfg', rig.TINY, '--data', 'nope', '--out', 'x'), 'nope'), (('--cfg', 'nope', '--data', data, '--out', 'x'), 'nope'),
+                           (('--cfg', rig.TINY, '--data', data, '--out', self.work), 'is a folder'),
+                           (('--cfg', rig.TINY, '--data', data, '--out', f'{self.work}/'), 'is a folder')):
+            self.assertIn(word, self.run_json('train', *args, '--epochs', 1000000, code=1))
+        # The option parser's own messages, too, name the whole command.
+        for args in (('train', '--nonsense'), ('devices', '--nonsense'), ('dataset', '--out'), ('cmd', '--nonsense'), ('inspect', '--cfg')):
+            r = self.fleet.run_tasuki(*args, check=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertTrue(r.stderr.startswith(f'tasuki {args[0]}: '), r.stderr)
+
+    def test_cmd_members(self):
+        """Judged before any broker is asked."""
+        for args, words in ((('train', 'epoch=2'), ("'epoch='", 'epochs')), (('ping', 'x=1'), ("'x='", 'nothing after ping')),
+                            (('evaluate', 'key=1'), ('checkpoint', 'split')), (('set', 'keys=1'), ('key or value',)),
+                            (('pin', 'checkpoint=x', 'checkpoint=y'), ('twice',)), (('handover', 'id=1'), ("'id='",))):
+            r = self.fleet.run_tasuki('cmd', 'cam-1', *args, '--broker', '127.0.0.1:1', check=False)
+            self.assertEqual(r.returncode, 2, r.stderr)
+            for w in words:
+                self.assertIn(w, r.stderr)
+
+    def test_inspect_classes(self):
+        data, out = self.digits('d', 60, 1), self.work / 'x.weights'
+        old = os.umask(0o022)
+        try:
+            self.run_json('train', '--cfg', rig.TINY, '--data', data, '--steps', 1, '--out', out)
+            self.fleet.run_tasuki('dataset', 'share', '--data', data, '--out', self.work / 'parts', '--part', 'a=1')
+        finally:
+            os.umask(old)
+        for path, mode in ((out, 0o644), (self.work / 'parts/a', 0o755), (self.work / 'parts/a/train-images-idx3-ubyte', 0o644)):
+            self.assertEqual(path.stat().st_mode & 0o777, mode, path)
+        plain = self.run_json('inspect', out, '--cfg', rig.TINY)
+        named = self.run_json('inspect', out, '--cfg', rig.TINY, '--classes', rig.DIGITS)
+        self.assertNotEqual(plain['model'], named['model'])
+        self.assertEqual(plain['checkpoint'], named['checkpoint'])
+        self.assertTrue(all(x['outputs'] for x in plain['layers']))
+        self.assertNotIn('0 x 0 x 0', self.fleet.run_tasuki('inspect', out, '--cfg', rig.TINY).stdout)
+        self.assertIn('nope', self.run_json('inspect', out, '--cfg', rig.TINY, '--classes', 'nope', code=1))
 
 
 rig.main()

@@ -182,17 +182,45 @@ class Topics(rig.Case):
         self.assertEqual(self.fleet.run_tasuki('show', 'nobody', check=False).returncode, 1)
         answer = rig.json.loads(self.fleet.run_tasuki('cmd', 'cam-1', 'ping', '--json').stdout)['answers'][0]
         self.assertTrue(answer['ok'])
+        self.assertEqual(answer['device'], 'cam-1')
+        lines = self.fleet.run_tasuki('cmd', 'cam-1', 'ping').stdout.splitlines()
+        self.assertEqual(lines[0], 'cam-1: ok')
+        self.assertEqual(list(rig.json.loads(lines[1].removeprefix('cam-1: '))), ['boot'])
+        self.assertEqual(self.fleet.run_tasuki('cmd', 'cam-1', 'pause').stdout, 'cam-1: ok\n')
+        self.fleet.run_tasuki('cmd', 'cam-1', 'resume')
+        r = self.fleet.run_tasuki('cmd', 'cam-1', 'pin', f'checkpoint={"0" * 64}', check=False)
+        self.assertEqual(r.returncode, 1)
+        self.assertTrue(r.stderr.startswith('cam-1: error: '), r.stderr)
+        r = self.fleet.run_tasuki('cmd', 'fleet', 'pin', f'checkpoint={"0" * 64}', '--timeout', 3, '--json', check=False)
+        self.assertEqual(rig.json.loads(r.stdout)['answers'][0]['device'], 'cam-1')
+        # The model that a device names is what `inspect --classes` prints.
+        out = self.work / 'x.weights'
+        self.fleet.run_tasuki('train', '--cfg', rig.TINY, '--data', self.work / 'data/cam', '--steps', 1, '--out', out)
+        inspected = self.fleet.run_tasuki('inspect', out, '--cfg', rig.TINY, '--classes', rig.DIGITS, '--json').stdout
+        self.assertEqual(rig.json.loads(inspected)['model'], shown['status']['model'])
         self.assertIn('cam-1', self.fleet.run_tasuki('cmd', 'fleet', 'ping', '--timeout', 3).stdout)
         r = self.fleet.run_tasuki('cmd', 'cam-1', 'pong', check=False)
         self.assertEqual(r.returncode, 2)
         self.assertIn("did you mean 'ping'", r.stderr)
         r = self.fleet.run_tasuki('cmd', 'cam-9', 'ping', '--timeout', 1, check=False)
         self.assertEqual(r.returncode, 1)
+        self.assertIn('no answer within 1 s; the command has expired', r.stderr)
         lines = self.fleet.run_tasuki('watch', '--seconds', 2, '--json').stdout.splitlines()
         self.assertEqual(rig.json.loads(lines[0])['id'], 'cam-1')
         r = self.fleet.run_tasuki('devices', '--broker', f'127.0.0.1:{rig.free_port()}', check=False)
         self.assertEqual(r.returncode, 1)
         self.assertIn('waiting for the broker', r.stderr)
+        # Away: what was not answered in time is not carried out later, what was queued is.
+        epoch = self.last('cam-1/status')['epoch']
+        self.fleet.programs['cam-1'].stop()
+        row = [x for x in self.fleet.run_tasuki('devices').stdout.splitlines() if x.startswith('cam-1')][0].split()
+        self.assertEqual(row[1:5], ['offline', '-', str(epoch), '-'])
+        r = self.fleet.run_tasuki('cmd', 'cam-1', 'pause', '--timeout', 1, check=False)
+        self.assertIn('has expired', r.stderr)
+        self.assertEqual(self.fleet.run_tasuki('cmd', 'cam-1', 'train', 'epochs=1', '--later').stdout, 'queued for cam-1\n')
+        self.fleet.programs['cam-1'].start()
+        wait_for('one more epoch', lambda: self.last('cam-1/status').get('epoch') == epoch + 1, WAIT)
+        self.assertNotEqual(self.last('cam-1/status')['phase'], 'paused')
 
 
 rig.main()

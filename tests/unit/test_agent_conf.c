@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -29,6 +30,13 @@ static int setup(void **state)
 	memset(&conf, 0, sizeof(conf));
 	strcpy(dir, "/tmp/tasuki-test-XXXXXX");
 	if (!mkdtemp(dir))
+		return -1;
+	char at[FILE_PATH_MAX];
+	file_path(at, sizeof(at), "%s/data", dir);
+	if (mkdir(at, 0755) < 0)
+		return -1;
+	file_path(at, sizeof(at), "%s/w", dir);
+	if (file_write(at, "#!", 2, NULL) < 0 || chmod(at, 0755) < 0)
 		return -1;
 	return file_path(path, sizeof(path), "%s/agent.conf", dir);
 }
@@ -86,7 +94,7 @@ static void test_values(void **state)
 	char expected[FILE_PATH_MAX];
 	assert_int_equal(
 		load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
-		     "classes = c\n[data]\npath = p\nvalidation_share = 0.3\nlimit = 9\n"
+		     "classes = c\n[data]\npath = data\nvalidation_share = 0.3\nlimit = 9\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
 		     "[worker]\nprogram = w\n"),
@@ -109,6 +117,13 @@ static void test_values(void **state)
 static void test_refused(void **state)
 {
 	assert_refused("[nonsense]\nx = 1\n", -EINVAL, "nonsense");
+	assert_refused("validation = nowhere\n", -ENOENT, "agent.conf:8: [data] validation");
+	assert_refused("test = w\n", -ENOTDIR, "agent.conf:8: [data] test");
+	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
+	assert_refused("[worker]\nprogram = agent.conf\n", -EACCES, "[worker] program");
+	assert_refused("[broker]\nhost =\n", -EINVAL, "agent.conf:9: [broker] host");
+	assert_refused("[device]\nstate = w/state\n", -ENOTDIR, "agent.conf:9: [device] state");
+	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");
 	assert_refused("[train]\nepoch = 1\n", -EINVAL, "epoch");
 	assert_refused("[train]\nround_epochs = 0\n", -ERANGE, "round_epochs");
 	assert_refused("[train]\nengine = onednn\n", -EINVAL, "engine");
@@ -128,6 +143,15 @@ static void test_refused(void **state)
 	assert_int_equal(load("[device]\nid = a/b\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"),
 			 -EINVAL);
 	assert_int_equal(load("[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"), -ENOENT);
+	assert_non_null(strstr(err.text, "[device] id"));
+	assert_int_equal(load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[data]\npath=nowhere\n"),
+			 -ENOENT);
+	assert_non_null(strstr(err.text, "agent.conf:7: [data] path: found '"));
+	/* The mistyped section rather than what is missing because of it. */
+	assert_int_equal(load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[dta]\npath=data\n"),
+			 -EINVAL);
+	assert_non_null(strstr(err.text, "agent.conf:6: [dta]"));
+	assert_non_null(strstr(err.text, "[data]"));
 	assert_int_equal(load("[device]\nid=d\n[model]\ncfg=m\nclasses=c\n[data]\npath=d\n"
 			      "validation_share=0.6\ntest_share=0.5\n"),
 			 -ERANGE);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -67,14 +68,33 @@ static void err_may_quote_itself(void **state)
 
 /* ---- log ---- */
 
+enum journal { JOURNAL_NONE, JOURNAL_THIS, JOURNAL_OTHER, JOURNAL_JUNK };
+
 static char captured[8192];
 
+/* What JOURNAL_STREAM says of standard error. */
+static void set_journal(enum journal journal)
+{
+	struct stat st;
+	char stream[64] = "junk";
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	if (journal != JOURNAL_JUNK)
+		snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino + (journal == JOURNAL_OTHER));
+	if (journal == JOURNAL_NONE)
+		unsetenv("JOURNAL_STREAM");
+	else
+		setenv("JOURNAL_STREAM", stream, 1);
+}
+
 /* Runs log_write with standard error in a pipe; what came out is in `captured`. */
-static void capture(enum log_priority max, enum log_priority p, const char *text)
+static void capture_in(enum journal journal, enum log_priority max, enum log_priority p,
+		       const char *text)
 {
 	int pipe_fd[2], saved = dup(STDERR_FILENO);
 	assert_int_equal(pipe2(pipe_fd, O_NONBLOCK), 0);
 	dup2(pipe_fd[1], STDERR_FILENO);
+	set_journal(journal);
 	log_init("prog", max);
 	errno = EXDEV;
 	log_write(p, "%s", text);
@@ -86,6 +106,38 @@ static void capture(enum log_priority max, enum log_priority p, const char *text
 	captured[n > 0 ? n : 0] = 0;
 	close(pipe_fd[0]);
 	assert_int_equal(after, EXDEV);
+	unsetenv("JOURNAL_STREAM");
+}
+
+static void capture(enum log_priority max, enum log_priority p, const char *text)
+{
+	capture_in(JOURNAL_THIS, max, p, text);
+}
+
+static void log_line_outside_the_journal_has_time_and_level(void **state)
+{
+	static const struct {
+		enum log_priority p;
+		const char *rest;
+	} rows[] = {
+		{LOG_P_ERROR, " prog: error: a <3>b\n"},
+		{LOG_P_WARNING, " prog: warning: a <3>b\n"},
+		{LOG_P_INFO, " prog: a <3>b\n"},
+		{LOG_P_DEBUG, " prog: a <3>b\n"},
+	};
+	static const enum journal elsewhere[] = {JOURNAL_NONE, JOURNAL_OTHER, JOURNAL_JUNK};
+	for (size_t i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(elsewhere); i++) {
+		int64_t before = clock_real_ms(), at = 0;
+		capture_in(elsewhere[i % ARRAY_LEN(elsewhere)], LOG_P_DEBUG,
+			   rows[i / ARRAY_LEN(elsewhere)].p, "a\n<3>b");
+		char *rest = strchr(captured, ' ');
+		assert_non_null(rest);
+		assert_string_equal(rest, rows[i / ARRAY_LEN(elsewhere)].rest);
+		*rest = 0;
+		assert_int_equal(strlen(captured), strlen("2026-11-23T05:58:00.123Z"));
+		assert_int_equal(clock_parse(captured, &at), 0);
+		assert_true(at >= before && at <= clock_real_ms());
+	}
 }
 
 static void log_line_has_priority_and_name(void **state)
@@ -123,6 +175,10 @@ static void log_line_is_cut_but_ended(void **state)
 	assert_int_equal(captured[n - 1], '\n');
 	assert_int_equal(captured[n - 2], 'x');
 	assert_ptr_equal(strchr(captured, '\n'), captured + n - 1);
+	capture_in(JOURNAL_NONE, LOG_P_INFO, LOG_P_INFO, big);
+	assert_int_equal(strlen(captured), n);
+	assert_int_equal(captured[n - 1], '\n');
+	assert_int_equal(captured[n - 2], 'x');
 }
 
 static void notify_check(struct sockaddr_un *sa, socklen_t len, const char *env)
@@ -372,6 +428,7 @@ int main(void)
 		cmocka_unit_test(err_keeps_within_its_size),
 		cmocka_unit_test(err_may_quote_itself),
 		cmocka_unit_test(log_line_has_priority_and_name),
+		cmocka_unit_test(log_line_outside_the_journal_has_time_and_level),
 		cmocka_unit_test(log_drops_what_is_less_important),
 		cmocka_unit_test(log_line_cannot_be_forged),
 		cmocka_unit_test(log_line_is_cut_but_ended),

@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/conf/check.h"
 #include "common/conf/conf.h"
 
 static char dir[64];
@@ -360,6 +362,96 @@ static void leftovers_are_refused(void **state)
 	}
 }
 
+static void unknown_sections_are_refused(void **state)
+{
+	static const char *const names[] = {"device", "data", "train", NULL};
+	static const struct {
+		const char *text, *message;
+	} rows[] = {
+		{"[train]\n[dta]\npath = x\n[dta]\n[tran]\n",
+		 "t.conf:2: [dta]: found an unknown section, expected perhaps [data]"},
+		{"\n[ data ]\n",
+		 "t.conf:2: [ data ]: found an unknown section, expected perhaps [data]"},
+		{"[device]\n[something]\n",
+		 "t.conf:2: [something]: found an unknown section, expected none"},
+		{"[xy]\n", "t.conf:1: [xy]: found an unknown section, expected none"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		_cleanup_(conf_freep) struct conf *c = must_load(rows[i].text);
+		CHECK(conf_sections(c, names, &err), -EINVAL, rows[i].message);
+	}
+	_cleanup_(conf_freep) struct conf *c = must_load("[data]\n[train]\na = 1\n[data]\nb = 2\n");
+	assert_int_equal(conf_sections(c, names, &err), 0);
+
+	char text[CONF_SECTIONS_MAX * 16];
+	size_t len = 0;
+	for (int i = 0; i < CONF_SECTIONS_MAX; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "[s%d]\n", i);
+	len += (size_t)snprintf(text + len, sizeof(text) - len, "[s0]\n");
+	conf_free(must_load(text));
+	snprintf(text + len, sizeof(text) - len, "[more]\n");
+	assert_refused_bytes(text, strlen(text), -E2BIG,
+			     "t.conf:66: found more sections, expected at most 64 of different "
+			     "names");
+}
+
+static void what_is_named_must_be_there(void **state)
+{
+	_cleanup_(conf_freep) struct conf *c = must_load("[s]\na = 1\n");
+	assert_int_equal(mkdir("folder", 0755), 0);
+	assert_int_equal(file_write("file", "x", 1, NULL), 0);
+	assert_int_equal(file_write("program", "x", 1, NULL), 0);
+	assert_int_equal(chmod("file", 0644) | chmod("program", 0755), 0);
+
+	assert_int_equal(conf_check_folder(c, "s", "a", "folder", &err), 0);
+	assert_int_equal(conf_check_folder(c, "s", "a", "", &err), 0);
+	CHECK(conf_check_folder(c, "s", "a", "absent", &err), -ENOENT,
+	      "t.conf:2: [s] a: found 'absent' (No such file or directory), expected a folder "
+	      "that can be read");
+	CHECK(conf_check_folder(c, "s", "b", "file", &err), -ENOTDIR,
+	      "t.conf: [s] b: found 'file' (Not a directory), expected a folder that can be read");
+
+	assert_int_equal(conf_check_program(c, "s", "a", "program", &err), 0);
+	assert_int_equal(conf_check_program(c, "s", "a", "", &err), 0);
+	CHECK(conf_check_program(c, "s", "a", "absent", &err), -ENOENT,
+	      "t.conf:2: [s] a: found 'absent' (No such file or directory), expected a program "
+	      "that can be run");
+	assert_int_equal(conf_check_program(c, "s", "a", "file", &err), -EACCES);
+	assert_int_equal(conf_check_program(c, "s", "a", "folder", &err), -EISDIR);
+
+	assert_int_equal(conf_check_host(c, "s", "a", "::1", &err), 0);
+	CHECK(conf_check_host(c, "s", "a", "", &err), -EINVAL,
+	      "t.conf:2: [s] a: found nothing, expected a host name or address");
+	assert_int_equal(conf_check_host(c, "s", "a", "a b", &err), -EINVAL);
+}
+
+static void state_folders_can_be_made(void **state)
+{
+	_cleanup_(conf_freep) struct conf *c = must_load("[s]\na = 1\n");
+	static const char *const good[] = {"folder", "folder/x", "folder/x//y/", "x", "./x", "."};
+	assert_int_equal(mkdir("folder", 0755), 0);
+	assert_int_equal(mkdir("folder/shut", 0555), 0);
+	assert_int_equal(file_write("file", "x", 1, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		if (conf_check_state(c, "s", "a", good[i], &err) < 0)
+			fail_msg("%s", err.text);
+	/* It only looks. */
+	assert_false(file_exists("x"));
+	assert_false(file_exists("folder/x"));
+	CHECK(conf_check_state(c, "s", "a", "", &err), -ENOENT,
+	      "t.conf:2: [s] a: found nothing, expected a folder");
+	CHECK(conf_check_state(c, "s", "a", "file", &err), -ENOTDIR,
+	      "t.conf:2: [s] a: found 'file', which cannot be made or written (file: Not a "
+	      "directory), expected a folder");
+	assert_int_equal(conf_check_state(c, "s", "a", "file/x/y", &err), -ENOTDIR);
+	assert_int_equal(conf_check_state(c, "s", "a", "/dev/null/x", &err), -ENOTDIR);
+	/* Nothing is shut to root. */
+	if (geteuid() != 0) {
+		assert_int_equal(conf_check_state(c, "s", "a", "folder/shut", &err), -EACCES);
+		assert_int_equal(conf_check_state(c, "s", "a", "folder/shut/x/y", &err), -EACCES);
+	}
+}
+
 int main(void)
 {
 #define CONF_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -377,6 +469,9 @@ int main(void)
 		CONF_TEST(booleans),
 		CONF_TEST(choices),
 		CONF_TEST(leftovers_are_refused),
+		CONF_TEST(unknown_sections_are_refused),
+		CONF_TEST(what_is_named_must_be_there),
+		CONF_TEST(state_folders_can_be_made),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -278,7 +278,11 @@ static void fits(void **state)
 	_cleanup_(json_freep) struct json *j = parse(MINIMAL);
 	assert_int_equal(manifest_from_json(j, NULL, &m, NULL), 0);
 	assert_int_equal(manifest_fits(&m, model, 0, &err), -EINVAL);
-	assert_non_null(strstr(err.text, "model"));
+	char expected[13], words[64];
+	snprintf(words, sizeof(words), "of another model: found %.12s, expected %s (topology of ",
+		 m.model, hash_short(model->id, expected));
+	assert_non_null(strstr(err.text, words));
+	assert_non_null(strstr(err.text, model->cfg_path));
 	memcpy(m.model, model->id, HASH_SIZE);
 	assert_int_equal(manifest_fits(&m, model, INT64_MAX, &err), 0);
 	m.expires_ms = 1000;

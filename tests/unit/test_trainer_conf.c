@@ -10,12 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "edge-trainer/conf.h"
 
 #define HEAD                                                                                       \
-	"[trainer]\nsite = home\nid = edge-1\n[model]\ncfg = m.cfg\nclasses = c.txt\n[data]\npath = d\n"
+	"[trainer]\nid = edge-1\n[model]\ncfg = m.cfg\nclasses = c.txt\n[data]\npath = data\n"
 
 static char dir[64];
 
@@ -23,7 +24,14 @@ static int set_up(void **state)
 {
 	(void)state;
 	strcpy(dir, "/tmp/tasuki-conf-XXXXXX");
-	return mkdtemp(dir) ? 0 : -1;
+	if (!mkdtemp(dir))
+		return -1;
+	char path[128];
+	snprintf(path, sizeof(path), "%s/data", dir);
+	if (mkdir(path, 0755) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/w", dir);
+	return file_write(path, "#!", 2, NULL) < 0 ? -1 : chmod(path, 0755);
 }
 
 static int tear_down(void **state)
@@ -85,23 +93,25 @@ static void test_given(void **state)
 {
 	struct trainer_conf c;
 	struct err err = {0};
+	char path[128];
 
 	(void)state;
 	assert_int_equal(load("[trainer]\nsite=a\nid=b\nstate=/x/y\n[broker]\nhost=h\nport=2\n"
 			      "keepalive_s=3\nreconnect_first_ms=4\nreconnect_cap_ms=5\n[model]\n"
-			      "cfg=/c\nclasses=/l\n[data]\npath=/d\nvalidation=/v\ntest=/t\n"
+			      "cfg=/c\nclasses=/l\n[data]\npath=/\nvalidation=/tmp\ntest=data\n"
 			      "validation_share=0.1\ntest_share=0.3\nseed=7\ncenter_crop=8\nlimit=9\n"
 			      "rescan_s=0\n[augment]\nshift_px=1\nflip=yes\nblur=0\nbrightness=0.5\n"
 			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
 			      "engine=darknet\nmemory_max_mb=64\nstall_s=5\njobs=3\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
-			      "block_size=4096\n[worker]\nprogram=/w\n",
+			      "block_size=4096\n[worker]\nprogram=w\n",
 			      &c, &err),
 			 0);
 	assert_string_equal(c.state, "/x/y");
 	assert_int_equal(c.port, 2);
-	assert_string_equal(c.worker.data.validation_path, "/v");
-	assert_string_equal(c.worker.data.test_path, "/t");
+	assert_string_equal(c.worker.data.validation_path, "/tmp");
+	snprintf(path, sizeof(path), "%s/data", dir);
+	assert_string_equal(c.worker.data.test_path, path);
 	assert_int_equal(c.worker.data.seed, 7);
 	assert_int_equal(c.worker.data.center_crop, 8);
 	assert_int_equal(c.worker.data.limit, 9);
@@ -115,7 +125,8 @@ static void test_given(void **state)
 	assert_int_equal(c.slots, 3);
 	assert_int_equal(c.lease_ms, 10000);
 	assert_int_equal(c.block_size, 4096);
-	assert_string_equal(c.worker.program, "/w");
+	snprintf(path, sizeof(path), "%s/w", dir);
+	assert_string_equal(c.worker.program, path);
 }
 
 static void test_refused(void **state)
@@ -123,7 +134,7 @@ static void test_refused(void **state)
 	static const struct {
 		const char *text, *named;
 	} cases[] = {
-		{"[trainer]\nid = e\n", "site"},
+		{"[trainer]\nsite = home\n", "[trainer] id"},
 		{"[trainer]\nsite = a/b\nid = e\n", "site"},
 		{"[trainer]\nsite = home\nid = ..\n", "id"},
 		{HEAD "[broker]\nport = 0\n", "port"},
@@ -139,8 +150,17 @@ static void test_refused(void **state)
 		{HEAD "test_share = 0.6\nvalidation_share = 0.5\n", "test_share"},
 		{HEAD "[augment]\nflip = maybe\n", "flip"},
 		{HEAD "[wrker]\nprogram = x\n", "wrker"},
-		{HEAD "no equals sign\n", "trainer.conf:9"},
-		{"", "site"},
+		{HEAD "no equals sign\n", "trainer.conf:8"},
+		{"", "[trainer] id"},
+		{"[trainer]\nid = e\n[model]\ncfg = m\nclasses = c\n[dta]\npath = data\n",
+		 "trainer.conf:6: [dta]: found an unknown section, expected perhaps [data]"},
+		{"[trainer]\nid = e\n[model]\ncfg = m\nclasses = c\n[data]\npath = nowhere\n",
+		 "trainer.conf:7: [data] path: found '"},
+		{HEAD "validation = nowhere\n", "trainer.conf:8: [data] validation"},
+		{HEAD "test = w\n", "trainer.conf:8: [data] test"},
+		{HEAD "[worker]\nprogram = nope\n", "trainer.conf:9: [worker] program"},
+		{HEAD "[broker]\nhost =\n", "trainer.conf:9: [broker] host"},
+		{HEAD "[trainer]\nstate = w/state\n", "trainer.conf:9: [trainer] state"},
 	};
 
 	(void)state;
@@ -160,19 +180,21 @@ static void test_example(void **state)
 {
 	struct trainer_conf example, plain;
 	struct err err = {0};
-	char here[] = TASUKI_SOURCE "/deploy/examples/trainer.conf";
+	char *text = NULL;
+	size_t len;
 
 	(void)state;
-	if (trainer_conf_load(here, &example, &err) < 0)
+	if (file_read(TASUKI_SOURCE "/deploy/examples/trainer.conf", 65536, &text, &len, &err) <
+		    0 ||
+	    load(text, &example, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(load("[trainer]\nsite = home\nid = edge-1\n[model]\ncfg = model.cfg\n"
+	free(text);
+	assert_int_equal(load("[trainer]\nid = edge-1\n[model]\ncfg = model.cfg\n"
 			      "classes = classes.txt\n[data]\npath = data\n",
 			      &plain, &err),
 			 0);
-	strcpy(example.state, plain.state);
-	strcpy(example.worker.cfg, plain.worker.cfg);
-	strcpy(example.worker.classes, plain.worker.classes);
-	strcpy(example.worker.data.path, plain.worker.data.path);
+	assert_string_equal(example.site, plain.site);
+	assert_string_equal(example.state, plain.state);
 	assert_int_equal(example.capacity, plain.capacity);
 	assert_int_equal(example.slots, plain.slots);
 	assert_int_equal(example.lease_ms, plain.lease_ms);
