@@ -157,8 +157,10 @@ def rss_kib(pid, what='VmRSS'):
 
 
 def children(pid):
-    out = subprocess.run(['ps', '-o', 'pid=', '--ppid', str(pid)], capture_output=True, text=True).stdout
-    return [int(x) for x in out.split()]
+    found = []
+    for path in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+        found += [int(x) for x in path.read_text().split()]
+    return found
 
 
 def read_idx(folder, stem):
