@@ -384,7 +384,7 @@ static bool tiny_disk(const char *dir)
 	    (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !write_proc("/proc/self/uid_map", uid) ||
 	     !write_proc("/proc/self/setgroups", "deny") || !write_proc("/proc/self/gid_map", gid)))
 		return false;
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	return mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("tmpfs", dir, "tmpfs", 0, "size=1m,nr_inodes=64") == 0;
 }
 
