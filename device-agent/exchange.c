@@ -216,6 +216,8 @@ bool exchange_offer_step(struct agent *a)
 		a->candidate[0] = 0;
 		return false;
 	}
+	if (!s->rounds.offer_ordered && handover_awaits_claim(&s->handover, a->now_ms))
+		return false;
 	if (!*a->candidate) {
 		bool decided = true;
 		for (size_t i = 0; i < s->n_undecided; i++)

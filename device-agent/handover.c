@@ -73,6 +73,10 @@ static void offer_now(struct handover *h, int64_t now_ms, struct handover_action
 	}
 	push(out, HANDOVER_OFFER);
 	schedule_offer(h, now_ms);
+	if (!same(h->sent, h->checkpoint)) {
+		COPY(h->sent, h->checkpoint);
+		h->claim_until_ms = now_ms + HANDOVER_CLAIM_MS;
+	}
 }
 
 static void begin_offering(struct handover *h, const char *checkpoint, int64_t now_ms,
@@ -123,7 +127,8 @@ static void on_busy(struct handover *h, const struct msg_claim *c, int64_t now_m
 static void renew(struct handover *h, const struct msg_claim *c, int64_t now_ms,
 		  struct handover_actions *out)
 {
-	h->lease_until_ms = now_ms + h->lease_ms;
+	/* A lease once given is never shortened: the trainer counts on the longer one. */
+	h->lease_until_ms = MAX_OF(h->lease_until_ms, now_ms + h->lease_ms);
 	if (*c->phase)
 		COPY(h->trainer_phase, c->phase);
 	h->trainer_progress = c->progress;
@@ -369,6 +374,12 @@ bool handover_may_pull(const struct handover *h, const char *trainer, const char
 {
 	return h->phase == HANDOVER_GRANTED && same(h->trainer, trainer) &&
 	       same(h->granted, checkpoint);
+}
+
+bool handover_awaits_claim(const struct handover *h, int64_t now_ms)
+{
+	return h->phase == HANDOVER_OFFERING && h->up && same(h->sent, h->checkpoint) &&
+	       now_ms < h->claim_until_ms && now_ms >= h->busy_until_ms;
 }
 
 bool handover_may_offer(const struct handover *h)

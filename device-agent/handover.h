@@ -25,6 +25,7 @@
 
 #define HANDOVER_OFFER_FIRST_MS 2000
 #define HANDOVER_OFFER_CAP_MS   60000
+#define HANDOVER_CLAIM_MS	1000 /* what a claim may take; not more than the first repetition */
 #define HANDOVER_BUSY_MIN_MS    1000
 #define HANDOVER_BUSY_MAX_MS    600000
 
@@ -60,6 +61,8 @@ struct handover {
 	bool up; /* connected to the broker */
 	unsigned attempt;
 	int64_t offer_at_ms, busy_until_ms, lease_until_ms;
+	char sent[HASH_SIZE];	 /* the checkpoint offered last since the start; "": none */
+	int64_t claim_until_ms; /* so long its first offer may wait for a claim undisturbed */
 	int64_t lease_ms;
 	struct rng rng;         /* jitter */
 	char trainer_phase[17]; /* as the trainer last said */
@@ -121,3 +124,6 @@ int64_t handover_deadline_ms(const struct handover *h);
 bool handover_may_pull(const struct handover *h, const char *trainer, const char *checkpoint);
 /* Whether a newer checkpoint may be offered now. */
 bool handover_may_offer(const struct handover *h);
+/* An offer went out a moment ago: a newer checkpoint must wait, or the claims for the one would
+ * always find the next (training that is quicker than the network would never be handed over). */
+bool handover_awaits_claim(const struct handover *h, int64_t now_ms);

@@ -71,6 +71,28 @@ static void note_gap(struct trainer *t, struct device *d)
 	t->gaps = d;
 }
 
+/* It was away, or nobody knew: what waits for it goes out at once. */
+static void came_back(struct trainer *t, struct device *d)
+{
+	d->gap_tries = 0;
+	d->gap_at_ms = trainer_now(t) + GAP_FIRST_MS;
+	for (struct entry *e = d->jobs, *next; e; e = next) {
+		next = e->next_of_device;
+		pull_restart(t, e);
+		entry_event_kind(t, e, JOB_E_DEVICE_UP);
+	}
+}
+
+/* A device that speaks is there, whatever its presence said last: one lost message, or a false one,
+ * must not keep results from it. */
+static void heard_live(struct trainer *t, struct device *d, const struct mqtt_message *m)
+{
+	if (m->retained || d->online || !d->presence_known)
+		return;
+	d->online = true;
+	came_back(t, d);
+}
+
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct device *d = device_get(t, topic->device);
@@ -92,15 +114,8 @@ void reports_presence(struct trainer *t, const struct topic *topic, const struct
 	d->online = p.online;
 	d->boot = p.boot;
 	device_touch(t, d);
-	if (!came)
-		return;
-	d->gap_tries = 0;
-	d->gap_at_ms = trainer_now(t) + GAP_FIRST_MS;
-	for (struct entry *e = d->jobs, *next; e; e = next) {
-		next = e->next_of_device;
-		pull_restart(t, e);
-		entry_event_kind(t, e, JOB_E_DEVICE_UP);
-	}
+	if (came)
+		came_back(t, d);
 }
 
 void reports_status(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
@@ -115,6 +130,7 @@ void reports_status(struct trainer *t, const struct topic *topic, const struct m
 		device_complain(d, "status", err.text);
 		return;
 	}
+	heard_live(t, d, m);
 	free(d->status);
 	d->status = strndup(m->payload, m->len);
 	d->report_seq = MAX_OF(d->report_seq, s.report_seq);
@@ -135,6 +151,7 @@ void reports_report(struct trainer *t, const struct topic *topic, const struct m
 		device_complain(d, "report", err.text);
 		return;
 	}
+	heard_live(t, d, m);
 	if (db_report_put(t->db, d->id, &r, trainer_utc(t), &is_new, &err) < 0) {
 		trainer_fault(t, &err);
 		msg_report_done(&r);

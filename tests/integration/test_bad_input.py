@@ -307,6 +307,17 @@ class Trouble(rig.Case):
         wait_for('another round', lambda: idle() and idle()['epoch'] > epoch, WAIT)
         self.assertTrue({r['snapshot'] for r in self.device_reports('cam-1').values()} - snapshots)
         wait_for('the unreadable one counted', lambda: (idle() or {}).get('skipped_images') == 1, WAIT)
+        # A class folder that has become empty: the reason is told, the name of the class is not.
+        agent = self.fleet.programs['cam-1']
+        (photos / '7').rename(self.work / 'away')
+        (photos / '7').mkdir()
+        worker = wait_for('the worker', lambda: rig.children(agent.pid), WAIT)[0]
+        os.kill(worker, signal.SIGKILL)
+        wait_for('the reason in its status', lambda: [m for m in listener.all(lambda m: m['topic'].endswith('cam-1/status'))
+                                                      if 'class folder' in body(m)['reason']], WAIT)
+        for m in listener.all(lambda m: m['topic'].endswith('cam-1/status')):
+            self.assertNotIn(str(photos), m['payload'])
+        self.assertIn(str(photos / '7'), agent.text())
 
 
 class Worker(rig.Case):

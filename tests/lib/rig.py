@@ -58,8 +58,9 @@ class Case(unittest.TestCase):
              [*self._outcome.result.failures, *self._outcome.result.errors]))
         logs = {p.name: p for p in self.fleet.programs.values()}
         self.fleet.stop()
+        texts = {p.name: p.text() for p in logs.values()}
         for p in logs.values():
-            text = p.text()
+            text = texts[p.name]
             if 'Sanitizer' in text or 'runtime error' in text:
                 print(f'--- {p.name} ---\n{text[-6000:]}')
                 failed = True
@@ -68,17 +69,20 @@ class Case(unittest.TestCase):
                 sanitizer = False
             if failed and not sanitizer:
                 print(f'--- {p.name} (end of its log) ---\n{p.tail(25)}')
+        found = False
         for log in self.work.glob('*/state/worker*.log'):
             text = log.read_text(errors='replace')
             if 'Sanitizer' in text or 'runtime error' in text:
                 print(f'--- {log} ---\n{text[-6000:]}')
-                failed = True
+                failed = found = True
         if failed and os.environ.get('TASUKI_KEEP'):
             print(f'kept: {self.work}')
         else:
             shutil.rmtree(self.work, ignore_errors=True)
-        for p in logs.values():
-            self.assertNotIn('Sanitizer', p.text(), p.name)
+        self.assertFalse(found, 'a sanitizer spoke in the log of a worker')
+        for name, text in texts.items():
+            self.assertNotIn('Sanitizer', text, name)
+            self.assertNotIn('runtime error', text, name)
 
     def digits(self, name, n, seed, mix=None, test=True):
         out = self.work / 'data' / name

@@ -404,6 +404,29 @@ static void test_remembers_sixteen(void **state)
 	     RESULT(9000, "t1", 'r', 'c', HANDOVER_DECIDED_MAX + 2, "A", IDLE));
 }
 
+/* Training that is quicker than the network: an offer stands long enough to be claimed. */
+static void test_awaits_claim(void **state)
+{
+	PLAY(UP(0, "", IDLE));
+	assert_false(handover_awaits_claim(&h, 0));
+	PLAY(DUE(10, 'a', "PO", OFFERING));
+	assert_true(handover_awaits_claim(&h, 10));
+	assert_true(handover_awaits_claim(&h, 10 + HANDOVER_CLAIM_MS - 1));
+	assert_false(handover_awaits_claim(&h, 10 + HANDOVER_CLAIM_MS));
+	PLAY(CLAIM(500, "t1", 'a', 0, "PG", GRANTED));
+	assert_false(handover_awaits_claim(&h, 501));
+}
+
+/* `set lease_s` to less, in the middle: what was given stays given. */
+static void test_lease_is_never_shortened(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(10, 'a', "PO", OFFERING), CLAIM(20, "t1", 'a', 0, "PG", GRANTED));
+	int64_t until = h.lease_until_ms;
+	h.lease_ms = 1;
+	PLAY(CLAIM(30, "t1", 'a', h.fence, "G", GRANTED));
+	assert_int_equal(h.lease_until_ms, until);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -427,6 +450,8 @@ int main(void)
 		T(test_gone),
 		T(test_restart),
 		T(test_remembers_sixteen),
+		T(test_awaits_claim),
+		T(test_lease_is_never_shortened),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
