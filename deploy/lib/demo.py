@@ -115,12 +115,9 @@ class Demo:
             self.draw(data)
         self.classes = data / 'classes.txt'
         self.own_cfg()
-        if not self.photos:
-            self.tasuki('dataset', 'sheet', '--data', data / DEVICES[0], '--out', self.work / 'images-cam-1.png',
-                        '--side', 28, '--test-share', 0, '--validation-share', 0)
-        else:
-            self.tasuki('dataset', 'sheet', '--data', data / DEVICES[0], '--out', self.work / 'images-cam-1.png',
-                        '--center-crop', self.crop, '--test-share', 0, '--validation-share', 0)
+        look = ('--center-crop', self.crop) if self.photos else ('--side', 28)
+        self.tasuki('dataset', 'sheet', '--data', data / DEVICES[0], '--out', self.work / 'images-cam-1.png', *look,
+                    '--test-share', 0, '--validation-share', 0)
 
     def draw(self, data):
         self.photos, self.crop = False, 0
