@@ -15,9 +15,12 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
+#include "common/engine/plan/plan.h"
 
 struct dnet {
 	network *net;
+	struct plan *plan; /* NULL: Darknet's own functions compute */
+	bool bf16;
 	const struct model *model;
 	float rate; /* of the cfg */
 };
@@ -90,9 +93,35 @@ static int check_shape(const struct dnet *d, struct err *err)
 	return 0;
 }
 
-int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch, uint64_t seed,
+/* In place of Darknet's functions, if they are not asked for. */
+static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *err)
+{
+	struct err e = {0};
+	if (conf->engine == DNET_DARKNET) {
+		if (conf->precision == DNET_BF16)
+			return err_set(err, -EOPNOTSUPP,
+				       "precision: found 'bf16', but the engine 'darknet' computes "
+				       "in float32 only");
+		return 0;
+	}
+	if (conf->precision == DNET_BF16 && !plan_has_bf16())
+		return err_set(err, -EOPNOTSUPP,
+			       "precision: found 'bf16', but this CPU has no bfloat16 arithmetic");
+	struct plan_conf c = {.threads = conf->threads, .training = conf->training};
+	c.bf16 = conf->precision == DNET_BF16;
+	int r = plan_new(d->net, &c, &d->plan, &e);
+	if (r == -EOPNOTSUPP && conf->engine == DNET_AUTO)
+		return 0;
+	if (r < 0)
+		return err_set(err, r, "engine: found 'onednn', but %s", e.text);
+	d->bf16 = c.bf16;
+	return 0;
+}
+
+int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err)
 {
+	uint32_t batch = conf->batch;
 	_cleanup_close_ int fd = cfg_fd(cfg, len, batch, err);
 	if (fd < 0)
 		return fd;
@@ -103,7 +132,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch,
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
 	forget_spare_normal();
-	dnet_seed(seed);
+	dnet_seed(conf->seed);
 	errno = 0;
 	d->net = parse_network_cfg(name);
 	d->rate = d->net->learning_rate;
@@ -111,6 +140,8 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch,
 	if (r == 0 && batch && d->net->batch != (int)batch)
 		r = err_set(err, -EINVAL, "%s: Darknet takes batch %d, expected %u", m->cfg_path,
 			    d->net->batch, batch);
+	if (r == 0)
+		r = make_plan(d, conf, err);
 	if (r < 0) {
 		dnet_free(d);
 		return r;
@@ -123,6 +154,7 @@ void dnet_free(struct dnet *d)
 {
 	if (!d)
 		return;
+	plan_free(d->plan);
 	if (d->net) {
 		/* free_network() leaves these. */
 		free(d->net->workspace);
@@ -132,6 +164,16 @@ void dnet_free(struct dnet *d)
 		free_network(d->net);
 	}
 	free(d);
+}
+
+const char *dnet_engine_name(const struct dnet *d)
+{
+	return d->plan ? "onednn" : "darknet";
+}
+
+const char *dnet_precision_name(const struct dnet *d)
+{
+	return d->bf16 ? "bf16" : "f32";
 }
 
 uint32_t dnet_batch(const struct dnet *d)
@@ -161,7 +203,13 @@ int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH
 		size_t skip = strncmp(e.text, name, strlen(name)) == 0 ? strlen(name) : 0;
 		return err_set(err, r, "%s%s%s", path, skip ? "" : ": ", e.text + skip);
 	}
+	if (d->plan)
+		plan_weights_out(d->plan);
 	load_weights(d->net, name);
+	if (d->plan) {
+		plan_weights_in(d->plan, true);
+		plan_batches(d->plan, h.seen / (uint64_t)d->net->batch);
+	}
 	*ret_seen = h.seen;
 	return 0;
 }
@@ -203,7 +251,11 @@ int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE
 		return err_errno(err, -errno, "%s", tmp);
 	size_t schedule = *d->net->seen;
 	*d->net->seen = seen;
+	if (d->plan)
+		plan_weights_out(d->plan);
 	save_weights(d->net, tmp);
+	if (d->plan)
+		plan_weights_in(d->plan, false);
 	*d->net->seen = schedule;
 	r = check_saved(d, fd, tmp, path, id, err);
 	if (r == 0)
@@ -239,7 +291,7 @@ void dnet_rate_scale(struct dnet *d, double scale)
 bool dnet_train(struct dnet *d, double *ret_loss)
 {
 	errno = 0; /* see worker_main.c, on_fault() */
-	float sum = train_network_datum(d->net);
+	float sum = d->plan ? plan_train(d->plan) : train_network_datum(d->net);
 	*ret_loss = (double)sum / (double)d->net->batch;
 	return *d->net->seen % dnet_step_images(d) == 0;
 }
@@ -247,5 +299,8 @@ bool dnet_train(struct dnet *d, double *ret_loss)
 const float *dnet_predict(struct dnet *d)
 {
 	errno = 0;
-	return network_predict(d->net, d->net->input);
+	if (!d->plan)
+		return network_predict(d->net, d->net->input);
+	plan_predict(d->plan);
+	return get_network_output_layer(d->net).output;
 }

@@ -15,10 +15,28 @@
 
 struct dnet;
 
+/* What computes: oneDNN's kernels in Darknet's network (plan/plan.h), or Darknet's own functions.
+ * Auto: oneDNN where it has fast code for this CPU and network. */
+enum dnet_engine { DNET_AUTO, DNET_ONEDNN, DNET_DARKNET };
+/* Of oneDNN's kernels; weights are kept in float32 either way. */
+enum dnet_precision { DNET_PRECISION_AUTO, DNET_F32, DNET_BF16 };
+
+struct dnet_conf {
+	enum dnet_engine engine;
+	enum dnet_precision precision;
+	int threads; /* >= 1 */
+	bool training; /* else only dnet_predict() */
+	uint32_t batch; /* images a call; 0: the cfg's */
+	uint64_t seed;
+};
+
 /* Builds the network of a cfg (text) with new weights from `seed`: the same in every process.
- * batch 0: the cfg's, for training; else so many images a call, for dnet_predict(). */
-int dnet_new(const struct model *m, const char *cfg, size_t len, uint32_t batch, uint64_t seed,
+ * -EOPNOTSUPP: the engine or precision asked for is not to be had here. */
+int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err);
+/* What it came to: "onednn" or "darknet"; "f32" or "bf16". */
+const char *dnet_engine_name(const struct dnet *d);
+const char *dnet_precision_name(const struct dnet *d);
 void dnet_free(struct dnet *d); /* NULL allowed */
 
 /* Images of one call of dnet_train() or dnet_predict(), and of one training step (an update of
@@ -44,6 +62,12 @@ void dnet_schedule(struct dnet *d, uint64_t seen);
 void dnet_rate_scale(struct dnet *d, double scale);
 /* Seeds dropout. */
 void dnet_seed(uint64_t seed);
+
+/* The momentum of the optimizer: so many floats, in the order of Darknet's layers. Set after
+ * dnet_load(), training goes on as if it had not stopped. */
+size_t dnet_momentum_floats(const struct dnet *d);
+void dnet_momentum_get(struct dnet *d, float *out);
+void dnet_momentum_set(struct dnet *d, const float *in);
 
 /* One batch forward and backward; each step_images/batch-th call updates the weights, which is
  * what it returns. *ret_loss: per image. */

@@ -136,8 +136,13 @@ static int read_engine(struct session *s, const struct json *args, struct err *e
 		r = arg_int(args, "threads", 0, THREADS_MAX, 0, &threads, err);
 	if (r < 0)
 		return r;
-	if (*engine && strcmp(engine, "darknet") != 0)
-		return err_set(err, -EOPNOTSUPP, "engine: found '%s', expected 'darknet'", engine);
+	if (strcmp(engine, "darknet") == 0)
+		s->engine = DNET_DARKNET;
+	else if (strcmp(engine, "onednn") == 0)
+		s->engine = DNET_ONEDNN;
+	else if (*engine && strcmp(engine, "auto") != 0)
+		return err_set(err, -EOPNOTSUPP,
+			       "engine: found '%s', expected auto, onednn or darknet", engine);
 	cpu_set_t cpus;
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
@@ -168,9 +173,11 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		r = read_augment(s, args, err);
 	if (r == 0 && json_has(args, "data"))
 		r = read_data(s, args, err);
+	/* Scores are taken in float32 always: the same weights score the same everywhere. */
+	const struct dnet_conf conf = {
+		.engine = s->engine, .threads = s->threads, .batch = r ? 0 : eval_batch(s->model)};
 	if (r == 0)
-		r = dnet_new(s->model, s->cfg, s->cfg_len, eval_batch(s->model), 0, &s->eval_net,
-			     err);
+		r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
 	if (r < 0) {
 		forget(s);
 		return r;
@@ -200,6 +207,7 @@ struct json *session_ready(const struct session *s)
 	json_set_str(j, "model", s->model->id);
 	json_set_int(j, "skipped", s->data ? dataset_skipped(s->data) : 0);
 	json_set(j, "skipped_names", skipped);
-	json_set_str(j, "engine", gemm_engine());
+	bool planned = s->eval_net && strcmp(dnet_engine_name(s->eval_net), "onednn") == 0;
+	json_set_str(j, "engine", planned ? "onednn" : gemm_engine());
 	return j;
 }

@@ -76,6 +76,8 @@ struct session {
 	struct augment augment;
 	uint32_t fold;
 	int threads;
+	enum dnet_engine engine;
+	enum dnet_precision precision;
 	/* The training network as it was saved last, "" when there is none or it went on since. */
 	char live[HASH_SIZE];
 	struct dnet *train_net; /* NULL until the first training */

@@ -81,7 +81,12 @@ static int load(struct session *s, const char *weights, uint64_t seed, uint64_t 
 	s->live[0] = 0;
 	dnet_free(s->train_net);
 	s->train_net = NULL;
-	r = dnet_new(s->model, s->cfg, s->cfg_len, 0, seed, &s->train_net, err);
+	const struct dnet_conf conf = {.engine = s->engine,
+				       .precision = s->precision,
+				       .threads = s->threads,
+				       .training = true,
+				       .seed = seed};
+	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
 	return r == 0 && *weights ? dnet_load(s->train_net, weights, ret_seen, id, err) : r;
 }
 

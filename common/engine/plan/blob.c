@@ -1,0 +1,164 @@
+/* See op.h. A conversion goes slice by slice, shared among the threads. */
+#include <string.h>
+
+#include "common/engine/plan/op.h"
+
+size_t blob_blocks(const struct plan *p, const struct blob *b)
+{
+	return (b->c + p->k->block - 1) / p->k->block;
+}
+
+size_t blob_slice_bytes(const struct plan *p, const struct blob *b)
+{
+	return b->h * b->w * p->k->block * p->k->elem_bytes;
+}
+
+void blob_init(struct blob *b, const struct plan *p, size_t n, size_t c, size_t h, size_t w,
+	       float *plain_data, float *plain_delta)
+{
+	*b = (struct blob){.n = n, .c = c, .h = h, .w = w, .plain_floats = n * c * h * w};
+	b->data[PLAIN] = plain_data;
+	b->delta[PLAIN] = plain_delta;
+	b->blocked_elems = n * blob_blocks(p, b) * h * w * p->k->block;
+}
+
+void blob_done(struct blob *b)
+{
+	free(b->data[BLOCKED]);
+	free(b->delta[BLOCKED]);
+	*b = (struct blob){0};
+}
+
+dnnl_memory_desc_t blob_md(const struct plan *p, const struct blob *b, enum rep rep)
+{
+	const dnnl_dims_t dims = {(dnnl_dim_t)b->n, (dnnl_dim_t)b->c, (dnnl_dim_t)b->h,
+				  (dnnl_dim_t)b->w};
+	return rep == PLAIN ? dnn_dense(4, dims, dnnl_f32) : dnn_blocked(dims, p->type, p->k->block);
+}
+
+struct conversion {
+	const struct plan *p;
+	const struct blob *b;
+	float *plain;
+	char *blocked;
+	bool to_plain, add;
+};
+
+static void convert_part(void *arg, int thread, int threads)
+{
+	const struct conversion *v = arg;
+	const struct blob *b = v->b;
+	const struct kernels *k = v->p->k;
+	size_t blocks = blob_blocks(v->p, b), bytes = blob_slice_bytes(v->p, b), hw = b->h * b->w;
+	size_t i, to;
+	par_share(b->n * blocks, thread, threads, &i, &to);
+	for (; i < to; i++) {
+		size_t image = i / blocks, block = i % blocks;
+		float *planes = v->plain + (image * b->c + block * k->block) * hw;
+		size_t left = b->c - block * k->block, c = left < k->block ? left : k->block;
+		if (v->to_plain)
+			k->to_planes(v->blocked + i * bytes, planes, hw, c, v->add);
+		else
+			k->from_planes(planes, v->blocked + i * bytes, hw, c);
+	}
+}
+
+static void convert(struct plan *p, const struct blob *b, void *plain, void *blocked,
+		    bool to_plain, bool add)
+{
+	struct conversion v = {p, b, plain, blocked, to_plain, add};
+	par_run(p->conf.threads, convert_part, &v);
+}
+
+static void *buffer(struct plan *p, struct blob *b, void **at, enum rep rep)
+{
+	if (!*at && rep == BLOCKED)
+		*at = dnn_alloc(b->blocked_elems * p->k->elem_bytes);
+	return *at;
+}
+
+void *blob_write(struct plan *p, struct blob *b, enum rep rep)
+{
+	b->has[rep] = true;
+	b->has[!rep] = false;
+	return buffer(p, b, &b->data[rep], rep);
+}
+
+void *blob_read(struct plan *p, struct blob *b, enum rep rep)
+{
+	void *to = buffer(p, b, &b->data[rep], rep);
+	if (!b->has[rep])
+		convert(p, b, b->data[PLAIN], b->data[BLOCKED], rep == PLAIN, false);
+	b->has[rep] = true;
+	return to;
+}
+
+void *blob_delta(struct plan *p, struct blob *b, enum rep rep, bool *ret_add)
+{
+	*ret_add = b->owed[rep];
+	b->owed[rep] = true;
+	return buffer(p, b, &b->delta[rep], rep);
+}
+
+static size_t bytes_of(const struct plan *p, const struct blob *b, enum rep rep)
+{
+	return rep == PLAIN ? b->plain_floats * sizeof(float)
+			    : b->blocked_elems * p->k->elem_bytes;
+}
+
+void *blob_delta_add(struct plan *p, struct blob *b, enum rep rep)
+{
+	bool add;
+	void *d = blob_delta(p, b, rep, &add);
+	return add ? d : memset(d, 0, bytes_of(p, b, rep));
+}
+
+void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep)
+{
+	bool both = b->owed[PLAIN] && b->owed[BLOCKED], other = b->owed[!rep] && !b->owed[rep];
+	void *to = buffer(p, b, &b->delta[rep], rep);
+	if (!b->owed[rep] && !other)
+		memset(to, 0, bytes_of(p, b, rep));
+	if (other)
+		convert(p, b, b->delta[PLAIN], b->delta[BLOCKED], rep == PLAIN, false);
+	if (both && rep == PLAIN)
+		convert(p, b, b->delta[PLAIN], b->delta[BLOCKED], true, true);
+	if (both && rep == BLOCKED) {
+		void *more = plan_scratch(p, bytes_of(p, b, BLOCKED));
+		convert(p, b, b->delta[PLAIN], more, false, false);
+		blob_delta_sum(p, b, BLOCKED, more);
+	}
+	b->owed[rep] = true;
+	b->owed[!rep] = false;
+	return to;
+}
+
+struct sum {
+	const struct plan *p;
+	char *x;
+	const char *y;
+	size_t n;
+	enum rep rep;
+};
+
+static void sum_part(void *arg, int thread, int threads)
+{
+	const struct sum *s = arg;
+	size_t from, to, unit = KERNELS_BLOCK_MAX;
+	par_share((s->n + unit - 1) / unit, thread, threads, &from, &to);
+	size_t begin = from * unit, end = to * unit < s->n ? to * unit : s->n;
+	if (begin >= end)
+		return;
+	if (s->rep == PLAIN) {
+		s->p->flat->add((float *)s->x + begin, (const float *)s->y + begin, end - begin);
+	} else {
+		size_t bytes = s->p->k->elem_bytes;
+		s->p->k->add(s->x + begin * bytes, s->y + begin * bytes, end - begin);
+	}
+}
+
+void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y)
+{
+	struct sum s = {p, b->delta[rep], y, rep == PLAIN ? b->plain_floats : b->blocked_elems, rep};
+	par_run(p->conf.threads, sum_part, &s);
+}

@@ -1,0 +1,123 @@
+/* See op.h. */
+#include <string.h>
+
+#include "common/engine/plan/op.h"
+
+int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memory_desc_t *dense,
+	       const dnnl_memory_desc_t *grad, const dnnl_memory_desc_t *forward,
+	       const dnnl_memory_desc_t *backward, struct err *err)
+{
+	const dnnl_memory_desc_t *master = grad ? grad : dense;
+	*w = (struct param){.darknet = darknet, .dense = *dense};
+	w->n = dnnl_memory_desc_get_size(dense) / sizeof(float);
+	w->floats = dnnl_memory_desc_get_size(master) / sizeof(float);
+	if (grad) {
+		w->master = dnn_alloc(w->floats * sizeof(float));
+		w->momentum = dnn_alloc(w->floats * sizeof(float));
+		w->grad = dnn_alloc(w->floats * sizeof(float));
+	}
+	int r = reorder_init(&w->load, &p->dnn, dense, master, err);
+	if (r == 0)
+		r = reorder_init(&w->store, &p->dnn, master, dense, err);
+	if (r == 0)
+		r = port_init(&w->forward, &p->dnn, master, forward, false, err);
+	w->has_backward = backward != NULL;
+	if (r == 0 && backward)
+		r = port_init(&w->backward, &p->dnn, master, backward, false, err);
+	return r;
+}
+
+void param_done(struct param *w)
+{
+	reorder_done(&w->load);
+	reorder_done(&w->store);
+	port_done(&w->forward);
+	port_done(&w->backward);
+	free(w->master);
+	free(w->momentum);
+	free(w->grad);
+	*w = (struct param){0};
+}
+
+/* The copies that products take follow the master. */
+static void refresh(struct param *w, struct plan *p)
+{
+	port_set(&w->forward, &p->dnn, w->master);
+	if (w->has_backward)
+		port_set(&w->backward, &p->dnn, w->master);
+}
+
+static void drop(float **p)
+{
+	free(*p);
+	*p = NULL;
+}
+
+void param_in(struct param *w, struct plan *p)
+{
+	if (!w->master)
+		w->master = dnn_alloc(w->floats * sizeof(float));
+	reorder_run(&w->load, &p->dnn, *w->darknet, w->master);
+	if (w->momentum)
+		memset(w->momentum, 0, w->floats * sizeof(float));
+	size_t row = w->n / (size_t)w->dense.dims[0];
+	if (w->fold && w->dense.ndims == 5)
+		row = w->n / (size_t)(w->dense.dims[0] * w->dense.dims[1]);
+	for (size_t i = 0; w->fold && i < w->n; i++)
+		w->master[i] *= w->fold[i / row];
+	refresh(w, p);
+	if (!w->grad && w->forward.copy)
+		drop(&w->master);
+}
+
+void param_out(struct param *w, struct plan *p)
+{
+	if (w->grad)
+		reorder_run(&w->store, &p->dnn, w->master, *w->darknet);
+}
+
+struct step {
+	struct param *w;
+	const struct kernels_flat *flat;
+	struct sgd sgd;
+};
+
+static void step_part(void *arg, int thread, int threads)
+{
+	struct step *s = arg;
+	size_t from, to, unit = KERNELS_BLOCK_MAX;
+	par_share((s->w->floats + unit - 1) / unit, thread, threads, &from, &to);
+	from *= unit;
+	to = to * unit < s->w->floats ? to * unit : s->w->floats;
+	if (from < to)
+		s->flat->sgd(s->w->master + from, s->w->momentum + from, s->w->grad + from,
+			     to - from, &s->sgd);
+}
+
+void param_update(struct param *w, struct plan *p, const update_args *a, float rate_scale)
+{
+	struct step s = {w, p->flat,
+			 {.decay = a->decay * (float)a->batch,
+			  .rate = a->learning_rate * rate_scale / (float)a->batch,
+			  .momentum = a->momentum}};
+	par_run(p->conf.threads, step_part, &s);
+	refresh(w, p);
+}
+
+void param_gather(struct param *w, struct plan *p)
+{
+	p->flat->add(w->momentum, w->grad, w->floats);
+}
+
+void param_still(struct param *w)
+{
+	memset(w->grad, 0, w->floats * sizeof(float));
+}
+
+void param_momentum(struct param *w, struct plan *p, float *out, const float *in)
+{
+	if (out)
+		reorder_run(&w->store, &p->dnn, w->momentum, out);
+	else
+		reorder_run(&w->load, &p->dnn, in, w->momentum);
+}

@@ -1,0 +1,460 @@
+/* The plan against Darknet's own functions: the same network, weights, images and random numbers
+ * in both; layer by layer forward and backward, then weights and momentum after several steps.
+ *
+ * Tolerance: differences of a tensor, relative to its own root mean square, at most TOLERANCE for
+ * one pass (Winograd's products and sums in another order lose the last digits), TRAINED after
+ * five steps, which amplify them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/checkpoint/model.h"
+#include "common/engine/gemm.h"
+#include "common/engine/plan/op.h"
+
+#define TOLERANCE   2e-4
+#define TRAINED	    5e-3
+#define RANDOM_CFGS 200
+#define STEPS	    5
+
+struct pair {
+	network *ours, *theirs;
+	struct plan *plan;
+	char cfg[8192];
+};
+
+static network *parse(const char *cfg)
+{
+	int fd = memfd_create("cfg", MFD_CLOEXEC), quiet = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int out = dup(STDERR_FILENO);
+	char name[32];
+	assert_int_equal(write(fd, cfg, strlen(cfg)), (ssize_t)strlen(cfg));
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	dup2(quiet, STDERR_FILENO);
+	srand(7);
+	network *net = parse_network_cfg(name);
+	dup2(out, STDERR_FILENO);
+	close(fd);
+	close(quiet);
+	close(out);
+	return net;
+}
+
+static void copy_weights(network *to, const network *from)
+{
+	for (int i = 0; i < from->n; i++) {
+		const layer *a = &from->layers[i];
+		layer *b = &to->layers[i];
+		size_t n = (size_t)a->n;
+		if (a->type == CONVOLUTIONAL) {
+			memcpy(b->weights, a->weights, (size_t)a->nweights * sizeof(float));
+		} else if (a->type == CONNECTED) {
+			n = (size_t)a->outputs;
+			memcpy(b->weights, a->weights, n * (size_t)a->inputs * sizeof(float));
+		} else if (a->type == LOCAL) {
+			n = (size_t)a->outputs;
+			memcpy(b->weights, a->weights,
+			       (size_t)(a->size * a->size * a->c * a->n * a->out_w * a->out_h) *
+				       sizeof(float));
+		} else {
+			continue;
+		}
+		memcpy(b->biases, a->biases, n * sizeof(float));
+	}
+}
+
+/* Biases and scales that are not all alike. */
+static void spread(network *net, struct rng *r)
+{
+	for (int i = 0; i < net->n; i++) {
+		layer *l = &net->layers[i];
+		int n = l->type == CONVOLUTIONAL ? l->n : l->type == CONNECTED ? l->outputs : 0;
+		for (int k = 0; k < n; k++) {
+			l->biases[k] = (float)(rng_unit(r) - .5) * .2f;
+			if (l->batch_normalize)
+				l->scales[k] = (float)(.5 + rng_unit(r));
+		}
+	}
+}
+
+static void copy_scales(network *to, const network *from)
+{
+	for (int i = 0; i < from->n; i++) {
+		const layer *a = &from->layers[i];
+		int n = a->type == CONNECTED ? a->outputs : a->n;
+		if (a->batch_normalize && a->scales)
+			memcpy(to->layers[i].scales, a->scales, (size_t)n * sizeof(float));
+	}
+}
+
+/* 0, or 1 when oneDNN has nothing for it. */
+static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
+{
+	struct rng r;
+	struct err err = {0};
+	rng_init(&r, seed);
+	snprintf(p->cfg, sizeof(p->cfg), "%s", cfg);
+	p->theirs = parse(cfg);
+	p->ours = parse(cfg);
+	spread(p->theirs, &r);
+	copy_weights(p->ours, p->theirs);
+	copy_scales(p->ours, p->theirs);
+	struct plan_conf conf = {.threads = 2, .training = true, .bf16 = bf16};
+	int e = plan_new(p->ours, &conf, &p->plan, &err);
+	if (e < 0) {
+		free_network(p->ours);
+		free_network(p->theirs);
+		assert_int_equal(e, -EOPNOTSUPP);
+		return 1;
+	}
+	/* Running statistics as Darknet keeps them: no mean over the first batches. */
+	plan_batches(p->plan, 1000);
+	return 0;
+}
+
+static void pair_done(struct pair *p)
+{
+	plan_free(p->plan);
+	free_network(p->ours);
+	free_network(p->theirs);
+}
+
+static void fill(struct pair *p, struct rng *r)
+{
+	network *a = p->ours, *b = p->theirs;
+	for (int i = 0; i < a->inputs * a->batch; i++)
+		a->input[i] = b->input[i] = (float)rng_unit(r);
+	memset(a->truth, 0, (size_t)(a->truths * a->batch) * sizeof(float));
+	for (int i = 0; i < a->batch; i++)
+		a->truth[i * a->truths + (int)(rng_u64(r) % (uint64_t)a->truths)] = 1;
+	memcpy(b->truth, a->truth, (size_t)(a->truths * a->batch) * sizeof(float));
+}
+
+/* Root mean square of the difference, relative to that of `a` (or to `least`). */
+static double distance(const float *a, const float *b, size_t n, double least)
+{
+	double d = 0, s = 0;
+	for (size_t i = 0; i < n; i++) {
+		d += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+		s += (double)a[i] * (double)a[i];
+	}
+	double rms = sqrt(s / (double)n);
+	return sqrt(d / (double)n) / (rms > least ? rms : least);
+}
+
+static void check(const struct pair *p, const char *what, int layer_no, const float *theirs,
+		  const float *ours, size_t n, double least, double tolerance)
+{
+	double d = distance(theirs, ours, n, least);
+	if (!(d <= tolerance))
+		print_error("%s of layer %d: %g\n%s\n", what, layer_no, d, p->cfg);
+	assert_true(d <= tolerance);
+}
+
+static double train_both(struct pair *p, int seed, float *ret_loss)
+{
+	srand((unsigned)seed);
+	float a = train_network_datum(p->theirs) / (float)p->theirs->batch;
+	srand((unsigned)seed);
+	float b = plan_train(p->plan) / (float)p->ours->batch;
+	*ret_loss = a;
+	return fabs((double)a - (double)b);
+}
+
+/* What of each layer is there to be compared: outputs and gradients that the plan keeps. */
+static void compare_layers(struct pair *p, double tolerance)
+{
+	double largest = 0;
+	for (int i = 0; i < p->ours->n; i++) {
+		const layer *l = &p->theirs->layers[i];
+		for (int k = 0; l->delta && k < l->outputs * l->batch; k++)
+			largest = fmax(largest, fabs((double)l->delta[k]));
+	}
+	for (int i = 0; i < p->ours->n; i++) {
+		const layer *l = &p->theirs->layers[i];
+		struct blob *b = p->plan->blobs[i];
+		size_t n = (size_t)(l->outputs * l->batch);
+		bool last_of_blob = i + 1 == p->ours->n || p->plan->blobs[i + 1] != b;
+		if (!b->has[PLAIN] && !b->has[BLOCKED])
+			continue; /* fused away */
+		if (last_of_blob)
+			check(p, "output", i, l->output, blob_read(p->plan, b, PLAIN), n, 1e-6,
+			      tolerance);
+	}
+}
+
+static void compare_weights(struct pair *p, double tolerance)
+{
+	plan_weights_out(p->plan);
+	for (int i = 0; i < p->ours->n; i++) {
+		const layer *a = &p->theirs->layers[i], *b = &p->ours->layers[i];
+		size_t n = (size_t)(a->type == CONNECTED ? a->outputs : a->n);
+		size_t w = (size_t)a->nweights;
+		if (a->type == CONNECTED)
+			w = n * (size_t)a->inputs;
+		else if (a->type != CONVOLUTIONAL)
+			continue;
+		check(p, "weights", i, a->weights, b->weights, w, 1e-3, tolerance);
+		check(p, "biases", i, a->biases, b->biases, n, 1e-2, tolerance);
+		if (a->batch_normalize) {
+			check(p, "scales", i, a->scales, b->scales, n, 1e-2, tolerance);
+			check(p, "means", i, a->rolling_mean, b->rolling_mean, n, 1e-4, tolerance);
+			check(p, "variances", i, a->rolling_variance, b->rolling_variance, n, 1e-4,
+			      tolerance);
+		}
+	}
+	plan_weights_in(p->plan, false);
+}
+
+/* Momentum after one step without decay is the gradient times the momentum factor. */
+static void compare_gradients(struct pair *p, double tolerance)
+{
+	size_t n = plan_momentum_floats(p->plan), at = 0;
+	float *ours = calloc(n + 1, sizeof(float));
+	plan_momentum_get(p->plan, ours);
+	for (int i = 0; i < p->ours->n; i++) {
+		const layer *l = &p->theirs->layers[i];
+		size_t units = (size_t)(l->type == CONNECTED ? l->outputs : l->n);
+		size_t w = (size_t)l->nweights;
+		if (l->type == CONNECTED)
+			w = units * (size_t)l->inputs;
+		else if (l->type != CONVOLUTIONAL)
+			continue;
+		/* Before batch normalization a bias of the gradient is noise around zero. */
+		check(p, "bias gradient", i, l->bias_updates, ours + at, units, 1e-3, tolerance);
+		at += units;
+		if (l->scale_updates) {
+			check(p, "scale gradient", i, l->scale_updates, ours + at, units, 1e-3,
+			      tolerance);
+			at += units;
+		}
+		check(p, "weight gradient", i, l->weight_updates, ours + at, w, 1e-4, tolerance);
+		at += w;
+	}
+	free(ours);
+}
+
+/* ---- single kernels on random shapes ---- */
+
+static const char *const activations[] = {"leaky", "relu", "linear", "logistic", "tanh", "elu"};
+
+static int between(struct rng *r, int from, int to)
+{
+	return from + (int)(rng_u64(r) % (uint64_t)(to - from + 1));
+}
+
+static size_t head(char *at, size_t size, struct rng *r, double decay)
+{
+	static const int channels[] = {1, 2, 3, 4, 16};
+	int subdivisions = between(r, 1, 2), batch = between(r, 2, 6) * subdivisions;
+	return (size_t)snprintf(at, size,
+				"[net]\nbatch=%d\nsubdivisions=%d\nwidth=%d\nheight=%d\n"
+				"channels=%d\nlearning_rate=0.001\nmomentum=0.9\ndecay=%g\n"
+				"policy=constant\nmax_batches=1000\n",
+				batch, subdivisions, between(r, 5, 18), between(r, 5, 18),
+				channels[between(r, 0, 4)], decay);
+}
+
+static size_t convolution(char *at, size_t size, struct rng *r, int filters, int groups)
+{
+	static const int sizes[] = {1, 3, 3, 3, 5};
+	int k = sizes[between(r, 0, 4)], stride = k > 1 ? between(r, 1, 2) : 1;
+	return (size_t)snprintf(at, size,
+				"[convolutional]\nfilters=%d\nsize=%d\nstride=%d\npad=%d\n"
+				"groups=%d\nbatch_normalize=%d\nactivation=%s\n",
+				filters, k, stride, k > 1, groups, between(r, 0, 1),
+				activations[between(r, 0, 5)]);
+}
+
+static const char tail[] = "[connected]\noutput=7\nactivation=linear\n[softmax]\ngroups=1\n";
+
+static bool is_valid(const char *cfg)
+{
+	struct model *m = NULL;
+	int r = model_parse(cfg, strlen(cfg), "random.cfg", NULL, 0, &m, NULL);
+	model_free(m);
+	return r == 0;
+}
+
+static int filters(struct rng *r)
+{
+	static const int n[] = {5, 8, 16, 24, 32, 48};
+	return n[between(r, 0, 5)];
+}
+
+typedef size_t (*layers_fn)(char *at, size_t size, struct rng *r);
+
+static size_t plain_convolution(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	return n + convolution(at + n, size - n, r, filters(r), 1);
+}
+
+static size_t grouped_convolution(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, 32, 1);
+	return n + convolution(at + n, size - n, r, 32, between(r, 0, 1) ? 2 : 32);
+}
+
+static size_t pooled_convolution(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	n += (size_t)snprintf(at + n, size - n, "[maxpool]\nsize=2\nstride=2\n");
+	return n + convolution(at + n, size - n, r, filters(r), 1);
+}
+
+static size_t any_pool(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	return n + (size_t)snprintf(at + n, size - n, "[maxpool]\nsize=%d\nstride=%d\n",
+				    between(r, 2, 3), between(r, 1, 3));
+}
+
+/* The mean of what batch normalization has just centred has no gradient but noise: an activation
+ * that is not linear lies in between. */
+static size_t average(char *at, size_t size, struct rng *r)
+{
+	return (size_t)snprintf(at, size,
+				"[convolutional]\nfilters=%d\nsize=3\nstride=1\npad=1\n"
+				"batch_normalize=%d\nactivation=%s\n[avgpool]\n",
+				filters(r), between(r, 0, 1), between(r, 0, 1) ? "relu" : "tanh");
+}
+
+static size_t connected(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	return n + (size_t)snprintf(at + n, size - n,
+				    "[connected]\noutput=%d\nactivation=%s\n[dropout]\n"
+				    "probability=.3\n",
+				    between(r, 3, 70), activations[between(r, 0, 5)]);
+}
+
+static size_t shortcut(char *at, size_t size, struct rng *r)
+{
+	int f = filters(r);
+	size_t n = convolution(at, size, r, f, 1);
+	for (int i = 0; i < 2; i++)
+		n += (size_t)snprintf(at + n, size - n,
+				      "[convolutional]\nfilters=%d\nsize=3\nstride=1\npad=1\n"
+				      "batch_normalize=1\nactivation=%s\n",
+				      f, i ? "linear" : "leaky");
+	return n + (size_t)snprintf(at + n, size - n,
+				    "[shortcut]\nfrom=-3\nalpha=%g\nbeta=%g\nactivation=%s\n",
+				    .5 + rng_unit(r), .5 + rng_unit(r),
+				    activations[between(r, 0, 3)]);
+}
+
+static size_t route(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	n += (size_t)snprintf(at + n, size - n,
+			      "[convolutional]\nfilters=16\nsize=3\nstride=1\npad=1\n"
+			      "batch_normalize=1\nactivation=leaky\n[route]\nlayers=-1,-2\n");
+	return n + convolution(at + n, size - n, r, filters(r), 1);
+}
+
+static size_t dropped(char *at, size_t size, struct rng *r)
+{
+	size_t n = convolution(at, size, r, filters(r), 1);
+	n += (size_t)snprintf(at + n, size - n, "[dropout]\nprobability=.4\n");
+	return n + convolution(at + n, size - n, r, filters(r), 1);
+}
+
+static const layers_fn kinds[] = {plain_convolution, grouped_convolution, pooled_convolution,
+				  any_pool,	     average,		  connected,
+				  shortcut,	     route,		  dropped};
+
+/* A random cfg that begins with layers of this kind. */
+static void make(char *cfg, size_t size, layers_fn kind, struct rng *r, bool mixed)
+{
+	do {
+		size_t n = head(cfg, size, r, mixed ? .0005 : 0);
+		n += kind(cfg + n, size - n, r);
+		for (int i = between(r, 0, 1); mixed && i > 0; i--)
+			n += kinds[between(r, 0, (int)ARRAY_LEN(kinds) - 1)](cfg + n, size - n, r);
+		snprintf(cfg + n, size - n, "%s", tail);
+	} while (!is_valid(cfg));
+}
+
+/* One step: outputs, input gradients (through the weights' gradients of the layers before) and
+ * parameter gradients. */
+static void one_step(const char *cfg, uint64_t seed)
+{
+	struct pair p;
+	struct rng r;
+	float loss;
+	rng_init(&r, seed);
+	if (pair_init(&p, cfg, false, seed))
+		return;
+	for (int i = 0; i < p.ours->subdivisions; i++) {
+		fill(&p, &r);
+		double d = train_both(&p, (int)seed + 1, &loss);
+		assert_true(d <= TOLERANCE * fabs((double)loss));
+		compare_layers(&p, TOLERANCE);
+	}
+	compare_gradients(&p, 20 * TOLERANCE);
+	pair_done(&p);
+}
+
+static void test_kernels(void **state)
+{
+	char cfg[8192];
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		struct rng r;
+		rng_init(&r, 100 + k);
+		for (uint64_t i = 0; i < 12; i++) {
+			make(cfg, sizeof(cfg), kinds[k], &r, false);
+			one_step(cfg, i);
+		}
+	}
+}
+
+static void test_random_cfgs(void **state)
+{
+	char cfg[8192];
+	struct rng r;
+	int planned = 0;
+	rng_init(&r, 1);
+	for (int i = 0; i < RANDOM_CFGS; i++) {
+		struct pair p;
+		float loss;
+		make(cfg, sizeof(cfg), kinds[i % (int)ARRAY_LEN(kinds)], &r, true);
+		if (pair_init(&p, cfg, false, (uint64_t)i))
+			continue;
+		planned++;
+		for (int step = 0; step < STEPS * p.ours->subdivisions; step++) {
+			fill(&p, &r);
+			double d = train_both(&p, step, &loss);
+			if (!(d <= TRAINED * fabs((double)loss)))
+				print_error("loss %g, differs by %g\n%s\n", (double)loss, d, cfg);
+			assert_true(d <= TRAINED * fabs((double)loss));
+		}
+		compare_weights(&p, TRAINED);
+		pair_done(&p);
+	}
+	assert_true(planned > RANDOM_CFGS * 9 / 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_random_cfgs),
+	};
+	if (gemm_init(1, NULL) < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
