@@ -155,7 +155,7 @@ static int load(struct program *p, const char *path, struct err *err)
 	if (r == 0)
 		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
 			       p->classes.n, &p->model, err);
-	return r;
+	return r < 0 ? r : model_check_classifier(p->model, err);
 }
 
 static int connect_broker(struct program *p, struct err *err)

@@ -226,10 +226,10 @@ static int load_model(struct daemon *d, struct err *err)
 {
 	int r = classes_load(d->conf.worker.classes, &d->classes, err);
 
-	if (r < 0)
-		return r;
-	return model_load(d->conf.worker.cfg, (const char *const *)d->classes.names, d->classes.n,
-			  &d->model, err);
+	if (r == 0)
+		r = model_load(d->conf.worker.cfg, (const char *const *)d->classes.names,
+			       d->classes.n, &d->model, err);
+	return r < 0 ? r : model_check_classifier(d->model, err);
 }
 
 static int start(struct daemon *d, struct err *err)

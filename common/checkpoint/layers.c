@@ -257,15 +257,6 @@ static int read_local(struct layer_ctx *x, struct model_layer *l)
 	return r;
 }
 
-static int read_batchnorm(struct layer_ctx *x, struct model_layer *l)
-{
-	fprintf(x->canon, "batchnorm\n");
-	int r = begin(x, true);
-	if (r == 0)
-		r = set_same(x, l);
-	return r < 0 ? r : add_batchnorm(x, x->c);
-}
-
 /* ---- layers without weights ---- */
 
 /* A window that lies in the padding alone has no maximum, and Darknet's backward pass then
@@ -311,6 +302,7 @@ static int read_dropout(struct layer_ctx *x, struct model_layer *l)
 		return refuse(x, "probability", -EINVAL,
 			      "probability: found %g, expected 0 to less than 1", p);
 	fprintf(x->canon, "dropout\n");
+	l->no_gradient = x->no_gradient;
 	return set_same(x, l);
 }
 
@@ -331,7 +323,7 @@ static int read_softmax(struct layer_ctx *x, struct model_layer *l)
 	if (!(temperature > 0))
 		return refuse(x, "temperature", -EINVAL,
 			      "temperature: found %g, expected more than 0", temperature);
-	x->m->has_loss |= !noloss;
+	l->has_loss = !noloss;
 	fprintf(x->canon, "softmax groups=%lld temperature=%.9g\n", (long long)groups, temperature);
 	return set_flat(x, l, x->n);
 }
@@ -347,7 +339,7 @@ static int read_cost(struct layer_ctx *x, struct model_layer *l)
 		return refuse(x, "type", -EINVAL,
 			      "type: found '%.40s', expected sse, masked, L1, seg, smooth or wgan",
 			      type);
-	x->m->has_loss = true;
+	l->has_loss = true;
 	fprintf(x->canon, "cost\n");
 	return begin(x, false) < 0 ? x->r : set_flat(x, l, x->n);
 }
@@ -368,6 +360,14 @@ static const struct model_layer *other_layer(struct layer_ctx *x, const char *ke
 		x->r = refuse(x, key, -EINVAL,
 			      "%s: layer %g [%s] gives no image (width, height, channels)", key, i,
 			      o->type);
+		return NULL;
+	}
+	if (o->no_gradient) {
+		x->r = refuse(
+			x, key, -EOPNOTSUPP,
+			"%s: layer %g [%s] has no gradient for Darknet's backward pass to add "
+			"to",
+			key, i, o->type);
 		return NULL;
 	}
 	*ret_i = (size_t)i;
@@ -478,6 +478,7 @@ static int read_crop(struct layer_ctx *x, struct model_layer *l)
 			      (long long)w, (long long)h, x->w, x->h);
 	fprintf(x->canon, "crop width=%lld height=%lld noadjust=%d\n", (long long)w, (long long)h,
 		noadjust);
+	l->no_gradient = true;
 	return set_image(x, l, w, h, x->c);
 }
 
@@ -495,7 +496,7 @@ static int read_l2norm(struct layer_ctx *x, struct model_layer *l)
 
 static int read_logistic(struct layer_ctx *x, struct model_layer *l)
 {
-	x->m->has_loss = true;
+	l->has_loss = true;
 	fprintf(x->canon, "logistic\n");
 	return begin(x, false) < 0 ? x->r : set_same(x, l);
 }
@@ -518,24 +519,26 @@ static int read_normalization(struct layer_ctx *x, struct model_layer *l)
 
 /* ---- */
 
+/* `first`: its backward pass asks whether there is a gradient to add to. That of the others
+ * writes to address 0 when they are the first layer, or come right after [crop]. */
 static const struct {
 	const char *name, *alias;
 	int (*read)(struct layer_ctx *x, struct model_layer *l);
+	bool first;
 } types[] = {
-	{"convolutional", "conv", read_convolutional},
-	{"connected", "conn", read_connected},
+	{"convolutional", "conv", read_convolutional, true},
+	{"connected", "conn", read_connected, true},
+	{"local", NULL, read_local, true},
+	{"crop", NULL, read_crop, true},
+	{"dropout", NULL, read_dropout, true},
+	{"route", NULL, read_route, true},
 	{"maxpool", "max", read_maxpool},
 	{"avgpool", "avg", read_avgpool},
 	{"softmax", "soft", read_softmax},
-	{"dropout", NULL, read_dropout},
 	{"shortcut", NULL, read_shortcut},
-	{"route", NULL, read_route},
-	{"batchnorm", NULL, read_batchnorm},
-	{"local", NULL, read_local},
 	{"cost", NULL, read_cost},
 	{"upsample", NULL, read_upsample},
 	{"reorg", NULL, read_reorg},
-	{"crop", NULL, read_crop},
 	{"activation", NULL, read_activation},
 	{"l2norm", NULL, read_l2norm},
 	{"logistic", NULL, read_logistic},
@@ -550,9 +553,8 @@ static int check_common(struct layer_ctx *x)
 						  "numload",  "truth",    "flipped",
 						  "binary",   "xnor"};
 	static const char *const integers[] = {"onlyforward", "stopbackward", "flip"};
-	static const char *const numbers[] = {"learning_rate", "smooth",   "dot",   "angle",
-					      "saturation",    "exposure", "shift", "ratio",
-					      "noobj",         "thresh",   "scale"};
+	static const char *const numbers[] = {"smooth", "dot",   "angle", "saturation", "exposure",
+					      "shift",  "ratio", "noobj", "thresh",     "scale"};
 	for (size_t i = 0; i < ARRAY_LEN(unsupported); i++)
 		if (integer(x, unsupported[i], 0, INT32_MIN, INT32_MAX) && x->r == 0)
 			x->r = refuse(x, unsupported[i], -EOPNOTSUPP, "%s: not supported",
@@ -561,19 +563,39 @@ static int check_common(struct layer_ctx *x)
 		integer(x, integers[i], 0, INT32_MIN, INT32_MAX);
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		number(x, numbers[i], 0);
+	double rate = number(x, "learning_rate", 1);
+	if (x->r == 0 && rate < 0)
+		x->r = refuse(x, "learning_rate", -EINVAL,
+			      "learning_rate: found %g, expected at least 0", rate);
 	return x->r;
+}
+
+/* The index in `types`, or how many there are. */
+static size_t find_type(const char *name)
+{
+	size_t i = 0;
+	while (i < ARRAY_LEN(types) && strcmp(name, types[i].name) &&
+	       (!types[i].alias || strcmp(name, types[i].alias)))
+		i++;
+	return i;
+}
+
+int layer_check_type(const struct cfg *c, const struct cfg_section *s, struct err *err)
+{
+	return find_type(s->type) < ARRAY_LEN(types) ? 0 : layer_refuse_type(c, s, err);
 }
 
 int layer_read(struct layer_ctx *x, struct model_layer *l)
 {
-	const char *type = x->s->type;
-	size_t i = 0;
-	while (i < ARRAY_LEN(types) && strcmp(type, types[i].name) &&
-	       (!types[i].alias || strcmp(type, types[i].alias)))
-		i++;
+	size_t i = find_type(x->s->type);
 	if (i == ARRAY_LEN(types))
-		return refuse(x, NULL, -EOPNOTSUPP, "layer type not supported");
-	snprintf(l->type, sizeof(l->type), "%s", type);
+		return layer_refuse_type(x->cfg, x->s, x->err);
+	if (x->no_gradient && !types[i].first)
+		return refuse(
+			x, NULL, -EOPNOTSUPP,
+			"found as the first layer or right after [crop], where Darknet cannot "
+			"train it; expected [convolutional], [connected], [local] or [crop]");
+	snprintf(l->type, sizeof(l->type), "%s", types[i].name);
 	l->line = x->s->line;
 	x->r = 0;
 	int r = check_common(x);

@@ -19,6 +19,7 @@
 #include "common/checkpoint/model.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,8 +68,13 @@ static int check_steps(const struct cfg *c, const struct cfg_section *s, struct 
 	double list[CFG_LIST_MAX];
 	size_t n_steps = 0, n_scales = 0;
 	int r = cfg_list(c, s, "scales", list, &n_scales, err);
-	if (r == 0)
-		r = cfg_list(c, s, "steps", list, &n_steps, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n_scales; i++)
+		if (list[i] < 0)
+			return cfg_err(c, s, "scales", err, -EINVAL,
+				       "scales: found %g, expected at least 0", list[i]);
+	r = cfg_list(c, s, "steps", list, &n_steps, err);
 	if (r < 0)
 		return r;
 	if (n_steps == 0 || n_scales != n_steps)
@@ -112,14 +118,40 @@ static int check_policy(const struct cfg *c, const struct cfg_section *s, struct
 	return strcmp(policy, "steps") ? 0 : check_steps(c, s, err);
 }
 
+/* What Darknet steps with: a rate below 0 climbs, a momentum of 1 never ends. */
+static int check_rates(const struct cfg *c, const struct cfg_section *s, struct err *err)
+{
+	static const struct {
+		const char *key;
+		double fallback, end;
+	} keys[] = {
+		{"learning_rate", .001, INFINITY},
+		{"momentum", .9, 1},
+		{"decay", .0001, INFINITY},
+		{"power", 4, INFINITY},
+		{"scale", 1, INFINITY},
+		{"gamma", 1, INFINITY},
+	};
+	double d;
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		int r = cfg_num(c, s, keys[i].key, keys[i].fallback, &d, err);
+		if (r < 0)
+			return r;
+		if (d < 0 || d >= keys[i].end)
+			return cfg_err(c, s, keys[i].key, err, -EINVAL,
+				       "%s: found %g, expected at least 0%s", keys[i].key, d,
+				       isinf(keys[i].end) ? "" : " and less than 1");
+	}
+	return 0;
+}
+
 static int check_numbers(const struct cfg *c, const struct cfg_section *s, struct err *err)
 {
 	static const char *const integers[] = {"notruth", "random",   "adam",
 					       "center",  "max_crop", "min_crop"};
-	static const char *const numbers[] = {"momentum", "decay",     "B1",         "B2",
-					      "eps",      "max_ratio", "min_ratio",  "clip",
-					      "angle",    "aspect",    "saturation", "exposure",
-					      "hue",      "power",     "scale",      "gamma"};
+	static const char *const numbers[] = {"B1",         "B2",       "eps",   "max_ratio",
+					      "min_ratio",  "clip",     "angle", "aspect",
+					      "saturation", "exposure", "hue"};
 	int64_t i64;
 	double d;
 	int r = 0;
@@ -129,12 +161,7 @@ static int check_numbers(const struct cfg *c, const struct cfg_section *s, struc
 		r = cfg_num(c, s, numbers[i], 0, &d, err);
 	if (r == 0)
 		r = cfg_int(c, s, "burn_in", 0, 0, INT32_MAX, &i64, err);
-	if (r == 0)
-		r = cfg_num(c, s, "learning_rate", .001, &d, err);
-	if (r == 0 && d < 0)
-		r = cfg_err(c, s, "learning_rate", err, -EINVAL,
-			    "learning_rate: found %g, expected at least 0", d);
-	return r;
+	return r < 0 ? r : check_rates(c, s, err);
 }
 
 static int read_net(const struct cfg *c, const struct cfg_section *s, struct model *m,
@@ -176,6 +203,35 @@ static int read_net(const struct cfg *c, const struct cfg_section *s, struct mod
 
 /* ---- layers ---- */
 
+/* Darknet compares each loss with the one truth that there is, of the network's outputs. */
+static int check_losses(const struct layer_ctx *x)
+{
+	const struct model *m = x->m;
+	for (size_t i = 0; i < m->n_layers; i++) {
+		const struct model_layer *l = &m->layers[i];
+		if (l->has_loss && l->outputs != m->outputs)
+			return cfg_err(
+				x->cfg, &x->cfg->sections[i + 1], NULL, x->err, -EINVAL,
+				"found a loss of %u numbers, expected %u, as the network has "
+				"outputs%s",
+				l->outputs, m->outputs,
+				strcmp(l->type, "softmax") == 0 ? ", or noloss=1" : "");
+	}
+	return 0;
+}
+
+/* [local] asks for a quarter of the workspace that it writes. */
+static int check_workspace(const struct layer_ctx *x)
+{
+	uint64_t there = MAX_OF(x->workspace_bytes, x->local_bytes / 4);
+	if (x->local_bytes > there)
+		return cfg_err(x->cfg, x->local, NULL, x->err, -EOPNOTSUPP,
+			       "Darknet would write %llu bytes into a workspace of %llu here; "
+			       "expected a convolutional layer that needs as much",
+			       (unsigned long long)x->local_bytes, (unsigned long long)there);
+	return 0;
+}
+
 static int read_layers(struct layer_ctx *x)
 {
 	const struct cfg *c = x->cfg;
@@ -187,6 +243,7 @@ static int read_layers(struct layer_ctx *x)
 	x->h = m->height;
 	x->c = m->channels;
 	x->n = x->w * x->h * x->c;
+	x->no_gradient = true;
 	for (size_t i = 1; i < c->n_sections; i++) {
 		struct model_layer *l = &m->layers[m->n_layers];
 		x->s = &c->sections[i];
@@ -200,17 +257,32 @@ static int read_layers(struct layer_ctx *x)
 		x->h = l->out_h;
 		x->c = l->out_c;
 		x->n = l->outputs;
+		x->no_gradient = l->no_gradient;
 	}
-	if (m->outputs == 0)
-		return err_set(x->err, -EINVAL, "%s: found no layer with outputs, expected one",
-			       c->name);
-	if (x->local_bytes > MAX_OF(x->workspace_bytes, x->local_bytes / 4))
-		return cfg_err(c, x->local, NULL, x->err, -EOPNOTSUPP,
-			       "Darknet would write %llu bytes into a workspace of %llu here; "
-			       "expected a convolutional layer that needs as much",
-			       (unsigned long long)x->local_bytes,
-			       (unsigned long long)MAX_OF(x->workspace_bytes, x->local_bytes / 4));
 	m->file_bytes = WEIGHTS_HEADER_SIZE + 4 * m->n_floats;
+	int r = check_losses(x);
+	return r < 0 ? r : check_workspace(x);
+}
+
+int model_check_classifier(const struct model *m, struct err *err)
+{
+	size_t n = m->n_layers;
+	bool has_loss = false;
+	while (n > 1 && strcmp(m->layers[n - 1].type, "cost") == 0)
+		has_loss |= m->layers[--n].has_loss;
+	const struct model_layer *last = &m->layers[n - 1];
+	if (strcmp(last->type, "softmax"))
+		return err_set(
+			err, -EOPNOTSUPP,
+			"%s:%d: [%s] is the last layer, expected a classifier that ends with "
+			"[softmax], or [softmax] and [cost]",
+			m->cfg_path, last->line, last->type);
+	if (!last->has_loss && !has_loss)
+		return err_set(
+			err, -EOPNOTSUPP,
+			"%s:%d: [softmax] noloss: nothing to train towards, expected none or "
+			"0",
+			m->cfg_path, last->line);
 	return 0;
 }
 
@@ -257,7 +329,12 @@ static int build(const struct cfg *c, const char *const *names, size_t n_names, 
 	if (c->n_sections - 1 > MODEL_LAYERS_MAX)
 		return err_set(err, -E2BIG, "%s: found %zu layers, expected at most %d", c->name,
 			       c->n_sections - 1, MODEL_LAYERS_MAX);
-	int r = read_net(c, net, m, err);
+	int r = 0;
+	/* First: a network of another kind may lack keys of [net], too. */
+	for (size_t i = 1; i < c->n_sections && r == 0; i++)
+		r = layer_check_type(c, &c->sections[i], err);
+	if (r == 0)
+		r = read_net(c, net, m, err);
 	if (r < 0)
 		return r;
 	fprintf(canon, "tasuki-model 1\ninput width=%u height=%u channels=%u\n", m->width,

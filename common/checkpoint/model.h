@@ -36,13 +36,15 @@ struct tensor {
 };
 
 struct model_layer {
-	char type[24]; /* as in the cfg, without brackets: "convolutional" */
+	char type[24]; /* without brackets, in its long form: "convolutional" */
 	int line;      /* of its section in the cfg */
 	/* Output shape (c, h, w) per image; all 0 where Darknet gives the output none (softmax,
 	 * cost, and what passes on theirs): then no layer that needs an image can follow. */
 	uint32_t out_w, out_h, out_c;
 	uint32_t outputs; /* floats per image, with or without a shape */
 	uint64_t macs;    /* multiply-adds of one image's forward pass; 0 for what has no weights */
+	bool has_loss;    /* it compares what comes in with the truth */
+	bool no_gradient; /* Darknet keeps none of its output: [crop], and [dropout] on it */
 };
 
 struct model {
@@ -50,7 +52,6 @@ struct model {
 	uint32_t width, height, channels; /* input: NCHW, float32 0..1 */
 	uint32_t batch, subdivisions;     /* as in the cfg: a training step sees batch images */
 	uint32_t outputs;                 /* of the last layer that has any before a cost layer */
-	bool has_loss; /* softmax, logistic or cost: without one it can predict, but not train */
 	struct model_layer *layers;
 	size_t n_layers;
 	struct tensor *tensors;
@@ -71,6 +72,9 @@ int model_load(const char *cfg_path, const char *const *class_names, size_t n_cl
 int model_parse(const char *text, size_t len, const char *name, const char *const *class_names,
 		size_t n_classes, struct model **ret, struct err *err);
 void model_free(struct model *m);
+/* That it is a network to classify images with, and to train: it ends with [softmax], or [softmax]
+ * and [cost]. -EOPNOTSUPP. */
+int model_check_classifier(const struct model *m, struct err *err);
 const char *tensor_kind_name(enum tensor_kind k); /* "bias", "scale", ... */
 static inline void model_freep(struct model **m)
 {

@@ -150,8 +150,8 @@ static void graft_piece(const struct edit *e, const struct weights_piece *p)
 /* The last layer with weights, if its rows are the model's outputs; else -1. */
 static int output_layer(const struct model *m)
 {
-	static const char *const keep_order[] = {"avgpool", "avg",     "softmax",    "soft",
-						 "cost",    "dropout", "activation", "logistic"};
+	static const char *const keep_order[] = {"avgpool", "softmax",    "cost",
+						 "dropout", "activation", "logistic"};
 	if (m->n_tensors == 0 || m->tensors[m->n_tensors - 1].rows != m->outputs)
 		return -1;
 	int layer = m->tensors[m->n_tensors - 1].layer;

@@ -37,8 +37,9 @@ static int read_model(struct session *s, const struct json *args, struct err *er
 		r = classes_load(classes, &s->classes, err);
 	if (r < 0)
 		return r;
-	return model_parse(s->cfg, s->cfg_len, path, (const char *const *)s->classes.names,
-			   s->classes.n, &s->model, err);
+	r = model_parse(s->cfg, s->cfg_len, path, (const char *const *)s->classes.names,
+			s->classes.n, &s->model, err);
+	return r < 0 ? r : model_check_classifier(s->model, err);
 }
 
 /* The images looked at are the steps of `open` and `rescan`. */

@@ -162,13 +162,23 @@ def cfgs():
         "[convolutional]\nfilters=2\nsize=1\nactivation=relu\n[avgpool]\n[softmax]\n")
     put("cfg", "more", NET + "[convolutional]\nfilters=4\nsize=3\npad=1\n[convolutional]\nfilters=4\n"
         "size=3\npad=1\ngroups=2\n[shortcut]\nfrom=-2\nactivation=linear\n[route]\nlayers=-1,0\n"
-        "[batchnorm]\n[convolutional]\nfilters=2\nsize=3\npad=1\n[local]\nfilters=2\nsize=3\npad=1\n[activation]\nactivation=relu\n"
+        "[convolutional]\nfilters=2\nsize=3\npad=1\n[local]\nfilters=2\nsize=3\npad=1\n[activation]\nactivation=relu\n"
         "[upsample]\nstride=2\n[crop]\ncrop_width=4\ncrop_height=4\n[connected]\noutput=2\n"
         "[cost]\ntype=sse\n")
     put("cfg", "too-large", NET + "[connected]\noutput=99999999999\n")
     put("cfg", "overflow", NET + "[convolutional]\nfilters=8192\nsize=8191\npadding=8000\n")
     put("cfg", "no-net", "[connected]\noutput=2\n")
     put("cfg", "unknown-layer", NET + "[lstm]\noutput=2\n")
+    put("cfg", "batchnorm", NET + "[convolutional]\nfilters=2\n[batchnorm]\n[softmax]\n")
+    put("cfg", "first-maxpool", NET + "[maxpool]\nsize=2\nstride=2\n[connected]\noutput=2\n[softmax]\n")
+    put("cfg", "crop-route", NET + "[crop]\ncrop_width=4\ncrop_height=4\n[dropout]\n[convolutional]\nfilters=2\n"
+        "[route]\nlayers=-1,0\n[softmax]\n")
+    put("cfg", "crop", NET + "[crop]\ncrop_width=4\ncrop_height=4\nnoadjust=1\n[dropout]\n[convolutional]\nfilters=2\n"
+        "[reorg]\nstride=1\n[l2norm]\n[lrn]\nsize=3\n[connected]\noutput=2\n[softmax]\n[cost]\n")
+    put("cfg", "middle-loss", NET + "[connected]\noutput=9\n[softmax]\n[connected]\noutput=2\n[softmax]\n")
+    put("cfg", "no-subdivisions", NET.replace("subdivisions=1", "subdivisions=0") + "[connected]\n[softmax]\n")
+    put("cfg", "steps-without-scales", NET + "policy=steps\nsteps=1,2,3\nscales=.1,.1\n[connected]\n[softmax]\n")
+    put("cfg", "rates", NET + "policy=exp\ngamma=-1\nmomentum=1\ndecay=-1\nlearning_rate=1e39\n[connected]\n[softmax]\n")
     put("cfg", "comment", "# a\n; b\n" + NET + "\n[connected] \n output = 3\n[softmax]\n")
 
 

@@ -54,6 +54,16 @@ class Config(rig.Case):
                 self.assertRegex(r.stderr, r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z tasuki-\w+: error: ')
                 for w in words:
                     self.assertIn(w, r.stderr, new)
+            for old, new, words in (('subdivisions=1', 'subdivisions=0', ('[net] subdivisions',)), ('[softmax]', '[logistic]', ('[logistic]', '[softmax]')),
+                                    ('[maxpool]', '[lstm]', ('[lstm]',))):
+                cfg = self.work / 'bad.cfg'
+                cfg.write_text(rig.TINY.read_text().replace(old, new))
+                path.write_text(good.replace(str(rig.TINY), str(cfg)))
+                r = self.check(program, path)
+                self.assertEqual(r.returncode, 1, (new, r.stderr))
+                self.assertRegex(r.stderr, r'bad\.cfg:\d+: ')
+                for w in words:
+                    self.assertIn(w, r.stderr, new)
             path.write_text(good)
             self.assertEqual(self.check(program, path.with_name('nothing.conf')).returncode, 1)
             self.assertEqual(subprocess.run([program], capture_output=True).returncode, 2)

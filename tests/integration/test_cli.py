@@ -130,11 +130,18 @@ class Offline(rig.Case):
         for change, words in ((('batch=16', 'batch=0'), ('[net]', 'batch')), (('batch=16', ''), ('batch',)),
                               (('[maxpool]', '[gru]'), ('gru',)), (('output=10', 'output=ten'), ('output', 'ten')),
                               (('filters=4', 'filters=-4'), ('filters',)), (('size=3\nstride=2\npad=1', 'size=333\nstride=2\npad=0'), ('size',)),
-                              (('policy=constant', 'policy=steps'), ('steps',)), ((text, ''), ('bad.cfg',))):
-            cfg.write_text(text.replace(*change))
+                              (('policy=constant', 'policy=steps'), ('[net]', 'steps')), (('subdivisions=1', 'subdivisions=0'), ('[net]', 'subdivisions')),
+                              (('learning_rate=', 'learning_rate=-'), ('[net]', 'learning_rate')), (('[maxpool]', '[batchnorm]\n[maxpool]'), ('[batchnorm]', 'batch_normalize')),
+                              (('[maxpool]', '[yolo]'), ('[yolo]', 'classifier')), (('[softmax]', '[logistic]'), ('[logistic]', '[softmax]')),
+                              ((text, ''), ('bad.cfg',))):
+            bad = text.replace(*change)
+            self.assertNotEqual(bad, text)
+            cfg.write_text(bad)
             err = self.run_json('train', '--cfg', cfg, '--data', data, '--epochs', 1, '--out', self.work / 'x', code=1)
             for w in words:
                 self.assertIn(w, err, change)
+            if bad:
+                self.assertRegex(err, r'bad\.cfg:\d+: \[')
 
     def test_usage(self):
         for args in ((), ('trian',), ('train',), ('train', '--cfg'), ('train', '--epochs', 'x'), ('evaluate', '--split', 'all'),

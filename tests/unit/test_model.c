@@ -40,7 +40,8 @@ static void shapes_and_tensors(void **state)
 	assert_int_equal(m->n_classes, 3);
 	assert_int_equal(m->batch, 4);
 	assert_int_equal(m->subdivisions, 2);
-	assert_true(m->has_loss);
+	assert_true(m->layers[3].has_loss && !m->layers[2].has_loss);
+	assert_int_equal(model_check_classifier(m, NULL), 0);
 }
 
 static void canonical_form(void **state)
@@ -97,6 +98,7 @@ static void identity(void **state)
 }
 
 #define CONV    "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
+#define CROP    "[crop]\ncrop_width=8\ncrop_height=8\n"
 #define HEAD(s) "[net]\nbatch=4\nsubdivisions=2\nwidth=8\nheight=8\nchannels=3\n" s "\n" CONV
 
 static const struct {
@@ -108,7 +110,7 @@ static const struct {
 	{CONV, -EINVAL, "test.cfg:1|[net]"},
 	{"a=1\n[net]\n", -EINVAL, "test.cfg:1|before any section"},
 	{NET, -EINVAL, "no layer"},
-	{NET CONV NET, -EOPNOTSUPP, "test.cfg:12|[net]"},
+	{NET CONV NET, -EINVAL, "test.cfg:12|[net]|second time"},
 	{"[net]\nsubdivisions=1\nwidth=8\nheight=8\nchannels=3\n" CONV, -EINVAL, "batch|none"},
 	{"[net]\nbatch=0\nsubdivisions=1\nwidth=8\nheight=8\nchannels=3\n" CONV, -EINVAL,
 	 "test.cfg:2|batch|'0'"},
@@ -169,24 +171,25 @@ static const struct {
 	{NET "[convolutional]\nsize=3\ndontload=1\n", -EOPNOTSUPP, "dontload"},
 	{NET "[convolutional]\nsize=3\nlearning_rate=x\n", -EINVAL, "learning_rate"},
 	{NET "[connected]\noutput=0\n", -EINVAL, "output"},
-	{NET "[maxpool]\nstride=2\nsize=2\npadding=4\n", -EINVAL, "padding"},
-	{NET "[maxpool]\nstride=1\nsize=1\npadding=9\n", -EINVAL, "padding"},
-	{NET "[maxpool]\nstride=1\nsize=2\npadding=3\n", -EINVAL, "padding"},
-	{NET "[maxpool]\nsize=20\nstride=1\npadding=0\n", -EINVAL, "size"},
-	{NET "[softmax]\n" CONV, -EINVAL, "test.cfg:8|no image"},
-	{NET "[softmax]\ngroups=7\n", -EINVAL, "groups"},
-	{NET "[softmax]\ntemperature=0\n", -EINVAL, "temperature"},
-	{NET "[softmax]\ntree=data/9k.tree\n", -EOPNOTSUPP, "tree"},
+	{NET CONV "[maxpool]\nstride=2\nsize=2\npadding=4\n", -EINVAL, "padding"},
+	{NET CONV "[maxpool]\nstride=1\nsize=1\npadding=9\n", -EINVAL, "padding"},
+	{NET CONV "[maxpool]\nstride=1\nsize=2\npadding=3\n", -EINVAL, "padding"},
+	{NET CONV "[maxpool]\nsize=20\nstride=1\npadding=0\n", -EINVAL, "size"},
+	{NET CONV "[softmax]\nnoloss=1\n" CONV, -EINVAL, "test.cfg:14|no image"},
+	{NET CONV "[softmax]\ngroups=7\n", -EINVAL, "groups"},
+	{NET CONV "[softmax]\ntemperature=0\n", -EINVAL, "temperature"},
+	{NET CONV "[softmax]\ntree=data/9k.tree\n", -EOPNOTSUPP, "tree"},
 	{NET "[dropout]\n", -EINVAL, "first layer"},
 	{NET CONV "[dropout]\nprobability=1\n", -EINVAL, "probability"},
-	{NET "[cost]\n", -EINVAL, "no layer with outputs"},
+	{NET "[crop]\ncrop_width=8\ncrop_height=8\n[cost]\n", -EOPNOTSUPP,
+	 "test.cfg:10|[cost]|[crop]"},
 	{NET CONV "[cost]\ntype=huber\n", -EINVAL, "type|'huber'"},
 	{NET CONV "[shortcut]\n", -EINVAL, "from|none"},
 	{NET CONV "[shortcut]\nfrom=1\n", -EINVAL, "from"},
 	{NET CONV "[shortcut]\nfrom=-2\n", -EINVAL, "from"},
 	{NET CONV "[shortcut]\nfrom=-99999999999\n", -EINVAL, "from"},
 	{NET CONV "[convolutional]\nsize=3\n[convolutional]\nsize=3\n[shortcut]\nfrom=-3\n", 0, ""},
-	{NET CONV "[crop]\ncrop_width=2\ncrop_height=4\n[shortcut]\nfrom=0\n", -EINVAL,
+	{NET CONV "[crop]\ncrop_width=2\ncrop_height=4\n" CONV "[shortcut]\nfrom=0\n", -EINVAL,
 	 "layer 0|8 x 8|2 x 4"},
 	{NET CONV "[route]\n", -EINVAL, "layers|none"},
 	{NET CONV "[route]\nlayers=0,\n", -EINVAL, "layers"},
@@ -195,27 +198,77 @@ static const struct {
 	{NET CONV "[route]\nlayers=0.5\n", -EINVAL, "layers"},
 	{NET CONV "[maxpool]\nstride=2\n[route]\nlayers=0,1\n", -EINVAL, "4 x 4|8 x 8"},
 	{NET CONV "[softmax]\n[route]\nlayers=1\n", -EINVAL, "layer 1|no image"},
-	{NET "[upsample]\nstride=0\n", -EINVAL, "stride"},
-	{NET "[upsample]\nstride=-3\n", -EINVAL, "stride"},
-	{NET "[upsample]\nstride=8000\n", -EINVAL, "output"},
-	{NET "[reorg]\nstride=2\n", -EINVAL, "stride"},
+	{NET CONV "[upsample]\nstride=0\n", -EINVAL, "stride"},
+	{NET CONV "[upsample]\nstride=-3\n", -EINVAL, "stride"},
+	{NET CONV "[upsample]\nstride=8000\n", -EINVAL, "output"},
+	{NET "[convolutional]\nfilters=3\n[reorg]\nstride=2\n", -EINVAL, "stride"},
 	{NET CONV "[reorg]\nstride=0\n", -EINVAL, "stride"},
-	{NET CONV "[crop]\ncrop_width=8\ncrop_height=7\n[reorg]\nstride=2\n", -EINVAL,
+	{NET CONV "[crop]\ncrop_width=8\ncrop_height=7\n" CONV "[reorg]\nstride=2\n", -EINVAL,
 	 "width and height"},
-	{NET CONV "[crop]\ncrop_width=7\ncrop_height=8\n[reorg]\nstride=2\n", -EINVAL,
+	{NET CONV "[crop]\ncrop_width=7\ncrop_height=8\n" CONV "[reorg]\nstride=2\n", -EINVAL,
 	 "width and height"},
 	{NET CONV "[reorg]\nstride=2\nextra=3\n", -EOPNOTSUPP, "extra"},
 	{NET "[crop]\ncrop_width=9\ncrop_height=8\n", -EINVAL, "crop"},
-	{NET "[lrn]\nsize=8\n", -EINVAL, "size"},
+	{NET CONV "[lrn]\nsize=10\n", -EINVAL, "size"},
 	{NET "[local]\nfilters=2\nsize=3\npad=2\n", -EOPNOTSUPP, "pad"},
 	{NET "[local]\nfilters=2\nsize=3\npad=1\n", -EOPNOTSUPP, "workspace"},
 	{NET "[local]\nfilters=2\nsize=9\n", -EINVAL, "size"},
-	{NET "[yolo]\n", -EOPNOTSUPP, "test.cfg:7|[yolo]"},
-	{NET "[gru]\n", -EOPNOTSUPP, "[gru]"},
-	{NET "[deconvolutional]\n", -EOPNOTSUPP, "[deconvolutional]"},
+	/* Types that are not taken, by name, whatever else is wrong. */
+	{NET CONV "[batchnorm]\n", -EOPNOTSUPP, "test.cfg:12|[batchnorm]|batch_normalize=1"},
+	{NET "[deconvolutional]\n", -EOPNOTSUPP, "test.cfg:7|[deconvolutional]|weights"},
+	{NET "[deconv]\n", -EOPNOTSUPP, "[deconv]|weights"},
+	{"[net]\ninputs=256\n[rnn]\n", -EOPNOTSUPP, "test.cfg:3|[rnn]|sequences"},
+	{"[net]\ninputs=256\n[gru]\n", -EOPNOTSUPP, "test.cfg:3|[gru]|sequences"},
+	{NET "[lstm]\n", -EOPNOTSUPP, "[lstm]|sequences"},
+	{NET "[crnn]\n", -EOPNOTSUPP, "[crnn]|sequences"},
+	{NET CONV "[yolo]\n", -EOPNOTSUPP, "test.cfg:12|[yolo]|objects"},
+	{NET CONV "[region]\n", -EOPNOTSUPP, "[region]|objects"},
+	{NET CONV "[detection]\n", -EOPNOTSUPP, "[detection]|objects"},
+	{NET CONV "[iseg]\n", -EOPNOTSUPP, "[iseg]|objects"},
+	{NET CONV "[convolution]\n", -EOPNOTSUPP, "test.cfg:12|[convolution]|not known"},
 	{NET "[nonsense\x01]\n", -EOPNOTSUPP, "[nonsense?]"},
-	{NET "[upsample]\nstride=512\n[connected]\noutput=8192\n[connected]\noutput=8192\n", -E2BIG,
-	 ""},
+	/* Darknet's backward pass would write to address 0. */
+	{NET "[maxpool]\nsize=2\nstride=2\n" CONV, -EOPNOTSUPP, "test.cfg:7|[maxpool]|first layer"},
+	{NET "[avgpool]\n" CONV, -EOPNOTSUPP, "[avgpool]|first layer"},
+	{NET "[activation]\n" CONV, -EOPNOTSUPP, "[activation]|first layer"},
+	{NET "[l2norm]\n" CONV, -EOPNOTSUPP, "[l2norm]|first layer"},
+	{NET "[lrn]\n" CONV, -EOPNOTSUPP, "[lrn]|first layer"},
+	{NET "[upsample]\n" CONV, -EOPNOTSUPP, "[upsample]|first layer"},
+	{NET "[reorg]\n" CONV, -EOPNOTSUPP, "[reorg]|first layer"},
+	{NET "[softmax]\n", -EOPNOTSUPP, "[softmax]|first layer"},
+	{NET "[logistic]\n", -EOPNOTSUPP, "[logistic]|first layer"},
+	{NET "[cost]\n", -EOPNOTSUPP, "[cost]|first layer"},
+	{NET "[shortcut]\nfrom=-1\n", -EOPNOTSUPP, "[shortcut]|first layer"},
+	{NET CROP "[maxpool]\n", -EOPNOTSUPP, "test.cfg:10|[maxpool]|[crop]"},
+	{NET CROP "[dropout]\n[avgpool]\n", -EOPNOTSUPP, "test.cfg:11|[avgpool]|[crop]"},
+	{NET CROP "[dropout]\n" CONV, 0, ""},
+	{NET CROP CONV "[shortcut]\nfrom=0\n", -EOPNOTSUPP, "from|[crop]|no gradient"},
+	{NET CROP CONV "[route]\nlayers=0,1\n", -EOPNOTSUPP, "layers|[crop]|no gradient"},
+	{NET CROP "[dropout]\n" CONV "[route]\nlayers=1,2\n", -EOPNOTSUPP, "[dropout]|no gradient"},
+	/* It would read past the truth. */
+	{NET CONV "[softmax]\n[connected]\noutput=5\n[softmax]\n", -EINVAL,
+	 "test.cfg:12|[softmax]|256 numbers|expected 5|noloss"},
+	{NET CONV "[logistic]\n[connected]\noutput=5\n[softmax]\n", -EINVAL,
+	 "test.cfg:12|[logistic]|256"},
+	{NET CONV "[cost]\n[connected]\noutput=5\n[softmax]\n", -EINVAL, "test.cfg:12|[cost]|256"},
+	{NET CONV "[softmax]\nnoloss=1\n[connected]\noutput=5\n[softmax]\n[cost]\n", 0, ""},
+	/* Rates. */
+	{HEAD("momentum=1"), -EINVAL, "test.cfg:7|[net]|momentum|less than 1"},
+	{HEAD("momentum=-0.5"), -EINVAL, "momentum|-0.5"},
+	{HEAD("decay=-1"), -EINVAL, "decay|-1"},
+	{HEAD("learning_rate=1e39"), -EINVAL, "learning_rate|finite"},
+	{HEAD("learning_rate=inf"), -EINVAL, "learning_rate|'inf'"},
+	{HEAD("burn_in=-5"), -EINVAL, "burn_in|'-5'"},
+	{HEAD("burn_in=5\npower=-1"), -EINVAL, "test.cfg:8|power|-1"},
+	{HEAD("policy=step\nstep=5\nscale=-1"), -EINVAL, "scale|-1"},
+	{HEAD("policy=exp\ngamma=-0.9"), -EINVAL, "gamma|-0.9"},
+	{HEAD("policy=exp\ngamma=nan"), -EINVAL, "gamma|'nan'"},
+	{HEAD("policy=steps\nsteps=1,2\nscales=.1,-.1"), -EINVAL, "test.cfg:9|scales|-0.1"},
+	{HEAD("policy=steps\nsteps=1,2\nscales=.1,nan"), -EINVAL, "scales|nan"},
+	{HEAD("policy=steps\nsteps=-1,2\nscales=.1,.1"), -EINVAL, "steps|-1"},
+	{NET "[convolutional]\nlearning_rate=-1\n", -EINVAL, "test.cfg:8|learning_rate|-1"},
+	{NET CONV "[upsample]\nstride=512\n[connected]\noutput=8192\n[connected]\noutput=8192\n",
+	 -E2BIG, ""},
 };
 
 static void refusals(void **state)
@@ -242,6 +295,32 @@ static void refusals(void **state)
 	}
 }
 
+/* What can be read, but not trained as a classifier. */
+static void classifiers(void **state)
+{
+	static const struct {
+		const char *cfg, *text; /* NULL: fine */
+	} cases[] = {
+		{SMALL_CFG, NULL},
+		{SMALL_CFG "[cost]\n", NULL},
+		{NET CONV "[avg]\n[soft]\n", NULL},
+		{NET CONV "[softmax]\nnoloss=1\n[cost]\n", NULL},
+		{NET CONV, "test.cfg:7: [convolutional]"},
+		{SMALL_CFG "[dropout]\n", "test.cfg:20: [dropout]"},
+		{NET CONV "[logistic]\n", "test.cfg:12: [logistic]"},
+		{NET CONV "[cost]\n", "test.cfg:7: [convolutional]"},
+		{NET CONV "[softmax]\nnoloss=1\n", "test.cfg:12: [softmax] noloss"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		_cleanup_(model_freep) struct model *m = util_model(cases[i].cfg, 0);
+		struct err err = {0};
+		int r = model_check_classifier(m, &err);
+		assert_int_equal(r, cases[i].text ? -EOPNOTSUPP : 0);
+		if (cases[i].text && !strstr(err.text, cases[i].text))
+			fail_msg("case %zu: '%s' is not in: %s", i, cases[i].text, err.text);
+	}
+}
+
 static void limits(void **state)
 {
 	struct model *m = NULL;
@@ -258,8 +337,8 @@ static void limits(void **state)
 	memset(big, '\n', MODEL_CFG_MAX + 1);
 	assert_int_equal(model_parse(big, MODEL_CFG_MAX + 1, "t", NULL, 0, &m, &err), -E2BIG);
 	/* One layer too many. */
-	n = sprintf(big, "%s", NET);
-	for (int i = 0; i <= MODEL_LAYERS_MAX; i++)
+	n = sprintf(big, "%s[conv]\n", NET);
+	for (int i = 1; i <= MODEL_LAYERS_MAX; i++)
 		n += sprintf(big + n, "[avgpool]\n");
 	assert_int_equal(model_parse(big, (size_t)n, "t", NULL, 0, &m, &err), -E2BIG);
 	assert_int_equal(model_parse(big, (size_t)n - 10, "t", NULL, 0, &m, &err), 0);
@@ -306,8 +385,8 @@ static void damaged(void **state)
 	static const char cfg[] = NET
 		"policy=steps\nsteps=3,5\nscales=.1,.1\n" CONV
 		"[convolutional]\nfilters=8\nsize=3\nstride=2\npad=1\ngroups=4\nactivation=relu\n"
-		"[batchnorm]\n[lrn]\nsize=5\n[l2norm]\n[local]\nfilters=2\nsize=1\n"
-		"[activation]\nactivation=tanh\n[crop]\ncrop_width=2\ncrop_height=2\n"
+		"[lrn]\nsize=5\n[l2norm]\n[local]\nfilters=2\nsize=1\n"
+		"[activation]\nactivation=tanh\n[crop]\ncrop_width=2\ncrop_height=2\n" CONV
 		"[upsample]\nstride=2\n[shortcut]\nfrom=-2\n[route]\nlayers=-1,-6\n"
 		"[maxpool]\nsize=2\nstride=2\n[reorg]\nstride=1\n[avgpool]\n[dropout]\n"
 		"[connected]\noutput=3\n[logistic]\n[softmax]\n[cost]\ntype=L1\n";
@@ -348,6 +427,7 @@ int main(void)
 		cmocka_unit_test(canonical_form),
 		cmocka_unit_test(identity),
 		cmocka_unit_test(refusals),
+		cmocka_unit_test(classifiers),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(class_lists),
 		cmocka_unit_test_setup_teardown(files, util_dir, util_dir_done),
