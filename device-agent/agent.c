@@ -12,7 +12,7 @@
 
 /* ---- retries ---- */
 
-void retry_failed(struct agent *a, struct retry *r, const char *what, const char *why)
+void retry_failed(struct agent *a, struct retry *r, const char *what, const struct err *err)
 {
 	int64_t wait =
 		rng_backoff_ms(&a->rng, r->failures, AGENT_RETRY_FIRST_MS, AGENT_RETRY_CAP_MS);
@@ -20,10 +20,11 @@ void retry_failed(struct agent *a, struct retry *r, const char *what, const char
 		r->failures++;
 	r->at_ms = a->now_ms + wait;
 	char text[MESSAGE_TEXT_MAX];
-	snprintf(text, sizeof(text), "%s: %.200s", what, why);
-	if (strcmp(text, r->reason) != 0)
+	snprintf(text, sizeof(text), "%s: %.200s", what, err->text);
+	if (strcmp(text, r->logged) != 0)
 		log_warning("device=%s %s", a->conf.id, text);
-	COPY(r->reason, text);
+	COPY(r->logged, text);
+	snprintf(r->reason, sizeof(r->reason), "%s: %s", what, err_category_text(err->category));
 }
 
 void retry_done(struct retry *r)
@@ -78,7 +79,7 @@ static bool pending_step(struct agent *a)
 	if (!is_pending(a->state))
 		return false;
 	if (do_pending(a, &err) < 0) {
-		retry_failed(a, &a->saving, "cannot save", err.text);
+		retry_failed(a, &a->saving, "cannot save", &err);
 		return false;
 	}
 	retry_done(&a->saving);
@@ -101,7 +102,7 @@ int agent_commit(struct agent *a)
 		return -EAGAIN; /* why is in a->saving */
 	int r = state_save(a->state_path, a->draft, &err);
 	if (r < 0) {
-		retry_failed(a, &a->saving, "cannot save", err.text);
+		retry_failed(a, &a->saving, "cannot save", &err);
 		return r;
 	}
 	struct state *old = a->state;
@@ -111,7 +112,7 @@ int agent_commit(struct agent *a)
 	a->status_dirty = true;
 	r = do_pending(a, &err);
 	if (r < 0)
-		retry_failed(a, &a->saving, "cannot save", err.text);
+		retry_failed(a, &a->saving, "cannot save", &err);
 	else
 		retry_done(&a->saving);
 	return 0; /* it is true from the moment it was saved */

@@ -44,9 +44,9 @@ void agent_writable(struct agent *a);
 /* -EINVAL: the worker reads another model than we do; the agent cannot go on. */
 int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err *err);
 void agent_worker_progress(struct agent *a, uint64_t request, const struct worker_progress *p);
-void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result, int code,
-			const char *error);
-void agent_worker_died(struct agent *a, const char *why);
+void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result,
+			const struct err *err);
+void agent_worker_died(struct agent *a, const struct err *why);
 void agent_tick(struct agent *a);
 /* Says good-bye to the broker. */
 void agent_stop(struct agent *a);

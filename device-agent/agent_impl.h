@@ -56,8 +56,9 @@ struct evaluation {
 
 struct retry {
 	unsigned failures;
-	int64_t at_ms; /* not before */
-	char reason[MESSAGE_TEXT_MAX];
+	int64_t at_ms;                 /* not before */
+	char reason[MESSAGE_TEXT_MAX]; /* without the details, which may name paths and classes */
+	char logged[MESSAGE_TEXT_MAX]; /* last, with them */
 };
 
 struct agent {
@@ -79,7 +80,7 @@ struct agent {
 
 	/* The worker. */
 	bool worker_ready, worker_paused;
-	char worker_reason[MESSAGE_TEXT_MAX];
+	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
 	bool warned_none, warned_few; /* of validation images */
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
@@ -142,7 +143,8 @@ int agent_commit(struct agent *a);
 /* Whether saving is not to be tried now. */
 bool agent_blocked(const struct agent *a);
 void agent_turn(struct agent *a);
-void retry_failed(struct agent *a, struct retry *r, const char *what, const char *why);
+/* `what` and err go to the log; what others may know is `what` and err's category. */
+void retry_failed(struct agent *a, struct retry *r, const char *what, const struct err *err);
 void retry_done(struct retry *r);
 bool retry_waits(const struct agent *a, const struct retry *r);
 

@@ -57,7 +57,7 @@ static enum phase phase_of(const struct agent *a)
 static const char *reason_of(const struct agent *a)
 {
 	const struct retry *const failing[] = {&a->saving, &a->training, &a->evaluating, &a->pull};
-	if (*a->worker_reason)
+	if (a->worker_reason)
 		return a->worker_reason;
 	for (size_t i = 0; i < ARRAY_LEN(failing); i++)
 		if (failing[i]->failures)
@@ -71,23 +71,6 @@ static const char *reason_of(const struct agent *a)
 	if (a->todo == ROUNDS_WAIT)
 		return "between two rounds";
 	return "";
-}
-
-/* A reason for the network: paths name classes and files, and names never leave. What stands from
- * the '/' that begins a path to the ": " after it is left out; the log has it whole. */
-static void without_paths(const char *reason, char *out, size_t size)
-{
-	size_t n = 0;
-	for (const char *p = reason; *p && n + sizeof("(path)") < size;) {
-		if (*p != '/' || (p > reason && p[-1] != ' ' && p[-1] != '\'' && p[-1] != '(')) {
-			out[n++] = *p++;
-			continue;
-		}
-		const char *end = strstr(p, ": ");
-		n += (size_t)snprintf(out + n, size - n, "(path)");
-		p = end ? end : p + strlen(p);
-	}
-	out[n] = 0;
 }
 
 static double share(const struct worker_progress *p)
@@ -105,7 +88,7 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	COPY(ret->agent, TASUKI_VERSION);
 	COPY(ret->model, a->model->id);
 	ret->phase = phase_of(a);
-	without_paths(reason_of(a), ret->reason, sizeof(ret->reason));
+	COPY(ret->reason, reason_of(a));
 	ret->epoch = s->rounds.epoch;
 	ret->report_seq = reports_last(a->reports);
 	ret->has_active = *a->active && store_manifest(a->store, a->active, &m, NULL) == 0;

@@ -246,21 +246,20 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 	else
 		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
 	if (err.code)
-		ev.reason = err.text;
+		ev.reason = err.text; /* of what the trainer sent, and no paths */
 	exchange_event(a, &ev);
 }
 
-static void pull_failed(struct agent *a, int code, const char *why)
+static void pull_failed(struct agent *a, const struct err *err)
 {
-	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED, .reason = why};
-	/* Where things lie on this device is nobody's business. */
-	size_t dir = strlen(a->incoming);
-	if (strncmp(why, a->incoming, dir) == 0 && why[dir] == '/')
-		ev.reason = why + dir + 1;
-	if (code == -EBADMSG)
-		exchange_event(a, &ev); /* it is not what it was said to be */
-	else
-		retry_failed(a, &a->pull, "the result could not be kept", why);
+	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED,
+				    .reason = err_category_text(err->category)};
+	if (err->code != -EBADMSG) {
+		retry_failed(a, &a->pull, "the result could not be kept", err);
+		return;
+	}
+	log_warning("device=%s %s", a->conf.id, err->text);
+	exchange_event(a, &ev); /* it is not what it was said to be */
 }
 
 /* All blocks are there: verified, looked through, into the store. */
@@ -280,7 +279,7 @@ static bool finish_pull(struct agent *a)
 			r = store_add(a->store, path, m, &err);
 	}
 	if (r < 0) {
-		pull_failed(a, r, err.text);
+		pull_failed(a, &err);
 		return false;
 	}
 	retry_done(&a->pull);
@@ -312,7 +311,7 @@ static bool open_pull(struct agent *a)
 		return false;
 	int r = part_open(&a->part, a->incoming, m, a->now_ms, &err);
 	if (r < 0) {
-		retry_failed(a, &a->pull, "the result cannot be pulled", err.text);
+		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
 		return false;
 	}
 	a->pulling = true;
@@ -360,7 +359,7 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	} else if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
-		retry_failed(a, &a->pull, "the result cannot be pulled", err.text);
+		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
 	} else if (r != XFER_E_TWICE) {
 		log_debug("device=%s checkpoint=%.12s block=%u of %zu bytes ignored", a->conf.id,
 			  t->checkpoint, t->block, len);

@@ -111,7 +111,7 @@ static int keep_trained(struct agent *a, struct err *err)
 	r = agent_commit(a);
 	if (r < 0)
 		return err_set(err, r, "%s",
-			       *a->saving.reason ? a->saving.reason : "waiting for the disk");
+			       *a->saving.logged ? a->saving.logged : "waiting for the disk");
 	return 0;
 }
 
@@ -121,7 +121,7 @@ bool learn_trained_step(struct agent *a)
 	if (!a->trained.there || retry_waits(a, &a->training))
 		return false;
 	if (keep_trained(a, &err) < 0) {
-		retry_failed(a, &a->training, "epoch not kept", err.text);
+		retry_failed(a, &a->training, "epoch not kept", &err);
 		return false;
 	}
 	log_info("device=%s epoch=%lld checkpoint=%.12s trained loss=%.4f images_per_second=%.0f",

@@ -128,17 +128,16 @@ static void on_progress(void *user, uint64_t request, const struct worker_progre
 	agent_worker_progress(((struct program *)user)->agent, request, progress);
 }
 
-static void on_reply(void *user, uint64_t request, const struct json *result, int code,
-		     const char *error)
+static void on_reply(void *user, uint64_t request, const struct json *result, const struct err *err)
 {
-	agent_worker_reply(((struct program *)user)->agent, request, result, code, error);
+	agent_worker_reply(((struct program *)user)->agent, request, result, err);
 }
 
-static void on_died(void *user, const char *why, bool failed_open, int64_t retry_in_ms)
+static void on_died(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms)
 {
 	struct program *p = user;
 	if (failed_open && !p->worker_was_ready) {
-		log_error("device=%s %s", p->conf.id, why);
+		log_error("device=%s %s", p->conf.id, why->text);
 		loop_exit(p->loop, EXIT_FAILURE);
 		return;
 	}

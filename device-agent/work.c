@@ -77,12 +77,22 @@ static bool decides(const struct agent *a, const struct evaluation *e)
 	       same(e->checkpoint, s->handover.result.manifest.id);
 }
 
+/* Why worker_request() failed. */
+static void not_taken(struct err *err, int r)
+{
+	err_errno(err, r, "the worker takes no request");
+	if (r == -ENOTCONN)
+		err_categorize(err, ERR_WORKER);
+}
+
 static void ask_evaluation(struct agent *a, const struct evaluation *e)
 {
 	char path[FILE_PATH_MAX];
 	int r = store_weights(a->store, e->checkpoint, path);
+	struct err err = {0};
 	if (r < 0) {
-		retry_failed(a, &a->evaluating, "evaluation", strerror(-r));
+		err_errno(&err, r, "checkpoint %.12s", e->checkpoint);
+		retry_failed(a, &a->evaluating, "evaluation", &err);
 		return;
 	}
 	struct json *args = json_new_obj();
@@ -94,7 +104,8 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 		a->evaluate_id = 0;
 		if (r == -ENOTCONN)
 			a->worker_ready = false;
-		retry_failed(a, &a->evaluating, "evaluation", strerror(-r));
+		not_taken(&err, r);
+		retry_failed(a, &a->evaluating, "evaluation", &err);
 		return;
 	}
 	a->evaluation = *e;
@@ -141,16 +152,20 @@ static void ask_training(struct agent *a)
 	/* An order of images that has led to no finite loss is not tried again and again. */
 	json_set_int(args, "seed", a->conf.seed + a->diverged);
 	json_set_int(args, "epoch", r->epoch);
+	if (c < 0 && !*err.text)
+		err_errno(&err, c, "checkpoint %.12s", a->state->local);
 	if (c == 0) {
 		c = a->port.request(a->port.user, "train", args, &a->train_id);
 		args = NULL;
+		if (c < 0)
+			not_taken(&err, c);
 	}
 	json_free(args);
 	if (c < 0) {
 		a->train_id = 0;
 		if (c == -ENOTCONN)
 			a->worker_ready = false;
-		retry_failed(a, &a->training, "training", *err.text ? err.text : strerror(-c));
+		retry_failed(a, &a->training, "training", &err);
 		return;
 	}
 	a->train_progress = (struct worker_progress){.loss = NAN};
@@ -233,20 +248,20 @@ int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err
 			       a->model->cfg_path, a->model->id, r->model);
 	a->worker_ready = true;
 	a->worker_paused = false;
-	a->worker_reason[0] = 0;
+	a->worker_reason = NULL;
 	take_data(a, r);
 	a->status_dirty = true;
 	agent_turn(a);
 	return 0;
 }
 
-void agent_worker_died(struct agent *a, const char *why)
+void agent_worker_died(struct agent *a, const struct err *why)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->worker_ready = false;
 	a->worker_paused = false;
-	COPY(a->worker_reason, why);
-	log_warning("device=%s worker: %s", a->conf.id, why);
+	a->worker_reason = err_category_text(why->category);
+	log_warning("device=%s worker: %s", a->conf.id, why->text);
 	a->status_dirty = true;
 	agent_turn(a);
 }
@@ -261,14 +276,14 @@ void agent_worker_progress(struct agent *a, uint64_t request, const struct worke
 	agent_turn(a);
 }
 
-static void on_trained(struct agent *a, const struct json *result, int code, const char *error)
+static void on_trained(struct agent *a, const struct json *result, const struct err *err)
 {
 	a->train_id = 0;
-	if (!result) {
+	if (err) {
 		file_remove(a->train_out, NULL);
-		a->diverged += code == -EDOM;
-		if (!worker_lost(code))
-			retry_failed(a, &a->training, "training", error);
+		a->diverged += err->code == -EDOM;
+		if (!worker_lost(err->code))
+			retry_failed(a, &a->training, "training", err);
 		return;
 	}
 	json_get_num(result, "loss", -1e300, 1e300, &a->train_progress.loss, NULL);
@@ -279,7 +294,7 @@ static void on_trained(struct agent *a, const struct json *result, int code, con
 	a->trained.added = false;
 }
 
-static void on_rescanned(struct agent *a, const struct json *result, const char *error)
+static void on_rescanned(struct agent *a, const struct json *result, const struct err *failed)
 {
 	struct worker_ready r;
 	struct err err = {0};
@@ -289,7 +304,7 @@ static void on_rescanned(struct agent *a, const struct json *result, const char 
 		return;
 	}
 	/* The images stay as they were read last. */
-	log_warning("device=%s images: %s", a->conf.id, result ? err.text : error);
+	log_warning("device=%s images: %s", a->conf.id, failed ? failed->text : err.text);
 	rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN], a->now_ms);
 }
 
@@ -338,14 +353,15 @@ static int read_score(struct agent *a, const struct json *result, struct state_s
 }
 
 /* A checkpoint that cannot be evaluated is not waited for any longer. */
-static void give_up(struct agent *a, const struct evaluation *e, const char *error)
+static void give_up(struct agent *a, const struct evaluation *e, const struct err *err)
 {
-	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED, .reason = error};
+	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED,
+				    .reason = err_category_text(err->category)};
 	const struct handover *h = &a->state->handover;
 	struct state *next = agent_draft(a);
 	size_t before = next->n_undecided;
 	log_error("device=%s checkpoint=%.12s cannot be evaluated: %s", a->conf.id, e->checkpoint,
-		  error);
+		  err->text);
 	state_undecided_drop(next, e->checkpoint);
 	if (next->n_undecided < before)
 		agent_commit(a);
@@ -355,37 +371,39 @@ static void give_up(struct agent *a, const struct evaluation *e, const char *err
 		a->candidate[0] = 0;
 }
 
-static void evaluation_failed(struct agent *a, const struct evaluation *e, int code,
-			      const char *error)
+static void evaluation_failed(struct agent *a, const struct evaluation *e, const struct err *err)
 {
 	if (*e->command) {
-		inbox_evaluated(a, e, NULL, NULL, error);
+		log_warning("device=%s checkpoint=%.12s evaluation: %s", a->conf.id, e->checkpoint,
+			    err->text);
+		inbox_evaluated(a, e, NULL, NULL, err_category_text(err->category));
 		return;
 	}
-	a->evaluate_failures += worker_lost(code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
-	if (!worker_lost(code))
-		retry_failed(a, &a->evaluating, "evaluation", error);
+	a->evaluate_failures += worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
+	if (!worker_lost(err->code))
+		retry_failed(a, &a->evaluating, "evaluation", err);
 	if (a->evaluate_failures < EVALUATE_FAILURES_MAX)
 		return;
 	a->evaluate_failures = 0;
-	give_up(a, e, error);
+	give_up(a, e, err);
 }
 
-static void on_evaluated(struct agent *a, const struct json *result, int code, const char *error)
+static void on_evaluated(struct agent *a, const struct json *result, const struct err *failed)
 {
 	struct evaluation e = a->evaluation;
 	struct state_score s;
 	struct err err = {0};
 	a->evaluate_id = 0;
-	if (result && (code = read_score(a, result, &s, &err)) < 0)
-		error = err.text;
-	if (code < 0) {
-		evaluation_failed(a, &e, code, error);
+	if (!failed && read_score(a, result, &s, &err) < 0)
+		failed = &err;
+	if (failed) {
+		evaluation_failed(a, &e, failed);
 		return;
 	}
 	/* Known at once; on disk with the decision, or with the report of its own. */
 	a->evaluate_failures = 0;
 	retry_done(&a->evaluating);
+	int code = 0;
 	bool known = state_score_find(a->state, s.checkpoint, s.split, s.snapshot);
 	state_score_put(a->state, &s);
 	if (!decides(a, &e) && (!known || *e.command)) {
@@ -401,18 +419,18 @@ static void on_evaluated(struct agent *a, const struct json *result, int code, c
 				*a->saving.reason ? a->saving.reason : "could not be reported");
 }
 
-void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result, int code,
-			const char *error)
+void agent_worker_reply(struct agent *a, uint64_t request, const struct json *result,
+			const struct err *err)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
-	if (code < 0 && worker_lost(code))
+	if (err && worker_lost(err->code))
 		a->worker_ready = false; /* agent_worker_died() follows */
 	if (request == a->train_id)
-		on_trained(a, result, code, error);
+		on_trained(a, result, err);
 	else if (request == a->evaluate_id)
-		on_evaluated(a, result, code, error);
+		on_evaluated(a, result, err);
 	else if (request == a->rescan_id)
-		on_rescanned(a, result, error);
+		on_rescanned(a, result, err);
 	a->status_dirty = true;
 	agent_turn(a);
 }

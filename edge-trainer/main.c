@@ -182,16 +182,16 @@ static void on_progress(void *user, uint64_t request, const struct worker_progre
 	trainer_worker_progress(w->daemon->trainer, w->slot, request, p);
 }
 
-static void on_reply(void *user, uint64_t request, const struct json *result, int code,
-		     const char *error)
+static void on_reply(void *user, uint64_t request, const struct json *result,
+		     const struct err *err)
 {
 	struct slot_worker *w = user;
 
-	trainer_worker_reply(w->daemon->trainer, w->slot, request, result, code, error);
+	trainer_worker_reply(w->daemon->trainer, w->slot, request, result, err);
 	poke(w->daemon);
 }
 
-static void on_died(void *user, const char *why, bool failed_open, int64_t retry_in_ms)
+static void on_died(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms)
 {
 	struct slot_worker *w = user;
 

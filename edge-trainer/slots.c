@@ -164,11 +164,10 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 	s->data = *r;
 	s->failed_open = strcmp(r->model, t->model->id) != 0;
 	s->ready = !s->failed_open;
-	s->why[0] = '\0';
+	s->why = NULL;
 	if (s->failed_open) {
-		snprintf(s->why, sizeof(s->why), "worker: found model %.12s, expected %.12s",
-			 r->model, t->model->id);
-		log_error("%s", s->why);
+		log_error("worker: found model %.12s, expected %.12s", r->model, t->model->id);
+		s->why = "the worker found another model";
 	}
 	s->rescan_at_ms = trainer_now(t) + t->conf->rescan_s * 1000;
 	slots_assign(t);
@@ -294,7 +293,7 @@ static void rescanned(struct slot *s, unsigned slot, const struct json *result)
 }
 
 void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
-			  const struct json *result, int code, const char *error)
+			  const struct json *result, const struct err *err)
 {
 	struct slot *s = &t->slots[slot];
 	enum slot_op op = s->op;
@@ -308,11 +307,11 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 		if (result)
 			rescanned(s, slot, result);
 		else
-			log_warning("worker slot=%u rescan: %s", slot, error);
-	} else if (e && !result) {
+			log_warning("worker slot=%u rescan: %s", slot, err->text);
+	} else if (e && err) {
 		log_warning("worker failed job=%lld device=%s code=%d: %s", (long long)e->job.id,
-			    e->device->id, code, error);
-		entry_event(t, e, &(struct job_event){.kind = JOB_E_FAILED, .reason = error});
+			    e->device->id, err->code, err->text);
+		entry_event(t, e, &(struct job_event){.kind = JOB_E_FAILED, .reason = err->text});
 	} else if (e && op == SLOT_EVALUATE) {
 		evaluated(t, e, result);
 	} else if (e && op == SLOT_TRAIN) {
@@ -321,13 +320,13 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 	slots_assign(t);
 }
 
-void trainer_worker_died(struct trainer *t, unsigned slot, const char *why, bool failed_open,
+void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why, bool failed_open,
 			 int64_t retry_in_ms)
 {
 	struct slot *s = &t->slots[slot];
 
-	log_warning("worker died slot=%u retry_ms=%lld: %s", slot, (long long)retry_in_ms, why);
+	log_warning("worker died slot=%u retry_ms=%lld: %s", slot, (long long)retry_in_ms, why->text);
 	s->ready = false;
 	s->failed_open = failed_open;
-	snprintf(s->why, sizeof(s->why), "%s", failed_open ? why : "");
+	s->why = failed_open ? err_category_text(why->category) : NULL;
 }

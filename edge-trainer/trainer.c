@@ -39,10 +39,11 @@ int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, ch
 
 void trainer_fault(struct trainer *t, const struct err *err)
 {
-	if (strncmp(t->reason, err->text, sizeof(t->reason) - 1) == 0)
+	t->reason = err_category_text(err->category);
+	if (strcmp(t->fault, err->text) == 0)
 		return;
 	log_error("%s", err->text);
-	snprintf(t->reason, sizeof(t->reason), "%.*s", (int)sizeof(t->reason) - 1, err->text);
+	memcpy(t->fault, err->text, sizeof(t->fault));
 }
 
 bool trainer_commit(struct trainer *t)
@@ -52,7 +53,8 @@ bool trainer_commit(struct trainer *t)
 	if (!db_is_dirty(t->db))
 		return true;
 	if (db_commit(t->db, &err) == 0) {
-		t->reason[0] = '\0';
+		t->reason = NULL;
+		t->fault[0] = '\0';
 		return true;
 	}
 	trainer_fault(t, &err);
@@ -254,10 +256,10 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		else if (job_takes_room(&e->job))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
-	memcpy(m->reason, t->reason, sizeof(m->reason));
-	for (unsigned i = 0; i < t->conf->slots && !m->reason[0]; i++)
-		if (t->slots[i].failed_open)
-			memcpy(m->reason, t->slots[i].why, sizeof(m->reason));
+	const char *reason = t->reason;
+	for (unsigned i = 0; i < t->conf->slots && !reason; i++)
+		reason = t->slots[i].failed_open ? t->slots[i].why : NULL;
+	snprintf(m->reason, sizeof(m->reason), "%s", reason ? reason : "");
 }
 
 /* On change; called once a second. */

@@ -57,8 +57,8 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 void trainer_worker_progress(struct trainer *t, unsigned slot, uint64_t request,
 			     const struct worker_progress *p);
 void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t request,
-			  const struct json *result, int code, const char *error);
-void trainer_worker_died(struct trainer *t, unsigned slot, const char *why, bool failed_open,
+			  const struct json *result, const struct err *err);
+void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why, bool failed_open,
 			 int64_t retry_in_ms);
 
 /* Does what is due; returns when it wants to be called again (monotonic). */

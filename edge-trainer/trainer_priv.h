@@ -82,7 +82,7 @@ enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_RESCAN };
 
 struct slot {
 	bool ready, failed_open;
-	char why[MESSAGE_TEXT_MAX]; /* it failed to open */
+	const char *why; /* it failed to open, for others; NULL */
 	struct worker_ready data;
 	struct entry *entry; /* whose it is; NULL: nobody's, also while a stopped request runs out */
 	enum slot_op op;
@@ -109,7 +109,8 @@ struct trainer {
 	bool up, was_up, stopping, blocks_stalled;
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;
-	char reason[MESSAGE_TEXT_MAX]; /* what is wrong, for the status */
+	const char *reason; /* what is wrong, for the status: without details; NULL */
+	char fault[ERR_TEXT_MAX]; /* with them, as logged last */
 	uint64_t n_dropped; /* messages that were not understood */
 	char incoming[FILE_PATH_MAX];
 };

@@ -11,9 +11,26 @@
 
 #define ERR_TEXT_MAX 512
 
+/* What kind of trouble it is, for those who may not see the text: it may name paths, and with them
+ * classes and people, which do not leave their machine. */
+enum err_category {
+	ERR_OTHER,
+	ERR_DISK_FULL,
+	ERR_MEMORY,
+	ERR_FILE,       /* missing, or cannot be read or written */
+	ERR_CONF,       /* cfg, class list, settings */
+	ERR_DATA,       /* images */
+	ERR_CHECKPOINT, /* weights that are not what they should be */
+	ERR_DIVERGED,   /* loss or weights are not finite */
+	ERR_WORKER,     /* the process that trains ended, or speaks nonsense */
+	ERR_HUNG,       /* ... or stood still */
+	ERR_CATEGORY_N
+};
+
 struct err {
 	int code; /* negative errno, 0: none */
 	char text[ERR_TEXT_MAX];
+	enum err_category category; /* from the code, where nobody knew better */
 };
 
 /* Writes the text and returns `code`, so that `return err_set(err, -EINVAL, "...")` reads well. */
@@ -24,3 +41,12 @@ int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(prin
 /* err_set with ": strerror(-code)" appended. */
 int err_errno(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Says the category, unless the code told it already in a way that holds anywhere: a full disk,
+ * no memory. */
+void err_categorize(struct err *err, enum err_category c);
+/* "disk-full": a word for machines. ERR_OTHER for a word that is none. */
+const char *err_category_name(enum err_category c);
+enum err_category err_category_parse(const char *name);
+/* "no space left on the disk": for people elsewhere, instead of the text. */
+const char *err_category_text(enum err_category c);

@@ -263,17 +263,15 @@ int manifest_fits(const struct manifest *m, const struct model *model, int64_t n
 	char theirs[13], ours[13], at[CLOCK_TEXT_MAX];
 	if (strcmp(m->model, model->id))
 		return err_set(err, -EINVAL,
-			       "manifest: of another model: found %s, expected %s (topology of %s "
-			       "and class list)",
-			       hash_short(m->model, theirs), hash_short(model->id, ours),
-			       model->cfg_path);
+			       "manifest: of another model: found %s, expected %s (topology and "
+			       "class list)",
+			       hash_short(m->model, theirs), hash_short(model->id, ours));
 	if (m->classes != model->n_classes)
 		return err_set(err, -EINVAL, "manifest: classes: found %lld, expected %u",
 			       (long long)m->classes, model->n_classes);
 	if (strcmp(m->encoding, "raw") == 0 && (uint64_t)m->size != model->file_bytes)
-		return err_set(err, -EINVAL, "manifest: size: found %lld, expected %llu for %s",
-			       (long long)m->size, (unsigned long long)model->file_bytes,
-			       model->cfg_path);
+		return err_set(err, -EINVAL, "manifest: size: found %lld, expected %llu",
+			       (long long)m->size, (unsigned long long)model->file_bytes);
 	if (m->expires_ms && now_real_ms >= m->expires_ms) {
 		clock_format(m->expires_ms, at);
 		return err_set(err, -ETIME, "manifest: expires: found %s, which is past", at);

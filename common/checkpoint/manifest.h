@@ -50,6 +50,6 @@ void manifest_to_json(const struct manifest *m, struct json *obj);
 int manifest_from_json(const struct json *obj, const char *const *also_known, struct manifest *ret,
 		       struct err *err);
 /* That it fits our model: model id, classes, size (raw: model->file_bytes) or -EINVAL; not expired
- * or -ETIME. */
+ * or -ETIME. The text names no path: it goes to whoever sent the manifest. */
 int manifest_fits(const struct manifest *m, const struct model *model, int64_t now_real_ms,
 		  struct err *err);

@@ -146,11 +146,13 @@ static void write_reply(struct channel *c, uint64_t id, struct json *line)
 	_cleanup_free_ char *text = json_print(line);
 	json_free(line);
 	size_t len = text ? strlen(text) : 0;
-	char fallback[128];
+	char fallback[160];
 	if (!text || len >= WORKER_LINE_MAX) {
 		len = (size_t)snprintf(fallback, sizeof(fallback),
-				       "{\"id\":%llu,\"ok\":false,\"code\":%d,\"error\":\"%s\"}",
+				       "{\"id\":%llu,\"ok\":false,\"code\":%d,\"category\":\"%s\","
+				       "\"error\":\"%s\"}",
 				       (unsigned long long)id, text ? -E2BIG : -ENOMEM,
+				       err_category_name(text ? ERR_OTHER : ERR_MEMORY),
 				       text ? "the answer is too long for one line: ask for less"
 					    : "out of memory");
 		free(text);
@@ -176,13 +178,14 @@ void channel_reply(struct channel *c, uint64_t id, struct json *result)
 	write_reply(c, id, line);
 }
 
-void channel_fail(struct channel *c, uint64_t id, int code, const char *error)
+void channel_fail(struct channel *c, uint64_t id, const struct err *err)
 {
 	struct json *line = json_new_obj();
 	json_set_int(line, "id", (int64_t)id);
 	json_set_bool(line, "ok", false);
-	json_set_int(line, "code", code);
-	json_set_str(line, "error", error);
+	json_set_int(line, "code", err->code);
+	json_set_str(line, "category", err_category_name(err->category));
+	json_set_str(line, "error", err->text);
 	write_reply(c, id, line);
 }
 

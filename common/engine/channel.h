@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/err.h"
 #include "common/json/json.h"
 
 /* Of each kind at most one request runs at a time. */
@@ -26,7 +27,7 @@ char *channel_line(struct channel *c, bool wait, size_t *ret_len);
 
 /* The reply of a request; ends its progress. `result` (NULL: {}) is taken. */
 void channel_reply(struct channel *c, uint64_t id, struct json *result);
-void channel_fail(struct channel *c, uint64_t id, int code, const char *error);
+void channel_fail(struct channel *c, uint64_t id, const struct err *err);
 
 /* Where the request stands; loss NaN: none yet. Written at the next interval. */
 void channel_progress(struct channel *c, enum channel_slot slot, uint64_t id, int64_t step,

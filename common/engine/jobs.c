@@ -54,7 +54,9 @@ bool job_stop(struct session *s, uint64_t id)
 	for (struct job *j = s->jobs; j; j = j->next) {
 		if (j->id != id)
 			continue;
-		channel_fail(s->channel, id, -ECANCELED, "stopped on request");
+		struct err err = {0};
+		err_set(&err, -ECANCELED, "stopped on request");
+		channel_fail(s->channel, id, &err);
 		remove_job(s, j);
 		return true;
 	}
@@ -110,8 +112,10 @@ static int rescan(struct session *s, struct json **ret_result, struct err *err)
 	s->images_read = 0;
 	if (s->data) {
 		int r = dataset_rescan(s->data, &changed, err);
-		if (r < 0)
+		if (r < 0) {
+			err_categorize(err, ERR_DATA);
 			return r;
+		}
 	}
 	if (changed)
 		train_data_changed(s);
@@ -153,7 +157,7 @@ void job_step(struct session *s)
 	if (r > 0)
 		return;
 	if (r < 0)
-		channel_fail(s->channel, j->id, r, err.text);
+		channel_fail(s->channel, j->id, &err);
 	else
 		channel_reply(s->channel, j->id, result);
 	remove_job(s, j);

@@ -49,8 +49,8 @@ static void on_image(void *user)
 	channel_progress(s->channel, CHANNEL_JOB, s->reading_id, ++s->images_read, 0, NAN, 0);
 }
 
-static int read_data_conf(struct session *s, const struct json *data,
-			  struct dataset_conf *conf, struct err *err)
+static int read_data_conf(struct session *s, const struct json *data, struct dataset_conf *conf,
+			  struct err *err)
 {
 	int64_t crop, seed, limit, memory, side[3];
 	const char *const names[3] = {"width", "height", "channels"};
@@ -172,8 +172,10 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		r = read_model(s, args, err);
 	if (r == 0)
 		r = read_augment(s, args, err);
-	if (r == 0 && json_has(args, "data"))
-		r = read_data(s, args, err);
+	if (r < 0)
+		err_categorize(err, ERR_CONF);
+	if (r == 0 && json_has(args, "data") && (r = read_data(s, args, err)) < 0)
+		err_categorize(err, ERR_DATA);
 	/* Scores are taken in float32 always: the same weights score the same everywhere. */
 	const struct dnet_conf conf = {
 		.engine = s->engine, .threads = s->threads, .batch = r ? 0 : eval_batch(s->model)};

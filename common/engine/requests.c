@@ -103,7 +103,7 @@ void session_request(struct session *s, char *line, size_t len)
 		r = perform(s, (uint64_t)id, op, TAKE_PTR(request), &result, &err);
 	json_free(request);
 	if (r < 0)
-		channel_fail(s->channel, (uint64_t)id, r, err.text);
+		channel_fail(s->channel, (uint64_t)id, &err);
 	else if (r == 0)
 		channel_reply(s->channel, (uint64_t)id, result);
 }

@@ -158,7 +158,9 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 
 void train_stop(struct session *s, int code, const char *error)
 {
-	channel_fail(s->channel, s->training.id, code, error);
+	struct err err = {0};
+	err_set(&err, code, "%s", error);
+	channel_fail(s->channel, s->training.id, &err);
 	s->training.id = 0;
 }
 

@@ -97,20 +97,19 @@ static void arm(struct worker *w)
 }
 
 /* Ends the process, answers what is outstanding, and sets the time of the next start. Where the
- * worker ended by itself (-ECONNRESET), how it ended follows `what`. */
-static void fail(struct worker *w, int code, const char *what, bool failed_open)
+ * worker ended by itself (-ECONNRESET), how it ended follows. */
+static void fail(struct worker *w, const struct err *what, bool failed_open)
 {
-	char how[400], why[ERR_TEXT_MAX];
+	struct err how = {0}, why = *what;
 	struct request lost[WORKER_REQUESTS_MAX];
 	size_t n = w->n_requests;
-	bool ran = w->process.pid != 0;
 	memcpy(lost, w->requests, n * sizeof(*lost));
 	loop_source_free(TAKE_PTR(w->io));
-	worker_process_end(&w->process, how, sizeof(how));
-	if (ran && code == -ECONNRESET)
-		snprintf(why, sizeof(why), "%s: %s", what, how);
-	else
-		snprintf(why, sizeof(why), "%s", what);
+	worker_process_end(&w->process, &how);
+	if (why.code == -ECONNRESET && how.code) {
+		err_prefix(&how, "%s", what->text);
+		why = how;
+	}
 	w->state = DOWN;
 	w->n_requests = 0;
 	w->paused = false;
@@ -120,9 +119,17 @@ static void fail(struct worker *w, int code, const char *what, bool failed_open)
 	loop_timer_at(w->timer, clock_mono_ms() + wait_ms);
 	for (size_t i = 0; i < n; i++)
 		if (w->handler.reply && lost[i].id != w->open_id)
-			w->handler.reply(w->handler.user, lost[i].id, NULL, code, why);
+			w->handler.reply(w->handler.user, lost[i].id, NULL, &why);
 	if (w->handler.died)
-		w->handler.died(w->handler.user, why, failed_open, wait_ms);
+		w->handler.died(w->handler.user, &why, failed_open, wait_ms);
+}
+
+static void fail_with(struct worker *w, int code, enum err_category category, const char *text)
+{
+	struct err err = {0};
+	err_set(&err, code, "%s", text);
+	err_categorize(&err, category);
+	fail(w, &err, false);
 }
 
 static void flush(struct worker *w)
@@ -177,12 +184,12 @@ static void on_open_answer(struct worker *w, const struct worker_line *l)
 	struct worker_ready ready;
 	struct err err = {0};
 	if (l->kind == WORKER_LINE_FAILED) {
-		fail(w, l->code, l->error, true);
+		fail(w, &l->err, true);
 		return;
 	}
 	if (worker_ready_parse(l->result, &ready, &err) < 0) {
 		err_prefix(&err, "tasuki-worker sent garbage: open");
-		fail(w, -EPROTO, err.text, false);
+		fail_with(w, -EPROTO, ERR_WORKER, err.text);
 		return;
 	}
 	w->state = READY;
@@ -205,8 +212,7 @@ static void on_answer(struct worker *w, const struct worker_line *l, size_t i)
 	if (ok && (r.op == OP_PAUSE || r.op == OP_RESUME))
 		w->paused = r.op == OP_PAUSE;
 	if (w->handler.reply)
-		w->handler.reply(w->handler.user, r.id, ok ? l->result : NULL, ok ? 0 : l->code,
-				 ok ? NULL : l->error);
+		w->handler.reply(w->handler.user, r.id, ok ? l->result : NULL, ok ? NULL : &l->err);
 }
 
 static void on_line(struct worker *w, const char *text, size_t len)
@@ -225,7 +231,7 @@ static void on_line(struct worker *w, const char *text, size_t len)
 			    (unsigned long long)l.id);
 	if (r < 0) {
 		err_prefix(&err, "tasuki-worker sent garbage");
-		fail(w, -EPROTO, err.text, false);
+		fail_with(w, -EPROTO, ERR_WORKER, err.text);
 		return;
 	}
 	if (l.kind != WORKER_LINE_PROGRESS) {
@@ -254,7 +260,8 @@ static void on_input(struct worker *w, size_t seen)
 		return;
 	buffer_drop(&w->in, begin);
 	if (w->in.len > WORKER_LINE_MAX)
-		fail(w, -EPROTO, "tasuki-worker sent garbage: a line that is too long", false);
+		fail_with(w, -EPROTO, ERR_WORKER,
+			  "tasuki-worker sent garbage: a line that is too long");
 	arm(w);
 }
 
@@ -271,12 +278,11 @@ static int on_io(void *user, int fd, uint32_t events)
 		return 0;
 	size_t seen = w->in.len;
 	if (n <= 0)
-		fail(w, -ECONNRESET,
-		     w->state == OPENING ? "tasuki-worker died before it had opened its data"
-					 : "tasuki-worker died",
-		     false);
+		fail_with(w, -ECONNRESET, ERR_WORKER,
+			  w->state == OPENING ? "tasuki-worker died before it had opened its data"
+					      : "tasuki-worker died");
 	else if (buffer_add(&w->in, chunk, (size_t)n) < 0)
-		fail(w, -ENOMEM, "out of memory for the answer of tasuki-worker", false);
+		fail_with(w, -ENOMEM, ERR_MEMORY, "out of memory for the answer of tasuki-worker");
 	else
 		on_input(w, seen);
 	return 0;
@@ -299,7 +305,7 @@ static void start(struct worker *w)
 			err_errno(&err, r, "tasuki-worker: open");
 	}
 	if (r < 0)
-		fail(w, r, err.text, false);
+		fail(w, &err, false);
 }
 
 static int on_timer(void *user)
@@ -314,7 +320,7 @@ static int on_timer(void *user)
 	snprintf(text, sizeof(text), "tasuki-worker hung: %s within %.1f s, killed",
 		 w->state == OPENING ? "it had not opened its data" : "no step finished",
 		 (double)patience / 1000);
-	fail(w, -ETIMEDOUT, text, false);
+	fail_with(w, -ETIMEDOUT, ERR_HUNG, text);
 	return 0;
 }
 
@@ -362,7 +368,7 @@ void worker_free(struct worker *w)
 		return;
 	loop_source_free(w->io);
 	loop_source_free(w->timer);
-	worker_process_end(&w->process, NULL, 0);
+	worker_process_end(&w->process, NULL);
 	free(w->in.data);
 	free(w->out.data);
 	free(w);

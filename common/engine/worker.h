@@ -65,14 +65,15 @@ struct worker_handler {
 	void (*ready)(void *user, const struct worker_ready *r);
 	/* At least twice a second while a request trains or evaluates. */
 	void (*progress)(void *user, uint64_t request, const struct worker_progress *p);
-	/* Exactly once for each request. result NULL: failed, with code (negative errno; -ECANCELED:
-	 * stopped on request; -EDOM: the loss or the weights turned non-finite; -ECONNRESET: the
-	 * worker died; -ETIMEDOUT: it hung; -EPROTO: it sent garbage) and error. result is borrowed. */
-	void (*reply)(void *user, uint64_t request, const struct json *result, int code,
-		      const char *error);
+	/* Exactly once for each request. err NULL: done; else result is NULL, and it failed (code
+	 * -ECANCELED: stopped on request; -EDOM: the loss or the weights turned non-finite;
+	 * -ECONNRESET: the worker died; -ETIMEDOUT: it hung; -EPROTO: it sent garbage). Both are
+	 * borrowed. */
+	void (*reply)(void *user, uint64_t request, const struct json *result,
+		      const struct err *err);
 	/* It died, or could not start or open: the requests in hand were answered before this call;
 	 * the next start is at retry_in_ms. `failed_open`: cfg or data were refused, in `why`. */
-	void (*died)(void *user, const char *why, bool failed_open, int64_t retry_in_ms);
+	void (*died)(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms);
 	void *user;
 };
 

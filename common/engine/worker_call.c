@@ -33,25 +33,31 @@ static void on_progress(void *user, uint64_t request, const struct worker_progre
 		c->progress(c->user, p);
 }
 
-static void on_reply(void *user, uint64_t request, const struct json *result, int code,
-		     const char *error)
+static void fail(struct call *c, const struct err *err, int code)
+{
+	if (c->err)
+		*c->err = *err;
+	loop_exit(c->loop, code);
+}
+
+static void on_reply(void *user, uint64_t request, const struct json *result, const struct err *err)
 {
 	struct call *c = user;
-	if (!result) {
-		loop_exit(c->loop, err_set(c->err, code, "%s", error));
+	if (err) {
+		fail(c, err, err->code);
 		return;
 	}
 	c->result = json_dup(result);
 	loop_exit(c->loop, c->result ? 0 : err_errno(c->err, -ENOMEM, "%s", c->op));
 }
 
-static void on_died(void *user, const char *why, bool failed_open, int64_t retry_in_ms)
+static void on_died(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms)
 {
 	struct call *c = user;
 	/* A request in hand was answered before, with its own error. */
 	if (c->sent)
 		return;
-	loop_exit(c->loop, err_set(c->err, failed_open ? -EINVAL : -EIO, "%s", why));
+	fail(c, why, failed_open ? -EINVAL : -EIO);
 }
 
 int worker_call(const struct worker_conf *conf, const char *op, struct json *args,

@@ -40,7 +40,8 @@ const char *session_class_name(const struct session *s, uint32_t c, char buf[16]
  * the log says so, and the daemon passes it on. */
 static void on_fault(int signo)
 {
-	static const char text[] = "tasuki-worker: out of memory\n";
+	static const char text[] =
+		"\n" WORKER_OUT_OF_MEMORY "\n"; /* Darknet may be within a line */
 	if (errno == ENOMEM && write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
 		errno = EIO;
 	raise(signo); /* SA_RESETHAND: for good, once the handler is left */

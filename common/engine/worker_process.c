@@ -111,7 +111,8 @@ static void become_worker(const struct child *c)
 		_exit(127);
 	if (close_range(WORKER_FD + 1, ~0u, 0) < 0)
 		die("close_range: ", c->program);
-	/* SIGXFSZ stays ignored across exec: what a build with coverage writes there must not kill it. */
+	/* SIGXFSZ stays ignored across exec: what a build with coverage writes there must not kill
+	 * it. */
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, sig == SIGXFSZ ? SIG_IGN : SIG_DFL);
 	sigemptyset(&none);
@@ -201,7 +202,7 @@ static void last_line(const struct worker_process *p, char *line, size_t size)
 	snprintf(line, size, "%.*s", (int)size - 1, begin);
 }
 
-void worker_process_end(struct worker_process *p, char *why, size_t size)
+void worker_process_end(struct worker_process *p, struct err *ret)
 {
 	char line[200], how[100] = "gone";
 	int status;
@@ -217,9 +218,9 @@ void worker_process_end(struct worker_process *p, char *why, size_t size)
 	else if (r == p->pid && WIFSIGNALED(status))
 		snprintf(how, sizeof(how), "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
 	last_line(p, line, sizeof(line));
-	if (why)
-		snprintf(why, size, "%s%s%s%s", how, *line ? ", last line: '" : "", line,
-			 *line ? "'" : "");
+	err_set(ret, -ECONNRESET, "%s%s%s%s", how, *line ? ", last line: '" : "", line,
+		*line ? "'" : "");
+	err_categorize(ret, strcmp(line, WORKER_OUT_OF_MEMORY) == 0 ? ERR_MEMORY : ERR_WORKER);
 	close(p->fd);
 	if (p->log_fd >= 0)
 		close(p->log_fd);

@@ -20,5 +20,6 @@ struct worker_process {
 int worker_process_find(const struct worker_conf *conf, char path[1024], struct err *err);
 int worker_process_start(struct worker_process *p, const char *program,
 			 const struct worker_conf *conf, struct err *err);
-/* Kills it, waits for it, and says how it ended, in one line, with the last line it printed. */
-void worker_process_end(struct worker_process *p, char *why, size_t size);
+/* Kills it, waits for it, and says in `ret` (NULL allowed) how it ended, in one line, with the last
+ * line it printed; -ECONNRESET, ERR_WORKER or ERR_MEMORY. */
+void worker_process_end(struct worker_process *p, struct err *ret);

@@ -5,7 +5,9 @@
  *                       "images_per_second": 310.0}                    any number, >= 2 a second
  *                      (open, rescan: a step is an image looked at)
  *                      {"id": 7, "ok": true, "result": {...}}          once
- *                      {"id": 7, "ok": false, "code": -22, "error": "..."}
+ *                      {"id": 7, "ok": false, "code": -22, "category": "data", "error": "..."}
+ *
+ * code: a negative errno; category: one of err_category_name().
  *
  * Requests are looked at between any two batches: a pause, stop, evaluation or blend asked for in
  * the middle of training is served within one batch, and training then goes on. One training at
@@ -44,6 +46,7 @@
 #pragma once
 
 #define WORKER_FD		3
+#define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
 #define WORKER_CONFUSION_MAX	100
 #define WORKER_PROGRESS_MS	400 /* interval of progress lines */
 #define WORKER_CLASSIFY_MAX	10000 /* images of one request */

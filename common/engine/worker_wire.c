@@ -119,6 +119,7 @@ static int read_progress(const struct json *line, struct worker_line *l, struct 
 int worker_wire_line(const struct json *line, struct worker_line *ret, struct err *err)
 {
 	int64_t id, code;
+	char category[16];
 	bool ok;
 	if (!json_is_obj(line))
 		return err_set(err, -EINVAL, "found an array, expected an object");
@@ -136,7 +137,12 @@ int worker_wire_line(const struct json *line, struct worker_line *ret, struct er
 		return json_get_obj(line, "result", &ret->result, err);
 	r = json_get_int(line, "code", -4095, -1, &code, err);
 	if (r == 0)
-		r = json_get_str(line, "error", ret->error, sizeof(ret->error), err);
-	ret->code = r == 0 ? (int)code : 0;
-	return r;
+		r = json_get_str(line, "category", category, sizeof(category), err);
+	if (r == 0)
+		r = json_get_str(line, "error", ret->err.text, sizeof(ret->err.text), err);
+	if (r < 0)
+		return r;
+	ret->err.code = (int)code;
+	ret->err.category = err_category_parse(category);
+	return 0;
 }

@@ -13,8 +13,7 @@ struct worker_line {
 	enum { WORKER_LINE_PROGRESS, WORKER_LINE_OK, WORKER_LINE_FAILED } kind;
 	struct worker_progress progress;
 	const struct json *result; /* borrowed from the line */
-	int code;
-	char error[ERR_TEXT_MAX];
+	struct err err;
 };
 /* Judges a line of the worker. */
 int worker_wire_line(const struct json *line, struct worker_line *ret, struct err *err);

@@ -324,7 +324,7 @@ class Trouble(rig.Case):
         worker = wait_for('the worker', lambda: rig.children(agent.pid), WAIT)[0]
         os.kill(worker, signal.SIGKILL)
         wait_for('the reason in its status', lambda: [m for m in listener.all(lambda m: m['topic'].endswith('cam-1/status'))
-                                                      if 'class folder' in body(m)['reason']], WAIT)
+                                                      if 'images are not usable' in body(m)['reason']], WAIT)
         for m in listener.all(lambda m: m['topic'].endswith('cam-1/status')):
             self.assertNotIn(str(photos), m['payload'])
         self.assertIn(str(photos / '7'), agent.text())

@@ -203,7 +203,7 @@ static inline void trained(uint64_t seed, char id[HASH_SIZE])
 	assert_int_equal(hash_file(out, id, NULL), 0);
 	struct json *r = json_new_obj();
 	json_set_num(r, "loss", 1.5);
-	agent_worker_reply(a, q.id, r, 0, NULL);
+	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 }
@@ -229,7 +229,7 @@ static inline void evaluated(const char *id, enum split split, int64_t correct)
 	json_set_int(one, "correct", correct);
 	json_push(classes, one);
 	json_set(r, "per_class", classes);
-	agent_worker_reply(a, q.id, r, 0, NULL);
+	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 }

@@ -1,5 +1,6 @@
 /* The agent alone: epochs, decisions, what is saved when, commands. */
 #include "agent_rig.h"
+#include "failure.h"
 
 /* ---- training and decisions ---- */
 
@@ -63,13 +64,13 @@ static void test_bad_epoch(void **state)
 	assert_int_equal(json_get_str(q.args, "out", out, sizeof(out), NULL), 0);
 	util_write(out, "rubbish", 7);
 	struct json *r = json_new_obj();
-	agent_worker_reply(a, q.id, r, 0, NULL);
+	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 	assert_false(is_asked("train")); /* not at once */
 	now += 1000;
 	agent_tick(a);
-	assert_said(DEVICE "status", "expected");
+	assert_said(DEVICE "status", "\"reason\":\"epoch not kept: the checkpoint is not usable\"");
 	now = wake > now ? wake : now + 1;
 	agent_tick(a);
 	trained(1, id);
@@ -83,7 +84,7 @@ static void test_diverged_epoch_gets_another_seed(void **state)
 	int64_t before, after;
 	assert_int_equal(json_get_int(q.args, "seed", 0, 99, &before, NULL), 0);
 	json_free(q.args);
-	agent_worker_reply(a, q.id, NULL, -EDOM, "the loss is not finite");
+	agent_worker_reply(a, q.id, NULL, failure(-EDOM, ERR_DIVERGED, "the loss is not finite"));
 	now = wake;
 	agent_tick(a);
 	q = take("train");
@@ -97,12 +98,12 @@ static void test_worker_dies(void **state)
 	char id[HASH_SIZE];
 	struct asked q = take("train");
 	json_free(q.args);
-	agent_worker_reply(a, q.id, NULL, -ECONNRESET, "tasuki-worker died: signal 9");
-	agent_worker_died(a, "tasuki-worker died: signal 9");
+	agent_worker_reply(a, q.id, NULL, failure(-ECONNRESET, ERR_WORKER, "killed"));
+	agent_worker_died(a, failure(-ECONNRESET, ERR_WORKER, "killed, last line: 'Alice/1.png'"));
 	assert_false(is_asked("train"));
 	now += 1000;
 	agent_tick(a);
-	assert_said(DEVICE "status", "signal 9");
+	assert_said(DEVICE "status", "\"reason\":\"the worker died\"");
 	data_read();
 	trained(1, id); /* asked for again, at once */
 	now += 1000;
@@ -133,7 +134,7 @@ static void rescanned(uint32_t n_train)
 	json_push_str(names, "bad.png");
 	json_set(r, "skipped_names", names);
 	json_set_bool(r, "changed", true);
-	agent_worker_reply(a, q.id, r, 0, NULL);
+	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 }
@@ -156,7 +157,7 @@ static void test_new_images(void **state)
 	now += 10000;
 	agent_tick(a);
 	struct asked q = take("rescan");
-	agent_worker_reply(a, q.id, NULL, -EIO, "data: cannot read"); /* all stays as it was */
+	agent_worker_reply(a, q.id, NULL, failure(-EIO, ERR_DATA, "data: cannot read")); /* all stays as it was */
 	assert_false(is_asked("train"));
 	now += 10000;
 	agent_tick(a);
@@ -182,9 +183,12 @@ static void test_not_to_be_evaluated(void **state)
 	for (int i = 0; i < 5; i++) {
 		struct asked q = take("evaluate");
 		json_free(q.args);
-		agent_worker_reply(a, q.id, NULL, -EIO, "cannot be read");
+		agent_worker_reply(a, q.id, NULL, failure(-EIO, ERR_FILE, "/data/Alice: not read"));
 		assert_false(is_asked("evaluate")); /* not in haste */
-		now += 60000;
+		now += 1000;
+		agent_tick(a);
+		assert_said(DEVICE "status", "evaluation: a file cannot be read or written\"");
+		now += 59000;
 		agent_tick(a);
 	}
 	assert_false(is_asked("evaluate"));
@@ -205,7 +209,7 @@ static void test_wrong_score(void **state)
 	json_set_int(r, "n", 20);
 	json_set_int(r, "correct", 20);
 	json_set_num(r, "loss", 0);
-	agent_worker_reply(a, q.id, r, 0, NULL);
+	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 	file_path(path, sizeof(path), "%s/active", conf.state);
@@ -233,7 +237,7 @@ static void test_no_images(void **state)
 	assert_null(strstr(last(DEVICE "offer")->payload, "validation"));
 	forget_asked();
 	r.n[SPLIT_TRAIN] = 0;
-	agent_worker_died(a, "gone");
+	agent_worker_died(a, failure(-ECONNRESET, ERR_WORKER, "gone"));
 	assert_int_equal(agent_worker_ready(a, &r, &err), 0);
 	now += 1000;
 	agent_tick(a);
@@ -452,8 +456,8 @@ static void test_evaluate_command(void **state)
 	command(DEVICE "in/cmd", "{\"cmd\":\"evaluate\",\"id\":\"e2\"}", false);
 	struct asked q = take("evaluate");
 	json_free(q.args);
-	agent_worker_reply(a, q.id, NULL, -EIO, "cannot read");
-	assert_said(REPLY, "cannot read");
+	agent_worker_reply(a, q.id, NULL, failure(-EIO, ERR_FILE, "/data/Alice: not read"));
+	assert_said(REPLY, "\"error\":\"a file cannot be read or written\"");
 }
 
 static void test_set_is_taken_back(void **state)

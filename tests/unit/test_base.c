@@ -58,6 +58,36 @@ static void err_keeps_within_its_size(void **state)
 	assert_non_null(strstr(err.text, "Input/output error"));
 }
 
+static void err_tells_its_category(void **state)
+{
+	static const struct {
+		int code;
+		enum err_category expected;
+	} cases[] = {{-ENOSPC, ERR_DISK_FULL}, {-EDQUOT, ERR_DISK_FULL}, {-ENOMEM, ERR_MEMORY},
+		     {-EIO, ERR_FILE},	       {-ENOENT, ERR_FILE},	 {-EBADMSG, ERR_CHECKPOINT},
+		     {-ENODATA, ERR_DATA},     {-EDOM, ERR_DIVERGED},	 {-EINVAL, ERR_OTHER}};
+	struct err err = {0};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		err_set(&err, cases[i].code, "x");
+		assert_int_equal(err.category, cases[i].expected);
+	}
+	err_set(&err, -ENOENT, "x");
+	err_categorize(&err, ERR_DATA);
+	err_prefix(&err, "y");
+	assert_int_equal(err.category, ERR_DATA); /* kept by a prefix, */
+	assert_int_equal(err.code, -ENOENT);
+	err_set(&err, -ENOSPC, "x");
+	err_categorize(&err, ERR_DATA);
+	assert_int_equal(err.category, ERR_DISK_FULL); /* and a full disk is one anywhere. */
+	err_categorize(NULL, ERR_DATA);
+	for (enum err_category c = ERR_OTHER; c < ERR_CATEGORY_N; c++) {
+		assert_true(*err_category_text(c));
+		assert_int_equal(err_category_parse(err_category_name(c)), c);
+	}
+	assert_int_equal(err_category_parse("news"), ERR_OTHER);
+	assert_string_equal(err_category_name(ERR_CATEGORY_N), "other");
+}
+
 static void err_may_quote_itself(void **state)
 {
 	struct err err = {0};
@@ -426,6 +456,7 @@ int main(void)
 		cmocka_unit_test(err_formats_and_returns_its_code),
 		cmocka_unit_test(err_allows_null),
 		cmocka_unit_test(err_keeps_within_its_size),
+		cmocka_unit_test(err_tells_its_category),
 		cmocka_unit_test(err_may_quote_itself),
 		cmocka_unit_test(log_line_has_priority_and_name),
 		cmocka_unit_test(log_line_outside_the_journal_has_time_and_level),

@@ -1,4 +1,5 @@
 /* Handovers through the whole trainer, with the device played by the test. */
+#include "tests/unit/failure.h"
 #include "tests/unit/trainer_fixture.h"
 
 static void test_whole(void **state)
@@ -136,7 +137,7 @@ static void test_busy(void **state)
 static void test_no_worker(void **state)
 {
 	(void)state;
-	trainer_worker_died(f.t, 0, "data: no images", true, 1000);
+	trainer_worker_died(f.t, 0, failure(-ENOENT, ERR_DATA, "data: no images"), true, 1000);
 	offer("cam-1");
 	assert_true(claimed("cam-1").busy);
 	ready(100);
@@ -266,7 +267,7 @@ static void test_lapse(void **state)
 	assert_int_equal(claimed("cam-1").fence, 0);
 	grant("cam-1", f.id, true, 4);
 	assert_int_equal(f.n_work, f.worked); /* the slot is not free yet */
-	trainer_worker_reply(f.t, 0, w->id, NULL, -ECANCELED, "stopped");
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ECANCELED, ERR_OTHER, "stopped"));
 	w = asked("train");
 	trained(w, 2, id);
 	trained(asked("train"), 3, id);
@@ -288,7 +289,7 @@ static void test_lying_worker(void **state)
 	json_set_int(j, "images", 600);
 	json_set_num(j, "loss", 0.5);
 	json_set_num(j, "seconds", 0.5);
-	trainer_worker_reply(f.t, 0, w->id, j, 0, NULL);
+	trainer_worker_reply(f.t, 0, w->id, j, NULL);
 	json_free(j);
 	assert_int_equal(query("SELECT epoch_done FROM jobs"), 0);
 	assert_int_equal(query("SELECT count(*) FROM runs WHERE why = 'failed'"), 1);
@@ -308,8 +309,8 @@ static void test_dying_worker(void **state)
 	while (query("SELECT count(*) FROM jobs WHERE state = 'done'") == 0) {
 		const struct work *w = asked("train");
 
-		trainer_worker_reply(f.t, 0, w->id, NULL, -ECONNRESET, "killed by SIGKILL");
-		trainer_worker_died(f.t, 0, "killed by SIGKILL", false, 500);
+		trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ECONNRESET, ERR_WORKER, "killed"));
+		trainer_worker_died(f.t, 0, failure(-ECONNRESET, ERR_WORKER, "killed"), false, 500);
 		ready(100);
 		assert_true(++tries < 10);
 		for (int i = 0; i < 40 && f.worked == f.n_work; i++) {
@@ -320,7 +321,7 @@ static void test_dying_worker(void **state)
 	}
 	assert_int_equal(tries, 6);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND reason ="
-			       " 'killed by SIGKILL'"),
+			       " 'killed'"),
 			 1);
 }
 

@@ -304,6 +304,7 @@ static void test_not_finite(void **state)
 	rig_start(&rig, &conf);
 	struct rig_request *q = rig_ask(&rig, "train", train_args(NULL, "wild", 50, 0));
 	assert_int_equal(q->code, -EDOM);
+	assert_int_equal(q->category, ERR_DIVERGED);
 	assert_false(file_exists(at("wild")));
 	assert_false(file_exists(at("wild.tmp")));
 	/* Nothing of it is left in the next one. */

@@ -34,6 +34,7 @@ static void test_killed(void **state)
 	assert_true(rig.requests[t].answered);
 	assert_int_equal(rig.requests[t].code, -ECONNRESET);
 	assert_non_null(strstr(rig.requests[t].error, "SIGKILL"));
+	assert_int_equal(rig.requests[t].category, ERR_WORKER);
 	assert_false(rig.failed_open);
 	assert_true(rig.retry_in_ms >= 25 && rig.retry_in_ms <= 50);
 	assert_int_equal(worker_pid(rig.worker), 0);
@@ -68,6 +69,8 @@ static void test_hung(void **state)
 	RIG_WAIT(&rig, rig.n_died == 1);
 	assert_int_equal(rig.requests[t].code, -ETIMEDOUT);
 	assert_non_null(strstr(rig.why, "hung"));
+	assert_int_equal(rig.requests[t].category, ERR_HUNG);
+	assert_int_equal(rig.category, ERR_HUNG);
 	RIG_WAIT(&rig, rig.n_ready == 2);
 	rig_stop(&rig);
 }
@@ -187,7 +190,8 @@ static void test_long_lines(void **state)
 }
 
 /* `open` is refused, in words that name what is wrong. */
-static void refused(const struct worker_conf *conf, const char *expected)
+static void refused(const struct worker_conf *conf, const char *expected,
+		    enum err_category category)
 {
 	struct rig rig;
 	rig_start(&rig, conf);
@@ -195,6 +199,7 @@ static void refused(const struct worker_conf *conf, const char *expected)
 	if (!rig.failed_open || !strstr(rig.why, expected))
 		fail_msg("found '%s', expected '%s'", rig.why, expected);
 	assert_int_equal(rig.n_ready, 0);
+	assert_int_equal(rig.category, category);
 	rig_stop(&rig);
 }
 
@@ -202,22 +207,22 @@ static void test_refused(void **state)
 {
 	struct err err = {0};
 	struct worker_conf c = conf_of("none.cfg");
-	refused(&c, "none.cfg");
+	refused(&c, "none.cfg", ERR_CONF);
 	assert_int_equal(file_write(at("bad.cfg"), "[net]\nbatch=x\n", 14, &err), 0);
 	c = conf_of("bad.cfg");
-	refused(&c, "bad.cfg");
+	refused(&c, "bad.cfg", ERR_CONF);
 	c = conf_of("model.cfg");
 	snprintf(c.data.path, sizeof(c.data.path), "%s", at("nothing"));
-	refused(&c, "nothing");
+	refused(&c, "nothing", ERR_DATA);
 	c = conf_of("model.cfg");
 	snprintf(c.engine, sizeof(c.engine), "abacus");
-	refused(&c, "abacus");
+	refused(&c, "abacus", ERR_CONF);
 	c = conf_of("model.cfg");
 	c.data.width = 64;
-	refused(&c, "data.width");
+	refused(&c, "data.width", ERR_DATA);
 	c = conf_of("model.cfg");
 	snprintf(c.classes, sizeof(c.classes), "%s", at("no-classes"));
-	refused(&c, "no-classes");
+	refused(&c, "no-classes", ERR_CONF);
 	c = conf_of("model.cfg");
 	c.has_data = false;
 	struct json *args = train_args(NULL, "z", 1, 0);
@@ -255,6 +260,7 @@ static void test_bad_requests(void **state)
 		struct rig_request *q = rig_ask(&rig, "evaluate", evaluate_args("v", "test"));
 		assert_int_equal(q->code, -EBADMSG);
 		assert_non_null(strstr(q->error, at("v")));
+		assert_int_equal(q->category, ERR_CHECKPOINT);
 		assert_int_equal(rig_ask(&rig, "train", train_args("v", "z", 1, 0))->code,
 				 -EBADMSG);
 	}
@@ -310,6 +316,7 @@ static void test_out_of_memory(void **state)
 	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, &err), -EIO);
 	if (!strstr(err.text, "out of memory"))
 		fail_msg("found '%s'", err.text);
+	assert_int_equal(err.category, ERR_MEMORY);
 	/* The limit is not in the way of what fits. */
 	snprintf(conf.cfg, sizeof(conf.cfg), "%s", at("model.cfg"));
 	struct json *args = train_args(NULL, "fits", 1, 0);

@@ -284,7 +284,7 @@ void evaluated(const struct work *w, int correct)
 	json_set_num(j, "loss", 1.5);
 	json_set_num(j, "seconds", 0.1);
 	json_set_str(j, "snapshot", SNAPSHOT);
-	trainer_worker_reply(f.t, w->slot, w->id, j, 0, NULL);
+	trainer_worker_reply(f.t, w->slot, w->id, j, NULL);
 	json_free(j);
 }
 
@@ -303,7 +303,7 @@ void trained(const struct work *w, char mark, char id[HASH_SIZE])
 	json_set_int(j, "images", 600);
 	json_set_num(j, "loss", 0.5);
 	json_set_num(j, "seconds", 0.5);
-	trainer_worker_reply(f.t, w->slot, w->id, j, 0, NULL);
+	trainer_worker_reply(f.t, w->slot, w->id, j, NULL);
 	json_free(j);
 }
 

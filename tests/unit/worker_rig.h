@@ -27,6 +27,7 @@
 struct rig_request {
 	bool answered;
 	int code;
+	enum err_category category;
 	char error[ERR_TEXT_MAX];
 	struct json *result;
 	unsigned n_progress;
@@ -39,6 +40,7 @@ struct rig {
 	unsigned n_ready, n_died;
 	struct worker_ready ready;
 	char why[ERR_TEXT_MAX];
+	enum err_category category;
 	bool failed_open;
 	int64_t retry_in_ms;
 	struct rig_request requests[RIG_REQUESTS];
@@ -60,25 +62,28 @@ static inline void rig_on_progress(void *user, uint64_t id, const struct worker_
 	rig->requests[id].progress = *p;
 }
 
-static inline void rig_on_reply(void *user, uint64_t id, const struct json *result, int code,
-				const char *error)
+static inline void rig_on_reply(void *user, uint64_t id, const struct json *result,
+				const struct err *err)
 {
 	struct rig *rig = user;
 	assert_true(id < RIG_REQUESTS);
 	struct rig_request *q = &rig->requests[id];
 	assert_false(q->answered);
 	q->answered = true;
-	q->code = code;
-	snprintf(q->error, sizeof(q->error), "%s", error ? error : "");
+	q->code = err ? err->code : 0;
+	q->category = err ? err->category : ERR_OTHER;
+	snprintf(q->error, sizeof(q->error), "%s", err ? err->text : "");
 	q->result = result ? json_dup(result) : NULL;
-	assert_true(!result == (code < 0));
+	assert_true(!result == (err != NULL) && (!err || err->code < 0));
 }
 
-static inline void rig_on_died(void *user, const char *why, bool failed_open, int64_t retry_in_ms)
+static inline void rig_on_died(void *user, const struct err *why, bool failed_open,
+			       int64_t retry_in_ms)
 {
 	struct rig *rig = user;
 	rig->n_died++;
-	snprintf(rig->why, sizeof(rig->why), "%s", why);
+	snprintf(rig->why, sizeof(rig->why), "%s", why->text);
+	rig->category = why->category;
 	rig->failed_open = failed_open;
 	rig->retry_in_ms = retry_in_ms;
 }
