@@ -210,6 +210,5 @@ void cli_worker_defaults(struct worker_conf *w)
 	*w = (struct worker_conf){
 		.data = {.validation_share = 0.1, .test_share = 0.2, .seed = 1},
 		.fold = 1,
-		.engine = "darknet",
 	};
 }

@@ -9,10 +9,16 @@
 #include "cli/cli.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/engine/worker_conf.h"
 #include "common/engine/worker_protocol.h"
 
 /* Paths of up to a kilobyte each, and their answers, must fit into a line of WORKER_LINE_MAX. */
 #define CLASSIFY_AT_ONCE 400
+
+#define CLI_ENGINE_HELP                                                                          \
+	"  --engine NAME         auto, onednn or darknet (auto: the fastest there is)\n"         \
+	"  --precision NAME      auto, f32 or bf16 (auto: bf16 where faster and as accurate)\n"   \
+	"  --threads N           (one a processor)\n"
 
 static const char train_help[] =
 	"usage: tasuki train --cfg FILE --data DIR --epochs N --out FILE [OPTION ...]\n\n"
@@ -20,9 +26,8 @@ static const char train_help[] =
 	"  --epochs N            or --steps N: how long\n"
 	"  --weights FILE        go on from this checkpoint (default: new weights from --seed)\n"
 	"  --out FILE            the checkpoint, a Darknet .weights file\n"
-	"  --threads N           (all processors)\n"
 	"  --seed N              of new weights, order and augmentation (1)\n"
-	"  --engine NAME         darknet\n"
+	CLI_ENGINE_HELP
 	"  --fold N              visits of each image an epoch, further ones augmented (1)\n"
 	"  --shift PX, --flip, --blur PX, --brightness X   augmentation\n"
 	CLI_DATA_HELP
@@ -33,8 +38,7 @@ static const char evaluate_help[] =
 	"  --cfg FILE            Darknet cfg of the network\n"
 	"  --weights FILE        the checkpoint\n"
 	"  --split NAME          train, validation or test (test)\n"
-	"  --threads N           (all processors)\n"
-	"  --engine NAME         darknet\n"
+	CLI_ENGINE_HELP
 	"  --confusion           also the confusion matrix (with --json)\n"
 	CLI_DATA_HELP
 	"  --json\n";
@@ -45,7 +49,7 @@ static const char classify_help[] =
 	"  --weights FILE        the checkpoint\n"
 	"  --classes FILE        names of the outputs (default: their numbers)\n"
 	"  --center-crop PX      square around the middle of each image (default: all of it)\n"
-	"  --threads N           (all processors)\n"
+	CLI_ENGINE_HELP
 	"  --json\n";
 
 /* Everything that any of the three commands can be told. */
@@ -58,7 +62,7 @@ struct options {
 };
 
 enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_THREADS, OPT_ENGINE,
-       OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION,
+       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION,
        OPT_HELP };
 
 static const struct option long_options[] = {
@@ -71,6 +75,7 @@ static const struct option long_options[] = {
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"engine", required_argument, NULL, OPT_ENGINE},
+	{"precision", required_argument, NULL, OPT_PRECISION},
 	{"split", required_argument, NULL, OPT_SPLIT},
 	{"fold", required_argument, NULL, OPT_FOLD},
 	{"shift", required_argument, NULL, OPT_SHIFT},
@@ -92,13 +97,19 @@ static bool set_int(struct options *o, const char *option, const char *text, int
 	return true;
 }
 
-static bool set_engine(struct options *o, const char *text)
+/* One of three words. */
+static bool set_word(struct options *o, const char *option, const char *text,
+		     const char *const *words, char *ret)
 {
-	if (strcmp(text, "darknet") != 0) {
-		cli_usage(o->name, "--engine: found '%s', expected darknet", text);
-		return false;
+	for (int i = 0; words[i]; i++) {
+		if (strcmp(text, words[i]) == 0) {
+			strcpy(ret, text);
+			return true;
+		}
 	}
-	return true;
+	cli_usage(o->name, "%s: found '%s', expected %s, %s or %s", option, text, words[0], words[1],
+		  words[2]);
+	return false;
 }
 
 static bool set_option(struct options *o, int option, const char *v)
@@ -121,9 +132,11 @@ static bool set_option(struct options *o, int option, const char *v)
 	case OPT_SEED:
 		return cli_int(o->name, "--seed", v, 0, JSON_INT_MAX, &o->seed);
 	case OPT_THREADS:
-		return set_int(o, "--threads", v, 1024, &w->threads);
+		return set_int(o, "--threads", v, WORKER_THREADS_MAX, &w->threads);
 	case OPT_ENGINE:
-		return set_engine(o, v);
+		return set_word(o, "--engine", v, worker_engines, w->engine);
+	case OPT_PRECISION:
+		return set_word(o, "--precision", v, worker_precisions, w->precision);
 	case OPT_SPLIT:
 		if (split_parse(v, &o->split) == 0)
 			return true;
@@ -192,9 +205,10 @@ static void show_progress(void *user, const struct worker_progress *p)
 	cli_progress(user, p->steps ? (double)p->step / (double)p->steps : 0, detail);
 }
 
-/* Sends the request; `args` is taken. */
+/* Sends the request; `args` is taken. The result tells, too, what computed it. */
 static int call(struct options *o, const char *op, struct json *args, struct json **ret)
 {
+	struct worker_ready ready = {0};
 	struct err err = {0};
 	int r = put_path(o->cfg, o->worker.cfg, sizeof(o->worker.cfg), &err);
 	if (r == 0 && o->weights) {
@@ -205,9 +219,14 @@ static int call(struct options *o, const char *op, struct json *args, struct jso
 	if (r < 0)
 		json_free(args);
 	else
-		r = worker_call(&o->worker, op, args, show_progress, (void *)op, ret, &err);
+		r = worker_call(&o->worker, op, args, show_progress, (void *)op, &ready, ret, &err);
 	cli_progress_end();
-	return r < 0 ? cli_fail(o->name, &err) : CLI_OK;
+	if (r < 0)
+		return cli_fail(o->name, &err);
+	json_set_str(*ret, "engine", ready.engine);
+	json_set_str(*ret, "precision", ready.precision);
+	json_set_int(*ret, "threads", ready.threads);
+	return CLI_OK;
 }
 
 /* The daemon's working folder is not the worker's business: OUT is made absolute. */

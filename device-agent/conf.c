@@ -9,6 +9,7 @@
 #include "common/checkpoint/manifest.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
+#include "common/engine/worker_conf.h"
 
 #define CLIENT_ID_PARTS_MAX 120 /* site and id together: they make the MQTT client id */
 
@@ -129,10 +130,7 @@ static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
 
 static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 {
-	static const char *const engines[] = {"darknet", NULL};
-	struct worker_conf *w = &a->worker;
-	int64_t threads, nice_level, memory_mb, stall_s;
-	int r, engine;
+	int r;
 	for (size_t i = 0; i < ARRAY_LEN(live_keys); i++) {
 		const struct live_key *k = &live_keys[i];
 		r = conf_int(c, k->section, k->key, k->min, k->max, k->fallback,
@@ -141,21 +139,10 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 			return r;
 	}
 	if ((r = conf_int(c, "train", "seed", 0, JSON_INT_MAX, 1, &a->seed, err)) < 0 ||
-	    (r = conf_int(c, "train", "threads", 0, 1024, 0, &threads, err)) < 0 ||
-	    (r = conf_int(c, "train", "nice", 0, 19, 0, &nice_level, err)) < 0 ||
-	    (r = conf_choice(c, "train", "engine", engines, "darknet", &engine, err)) < 0 ||
-	    (r = conf_int(c, "train", "memory_max_mb", 0, 1024 * 1024, 0, &memory_mb, err)) < 0 ||
-	    (r = conf_int(c, "train", "stall_s", 1, 86400, 120, &stall_s, err)) < 0 ||
 	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
-			  131072, &a->block_size, err)) < 0 ||
-	    (r = conf_file(c, "worker", "program", "", w->program, sizeof(w->program), err)) < 0)
+			  131072, &a->block_size, err)) < 0)
 		return r;
-	strcpy(w->engine, engines[engine]);
-	w->threads = (int)threads;
-	w->nice = (int)nice_level;
-	w->memory_max_bytes = (uint64_t)memory_mb * 1024 * 1024;
-	w->stall_ms = stall_s * 1000;
-	return 0;
+	return worker_conf_read(c, &a->worker, err);
 }
 
 /* Last: what is written comes before what it stands for. */

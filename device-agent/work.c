@@ -249,6 +249,8 @@ int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err
 	a->worker_ready = true;
 	a->worker_paused = false;
 	a->worker_reason = NULL;
+	log_info("device=%s worker ready engine=%s precision=%s threads=%d", a->conf.id, r->engine,
+		 r->precision, r->threads);
 	take_data(a, r);
 	a->status_dirty = true;
 	agent_turn(a);

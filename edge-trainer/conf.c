@@ -9,6 +9,7 @@
 #include "common/checkpoint/manifest.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
+#include "common/engine/worker_conf.h"
 
 #define CLIENT_ID_PARTS_MAX 118 /* site and id together: they make the MQTT client id */
 
@@ -121,34 +122,16 @@ static int read_augment(struct conf *c, struct trainer_conf *t, struct err *err)
 
 static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 {
-	static const char *const engines[] = {"darknet", NULL};
 	int64_t v;
-	int engine;
 	int r = conf_int(c, "train", "epochs", 1, 100000, 10, &t->epochs, err);
 
 	if (r == 0)
 		r = conf_int(c, "train", "seed", 0, INT64_C(1) << 52, 1, &t->seed, err);
 	if (r == 0)
-		r = get_int(c, "train", "threads", 0, 256, 0, &t->worker.threads, err);
-	if (r == 0)
-		r = get_int(c, "train", "nice", 0, 19, 0, &t->worker.nice, err);
-	if (r == 0)
-		r = conf_choice(c, "train", "engine", engines, "darknet", &engine, err);
-	if (r == 0)
-		strcpy(t->worker.engine, engines[engine]);
-	if (r == 0)
-		r = conf_int(c, "train", "memory_max_mb", 0, 1 << 20, 0, &v, err);
-	if (r == 0)
-		t->worker.memory_max_bytes = (uint64_t)v << 20;
-	if (r == 0)
-		r = conf_int(c, "train", "stall_s", 1, 86400, 120, &v, err);
-	if (r == 0)
-		t->worker.stall_ms = v * 1000;
-	if (r == 0)
 		r = conf_int(c, "train", "jobs", 1, TRAINER_SLOTS_MAX, 1, &v, err);
 	if (r == 0)
 		t->slots = (unsigned)v;
-	return r;
+	return r < 0 ? r : worker_conf_read(c, &t->worker, err);
 }
 
 static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
@@ -222,9 +205,6 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = read_train(c, t, err);
 	if (r == 0)
 		r = read_queue(c, t, err);
-	if (r == 0)
-		r = conf_file(c, "worker", "program", "", t->worker.program,
-			      sizeof(t->worker.program), err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)

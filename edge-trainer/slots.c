@@ -157,8 +157,9 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 {
 	struct slot *s = &t->slots[slot];
 
-	log_info("worker ready slot=%u train=%u test=%u skipped=%u%s%s", slot, r->n[SPLIT_TRAIN],
-		 r->n[SPLIT_TEST], r->skipped, r->skipped ? " first=" : "", r->skipped_first);
+	log_info("worker ready slot=%u engine=%s precision=%s threads=%d train=%u test=%u skipped=%u%s%s",
+		 slot, r->engine, r->precision, r->threads, r->n[SPLIT_TRAIN], r->n[SPLIT_TEST],
+		 r->skipped, r->skipped ? " first=" : "", r->skipped_first);
 	if (r->n[SPLIT_TEST] == 0)
 		log_warning("no test images: results are offered without scores");
 	s->data = *r;

@@ -93,6 +93,11 @@ static int check_shape(const struct dnet *d, struct err *err)
 	return 0;
 }
 
+bool dnet_has_bf16(void)
+{
+	return plan_has_bf16();
+}
+
 /* In place of Darknet's functions, if they are not asked for. */
 static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *err)
 {

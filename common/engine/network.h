@@ -30,6 +30,9 @@ struct dnet_conf {
 	uint64_t seed;
 };
 
+/* Whether this CPU computes in bfloat16 faster than in float32. */
+bool dnet_has_bf16(void);
+
 /* Builds the network of a cfg (text) with new weights from `seed`: the same in every process.
  * -EOPNOTSUPP: the engine or precision asked for is not to be had here. */
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,

@@ -10,8 +10,9 @@
 #include "common/engine/args.h"
 #include "common/engine/gemm.h"
 #include "common/engine/session.h"
+#include "common/engine/worker.h"
+#include "common/engine/worker_protocol.h"
 
-#define THREADS_MAX 256
 /* Images per batch of an evaluation follow from the topology alone, so that every process
  * computes the same scores, whatever its training batch; this bounds memory. */
 #define EVAL_FLOATS_MAX ((uint64_t)4 * 1024 * 1024) /* outputs of all layers for one batch */
@@ -128,31 +129,63 @@ static int read_augment(struct session *s, const struct json *args, struct err *
 	return 0;
 }
 
+/* One of the words, by its index; absent or empty: the first. */
+static int arg_word(const struct json *args, const char *key, const char *const *words, int *ret,
+		    struct err *err)
+{
+	char word[16];
+	int r = arg_str(args, key, word, sizeof(word), err), i = 0;
+	while (r == 0 && *word && words[i] && strcmp(word, words[i]) != 0)
+		i++;
+	if (r == 0 && !words[i])
+		return err_set(err, -EINVAL, "%s: found '%s', expected %s, %s or %s", key, word,
+			       words[0], words[1], words[2]);
+	*ret = i;
+	return r;
+}
+
 static int read_engine(struct session *s, const struct json *args, struct err *err)
 {
-	char engine[16];
-	int64_t threads;
-	int r = arg_str(args, "engine", engine, sizeof(engine), err);
-	if (r == 0)
-		r = arg_int(args, "threads", 0, THREADS_MAX, 0, &threads, err);
-	if (r < 0)
+	/* In the order of the enums. */
+	static const char *const engines[] = WORKER_ENGINES, *const precisions[] =
+								     WORKER_PRECISIONS;
+	int64_t threads, memory;
+	int engine, precision;
+	int r = arg_word(args, "engine", engines, &engine, err);
+	if (r < 0 || (r = arg_word(args, "precision", precisions, &precision, err)) < 0 ||
+	    (r = arg_int(args, "threads", 0, WORKER_THREADS_MAX, 0, &threads, err)) < 0 ||
+	    (r = arg_int(args, "memory_max_bytes", 0, JSON_INT_MAX, 0, &memory, err)) < 0)
 		return r;
-	if (strcmp(engine, "darknet") == 0)
-		s->engine = DNET_DARKNET;
-	else if (strcmp(engine, "onednn") == 0)
-		s->engine = DNET_ONEDNN;
-	else if (*engine && strcmp(engine, "auto") != 0)
-		return err_set(err, -EOPNOTSUPP,
-			       "engine: found '%s', expected auto, onednn or darknet", engine);
+	s->engine = (enum dnet_engine)engine;
+	s->precision = (enum dnet_precision)precision;
+	s->memory_max_bytes = (uint64_t)memory;
 	cpu_set_t cpus;
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-	s->threads = (int)MIN_OF(threads, THREADS_MAX);
+	s->threads = (int)MIN_OF(threads, WORKER_THREADS_MAX);
 	return gemm_init(s->threads, err);
+}
+
+/* Now, rather than when the first training begins. */
+static int check_precision(const struct session *s, struct err *err)
+{
+	if (s->precision != DNET_BF16)
+		return 0;
+	if (strcmp(dnet_engine_name(s->eval_net), "onednn") != 0)
+		return err_set(
+			err, -EOPNOTSUPP,
+			"precision: found 'bf16', but the engine '%s' computes in float32 only",
+			dnet_engine_name(s->eval_net));
+	if (!dnet_has_bf16())
+		return err_set(err, -EOPNOTSUPP,
+			       "precision: found 'bf16', but this CPU has no bfloat16 arithmetic");
+	return 0;
 }
 
 static void forget(struct session *s)
 {
+	dnet_free(s->eval_net);
+	s->eval_net = NULL;
 	dataset_free(s->data);
 	model_free(s->model);
 	classes_done(&s->classes);
@@ -181,6 +214,10 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		.engine = s->engine, .threads = s->threads, .batch = r ? 0 : eval_batch(s->model)};
 	if (r == 0)
 		r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
+	if (r == 0)
+		r = check_precision(s, err);
+	if (r == -EOPNOTSUPP)
+		err_categorize(err, ERR_CONF);
 	if (r < 0) {
 		forget(s);
 		return r;
@@ -212,5 +249,7 @@ struct json *session_ready(const struct session *s)
 	json_set(j, "skipped_names", skipped);
 	bool planned = s->eval_net && strcmp(dnet_engine_name(s->eval_net), "onednn") == 0;
 	json_set_str(j, "engine", planned ? "onednn" : gemm_engine());
+	json_set_str(j, "precision", s->precision == DNET_BF16 ? "bf16" : "f32");
+	json_set_int(j, "threads", s->threads);
 	return j;
 }

@@ -76,8 +76,9 @@ struct session {
 	struct augment augment;
 	uint32_t fold;
 	int threads;
-	enum dnet_engine engine;
-	enum dnet_precision precision;
+	enum dnet_engine engine;       /* as asked for */
+	enum dnet_precision precision; /* of training; likewise */
+	uint64_t memory_max_bytes;     /* 0: no limit */
 	/* The training network as it was saved last, "" when there is none or it went on since. */
 	char live[HASH_SIZE];
 	struct dnet *train_net; /* NULL until the first training */

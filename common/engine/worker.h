@@ -12,6 +12,7 @@
  * outside a handler. */
 #pragma once
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@
 #define WORKER_LINE_MAX	    (1024 * 1024)
 #define WORKER_REQUESTS_MAX 16 /* unanswered at a time */
 #define WORKER_STALL_MS	    120000 /* default of stall_ms */
+#define WORKER_THREADS_MAX  256
 
 struct worker_conf {
 	char program[1024]; /* path of tasuki-worker; "": beside this program, else in PATH */
@@ -34,9 +36,11 @@ struct worker_conf {
 	struct dataset_conf data; /* width, height, channels 0: from the cfg */
 	struct augment augment;
 	int fold; /* times an epoch visits each training image (1: as it is; further ones augmented) */
-	char engine[16]; /* "darknet" */
-	int threads; /* 0: all processors */
+	char engine[16];   /* "onednn", "darknet"; "auto" or "": the best there is */
+	char precision[8]; /* "f32", "bf16"; "auto" or "": where it is faster and as good */
+	int threads; /* 0: one a processor that it may run on */
 	int nice; /* 0..19 */
+	cpu_set_t cpus; /* that it may run on; none: as this program */
 	uint64_t memory_max_bytes; /* of the worker; 0: no limit */
 	int64_t start_timeout_ms; /* while `open` reads nothing; 0: 600000 */
 	int64_t stall_ms; /* 0: WORKER_STALL_MS */
@@ -52,6 +56,8 @@ struct worker_ready {
 	uint32_t skipped;
 	char skipped_first[256]; /* name of the first unreadable image; "" */
 	bool changed;
+	char engine[24], precision[8]; /* that are used: "onednn", "darknet+openblas", "darknet"; "f32", "bf16" */
+	int threads;
 };
 
 struct worker_progress {
@@ -94,7 +100,7 @@ int worker_pid(const struct worker *w);
 int worker_request(struct worker *w, const char *op, struct json *args, uint64_t *ret_id);
 
 /* For tools: starts a worker of its own, waits for it, sends one request, waits for the reply.
- * `progress` may be NULL. *ret_result (may be NULL) is the caller's. */
+ * `progress` may be NULL. *ret_ready and *ret_result may be NULL; the result is the caller's. */
 int worker_call(const struct worker_conf *conf, const char *op, struct json *args,
 		void (*progress)(void *user, const struct worker_progress *p), void *user,
-		struct json **ret_result, struct err *err);
+		struct worker_ready *ret_ready, struct json **ret_result, struct err *err);

@@ -10,6 +10,7 @@ struct call {
 	struct worker *worker;
 	const char *op;
 	struct json *args, *result;
+	struct worker_ready ready;
 	bool sent;
 	void (*progress)(void *user, const struct worker_progress *p);
 	void *user;
@@ -21,6 +22,7 @@ static void on_ready(void *user, const struct worker_ready *r)
 	struct call *c = user;
 	uint64_t id;
 	c->sent = true;
+	c->ready = *r;
 	int code = worker_request(c->worker, c->op, TAKE_PTR(c->args), &id);
 	if (code < 0)
 		loop_exit(c->loop, err_errno(c->err, code, "%s: request", c->op));
@@ -62,7 +64,7 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 
 int worker_call(const struct worker_conf *conf, const char *op, struct json *args,
 		void (*progress)(void *user, const struct worker_progress *p), void *user,
-		struct json **ret_result, struct err *err)
+		struct worker_ready *ret_ready, struct json **ret_result, struct err *err)
 {
 	struct call c = {.op = op,
 			 .args = args ? args : json_new_obj(),
@@ -82,6 +84,8 @@ int worker_call(const struct worker_conf *conf, const char *op, struct json *arg
 	}
 	loop_free(c.loop);
 	json_free(c.args);
+	if (r == 0 && ret_ready)
+		*ret_ready = c.ready;
 	if (r == 0 && ret_result)
 		*ret_result = c.result;
 	else

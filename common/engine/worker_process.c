@@ -120,6 +120,9 @@ static void become_worker(const struct child *c)
 	/* The daemon may be gone before this took hold: then there is another parent. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != c->parent)
 		_exit(127);
+	if (CPU_COUNT(&c->conf->cpus) &&
+	    sched_setaffinity(0, sizeof(c->conf->cpus), &c->conf->cpus) < 0)
+		die("processors: ", c->program);
 	if (c->conf->nice && setpriority(PRIO_PROCESS, 0, c->conf->nice) < 0)
 		die("nice: ", c->program);
 	struct rlimit core = {0}, data = {c->conf->memory_max_bytes, c->conf->memory_max_bytes};

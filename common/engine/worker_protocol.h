@@ -16,9 +16,12 @@
  *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
- *            fold, engine, threads        first of all, once
+ *            fold, engine ("auto", "onednn", "darknet"), precision ("auto", "f32", "bf16"), threads
+ *            (0: one a processor that it may run on), memory_max_bytes (0: no limit)
+ *                                         first of all, once
  *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
- *               skipped, skipped_names [..], engine ("darknet", "darknet+openblas": what computes)
+ *               skipped, skipped_names [..], engine ("onednn", "darknet+openblas", "darknet": what
+ *               computes), precision ("f32", "bf16"), threads
  *  rescan    -> as open, and changed
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
@@ -46,6 +49,9 @@
 #pragma once
 
 #define WORKER_FD		3
+/* What `open` may ask for; the first is the default. */
+#define WORKER_ENGINES		{"auto", "onednn", "darknet", NULL}
+#define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}
 #define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
 #define WORKER_CONFUSION_MAX	100
 #define WORKER_PROGRESS_MS	400 /* interval of progress lines */

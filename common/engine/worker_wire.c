@@ -16,10 +16,15 @@ int worker_wire_check(const struct worker_conf *conf, struct err *err)
 	if (conf->data.seed > (uint64_t)JSON_INT_MAX ||
 	    conf->data.memory_max_bytes > (uint64_t)JSON_INT_MAX)
 		return err_set(err, -ERANGE, "data: seed and memory limit must stay below 2^53");
-	if (conf->threads < 0 || conf->nice < 0 || conf->nice > 19 || conf->fold < 0)
-		return err_set(err, -ERANGE,
-			       "threads %d, nice %d, fold %d: expected 0 or more, nice at most 19",
-			       conf->threads, conf->nice, conf->fold);
+	if (conf->threads < 0 || conf->threads > WORKER_THREADS_MAX || conf->nice < 0 ||
+	    conf->nice > 19 || conf->fold < 0)
+		return err_set(
+			err, -ERANGE,
+			"threads %d, nice %d, fold %d: expected 0 or more, threads at most %d, "
+			"nice at most 19",
+			conf->threads, conf->nice, conf->fold, WORKER_THREADS_MAX);
+	if (conf->memory_max_bytes > (uint64_t)JSON_INT_MAX)
+		return err_set(err, -ERANGE, "memory limit: must stay below 2^53");
 	return 0;
 }
 
@@ -55,7 +60,9 @@ struct json *worker_wire_open(const struct worker_conf *conf)
 	json_set(j, "augment", a);
 	json_set_int(j, "fold", MAX_OF(conf->fold, 1));
 	json_set_str(j, "engine", conf->engine);
+	json_set_str(j, "precision", conf->precision);
 	json_set_int(j, "threads", conf->threads);
+	json_set_int(j, "memory_max_bytes", (int64_t)conf->memory_max_bytes);
 	return j;
 }
 
@@ -72,7 +79,7 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 {
 	struct worker_ready w = {0};
 	const struct json *n, *snapshot, *names;
-	int64_t v, classes, skipped;
+	int64_t v, classes, skipped, threads;
 	int r = json_get_obj(result, "images", &n, err);
 	if (r == 0)
 		r = json_get_obj(result, "snapshot", &snapshot, err);
@@ -86,11 +93,15 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	    (r = get_hash(result, "model", false, w.model, err)) < 0 ||
 	    (r = json_get_int(result, "skipped", 0, UINT32_MAX, &skipped, err)) < 0 ||
 	    (r = json_get_arr(result, "skipped_names", DATASET_SKIPPED_NAMED, &names, err)) < 0 ||
+	    (r = json_get_str(result, "engine", w.engine, sizeof(w.engine), err)) < 0 ||
+	    (r = json_get_str(result, "precision", w.precision, sizeof(w.precision), err)) < 0 ||
+	    (r = json_get_int(result, "threads", 1, WORKER_THREADS_MAX, &threads, err)) < 0 ||
 	    (json_has(result, "changed") &&
 	     (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
 		return r;
 	const char *first = json_str_at(names, 0);
 	snprintf(w.skipped_first, sizeof(w.skipped_first), "%s", first ? first : "");
+	w.threads = (int)threads;
 	w.classes = (uint32_t)classes;
 	w.skipped = (uint32_t)skipped;
 	*ret = w;

@@ -143,6 +143,28 @@ class Offline(rig.Case):
             if bad:
                 self.assertRegex(err, r'bad\.cfg:\d+: \[')
 
+    def test_engines(self):
+        """What is asked for is what computes, or one line says what is missing."""
+        data, w = self.digits('d', 60, 1), self.work / 'w.weights'
+        train = ('train', '--cfg', rig.TINY, '--data', data, '--epochs', 1, '--out', w)
+        r = self.run_json(*train, '--engine', 'darknet', '--precision', 'auto', '--threads', 1)
+        self.assertIn(r['engine'], ('darknet', 'darknet+openblas'))
+        self.assertEqual((r['precision'], r['threads']), ('f32', 1))
+        r = self.run_json('evaluate', '--cfg', rig.TINY, '--weights', w, '--data', data)
+        self.assertIn(r['engine'], ('onednn', 'darknet', 'darknet+openblas'))
+        self.assertEqual(r['threads'], len(os.sched_getaffinity(0)))
+        self.assertIn('precision', self.run_json(*train, '--engine', 'darknet', '--precision', 'bf16', code=1))
+        r = self.fleet.run_tasuki(*train, '--engine', 'onednn', '--json', check=False)
+        if r.returncode == 0:
+            self.assertEqual(json.loads(r.stdout)['engine'], 'onednn')
+        else:
+            self.assertIn('onednn', r.stderr)
+            self.assertEqual((r.returncode, len(r.stderr.splitlines())), (1, 1))
+        for bad in (('--engine', 'abacus'), ('--precision', 'f8'), ('--threads', '9999')):
+            r = self.fleet.run_tasuki(*train, *bad, check=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn(bad[0], r.stderr)
+
     def test_usage(self):
         for args in ((), ('trian',), ('train',), ('train', '--cfg'), ('train', '--epochs', 'x'), ('evaluate', '--split', 'all'),
                      ('blend', 'a', 'b', '--alpha', '2'), ('dataset',), ('dataset', 'digits'), ('cmd', 'a'), ('show', 'a/b'),

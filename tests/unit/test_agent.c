@@ -133,6 +133,9 @@ static void rescanned(uint32_t n_train)
 	struct json *names = json_new_arr();
 	json_push_str(names, "bad.png");
 	json_set(r, "skipped_names", names);
+	json_set_str(r, "engine", "darknet");
+	json_set_str(r, "precision", "f32");
+	json_set_int(r, "threads", 1);
 	json_set_bool(r, "changed", true);
 	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);

@@ -96,7 +96,8 @@ static void test_values(void **state)
 		load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
 		     "classes = c\n[data]\npath = data\nvalidation_share = 0.3\nlimit = 9\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
-		     "memory_max_mb = 3\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
+		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
@@ -109,6 +110,12 @@ static void test_values(void **state)
 	assert_int_equal(conf.worker.fold, 9);
 	assert_int_equal(conf.worker.stall_ms, 7000);
 	assert_int_equal(conf.worker.memory_max_bytes, 3 * 1024 * 1024);
+	assert_string_equal(conf.worker.engine, "onednn");
+	assert_string_equal(conf.worker.precision, "bf16");
+	assert_int_equal(conf.worker.threads, 3);
+	assert_int_equal(conf.worker.nice, 12);
+	assert_int_equal(CPU_COUNT(&conf.worker.cpus), 1);
+	assert_true(CPU_ISSET(0, &conf.worker.cpus));
 	assert_int_equal(conf.live.round_epochs, 4);
 	assert_int_equal(conf.live.lease_s, 33);
 	assert_int_equal(conf.live.min_epochs, 6);
@@ -126,7 +133,13 @@ static void test_refused(void **state)
 	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");
 	assert_refused("[train]\nepoch = 1\n", -EINVAL, "epoch");
 	assert_refused("[train]\nround_epochs = 0\n", -ERANGE, "round_epochs");
-	assert_refused("[train]\nengine = onednn\n", -EINVAL, "engine");
+	assert_refused("[train]\nengine = onednn2\n", -EINVAL, "[train] engine");
+	assert_refused("[train]\nprecision = f16\n", -EINVAL, "[train] precision");
+	assert_refused("[train]\nthreads = 257\n", -ERANGE, "[train] threads");
+	assert_refused("[train]\nnice = -1\n", -ERANGE, "[train] nice");
+	assert_refused("[train]\ncpus = 0-\n", -EINVAL, "agent.conf:9: [train] cpus");
+	assert_refused("[train]\ncpus = 1023\n", -ERANGE, "[train] cpus");
+	assert_refused("[train]\nmemory_max_mb = 9999999\n", -ERANGE, "[train] memory_max_mb");
 	assert_refused("[handover]\nlease_s = 1\n", -ERANGE, "lease_s");
 	assert_refused("[handover]\nblock_size = 200000\n", -ERANGE, "block_size");
 	assert_refused("[broker]\nreconnect_first_ms = 500\nreconnect_cap_ms = 400\n", -ERANGE,

@@ -79,7 +79,12 @@ static void test_defaults(void **state)
 	assert_int_equal(c.worker.fold, 1);
 	assert_int_equal(c.epochs, 10);
 	assert_int_equal(c.slots, 1);
-	assert_string_equal(c.worker.engine, "darknet");
+	assert_string_equal(c.worker.engine, "auto");
+	assert_string_equal(c.worker.precision, "auto");
+	assert_int_equal(c.worker.threads, 0);
+	assert_int_equal(c.worker.nice, 0);
+	assert_int_equal(CPU_COUNT(&c.worker.cpus), 0);
+	assert_int_equal(c.worker.memory_max_bytes, 0);
 	assert_int_equal(c.worker.stall_ms, 120000);
 	assert_int_equal(c.capacity, 16);
 	assert_int_equal(c.device_per_hour, 60);
@@ -102,7 +107,7 @@ static void test_given(void **state)
 			      "validation_share=0.1\ntest_share=0.3\nseed=7\ncenter_crop=8\nlimit=9\n"
 			      "rescan_s=0\n[augment]\nshift_px=1\nflip=yes\nblur=0\nbrightness=0.5\n"
 			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
-			      "engine=darknet\nmemory_max_mb=64\nstall_s=5\njobs=3\n[queue]\n"
+			      "engine=darknet\nprecision=f32\ncpus=0\nmemory_max_mb=64\nstall_s=5\njobs=3\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
 			      "block_size=4096\n[worker]\nprogram=w\n",
 			      &c, &err),
@@ -121,6 +126,11 @@ static void test_given(void **state)
 	assert_int_equal(c.epochs, 20);
 	assert_int_equal(c.seed, 11);
 	assert_int_equal(c.worker.memory_max_bytes, 64 << 20);
+	assert_string_equal(c.worker.engine, "darknet");
+	assert_string_equal(c.worker.precision, "f32");
+	assert_int_equal(c.worker.threads, 2);
+	assert_int_equal(c.worker.nice, 19);
+	assert_int_equal(CPU_COUNT(&c.worker.cpus), 1);
 	assert_int_equal(c.worker.stall_ms, 5000);
 	assert_int_equal(c.slots, 3);
 	assert_int_equal(c.lease_ms, 10000);
@@ -142,6 +152,9 @@ static void test_refused(void **state)
 		{HEAD "[broker]\nreconnect_first_ms = 9\nreconnect_cap_ms = 8\n", "reconnect_cap_ms"},
 		{HEAD "[broker]\nprot = 1883\n", "prot"},
 		{HEAD "[train]\nengine = onednn2\n", "engine"},
+		{HEAD "[train]\nprecision = f64\n", "precision"},
+		{HEAD "[train]\ncpus = one\n", "trainer.conf:9: [train] cpus"},
+		{HEAD "[train]\nthreads = 257\n", "threads"},
 		{HEAD "[train]\nepochs = 0\n", "epochs"},
 		{HEAD "[train]\njobs = 17\n", "jobs"},
 		{HEAD "[queue]\ncapacity = 0\n", "capacity"},

@@ -124,7 +124,7 @@ static void test_not_a_worker(void **state)
 	in_its_place(at("script"), 100, "hung");
 	struct worker_conf conf = conf_of("model.cfg");
 	snprintf(conf.program, sizeof(conf.program), "%s", at("nothing"));
-	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, &err), -ENOENT);
+	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err), -ENOENT);
 }
 
 /* Lines alone are no progress: a step that does not move is a worker that hangs. */
@@ -135,7 +135,8 @@ static void test_lines_are_no_progress(void **state)
 		"h=0000000000000000000000000000000000000000000000000000000000000000\n"
 		"echo '{\"id\":1,\"ok\":true,\"result\":{\"images\":{\"train\":1,\"validation\":0,"
 		"\"test\":0},\"snapshot\":{\"train\":\"\",\"validation\":\"\",\"test\":\"\"},"
-		"\"classes\":10,\"model\":\"'$h'\",\"skipped\":0,\"skipped_names\":[]}}' >&3\n"
+		"\"classes\":10,\"model\":\"'$h'\",\"skipped\":0,\"skipped_names\":[],"
+		"\"engine\":\"darknet\",\"precision\":\"f32\",\"threads\":1}}' >&3\n"
 		"read train <&3\n"
 		"while :; do echo '{\"id\":2,\"event\":\"progress\",\"step\":5,\"steps\":9,"
 		"\"loss\":null,\"images_per_second\":1}'; sleep 0.1; done >&3\n";
@@ -218,6 +219,9 @@ static void test_refused(void **state)
 	snprintf(c.engine, sizeof(c.engine), "abacus");
 	refused(&c, "abacus", ERR_CONF);
 	c = conf_of("model.cfg");
+	snprintf(c.precision, sizeof(c.precision), "f8");
+	refused(&c, "precision", ERR_CONF);
+	c = conf_of("model.cfg");
 	c.data.width = 64;
 	refused(&c, "data.width", ERR_DATA);
 	c = conf_of("model.cfg");
@@ -226,7 +230,7 @@ static void test_refused(void **state)
 	c = conf_of("model.cfg");
 	c.has_data = false;
 	struct json *args = train_args(NULL, "z", 1, 0);
-	assert_int_equal(worker_call(&c, "train", args, NULL, NULL, NULL, &err), -ENODATA);
+	assert_int_equal(worker_call(&c, "train", args, NULL, NULL, NULL, NULL, &err), -ENODATA);
 }
 
 static void test_bad_requests(void **state)
@@ -287,7 +291,8 @@ static void test_full_disk(void **state)
 	small = (struct rlimit){4096, before.rlim_max};
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	int r = worker_call(&conf, "train", train_args(NULL, "full", 1, 0), NULL, NULL, NULL, &err);
+	int r = worker_call(&conf, "train", train_args(NULL, "full", 1, 0), NULL, NULL, NULL, NULL,
+			    &err);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	signal(SIGXFSZ, SIG_DFL);
 	assert_int_equal(r, -EFBIG);
@@ -313,14 +318,14 @@ static void test_out_of_memory(void **state)
 		      "[connected]\noutput=10\nactivation=linear\n[softmax]\n");
 	assert_int_equal(file_write(at("big.cfg"), text, (size_t)n, &err), 0);
 	conf.memory_max_bytes = 400u * 1024 * 1024;
-	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, &err), -EIO);
+	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err), -EIO);
 	if (!strstr(err.text, "out of memory"))
 		fail_msg("found '%s'", err.text);
 	assert_int_equal(err.category, ERR_MEMORY);
 	/* The limit is not in the way of what fits. */
 	snprintf(conf.cfg, sizeof(conf.cfg), "%s", at("model.cfg"));
 	struct json *args = train_args(NULL, "fits", 1, 0);
-	if (worker_call(&conf, "train", args, NULL, NULL, NULL, &err) < 0)
+	if (worker_call(&conf, "train", args, NULL, NULL, NULL, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
@@ -329,10 +334,11 @@ static void test_log_and_engine(void **state)
 	struct worker_conf conf = conf_of("model.cfg");
 	struct err err = {0};
 	struct json *result = NULL;
+	struct worker_ready ready;
 	char *log, engine[32];
 	size_t len;
 	snprintf(conf.log_path, sizeof(conf.log_path), "%s", at("log"));
-	if (worker_call(&conf, "rescan", NULL, NULL, NULL, &result, &err) < 0)
+	if (worker_call(&conf, "rescan", NULL, NULL, NULL, &ready, &result, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(file_read(at("log"), 1 << 20, &log, &len, &err), 0);
 	assert_non_null(strstr(log, "softmax")); /* Darknet's table of layers */
@@ -340,7 +346,62 @@ static void test_log_and_engine(void **state)
 	/* Said only when calls of libdarknet did arrive at what replaces its products. */
 	assert_int_equal(json_get_str(result, "engine", engine, sizeof(engine), NULL), 0);
 	assert_string_equal(engine, strcmp(GEMM, "openblas") == 0 ? "darknet+openblas" : "darknet");
+	assert_string_equal(ready.engine, engine);
+	assert_string_equal(ready.precision, "f32");
+	assert_int_equal(ready.threads, 1);
 	json_free(result);
+}
+
+static void proc_status(int pid, const char *key, char *value, size_t size)
+{
+	char line[256], path[64];
+	size_t len = strlen(key);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	assert_non_null(f);
+	value[0] = 0;
+	while (fgets(line, sizeof(line), f))
+		if (strncmp(line, key, len) == 0 && line[len] == ':')
+			snprintf(value, size, "%s", line + len + 1 + strspn(line + len + 1, "\t "));
+	value[strcspn(value, "\n")] = 0;
+	fclose(f);
+}
+
+/* What the configuration says of processors, threads and niceness holds in the worker. */
+static void test_processors(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char allowed[64];
+	cpu_set_t ours;
+	assert_int_equal(sched_getaffinity(0, sizeof(ours), &ours), 0);
+	conf.threads = 0;
+	conf.nice = 7;
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready == 1);
+	assert_int_equal(rig.ready.threads, CPU_COUNT(&ours));
+	errno = 0;
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)worker_pid(rig.worker)), 7);
+	rig_stop(&rig);
+	int last = CPU_SETSIZE - 1;
+	while (!CPU_ISSET(last, &ours))
+		last--;
+	CPU_SET(last, &conf.cpus);
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready == 1);
+	assert_int_equal(rig.ready.threads, 1);
+	proc_status(worker_pid(rig.worker), "Cpus_allowed_list", allowed, sizeof(allowed));
+	assert_int_equal(atoi(allowed), last);
+	assert_null(strpbrk(allowed, "-,"));
+	rig_stop(&rig);
+	conf.threads = 3; /* more than processors is a person's choice */
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready == 1);
+	assert_int_equal(rig.ready.threads, 3);
+	rig_stop(&rig);
+	conf.threads = WORKER_THREADS_MAX + 1;
+	struct err err = {0};
+	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err), -ERANGE);
 }
 
 /* A daemon that is killed leaves no worker behind. */
@@ -393,7 +454,7 @@ int main(void)
 		cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_bad_requests),  cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_log_and_engine),
-		cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_processors),    cmocka_unit_test(test_orphan),
 	};
 	return cmocka_run_group_tests_name("worker_life", tests, set_up, tear_down);
 }

@@ -1,0 +1,13 @@
+/* What a daemon's configuration file says of its workers: [train] engine, precision, threads, nice,
+ * cpus, memory_max_mb, stall_s; [worker] program. */
+#pragma once
+
+#include "common/conf/conf.h"
+#include "common/engine/worker.h"
+
+#define WORKER_MEMORY_MAX_MB (1024 * 1024)
+
+/* Words for worker_conf.engine and .precision, NULL at the end; the first is the default. */
+extern const char *const worker_engines[], *const worker_precisions[];
+
+int worker_conf_read(struct conf *c, struct worker_conf *w, struct err *err);
