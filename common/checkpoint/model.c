@@ -147,8 +147,8 @@ static int check_rates(const struct cfg *c, const struct cfg_section *s, struct 
 
 static int check_numbers(const struct cfg *c, const struct cfg_section *s, struct err *err)
 {
-	static const char *const integers[] = {"notruth", "random",   "adam",
-					       "center",  "max_crop", "min_crop"};
+	static const char *const integers[] = {"notruth", "random", "center", "max_crop",
+					       "min_crop"};
 	static const char *const numbers[] = {"B1",         "B2",       "eps",   "max_ratio",
 					      "min_ratio",  "clip",     "angle", "aspect",
 					      "saturation", "exposure", "hue"};
@@ -198,6 +198,9 @@ static int read_net(const struct cfg *c, const struct cfg_section *s, struct mod
 			    "time_steps: recurrent networks are not supported");
 	if (r == 0)
 		r = check_numbers(c, s, err);
+	if (r == 0)
+		r = cfg_int(c, s, "adam", 0, INT32_MIN, INT32_MAX, &v, err);
+	m->adam = r == 0 && v != 0;
 	return r < 0 ? r : check_policy(c, s, err);
 }
 
@@ -223,7 +226,7 @@ static int check_losses(const struct layer_ctx *x)
 /* [local] asks for a quarter of the workspace that it writes. */
 static int check_workspace(const struct layer_ctx *x)
 {
-	uint64_t there = MAX_OF(x->workspace_bytes, x->local_bytes / 4);
+	uint64_t there = x->m->workspace_bytes;
 	if (x->local_bytes > there)
 		return cfg_err(x->cfg, x->local, NULL, x->err, -EOPNOTSUPP,
 			       "Darknet would write %llu bytes into a workspace of %llu here; "
@@ -260,6 +263,7 @@ static int read_layers(struct layer_ctx *x)
 		x->no_gradient = l->no_gradient;
 	}
 	m->file_bytes = WEIGHTS_HEADER_SIZE + 4 * m->n_floats;
+	m->workspace_bytes = MAX_OF(x->workspace_bytes, x->local_bytes / 4);
 	int r = check_losses(x);
 	return r < 0 ? r : check_workspace(x);
 }

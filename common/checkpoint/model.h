@@ -51,15 +51,17 @@ struct model {
 	char cfg_path[1024];
 	uint32_t width, height, channels; /* input: NCHW, float32 0..1 */
 	uint32_t batch, subdivisions;     /* as in the cfg: a training step sees batch images */
+	bool adam;                        /* [net] adam: Darknet then keeps more of each weight */
 	uint32_t outputs;                 /* of the last layer that has any before a cost layer */
 	struct model_layer *layers;
 	size_t n_layers;
 	struct tensor *tensors;
 	size_t n_tensors;
 	uint64_t n_floats;
-	uint64_t file_bytes; /* exact size of a weights file: header + 4 * n_floats */
-	uint32_t n_classes;  /* of the public class list; <= outputs */
-	char id[HASH_SIZE];  /* sha256 of `canonical` */
+	uint64_t file_bytes;      /* exact size of a weights file: header + 4 * n_floats */
+	uint64_t workspace_bytes; /* that Darknet's layers share */
+	uint32_t n_classes;       /* of the public class list; <= outputs */
+	char id[HASH_SIZE];       /* sha256 of `canonical` */
 	char *canonical; /* topology and class list as text; docs/protocol.md, "Model identity" */
 };
 

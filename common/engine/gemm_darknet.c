@@ -6,6 +6,11 @@ int gemm_init(int threads, struct err *err)
 	return 0;
 }
 
+uint64_t gemm_thread_bytes(void)
+{
+	return 0;
+}
+
 void gemm_threads(int threads)
 {
 }

@@ -38,6 +38,11 @@ int gemm_init(int threads, struct err *err)
 	return 0;
 }
 
+uint64_t gemm_thread_bytes(void)
+{
+	return BUFFER_BYTES;
+}
+
 void gemm_threads(int threads)
 {
 	openblas_set_num_threads(threads);

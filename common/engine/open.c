@@ -8,6 +8,7 @@
 
 #include "common/base/mem.h"
 #include "common/engine/args.h"
+#include "common/engine/ceiling.h"
 #include "common/engine/gemm.h"
 #include "common/engine/session.h"
 #include "common/engine/worker.h"
@@ -88,7 +89,9 @@ static int read_data_conf(struct session *s, const struct json *data, struct dat
 	return 0;
 }
 
-static int read_data(struct session *s, const struct json *args, struct err *err)
+/* memory_bytes: that the limit leaves for it; 0: no limit. */
+static int read_data(struct session *s, const struct json *args, uint64_t memory_bytes,
+		     struct err *err)
 {
 	const struct json *data;
 	struct dataset_conf conf = {0};
@@ -99,6 +102,8 @@ static int read_data(struct session *s, const struct json *args, struct err *err
 		r = json_get_obj(args, "data", &data, err);
 	if (r == 0)
 		r = read_data_conf(s, data, &conf, err);
+	if (memory_bytes && (!conf.memory_max_bytes || conf.memory_max_bytes > memory_bytes))
+		conf.memory_max_bytes = memory_bytes;
 	if (r == 0 && !s->classes.n)
 		r = classes_from_data(conf.path, &s->classes, err);
 	if (r < 0)
@@ -196,28 +201,50 @@ static void forget(struct session *s)
 	s->classes = (struct classes){0};
 }
 
-int session_open(struct session *s, const struct json *args, struct err *err)
+/* What the configuration says, judged before anything large is allocated. */
+static int read_settings(struct session *s, const struct json *args, uint64_t *ret_data_bytes,
+			 struct err *err)
 {
-	if (s->is_open)
-		return err_set(err, -EEXIST, "open: it is open already");
 	int r = read_engine(s, args, err);
 	if (r == 0)
 		r = read_model(s, args, err);
 	if (r == 0)
 		r = read_augment(s, args, err);
-	if (r < 0)
-		err_categorize(err, ERR_CONF);
-	if (r == 0 && json_has(args, "data") && (r = read_data(s, args, err)) < 0)
-		err_categorize(err, ERR_DATA);
+	if (r == 0)
+		r = ceiling_check(s, eval_batch(s->model), json_has(args, "data"), ret_data_bytes,
+				  err);
+	return r;
+}
+
+static int make_network(struct session *s, struct err *err)
+{
 	/* Scores are taken in float32 always: the same weights score the same everywhere. */
 	const struct dnet_conf conf = {
-		.engine = s->engine, .threads = s->threads, .batch = r ? 0 : eval_batch(s->model)};
+		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s->model)};
+	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
+	return r < 0 ? r : check_precision(s, err);
+}
+
+int session_open(struct session *s, const struct json *args, struct err *err)
+{
+	uint64_t data_bytes = 0;
+	if (s->is_open)
+		return err_set(err, -EEXIST, "open: it is open already");
+	int r = read_settings(s, args, &data_bytes, err);
 	if (r == 0)
-		r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
-	if (r == 0)
-		r = check_precision(s, err);
-	if (r == -EOPNOTSUPP)
+		r = ceiling_set(s, err);
+	if (r < 0) {
 		err_categorize(err, ERR_CONF);
+	} else if (json_has(args, "data")) {
+		r = read_data(s, args, data_bytes, err);
+		if (r < 0)
+			err_categorize(err, ERR_DATA);
+	}
+	if (r == 0) {
+		r = make_network(s, err);
+		if (r == -EOPNOTSUPP)
+			err_categorize(err, ERR_CONF);
+	}
 	if (r < 0) {
 		forget(s);
 		return r;

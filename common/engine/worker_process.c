@@ -93,6 +93,19 @@ static void die(const char *what, const char *program)
 	_exit(127);
 }
 
+/* Where a device runs out of memory all the same, the worker goes rather than the agent: another
+ * one is started. */
+static void offer_to_oom_killer(void)
+{
+	static const char score[] = "500";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+	if (fd < 0)
+		return;
+	if (write(fd, score, sizeof(score) - 1) < 0)
+		errno = 0; /* it is a hint */
+	close(fd);
+}
+
 struct child {
 	const char *program;
 	char **env;
@@ -125,10 +138,9 @@ static void become_worker(const struct child *c)
 		die("processors: ", c->program);
 	if (c->conf->nice && setpriority(PRIO_PROCESS, 0, c->conf->nice) < 0)
 		die("nice: ", c->program);
-	struct rlimit core = {0}, data = {c->conf->memory_max_bytes, c->conf->memory_max_bytes};
+	struct rlimit core = {0};
 	setrlimit(RLIMIT_CORE, &core);
-	if (c->conf->memory_max_bytes && setrlimit(RLIMIT_DATA, &data) < 0)
-		die("memory limit: ", c->program);
+	offer_to_oom_killer();
 	char *argv[] = {(char *)PROGRAM, NULL};
 	execve(c->program, argv, c->env);
 	die("", c->program);

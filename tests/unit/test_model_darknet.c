@@ -12,6 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/engine/memory.h"
+#include "own_memory.h"
+
 #define CFG_DIR "/usr/share/darknet/cfg/"
 
 struct shape {
@@ -242,6 +245,92 @@ static void trains(void **state)
 	}
 }
 
+static uint64_t data_bytes(void)
+{
+	unsigned long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (!f || fscanf(f, "%*u %*u %*u %*u %*u %llu", &pages) != 1)
+		_exit(3);
+	fclose(f);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void memory_child(const char *cfg_path, int out)
+{
+	char cfg[FILE_PATH_MAX];
+	int null = open("/dev/null", O_WRONLY);
+	if (null < 0 || dup2(null, 2) < 0)
+		_exit(3);
+	alarm(120);
+	snprintf(cfg, sizeof(cfg), "%s", cfg_path);
+	uint64_t before = data_bytes();
+	network *net = parse_network_cfg(cfg);
+	uint64_t bytes = data_bytes() - before;
+	put(out, &bytes, sizeof(bytes));
+	_exit(net ? 0 : 1);
+}
+
+static void compare_memory(const char *cfg)
+{
+	struct model *m = NULL;
+	struct err err = {0};
+	uint64_t bytes = 0;
+	int fds[2];
+	if (model_load(cfg, NULL, 0, &m, &err) < 0)
+		fail_msg("%s", err.text);
+	uint64_t said = network_bytes(m, DNET_DARKNET, m->batch / m->subdivisions, true);
+	model_free(m);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		memory_child(cfg, fds[1]);
+	close(fds[1]);
+	ssize_t n = read(fds[0], &bytes, sizeof(bytes));
+	close(fds[0]);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(n, sizeof(bytes));
+	uint64_t slack = 1024 * 1024 + bytes / 100; /* the allocator's */
+	if (said + slack < bytes || said > bytes + slack)
+		fail_msg("%s: found %llu bytes, said %llu", cfg, (unsigned long long)bytes,
+			 (unsigned long long)said);
+}
+
+/* What network_bytes() says of Darknet is what Darknet takes. */
+static void memory(void **state)
+{
+	static const char *const names[] = {TASUKI_SOURCE "/deploy/models/digits.cfg",
+					    TASUKI_SOURCE "/deploy/models/faces.cfg",
+					    CFG_DIR "cifar.cfg", CFG_DIR "resnet18.cfg"};
+	if (!own_memory())
+		skip();
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (file_exists(names[i]))
+			compare_memory(names[i]);
+}
+
+/* By hand: so many copies of each weight, so many floats an image, and the workspace. */
+static void memory_by_hand(void **state)
+{
+	_cleanup_(model_freep) struct model *m = util_model(SMALL_CFG, 0);
+	uint64_t weights = 2 * (4 + 4 + 108) + 3 * (4 + 4) + 2 * (5 + 320);
+	uint64_t image = 192 + 5 + 4 * 256 + 3 * 64 + 2 * 5 + 3 * 5;
+	uint64_t workspace = 8 * 8 * 27 * 4;
+	assert_int_equal(network_bytes(m, DNET_DARKNET, 2, true),
+			 4 * (weights + 2 * image) + workspace);
+	assert_int_equal(network_bytes(m, DNET_DARKNET, 64, false),
+			 4 * (weights + 64 * image) + workspace);
+	/* Adam keeps two more of weights, biases and scales. */
+	_cleanup_(model_freep) struct model *adam =
+		util_model(NET "adam=1\n[connected]\noutput=5\nactivation=linear\n[softmax]\n", 0);
+	assert_int_equal(network_bytes(adam, DNET_DARKNET, 1, true),
+			 4 * (4 * (5 + 5 * 192) + 192 + 5 + 2 * 5 + 3 * 5));
+	/* Whatever computes, no less than a sensible part of it. */
+	assert_true(network_bytes(m, DNET_ONEDNN, 2, true) > 4 * (weights + image));
+	assert_true(network_bytes(m, DNET_AUTO, 2, true) >=
+		    network_bytes(m, DNET_DARKNET, 2, true));
+}
+
 /* The classifiers that come with the package and do not take long. */
 static void packaged(void **state)
 {
@@ -293,6 +382,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_layer, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(trains, util_dir, util_dir_done),
+		cmocka_unit_test(memory),
+		cmocka_unit_test(memory_by_hand),
 		cmocka_unit_test(packaged),
 		cmocka_unit_test(refused_packaged),
 	};

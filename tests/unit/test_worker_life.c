@@ -9,16 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#ifndef ASAN
-#define ASAN 0
-#endif
+#include "common/dataset/image.h"
+#include "own_memory.h"
 
 static void test_killed(void **state)
 {
@@ -301,15 +293,49 @@ static void test_full_disk(void **state)
 	assert_false(file_exists(at("full.tmp")));
 }
 
-static void test_out_of_memory(void **state)
+static void proc_status(int pid, const char *key, char *value, size_t size)
+{
+	char line[256], path[64];
+	size_t len = strlen(key);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	assert_non_null(f);
+	value[0] = 0;
+	while (fgets(line, sizeof(line), f))
+		if (strncmp(line, key, len) == 0 && line[len] == ':')
+			snprintf(value, size, "%s", line + len + 1 + strspn(line + len + 1, "\t "));
+	value[strcspn(value, "\n")] = 0;
+	fclose(f);
+}
+
+/* What the worker says it needs, when it is refused for lack of it. */
+static uint64_t needed(struct worker_conf conf)
+{
+	struct err err = {0};
+	unsigned long long bytes = 0, train, evaluate, program, limit;
+	conf.memory_max_bytes = 1000;
+	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err), -EINVAL);
+	assert_int_equal(err.category, ERR_MEMORY);
+	assert_non_null(strstr(err.text, conf.cfg));
+	const char *at_needs = strstr(err.text, "needs ");
+	assert_non_null(at_needs);
+	assert_int_equal(sscanf(at_needs,
+				"needs %llu bytes of memory (%llu to train, %llu to evaluate, %llu "
+				"for the program), and the limit is %llu",
+				&bytes, &train, &evaluate, &program, &limit),
+			 5);
+	assert_int_equal(limit, 1000);
+	assert_int_equal(bytes, train + evaluate + program);
+	assert_true(train > 0 && evaluate > 0 && program > 1024 * 1024);
+	return bytes;
+}
+
+/* A network that does not fit is refused before anything is allocated for it. */
+static void test_too_large(void **state)
 {
 	struct worker_conf conf = conf_of("big.cfg");
 	struct err err = {0};
 	char text[2048];
-	const char *preload = getenv("LD_PRELOAD");
-	/* ASan's shadow memory does not fit into any limit; valgrind keeps limits to itself. */
-	if (ASAN || (preload && strstr(preload, "vgpreload")))
-		skip();
 	int n = snprintf(text, sizeof(text), cfg_head, "0.01");
 	n += snprintf(text + n, sizeof(text) - (size_t)n,
 		      "[connected]\noutput=8192\nactivation=linear\n"
@@ -317,16 +343,73 @@ static void test_out_of_memory(void **state)
 		      "[connected]\noutput=8192\nactivation=linear\n"
 		      "[connected]\noutput=10\nactivation=linear\n[softmax]\n");
 	assert_int_equal(file_write(at("big.cfg"), text, (size_t)n, &err), 0);
-	conf.memory_max_bytes = 400u * 1024 * 1024;
-	assert_int_equal(worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err), -EIO);
-	if (!strstr(err.text, "out of memory"))
-		fail_msg("found '%s'", err.text);
-	assert_int_equal(err.category, ERR_MEMORY);
-	/* The limit is not in the way of what fits. */
-	snprintf(conf.cfg, sizeof(conf.cfg), "%s", at("model.cfg"));
-	struct json *args = train_args(NULL, "fits", 1, 0);
-	if (worker_call(&conf, "train", args, NULL, NULL, NULL, NULL, &err) < 0)
-		fail_msg("%s", err.text);
+	/* Two networks of 137 million weights, each with its updates. */
+	assert_true(needed(conf) > 4ull * 2 * 2 * 137 * 1000 * 1000);
+	conf.memory_max_bytes = 1u << 30;
+	refused(&conf, "and the limit is 1073741824", ERR_MEMORY);
+}
+
+/* Beneath a limit that is just high enough it works, and it was not much too high. */
+static void test_fits(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char peak[64];
+	if (!own_memory())
+		skip();
+	snprintf(conf.cfg, sizeof(conf.cfg), "%s", TASUKI_SOURCE "/deploy/models/digits.cfg");
+	for (conf.threads = 1; conf.threads <= 2; conf.threads++) {
+		conf.memory_max_bytes = needed(conf) + 2 * 1024 * 1024;
+		rig_start(&rig, &conf);
+		struct json *args = train_args(NULL, "fits", 1, 0);
+		rig_do(&rig, "train", args);
+		rig_do(&rig, "evaluate", evaluate_args("fits", "train"));
+		proc_status(worker_pid(rig.worker), "VmHWM", peak, sizeof(peak));
+		uint64_t bytes = strtoull(peak, NULL, 10) * 1024;
+		if (bytes > conf.memory_max_bytes || bytes * 3 < conf.memory_max_bytes * 2)
+			fail_msg("found a peak of %llu bytes, expected two thirds of %llu or more",
+				 (unsigned long long)bytes,
+				 (unsigned long long)conf.memory_max_bytes);
+		assert_int_equal(rig.n_died, 0);
+		rig_stop(&rig);
+	}
+}
+
+/* What comes on top of what was foreseen, here an image of 64 MB, fails like malloc() does. */
+static void test_out_of_memory(void **state)
+{
+	enum { SIDE = 8000 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct err err = {0};
+	const struct json *results;
+	const char *error;
+	if (!own_memory())
+		skip();
+	uint8_t *pixels = calloc(SIDE, SIDE);
+	assert_non_null(pixels);
+	assert_int_equal(image_write_png(at("large.png"), pixels, SIDE, SIDE, 1, &err), 0);
+	free(pixels);
+	for (int limited = 0; limited <= 1; limited++) {
+		conf.memory_max_bytes = limited ? needed(conf) + 2 * 1024 * 1024 : 0;
+		rig_start(&rig, &conf);
+		rig_do(&rig, "train", train_args(NULL, "w", 1, 0));
+		struct json *args = json_new_obj(), *images = json_new_arr();
+		json_set_str(args, "weights", at("w"));
+		json_push_str(images, at("large.png"));
+		json_set(args, "images", images);
+		const struct json *r = rig_do(&rig, "classify", args);
+		assert_int_equal(json_get_arr(r, "results", 1, &results, NULL), 0);
+		const struct json *one = json_at(results, 0);
+		assert_int_equal(json_has(one, "error"), limited);
+		if (limited) {
+			assert_int_equal(json_get_text(one, "error", 500, &error, NULL), 0);
+			assert_non_null(strstr(error, strerror(ENOMEM)));
+		}
+		rig_do(&rig, "evaluate", evaluate_args("w", "test")); /* it goes on */
+		assert_int_equal(rig.n_died, 0);
+		rig_stop(&rig);
+	}
 }
 
 static void test_log_and_engine(void **state)
@@ -350,21 +433,6 @@ static void test_log_and_engine(void **state)
 	assert_string_equal(ready.precision, "f32");
 	assert_int_equal(ready.threads, 1);
 	json_free(result);
-}
-
-static void proc_status(int pid, const char *key, char *value, size_t size)
-{
-	char line[256], path[64];
-	size_t len = strlen(key);
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	FILE *f = fopen(path, "re");
-	assert_non_null(f);
-	value[0] = 0;
-	while (fgets(line, sizeof(line), f))
-		if (strncmp(line, key, len) == 0 && line[len] == ':')
-			snprintf(value, size, "%s", line + len + 1 + strspn(line + len + 1, "\t "));
-	value[strcspn(value, "\n")] = 0;
-	fclose(f);
 }
 
 /* What the configuration says of processors, threads and niceness holds in the worker. */
@@ -453,6 +521,7 @@ int main(void)
 		cmocka_unit_test(test_not_a_worker),  cmocka_unit_test(test_lines_are_no_progress),
 		cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_bad_requests),  cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_too_large),     cmocka_unit_test(test_fits),
 		cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_log_and_engine),
 		cmocka_unit_test(test_processors),    cmocka_unit_test(test_orphan),
 	};
