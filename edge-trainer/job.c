@@ -386,6 +386,23 @@ static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 	enter(j, j->pulled ? JOB_QUEUED : JOB_PULLING, out);
 }
 
+/* The same weights, images and order end the same way again: what the epochs before have made is the
+ * result, if there were any. */
+static void on_diverged(struct job *j, const struct job_event *e, int64_t now_ms,
+			struct job_actions *out)
+{
+	if (j->state != JOB_TRAINING)
+		return;
+	if (j->epoch_done == 0) {
+		finish(j, JOB_O_DROPPED, e->reason, out);
+		return;
+	}
+	act(out, JOB_A_RUN_CLOSE, j->fence, "diverged");
+	j->running = false;
+	j->epochs = j->epoch_done;
+	go_on(j, now_ms, out);
+}
+
 static void on_ack(struct job *j, const struct job_event *e, struct job_actions *out)
 {
 	const struct msg_ack *a = e->ack;
@@ -508,6 +525,9 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 		break;
 	case JOB_E_FAILED:
 		on_failed(j, e, now_ms, out);
+		break;
+	case JOB_E_DIVERGED:
+		on_diverged(j, e, now_ms, out);
 		break;
 	case JOB_E_ACK:
 		on_ack(j, e, out);

@@ -112,6 +112,7 @@ enum job_event_kind {
 	JOB_E_EVALUATED, /* score, hash: snapshot; ms */
 	JOB_E_EPOCH,	 /* hash: checkpoint, in the store; images, ms */
 	JOB_E_FAILED,	 /* the worker, or storing what it made; reason. The slot is gone. */
+	JOB_E_DIVERGED,	 /* the epoch's loss turned non-finite, and would again; reason */
 	JOB_E_ACK,	 /* fence, decision, reason and the four scores in `ack` */
 	JOB_E_DROP,	 /* given up from outside; reason */
 	JOB_E_SHUTDOWN,	 /* the trainer ends; the job goes on after the restart */

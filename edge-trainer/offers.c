@@ -53,7 +53,8 @@ static int check_offer(const struct trainer *t, const struct device *d, const st
 		return err_set(err, -EINVAL, "offer: device: found %s, expected %s as in the topic",
 			       o->manifest.device, d->id);
 	if (d->bad_checkpoint[0] && strcmp(o->manifest.id, d->bad_checkpoint) == 0)
-		return err_set(err, -EBADMSG, "offer: %.12s was pulled before and is no good",
+		return err_set(err, -EBADMSG,
+			       "offer: %.12s was pulled before, and cannot be trained on",
 			       o->manifest.id);
 	return manifest_fits(&o->manifest, t->model, trainer_utc(t), err);
 }

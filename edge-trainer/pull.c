@@ -57,10 +57,10 @@ static void finish(struct trainer *t, struct entry *e)
 	}
 	if (r == -EBADMSG || r == -EINVAL) {
 		device_complain(e->device, "checkpoint", err.text);
-		entry_followup(e, JOB_E_BAD, err.text);
+		entry_followup(e, JOB_E_BAD, err_category_text(ERR_CHECKPOINT));
 	} else {
 		trainer_fault(t, &err);
-		entry_followup(e, JOB_E_FAILED, err.text);
+		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 	}
 }
 
@@ -83,7 +83,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 		r = part_open(&e->part, dir, &e->job.manifest, now_ms, &err);
 	if (r < 0) {
 		trainer_fault(t, &err);
-		entry_followup(e, JOB_E_FAILED, err.text);
+		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 		return;
 	}
 	e->pulling = true;
@@ -125,7 +125,8 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		return; /* late, or nobody's */
 	r = part_block(&e->part, topic->block, m->payload, m->len, now_ms, &err);
 	if (r < 0) {
-		struct job_event failed = {.kind = JOB_E_FAILED, .reason = err.text};
+		struct job_event failed = {.kind = JOB_E_FAILED,
+					   .reason = err_category_text(err.category)};
 
 		trainer_fault(t, &err);
 		entry_event(t, e, &failed);

@@ -99,7 +99,8 @@ void slots_train(struct trainer *t, struct entry *e)
 		return;
 	snprintf(name, sizeof(name), "slot-%d.weights", e->slot);
 	if (store_tmp(t->store, name, s->out, &err) < 0) {
-		entry_followup(e, JOB_E_FAILED, err.text);
+		trainer_fault(t, &err);
+		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 		return;
 	}
 	args = json_new_obj();
@@ -216,8 +217,10 @@ static void evaluated(struct trainer *t, struct entry *e, const struct json *res
 	struct job_event ev = {.kind = JOB_E_EVALUATED, .score = &score, .hash = snapshot};
 
 	if (read_score(result, &score, snapshot, &ev.ms, &err) < 0) {
-		err_prefix(&err, "evaluate");
-		ev = (struct job_event){.kind = JOB_E_FAILED, .reason = err.text};
+		log_warning("worker failed job=%lld device=%s evaluate: %s", (long long)e->job.id,
+			    e->device->id, err.text);
+		ev = (struct job_event){.kind = JOB_E_FAILED,
+					.reason = err_category_text(ERR_WORKER)};
 	} else {
 		log_info("evaluated job=%lld device=%s when=%s n=%lld correct=%lld loss=%.4f",
 			 (long long)e->job.id, e->device->id, job_state_name(e->job.state),
@@ -266,7 +269,8 @@ static void trained(struct trainer *t, struct entry *e, const char *out, const s
 	if (keep_epoch(t, e, out, result, &ev, id, &err) < 0) {
 		err_prefix(&err, "train");
 		trainer_fault(t, &err);
-		ev = (struct job_event){.kind = JOB_E_FAILED, .reason = err.text};
+		ev = (struct job_event){.kind = JOB_E_FAILED,
+					.reason = err_category_text(err.category)};
 	} else {
 		log_info("trained job=%lld device=%s epoch=%lld/%lld images=%lld loss=%.4f "
 			 "images_per_second=%.0f",
@@ -293,6 +297,23 @@ static void rescanned(struct slot *s, unsigned slot, const struct json *result)
 			 r.n[SPLIT_TRAIN], r.n[SPLIT_TEST], r.skipped);
 }
 
+/* What others hear of it is its category; the log has the rest. */
+static void failed(struct trainer *t, struct entry *e, enum slot_op op, const struct err *err)
+{
+	bool diverged = op == SLOT_TRAIN && err->code == -EDOM;
+
+	log_warning("worker failed job=%lld device=%s epoch=%lld/%lld code=%d: %s%s",
+		    (long long)e->job.id, e->device->id, (long long)e->job.epoch_done + 1,
+		    (long long)e->job.epochs, err->code, err->text,
+		    diverged && e->job.epoch_done ? "; the epochs before it are the result" : "");
+	if (diverged && e->job.epoch_done == 0) /* it would end the same way: not taken again */
+		memcpy(e->device->bad_checkpoint, e->job.manifest.id,
+		       sizeof(e->device->bad_checkpoint));
+	entry_event(t, e,
+		    &(struct job_event){.kind = diverged ? JOB_E_DIVERGED : JOB_E_FAILED,
+					.reason = err_category_text(err->category)});
+}
+
 void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 			  const struct json *result, const struct err *err)
 {
@@ -310,9 +331,7 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 		else
 			log_warning("worker slot=%u rescan: %s", slot, err->text);
 	} else if (e && err) {
-		log_warning("worker failed job=%lld device=%s code=%d: %s", (long long)e->job.id,
-			    e->device->id, err->code, err->text);
-		entry_event(t, e, &(struct job_event){.kind = JOB_E_FAILED, .reason = err->text});
+		failed(t, e, op, err);
 	} else if (e && op == SLOT_EVALUATE) {
 		evaluated(t, e, result);
 	} else if (e && op == SLOT_TRAIN) {

@@ -48,7 +48,7 @@ struct device {
 
 	struct entry *jobs;
 	uint64_t n_refused; /* offers and messages that were not understood or not for us */
-	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good */
+	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
 
 /* A job and what belongs to it at run time. */

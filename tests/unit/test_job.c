@@ -394,6 +394,27 @@ static void test_worker_failures(void **state)
 	assert_int_equal(job.epoch_done, 1);
 }
 
+/* A loss that turns non-finite would do so again: what was good before it is the result. */
+static void test_diverged(void **state)
+{
+	(void)state;
+	begin();
+	PLAY(TO_TRAINING, {500, JOB_E_DIVERGED, 0, "not finite", "run-close release persist report",
+			   JOB_DONE});
+	assert_int_equal(job.outcome, JOB_O_DROPPED);
+	assert_string_equal(job.reason, "not finite");
+	begin();
+	PLAY(TO_TRAINING, {500, JOB_E_EPOCH, 0, W1, "persist report train", JOB_TRAINING},
+	     {600, JOB_E_DIVERGED, 0, "not finite", "run-close persist report evaluate", JOB_AFTER},
+	     {700, JOB_E_EVALUATED, 0, S1, "release persist report result", JOB_OFFERING});
+	assert_string_equal(job.partial, W1);
+	assert_int_equal(job.epochs, 1);
+	assert_int_equal(job.epoch_done, 1);
+	assert_true(job_is_complete(&job));
+	/* Of another time: nothing. */
+	PLAY({800, JOB_E_DIVERGED, 0, "not finite", "", JOB_OFFERING});
+}
+
 /* The disk was full while pulling: the transfer is tried again. */
 static void test_pull_failure(void **state)
 {
@@ -557,6 +578,7 @@ int main(void)
 		cmocka_unit_test(test_offer_while_offering),
 		cmocka_unit_test(test_never_acknowledged),
 		cmocka_unit_test(test_worker_failures),
+		cmocka_unit_test(test_diverged),
 		cmocka_unit_test(test_pull_failure),
 		cmocka_unit_test(test_snapshot_changed),
 		cmocka_unit_test(test_restart),

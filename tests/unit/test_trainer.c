@@ -321,8 +321,43 @@ static void test_dying_worker(void **state)
 	}
 	assert_int_equal(tries, 6);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND reason ="
-			       " 'killed'"),
+			       " 'the worker died'"),
 			 1);
+}
+
+/* The loss turns non-finite in the second epoch: the first is the result. In the first: the job is
+ * over, and that checkpoint is not taken again. */
+static void test_diverging(void **state)
+{
+	const struct work *w;
+	char id[HASH_SIZE];
+	struct msg_result r;
+	const struct sent *s;
+
+	(void)state;
+	to_training("cam-1", 3);
+	trained(asked("train"), 2, id);
+	w = asked("train");
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-EDOM, ERR_DIVERGED, "step 7: nan"));
+	evaluated(asked("evaluate"), 50);
+	s = next(TOPIC_DEVICE_RESULT);
+	assert_non_null(s);
+	assert_int_equal(msg_result_parse(s->payload, s->len, &r, NULL), 0);
+	assert_string_equal(r.manifest.id, id);
+	assert_int_equal(r.after.correct, 50);
+	ack("cam-1", id, 3, DECISION_KEPT);
+	/* Another device, whose first epoch it is. */
+	to_training("cam-2", 4);
+	w = asked("train");
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-EDOM, ERR_DIVERGED, "step 7: nan"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND reason ="
+			       " 'the loss is not finite'"),
+			 1);
+	assert_int_equal(f.worked, f.n_work); /* it is not tried again */
+	tick(120000);
+	assert_int_equal(f.worked, f.n_work);
+	offer("cam-2");
+	assert_null(next(TOPIC_DEVICE_CLAIM));
 }
 
 /* Two devices, one worker: the second waits, and has its turn. */
@@ -447,6 +482,7 @@ int main(void)
 		TEST(test_lapse),
 		TEST(test_lying_worker),
 		TEST(test_dying_worker),
+		TEST(test_diverging),
 		TEST(test_two_devices),
 		TEST(test_superseded),
 		TEST(test_full_connection),
