@@ -88,6 +88,23 @@ class Config(rig.Case):
         self.fleet.programs.pop('cam-1')
 
 
+    def test_memory_limit(self):
+        """A network that does not fit: the device's agent ends with the bytes needed, the trainer says so and takes nothing."""
+        data = self.digits('d', 100, 1)
+        self.fleet.start_broker()
+        listener = self.fleet.listen('#')
+        self.quick_agent('cam-1', data, {'train': {'memory_max_mb': 4}})
+        self.quick_trainer('edge-1', data, {'train': {'memory_max_mb': 4}})
+        self.fleet.start_trainer('edge-1')
+        p = self.fleet.start_agent('cam-1')
+        wait_for('its end', lambda: not p.running(), WAIT)
+        self.assertEqual(p.process.returncode, 1)
+        self.assertRegex(p.text(), rf'{rig.TINY}: needs \d+ bytes of memory .* and the limit is 4194304')
+        self.fleet.programs.pop('cam-1')
+        listener.wait('the reason', lambda m: m['topic'].endswith('edge-1/status') and body(m)['reason'] == 'out of memory', WAIT)
+        self.assertIn('needs', self.fleet.programs['edge-1'].text())
+
+
 class Network(rig.Case):
     def start(self, **conf):
         self.data = self.digits('cam', 120, 2)
