@@ -293,10 +293,25 @@ void dnet_rate_scale(struct dnet *d, double scale)
 	d->net->learning_rate = (float)((double)d->rate * scale);
 }
 
+/* train_network_datum(), but for what is no number: a maximum of such has no place, and Darknet's
+ * backward pass then writes in front of its arrays. */
+static float train_datum(network *net)
+{
+	*net->seen += (size_t)net->batch;
+	net->train = 1;
+	forward_network(net);
+	if (!isfinite(*net->cost))
+		return *net->cost;
+	backward_network(net);
+	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
+		update_network(net);
+	return *net->cost;
+}
+
 bool dnet_train(struct dnet *d, double *ret_loss)
 {
 	errno = 0; /* see worker_main.c, on_fault() */
-	float sum = d->plan ? plan_train(d->plan) : train_network_datum(d->net);
+	float sum = d->plan ? plan_train(d->plan) : train_datum(d->net);
 	*ret_loss = (double)sum / (double)d->net->batch;
 	return *d->net->seen % dnet_step_images(d) == 0;
 }

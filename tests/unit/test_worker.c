@@ -297,22 +297,34 @@ static void test_classify(void **state)
 	rig_stop(&rig);
 }
 
+/* Whether the loss or the weights are the first that are no numbers. */
 static void test_not_finite(void **state)
 {
-	struct rig rig;
-	struct worker_conf conf = conf_of("wild.cfg");
-	rig_start(&rig, &conf);
-	struct rig_request *q = rig_ask(&rig, "train", train_args(NULL, "wild", 50, 0));
-	assert_int_equal(q->code, -EDOM);
-	assert_int_equal(q->category, ERR_DIVERGED);
-	assert_false(file_exists(at("wild")));
-	assert_false(file_exists(at("wild.tmp")));
-	/* Nothing of it is left in the next one. */
-	struct json *calm = train_args(NULL, "calm", 1, 0);
-	json_set_num(calm, "learning_rate_scale", 2e-8);
-	rig_do(&rig, "train", calm);
-	assert_int_equal(rig.n_died, 0);
-	rig_stop(&rig);
+	static const struct {
+		const char *cfg, *engine;
+		double calm; /* scale of its learning rate */
+	} cases[] = {{"wild.cfg", "darknet", 2e-8},
+		     {"wildest.cfg", "darknet", 2e-40},
+		     {"wild.cfg", "auto", 2e-8},
+		     {"wildest.cfg", "auto", 2e-40}};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct rig rig;
+		struct worker_conf conf = conf_of(cases[i].cfg);
+		snprintf(conf.engine, sizeof(conf.engine), "%s", cases[i].engine);
+		rig_start(&rig, &conf);
+		struct rig_request *q = rig_ask(&rig, "train", train_args(NULL, "wild", 50, 0));
+		assert_int_equal(q->code, -EDOM);
+		assert_int_equal(q->category, ERR_DIVERGED);
+		assert_false(file_exists(at("wild")));
+		assert_false(file_exists(at("wild.tmp")));
+		/* Nothing of it is left in the next one. */
+		struct json *calm = train_args(NULL, "calm", 1, 0);
+		json_set_num(calm, "learning_rate_scale", cases[i].calm);
+		rig_do(&rig, "train", calm);
+		rig_do(&rig, "evaluate", evaluate_args("calm", "train"));
+		assert_int_equal(rig.n_died, 0);
+		rig_stop(&rig);
+	}
 }
 
 static void test_rescan(void **state)

@@ -182,6 +182,7 @@ static inline int set_up(void **state)
 	write_cfg("model.cfg", "0.02", "");
 	write_cfg("cost.cfg", "0.02", "[cost]\n");
 	write_cfg("wild.cfg", "1e6", "");
+	write_cfg("wildest.cfg", "1e38", "");
 	if (digits_write(at("data"), N_DRAWN, 7, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;

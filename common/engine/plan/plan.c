@@ -3,6 +3,7 @@
 #include "common/engine/plan/plan.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "common/engine/plan/op.h"
@@ -328,6 +329,9 @@ float plan_train(struct plan *p)
 	network *net = p->net;
 	*net->seen += (size_t)net->batch;
 	forward(p, true);
+	float loss = loss_of(net);
+	if (!isfinite(loss))
+		return loss; /* nothing to go back with: a maximum of what is no number has no place */
 	bool stopped = false;
 	for (int i = net->n - 1; i >= 0; i--) {
 		stopped |= net->layers[i].stopbackward != 0;
@@ -343,7 +347,7 @@ float plan_train(struct plan *p)
 	for (int i = 0; !complete && i < net->n; i++)
 		if (p->ops[i].param)
 			param_gather(p->ops[i].param, p);
-	return loss_of(net);
+	return loss;
 }
 
 /* ---- momentum ---- */
