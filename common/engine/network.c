@@ -308,10 +308,29 @@ static float train_datum(network *net)
 	return *net->cost;
 }
 
+/* policy=poly goes down to 0 at max_batches, where Darknet's own training ends. Beyond it the formula
+ * goes up again, or gives what is no number. */
+static bool schedule_is_over(const network *net)
+{
+	size_t steps = (*net->seen + (size_t)net->batch) /
+		       ((size_t)net->batch * (size_t)net->subdivisions);
+	return net->policy == POLY && net->power > 0 && steps > (size_t)net->max_batches &&
+	       steps >= (size_t)net->burn_in;
+}
+
 bool dnet_train(struct dnet *d, double *ret_loss)
 {
+	network *net = d->net;
+	float rate = net->learning_rate;
+	learning_rate_policy policy = net->policy;
 	errno = 0; /* see worker_main.c, on_fault() */
-	float sum = d->plan ? plan_train(d->plan) : train_datum(d->net);
+	if (schedule_is_over(net)) {
+		net->learning_rate = 0;
+		net->policy = CONSTANT;
+	}
+	float sum = d->plan ? plan_train(d->plan) : train_datum(net);
+	net->learning_rate = rate;
+	net->policy = policy;
 	*ret_loss = (double)sum / (double)d->net->batch;
 	return *d->net->seen % dnet_step_images(d) == 0;
 }

@@ -327,6 +327,27 @@ static void test_not_finite(void **state)
 	}
 }
 
+/* A learning rate that has come down to 0 stays there. */
+static void test_end_of_schedule(void **state)
+{
+	static const char *const engines[] = {"darknet", "auto"};
+	char text[2048];
+	struct err err = {0};
+	/* Of a key that is there twice the first counts. */
+	int n = snprintf(text, sizeof(text), "[net]\npolicy=poly\nmax_batches=3\npower=0.5\n");
+	n += snprintf(text + n, sizeof(text) - (size_t)n, cfg_head + strlen("[net]\n"), "0.02");
+	n += snprintf(text + n, sizeof(text) - (size_t)n, cfg_layers, "");
+	assert_int_equal(file_write(at("poly.cfg"), text, (size_t)n, &err), 0);
+	for (size_t i = 0; i < ARRAY_LEN(engines); i++) {
+		struct rig rig;
+		struct worker_conf conf = conf_of("poly.cfg");
+		snprintf(conf.engine, sizeof(conf.engine), "%s", engines[i]);
+		rig_start(&rig, &conf);
+		rig_do(&rig, "train", train_args(NULL, "poly", 5, 0));
+		rig_stop(&rig);
+	}
+}
+
 static void test_rescan(void **state)
 {
 	struct rig rig;
@@ -363,6 +384,7 @@ int main(void)
 		cmocka_unit_test(test_blend),
 		cmocka_unit_test(test_classify),
 		cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_end_of_schedule),
 		cmocka_unit_test(test_rescan),
 	};
 	return cmocka_run_group_tests_name("worker", tests, set_up, tear_down);
