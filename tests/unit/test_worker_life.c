@@ -330,10 +330,8 @@ static uint64_t needed(struct worker_conf conf)
 	return bytes;
 }
 
-/* A network that does not fit is refused before anything is allocated for it. */
-static void test_too_large(void **state)
+static void write_big_cfg(void)
 {
-	struct worker_conf conf = conf_of("big.cfg");
 	struct err err = {0};
 	char text[2048];
 	int n = snprintf(text, sizeof(text), cfg_head, "0.01");
@@ -343,6 +341,13 @@ static void test_too_large(void **state)
 		      "[connected]\noutput=8192\nactivation=linear\n"
 		      "[connected]\noutput=10\nactivation=linear\n[softmax]\n");
 	assert_int_equal(file_write(at("big.cfg"), text, (size_t)n, &err), 0);
+}
+
+/* A network that does not fit is refused before anything is allocated for it. */
+static void test_too_large(void **state)
+{
+	struct worker_conf conf = conf_of("big.cfg");
+	write_big_cfg();
 	/* Two networks of 137 million weights, each with its updates. */
 	assert_true(needed(conf) > 4ull * 2 * 2 * 137 * 1000 * 1000);
 	conf.memory_max_bytes = 1u << 30;
@@ -373,6 +378,26 @@ static void test_fits(void **state)
 		assert_int_equal(rig.n_died, 0);
 		rig_stop(&rig);
 	}
+}
+
+/* Memory that is not there although no limit of ours is in the way: Darknet does not look, and
+ * dies. */
+static void test_no_memory(void **state)
+{
+	struct rlimit before, small;
+	struct worker_conf conf = conf_of("big.cfg");
+	struct err err = {0};
+	if (!own_memory())
+		skip();
+	write_big_cfg();
+	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+	small = (struct rlimit){600u << 20, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_DATA, &small), 0);
+	int r = worker_call(&conf, "rescan", NULL, NULL, NULL, NULL, NULL, &err);
+	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+	assert_int_equal(r, -EIO);
+	assert_non_null(strstr(err.text, "last line: 'tasuki-worker: out of memory'"));
+	assert_int_equal(err.category, ERR_MEMORY);
 }
 
 /* What comes on top of what was foreseen, here an image of 64 MB, fails like malloc() does. */
@@ -517,13 +542,14 @@ static void test_orphan(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed),        cmocka_unit_test(test_hung),
-		cmocka_unit_test(test_not_a_worker),  cmocka_unit_test(test_lines_are_no_progress),
-		cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_bad_requests),  cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_too_large),     cmocka_unit_test(test_fits),
-		cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_log_and_engine),
-		cmocka_unit_test(test_processors),    cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_killed),         cmocka_unit_test(test_hung),
+		cmocka_unit_test(test_not_a_worker),   cmocka_unit_test(test_lines_are_no_progress),
+		cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bad_requests),   cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_fits),
+		cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_log_and_engine), cmocka_unit_test(test_processors),
+		cmocka_unit_test(test_orphan),
 	};
 	return cmocka_run_group_tests_name("worker_life", tests, set_up, tear_down);
 }
