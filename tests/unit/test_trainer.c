@@ -136,10 +136,17 @@ static void test_busy(void **state)
 
 static void test_no_worker(void **state)
 {
+	const struct sent *s, *last = NULL;
+
 	(void)state;
-	trainer_worker_died(f.t, 0, failure(-ENOENT, ERR_DATA, "data: no images"), true, 1000);
+	trainer_worker_died(f.t, 0, failure(-ENOENT, ERR_DATA, "/data/Alice: no images"), true, 1000);
 	offer("cam-1");
 	assert_true(claimed("cam-1").busy);
+	tick(1000);
+	while ((s = next(TOPIC_TRAINER_STATUS)))
+		last = s;
+	assert_non_null(last);
+	assert_non_null(strstr(last->payload, "\"reason\":\"the images are not usable\""));
 	ready(100);
 	offer("cam-1");
 	assert_false(claimed("cam-1").busy);
