@@ -15,9 +15,9 @@
 /* Paths of up to a kilobyte each, and their answers, must fit into a line of WORKER_LINE_MAX. */
 #define CLASSIFY_AT_ONCE 400
 
-#define CLI_ENGINE_HELP                                                                          \
-	"  --engine NAME         auto, onednn or darknet (auto: the fastest there is)\n"         \
-	"  --precision NAME      auto, f32 or bf16 (auto: bf16 where faster and as accurate)\n"   \
+#define CLI_ENGINE_HELP                                                                         \
+	"  --engine NAME         auto, onednn or darknet (auto: the fastest there is)\n"        \
+	"  --precision NAME      auto, f32 or bf16 (auto: bf16 where faster and as accurate)\n" \
 	"  --threads N           (one a processor)\n"
 
 static const char train_help[] =
@@ -107,8 +107,8 @@ static bool set_word(struct options *o, const char *option, const char *text,
 			return true;
 		}
 	}
-	cli_usage(o->name, "%s: found '%s', expected %s, %s or %s", option, text, words[0], words[1],
-		  words[2]);
+	cli_usage(o->name, "%s: found '%s', expected %s, %s or %s", option, text, words[0],
+		  words[1], words[2]);
 	return false;
 }
 

@@ -386,8 +386,8 @@ static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 	enter(j, j->pulled ? JOB_QUEUED : JOB_PULLING, out);
 }
 
-/* The same weights, images and order end the same way again: what the epochs before have made is the
- * result, if there were any. */
+/* The same weights, images and order end the same way again: what the epochs before have made is
+ * the result, if there were any. */
 static void on_diverged(struct job *j, const struct job_event *e, int64_t now_ms,
 			struct job_actions *out)
 {

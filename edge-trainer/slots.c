@@ -158,7 +158,8 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 {
 	struct slot *s = &t->slots[slot];
 
-	log_info("worker ready slot=%u engine=%s precision=%s threads=%d train=%u test=%u skipped=%u%s%s",
+	log_info("worker ready slot=%u engine=%s precision=%s threads=%d train=%u test=%u "
+		 "skipped=%u%s%s",
 		 slot, r->engine, r->precision, r->threads, r->n[SPLIT_TRAIN], r->n[SPLIT_TEST],
 		 r->skipped, r->skipped ? " first=" : "", r->skipped_first);
 	if (r->n[SPLIT_TEST] == 0)
@@ -345,7 +346,8 @@ void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why
 {
 	struct slot *s = &t->slots[slot];
 
-	log_warning("worker died slot=%u retry_ms=%lld: %s", slot, (long long)retry_in_ms, why->text);
+	log_warning("worker died slot=%u retry_ms=%lld: %s", slot, (long long)retry_in_ms,
+		    why->text);
 	s->ready = false;
 	s->failed_open = failed_open;
 	s->why = failed_open ? err_category_text(why->category) : NULL;

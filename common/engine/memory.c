@@ -1,9 +1,9 @@
-/* Darknet: what its make_*_layer() and parse_network_cfg() allocate, within a hundredth. It makes no
- * difference to them whether a network will train.
+/* Darknet: what its make_*_layer() and parse_network_cfg() allocate, within a hundredth. It makes
+ * no difference to them whether a network will train.
  *
- * oneDNN: the plan frees what it replaces, and takes for its kernels, their scratch, and activations
- * in two layouts where a layer runs Darknet's functions, up to 1.27 times as much again (cifar.cfg
- * of the darknet package; 0.5 times for deploy/models/digits.cfg). */
+ * oneDNN: the plan frees what it replaces, and takes memory for its kernels, their scratch, and
+ * activations in two layouts where a layer runs Darknet's functions. Measured: from half of what
+ * Darknet takes (deploy/models/digits.cfg) to 1.27 times as much (cifar.cfg of its package). */
 #include "common/engine/memory.h"
 
 #include <string.h>

@@ -308,8 +308,8 @@ static float train_datum(network *net)
 	return *net->cost;
 }
 
-/* policy=poly goes down to 0 at max_batches, where Darknet's own training ends. Beyond it the formula
- * goes up again, or gives what is no number. */
+/* policy=poly goes down to 0 at max_batches, where Darknet's own training ends. Beyond it the
+ * formula goes up again, or gives what is no number. */
 static bool schedule_is_over(const network *net)
 {
 	size_t steps = (*net->seen + (size_t)net->batch) /

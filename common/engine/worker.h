@@ -56,7 +56,8 @@ struct worker_ready {
 	uint32_t skipped;
 	char skipped_first[256]; /* name of the first unreadable image; "" */
 	bool changed;
-	char engine[24], precision[8]; /* that are used: "onednn", "darknet+openblas", "darknet"; "f32", "bf16" */
+	/* That are used: "onednn", "darknet+openblas", "darknet"; "f32", "bf16" (of training). */
+	char engine[24], precision[8];
 	int threads;
 };
 

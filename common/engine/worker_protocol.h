@@ -16,8 +16,8 @@
  *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
- *            fold, engine ("auto", "onednn", "darknet"), precision ("auto", "f32", "bf16"), threads
- *            (0: one a processor that it may run on), memory_max_bytes (0: no limit)
+ *            fold, engine ("auto", "onednn", "darknet"), precision ("auto", "f32", "bf16"),
+ *            threads (0: one a processor that it may run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
  *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
  *               skipped, skipped_names [..], engine ("onednn", "darknet+openblas", "darknet": what

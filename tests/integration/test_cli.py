@@ -160,6 +160,12 @@ class Offline(rig.Case):
         else:
             self.assertIn('onednn', r.stderr)
             self.assertEqual((r.returncode, len(r.stderr.splitlines())), (1, 1))
+        r = self.fleet.run_tasuki(*train, '--precision', 'bf16', '--json', check=False)
+        if r.returncode == 0:
+            self.assertEqual(json.loads(r.stdout)['precision'], 'bf16')
+        else:
+            self.assertIn('precision', r.stderr)
+            self.assertEqual((r.returncode, len(r.stderr.splitlines())), (1, 1))
         for bad in (('--engine', 'abacus'), ('--precision', 'f8'), ('--threads', '9999')):
             r = self.fleet.run_tasuki(*train, *bad, check=False)
             self.assertEqual(r.returncode, 2)

@@ -331,7 +331,7 @@ float plan_train(struct plan *p)
 	forward(p, true);
 	float loss = loss_of(net);
 	if (!isfinite(loss))
-		return loss; /* nothing to go back with: a maximum of what is no number has no place */
+		return loss; /* a maximum of what is no number has no place to go back to */
 	bool stopped = false;
 	for (int i = net->n - 1; i >= 0; i--) {
 		stopped |= net->layers[i].stopbackward != 0;
