@@ -1,4 +1,4 @@
-# build: gcc
+# build: gcc device
 """The offline commands, as a person and as a program would use them, with good and bad input."""
 import json
 import os

@@ -1,4 +1,4 @@
-# build: gcc clang
+# build: gcc clang device
 """One whole handover: sent, trained on, brought back, judged; and what must hold of it."""
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')

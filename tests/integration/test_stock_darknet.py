@@ -1,4 +1,4 @@
-# build: plain
+# build: plain device
 """The stock `darknet` program reads what a device has active and predicts what `tasuki classify` does."""
 import re
 import shutil

@@ -37,7 +37,7 @@ def skip(why):
 
 def figure(text):
     """A measured figure that the runner shows also when all is well."""
-    print(f'figure: {text}', flush=True)
+    print(f'\nfigure: {text}', flush=True)  # a line of its own, whatever unittest has begun
 
 
 def sanitized():

@@ -13,12 +13,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COVERAGE_WANTED = 85.0
 
 # name -> (compiler, meson options). One build each for: sanitizers and coverage with gcc; sanitizers
-# with clang; neither, for valgrind, memory figures and long campaigns.
+# with clang; neither, for valgrind, memory figures and long campaigns; Darknet from source, as for a
+# small device, for what touches the engine.
 SANITIZE = '-Db_sanitize=address,undefined'
 BUILDS = {
     'gcc': ('gcc', [SANITIZE, '-Db_coverage=true', '-Dwerror=true']),
     'clang': ('clang', [SANITIZE, '-Db_lundef=false', '-Dwerror=true']),
     'plain': ('gcc', ['-Dwerror=true']),
+    'device': ('gcc', ['-Dwerror=true', '-Ddarknet=source', '-Ddarknet_cache=.cache/darknet']),
 }
 SANITIZER_ENV = {
     'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=86:allocator_may_return_null=1:detect_stack_use_after_return=0',
@@ -37,7 +39,7 @@ class Tally:
             self.passed += 1
         elif result == 'skipped':
             self.skipped.append(name)
-            print('        ' + detail.strip()[-300:].replace('\n', '\n        '), flush=True)
+            print('        ' + detail.strip()[-500:].replace('\n', '\n        '), flush=True)
         else:
             self.failed.append(name)
             print('        ' + detail.strip()[-6000:].replace('\n', '\n        '), flush=True)
@@ -48,7 +50,20 @@ def sh(argv, **kw):
                           errors='replace', stdin=subprocess.DEVNULL, **kw)
 
 
+def darknet_source(tally):
+    """Darknet's source package is in its cache, or is downloaded through apt now."""
+    began = time.monotonic()
+    r = sh([ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet'])
+    absent = r.returncode == 3 and os.environ.get('CI') != 'true'
+    if r.returncode:
+        tally.add('darknet source', 'skipped' if absent else 'FAILED', time.monotonic() - began, r.stdout)
+    return r.returncode == 0
+
+
 def build(name, tally):
+    """True: built, False: failed, None: skipped."""
+    if name == 'device' and not darknet_source(tally):
+        return None
     compiler, options = BUILDS[name]
     folder = ROOT / f'build-{name}'
     began = time.monotonic()
@@ -89,10 +104,10 @@ def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, labe
                   f"{t['result']}\n{t.get('stdout', '')[-4000:]}\n{t.get('stderr', '')[-4000:]}")
 
 
-def integration(tally, args):
+def integration_tests(args):
     """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped. Its header line
-    '# build: NAME' chooses the build (gcc, with sanitizers and coverage, unless told),
-    '# slow' keeps it for --slow."""
+    '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told),
+    '# slow' keeps it for --slow. Yields (path, builds)."""
     for path in sorted((ROOT / 'tests/integration').glob('test_*.py')):
         head = path.read_text().split('"""')[0]
         if re.search(r'^# slow', head, re.M) and not args.slow:
@@ -100,7 +115,14 @@ def integration(tally, args):
         if args.only and not re.search(args.only, path.stem):
             continue
         found = re.search(r'^# build: ([a-z ]+)', head, re.M)
-        for which in (found.group(1) if found else 'gcc').split():
+        yield path, (found.group(1) if found else 'gcc').split()
+
+
+def integration(tally, args, built):
+    for path, builds in integration_tests(args):
+        for which in builds:
+            if built[which] is None:
+                continue  # why was said once
             began = time.monotonic()
             env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
                    'TASUKI_SLOW': '1' if args.slow else ''}
@@ -137,7 +159,8 @@ def main():
     args = p.parse_args()
     began, tally = time.monotonic(), Tally()
     os.chdir(ROOT)
-    names = ['gcc', 'plain'] if args.only else list(BUILDS)
+    wanted = {b for _, builds in integration_tests(args) for b in builds}
+    names = [n for n in BUILDS if n in wanted or not args.only]
     built = {name: build(name, tally) for name in names}
     for stale in (ROOT / 'build-gcc').rglob('*.gcda'):
         stale.unlink()
@@ -149,8 +172,10 @@ def main():
             meson_tests('plain', tally, suites=('unit',), label='valgrind',
                         wrap='valgrind --quiet --error-exitcode=87 --leak-check=full --errors-for-leak-kinds=definite '
                              f'--suppressions={ROOT}/tests/valgrind.supp')
-    if all(built.values()):
-        integration(tally, args)
+        if built['device']:
+            meson_tests('device', tally, suites=('engine',))
+    if False not in built.values():
+        integration(tally, args, built)
         if not args.only:
             coverage(tally)
     print(f'took {(time.monotonic() - began) / 60:.1f} minutes')
