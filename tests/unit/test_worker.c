@@ -1,6 +1,7 @@
 /* What tasuki-worker computes, with Darknet, on drawn digits. Run from the build tree. */
 #include "worker_rig.h"
 
+#include <dirent.h>
 #include <errno.h>
 
 #include "common/dataset/image.h"
@@ -127,12 +128,27 @@ static void test_evaluate_same_everywhere(void **state)
 	assert_true(correct[0] == correct[1] && correct[1] == correct[2]);
 }
 
+/* Threads of the worker. */
+static int n_threads(const struct rig *rig)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/task", worker_pid(rig->worker));
+	DIR *d = opendir(path);
+	assert_non_null(d);
+	int n = 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
 static void test_in_the_middle(void **state)
 {
 	struct rig rig;
 	struct worker_conf conf = conf_of("model.cfg");
 	rig_start(&rig, &conf);
 	rig_do(&rig, "train", train_args(NULL, "m", 1, 0));
+	int threads = n_threads(&rig);
 	uint64_t t = rig_send(&rig, "train", long_training("never"));
 	struct rig_request *q = &rig.requests[t];
 	RIG_WAIT(&rig, q->n_progress && q->progress.step > 0);
@@ -159,6 +175,7 @@ static void test_in_the_middle(void **state)
 	assert_true(q->answered);
 	assert_int_equal(q->code, -ECANCELED);
 	assert_false(file_exists(at("never")));
+	assert_int_equal(n_threads(&rig), threads);
 	/* What is not there any more is no error. */
 	rig_do(&rig, "stop", target(t));
 	rig_stop(&rig);
@@ -336,6 +353,13 @@ static void test_rescan(void **state)
 	assert_string_not_equal(ready.snapshot[SPLIT_TRAIN], rig.ready.snapshot[SPLIT_TRAIN]);
 	int64_t step = rig.requests[t].progress.step;
 	RIG_WAIT(&rig, rig.requests[t].progress.step > step);
+	/* Fewer than there are places in the order that was made ahead. */
+	assert_int_equal(digits_write(at("growing"), 12, 3, NULL, &err), 0);
+	assert_int_equal(worker_ready_parse(rig_do(&rig, "rescan", NULL), &ready, &err), 0);
+	assert_int_equal(ready.n[SPLIT_TRAIN] + ready.n[SPLIT_VALIDATION], 12);
+	step = rig.requests[t].progress.step;
+	RIG_WAIT(&rig, rig.requests[t].progress.step > step);
+	assert_int_equal(rig.n_died, 0);
 	rig_stop(&rig);
 }
 
