@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
@@ -257,6 +258,13 @@ static int classes_copy(const struct classes *from, struct classes *to)
 	return 0;
 }
 
+static uint64_t memory_default(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	uint64_t half = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 2 : UINT64_MAX;
+	return MIN_OF(half, DATASET_MEMORY_MAX);
+}
+
 static void dataset_freep(struct dataset **d)
 {
 	dataset_free(*d);
@@ -273,7 +281,7 @@ int dataset_open(const struct dataset_conf *conf, const struct classes *classes,
 		return err_errno(err, -ENOMEM, "%s", conf->path);
 	d->conf = *conf;
 	if (!d->conf.memory_max_bytes)
-		d->conf.memory_max_bytes = DATASET_MEMORY_MAX;
+		d->conf.memory_max_bytes = memory_default();
 	if (classes_copy(classes, &d->classes) < 0)
 		return err_errno(err, -ENOMEM, "%s", conf->path);
 	bool changed;

@@ -70,9 +70,9 @@ struct dataset_conf {
 	/* At most so many images of `path` (its t10k files not counted), chosen by bytes 8 to 15 of
 	 * the hash that decides the split; 0: all. */
 	uint32_t limit;
-	/* Of decoded images; 0: DATASET_MEMORY_MAX. Those that do not fit are read when they are
-	 * asked for; IDX files that are packed (.gz) must fit. Names and hashes of images come on
-	 * top, some 250 bytes each. */
+	/* Of decoded images; 0: half of the machine's memory, at most DATASET_MEMORY_MAX. Those that
+	 * do not fit are read when they are asked for; IDX files that are packed (.gz) must fit.
+	 * Names and hashes of images come on top, some 250 bytes each. */
 	uint64_t memory_max_bytes;
 	/* Called after each image that dataset_open or dataset_rescan has looked at: who waits for
 	 * them can tell slow from hung. NULL: nobody asks. */

@@ -143,17 +143,27 @@ static void *make(void *user)
 	}
 }
 
+static uint64_t batch_bytes(uint32_t batch, uint64_t image_floats)
+{
+	uint64_t bytes = batch * image_floats * sizeof(float);
+	return (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+}
+
+uint64_t feed_bytes(uint32_t batch, uint64_t image_floats)
+{
+	return FEED_BATCHES * batch_bytes(batch, image_floats);
+}
+
 static int allocate(struct feed *f, struct err *err)
 {
 	uint32_t w, h, c;
 	dataset_shape(f->conf.data, &w, &h, &c);
 	f->image_floats = (size_t)w * h * c;
-	size_t bytes = f->conf.batch * f->image_floats * sizeof(float);
+	size_t bytes = batch_bytes(f->conf.batch, f->image_floats);
 	for (size_t i = 0; i < FEED_BATCHES; i++) {
 		struct feed_batch *b = &f->ring[i];
 		b->labels = calloc(f->conf.batch, sizeof(*b->labels));
-		b->pixels = aligned_alloc(ALIGN_BYTES,
-					  (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES);
+		b->pixels = aligned_alloc(ALIGN_BYTES, bytes);
 		if (!b->labels || !b->pixels)
 			return err_errno(err, -ENOMEM, "batches of %u images", f->conf.batch);
 	}

@@ -43,6 +43,9 @@ struct feed_batch {
 
 struct feed;
 
+/* Memory of the batches of a feed, for images of so many floats. */
+uint64_t feed_bytes(uint32_t batch, uint64_t image_floats);
+
 /* -ENODATA, -E2BIG: no or too many images; -ENOMEM; -EAGAIN: no thread can be had. */
 int feed_new(const struct feed_conf *conf, struct feed **ret, struct err *err);
 /* Waits for the next batch; it is the caller's until feed_release(). After a failure: the same
