@@ -278,6 +278,19 @@ void agent_worker_progress(struct agent *a, uint64_t request, const struct worke
 	agent_turn(a);
 }
 
+/* Images went while they were trained on. */
+static void note_replaced(const struct agent *a, const struct json *result)
+{
+	int64_t n;
+	char first[ERR_TEXT_MAX];
+	if (json_has(result, "replaced") &&
+	    json_get_int(result, "replaced", 1, JSON_INT_MAX, &n, NULL) == 0 &&
+	    json_get_str(result, "replaced_first", first, sizeof(first), NULL) == 0)
+		log_warning("device=%s images gone or changed since they were read last, others "
+			    "taken instead: n=%lld, the first: %s",
+			    a->conf.id, (long long)n, first);
+}
+
 static void on_trained(struct agent *a, const struct json *result, const struct err *err)
 {
 	a->train_id = 0;
@@ -291,6 +304,7 @@ static void on_trained(struct agent *a, const struct json *result, const struct 
 	json_get_num(result, "loss", -1e300, 1e300, &a->train_progress.loss, NULL);
 	json_get_num(result, "images_per_second", 0, 1e12, &a->train_progress.images_per_second,
 		     NULL);
+	note_replaced(a, result);
 	a->diverged = 0;
 	a->trained.there = true;
 	a->trained.added = false;
@@ -375,10 +389,18 @@ static void give_up(struct agent *a, const struct evaluation *e, const struct er
 
 static void evaluation_failed(struct agent *a, const struct evaluation *e, const struct err *err)
 {
+	/* Images went or changed since they were read last: the fault of no checkpoint. */
+	bool stale = err->code == -ESTALE;
+	if (stale && !a->rescan_id)
+		ask_rescan(a);
 	if (*e->command) {
 		log_warning("device=%s checkpoint=%.12s evaluation: %s", a->conf.id, e->checkpoint,
 			    err->text);
 		inbox_evaluated(a, e, NULL, NULL, err_category_text(err->category));
+		return;
+	}
+	if (stale) {
+		retry_failed(a, &a->evaluating, "evaluation", err);
 		return;
 	}
 	a->evaluate_failures += worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
@@ -13,8 +14,7 @@
 #include "common/dataset/image.h"
 #include "common/dataset/source.h"
 
-#define MEMORY_DEFAULT ((uint64_t)4 * 1024 * 1024 * 1024)
-#define INPUT_MAX      (64u * 1024 * 1024) /* width x height x channels */
+#define INPUT_MAX (64u * 1024 * 1024) /* width x height x channels */
 
 enum { SLOT_PATH, SLOT_T10K, SLOT_TEST, SLOT_VALIDATION, SLOT_N };
 
@@ -34,7 +34,6 @@ struct dataset {
 	struct dataset_conf conf;
 	struct classes classes;
 	struct content content;
-	float *scratch; /* of augmentation */
 };
 
 static const char *const split_names[SPLIT_N] = {"train", "validation", "test"};
@@ -123,16 +122,15 @@ static int scan(const struct dataset *d, struct content *c, struct err *err)
 
 static int load(const struct dataset *d, struct content *c, struct err *err)
 {
-	uint64_t room = d->conf.memory_max_bytes;
-	for (size_t i = 0; i < SLOT_N; i++) {
-		struct source_limits limits = {i == SLOT_PATH ? d->conf.limit : 0, room};
-		struct source *s = &c->sources[i];
-		int r = source_load(s, &d->content.sources[i], &d->conf, &d->classes, &limits, err);
-		if (r < 0)
-			return r;
-		room -= MIN_OF(room, s->n * source_image_bytes(&d->conf));
-	}
-	return 0;
+	uint64_t room_bytes = d->conf.memory_max_bytes;
+	int r = 0;
+	for (size_t i = 0; i < SLOT_N && r >= 0; i++)
+		r = source_share(&c->sources[i], &d->content.sources[i], &d->conf, &room_bytes,
+				 err);
+	for (size_t i = 0; i < SLOT_N && r >= 0; i++)
+		r = source_load(&c->sources[i], &d->conf, &d->classes,
+				i == SLOT_PATH ? d->conf.limit : 0, &room_bytes, err);
+	return r;
 }
 
 struct ranked {
@@ -260,6 +258,13 @@ static int classes_copy(const struct classes *from, struct classes *to)
 	return 0;
 }
 
+static uint64_t memory_default(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	uint64_t half = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 2 : UINT64_MAX;
+	return MIN_OF(half, DATASET_MEMORY_MAX);
+}
+
 static void dataset_freep(struct dataset **d)
 {
 	dataset_free(*d);
@@ -276,9 +281,8 @@ int dataset_open(const struct dataset_conf *conf, const struct classes *classes,
 		return err_errno(err, -ENOMEM, "%s", conf->path);
 	d->conf = *conf;
 	if (!d->conf.memory_max_bytes)
-		d->conf.memory_max_bytes = MEMORY_DEFAULT;
-	d->scratch = calloc(augment_scratch(conf->width, conf->height), sizeof(*d->scratch));
-	if (!d->scratch || classes_copy(classes, &d->classes) < 0)
+		d->conf.memory_max_bytes = memory_default();
+	if (classes_copy(classes, &d->classes) < 0)
 		return err_errno(err, -ENOMEM, "%s", conf->path);
 	bool changed;
 	r = dataset_rescan(d, &changed, err);
@@ -294,7 +298,6 @@ void dataset_free(struct dataset *d)
 		return;
 	content_done(&d->content);
 	classes_done(&d->classes);
-	free(d->scratch);
 	free(d);
 }
 
@@ -386,11 +389,46 @@ const char *dataset_skipped_name(const struct dataset *d, uint32_t i)
 		       : NULL;
 }
 
-void dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
-		    struct rng *rng, float *out)
+/* Of which source an entry is; only for those that are not held. */
+static const struct source *source_of(const struct dataset *d, const struct entry *e)
 {
-	augment_apply(a, rng, d->content.splits[s].at[i]->px->planes, d->conf.width, d->conf.height,
-		      d->conf.channels, d->scratch, out);
+	const struct source *s = d->content.sources;
+	while (!(e >= s->entries && e < s->entries + s->n))
+		s++;
+	return s;
+}
+
+int dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
+		   struct rng *rng, float *out, struct err *err)
+{
+	const struct dataset_conf *c = &d->conf;
+	const struct entry *e = d->content.splits[s].at[i];
+	const uint8_t *planes = e->px->planes;
+	_cleanup_free_ uint8_t *read = NULL;
+	_cleanup_free_ float *scratch = NULL;
+	if (a && a->blur > 0) {
+		scratch = malloc(augment_scratch(c->width, c->height) * sizeof(*scratch));
+		if (!scratch)
+			return err_errno(err, -ENOMEM, "%s", c->path);
+	}
+	if (!e->px->held) {
+		planes = read = malloc((size_t)c->width * c->height * c->channels);
+		int r = read ? source_read(source_of(d, e), e, c, read, err)
+			     : err_errno(err, -ENOMEM, "%s", c->path);
+		if (r < 0)
+			return r;
+	}
+	augment_apply(a, rng, planes, c->width, c->height, c->channels, scratch, out);
+	return 0;
+}
+
+uint32_t dataset_held(const struct dataset *d)
+{
+	uint32_t n = 0;
+	for (size_t s = 0; s < SPLIT_N; s++)
+		for (uint32_t i = 0; i < d->content.splits[s].n; i++)
+			n += d->content.splits[s].at[i]->px->held;
+	return n;
 }
 
 void dataset_shape(const struct dataset *d, uint32_t *width, uint32_t *height, uint32_t *channels)

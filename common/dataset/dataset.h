@@ -3,7 +3,9 @@
  * A data set folder is either the four IDX files of MNIST (plain or .gz; train-*, t10k-*) or one
  * folder of images (jpg, png, pgm) per class. Images are decoded once, cropped, resized (area
  * average when shrinking, bilinear when growing) and kept as 8-bit planes (CHW) at the network's
- * input size. Pixels go out as float32 value / 255, the order Darknet uses (RGB planes).
+ * input size, as many as memory_max_bytes allows. Of the others only the content hash is kept, and
+ * they are read and decoded anew each time they are asked for: slower, but the same numbers. Pixels
+ * go out as float32 value / 255, the order Darknet uses (RGB planes).
  *
  * Split: unless a folder is given for it, an image's split follows from
  * sha256(seed as 8 bytes little endian, sha256 of the image file or of its raw IDX pixels): the
@@ -12,7 +14,8 @@
  * duplicates of an image land on the same side. The t10k files of `path` are its test split when
  * no test_path is given (test_share then counts as 0); with one they are not read.
  *
- * Not thread-safe. */
+ * What takes a const struct dataset may be called from several threads at a time, but not while
+ * another calls dataset_rescan() or dataset_free(). */
 #pragma once
 
 #include <stdbool.h>
@@ -24,7 +27,8 @@
 #include "common/base/rng.h"
 
 #define DATASET_IMAGES_MAX     4000000
-#define DATASET_FILE_BYTES_MAX (64 * 1024 * 1024) /* one image file */
+#define DATASET_MEMORY_MAX     ((uint64_t)4 * 1024 * 1024 * 1024) /* of decoded images */
+#define DATASET_FILE_BYTES_MAX (64 * 1024 * 1024)                 /* one image file */
 #define DATASET_IMAGE_DIM_MAX  16384
 #define DATASET_SIDE_MAX       8192 /* width and height of the network's input */
 #define DATASET_CLASSES_MAX    4096
@@ -66,7 +70,10 @@ struct dataset_conf {
 	/* At most so many images of `path` (its t10k files not counted), chosen by bytes 8 to 15 of
 	 * the hash that decides the split; 0: all. */
 	uint32_t limit;
-	uint64_t memory_max_bytes; /* refuse beyond; 0: 4 GiB */
+	/* Of decoded images; 0: half of the machine's memory, at most DATASET_MEMORY_MAX. Those that
+	 * do not fit are read when they are asked for; IDX files that are packed (.gz) must fit.
+	 * Names and hashes of images come on top, some 250 bytes each. */
+	uint64_t memory_max_bytes;
 	/* Called after each image that dataset_open or dataset_rescan has looked at: who waits for
 	 * them can tell slow from hung. NULL: nobody asks. */
 	void (*on_image)(void *user);
@@ -100,9 +107,13 @@ uint32_t dataset_skipped(const struct dataset *d);
 /* "PATH: what is wrong with it"; NULL past the named. */
 const char *dataset_skipped_name(const struct dataset *d, uint32_t i);
 
-/* Image i as w*h*c floats, CHW, 0..1. a NULL: as it is; else augmented with numbers from rng. */
-void dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
-		    struct rng *rng, float *out);
+/* Image i as w*h*c floats, CHW, 0..1. a NULL: as it is; else augmented with numbers from rng.
+ * -ESTALE: its file is gone or has changed since it was looked at, err names it; never for an
+ * image that is held in memory. */
+int dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
+		   struct rng *rng, float *out, struct err *err);
+/* How many images of all splits are held in memory. */
+uint32_t dataset_held(const struct dataset *d);
 /* The order of an epoch: a permutation of 0..n-1 from (seed, epoch); the same everywhere. */
 void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret);
 

@@ -1,6 +1,7 @@
 #include "common/dataset/idx.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 
 #define MAGIC_LABELS 0x00000801u
 #define MAGIC_IMAGES 0x00000803u
+#define HEADER_BYTES 16 /* of images */
 #define BUFFER_BYTES (256 * 1024)
 /* Deflate makes at most 1032 bytes of one (zlib's technical notes). */
 #define DEFLATE_RATIO_MAX 1032
@@ -163,7 +165,7 @@ int idx_labels(const char *path, uint8_t **ret_labels, uint32_t *ret_n, struct e
 static int open_images(const char *path, struct idx *x, struct err *err)
 {
 	_cleanup_(gz_freep) gzFile g = NULL;
-	uint8_t header[16];
+	uint8_t header[HEADER_BYTES];
 	int r = gz_open(path, MAGIC_IMAGES, header, sizeof(header), &g, err);
 	if (r < 0)
 		return r;
@@ -181,7 +183,13 @@ static int open_images(const char *path, struct idx *x, struct err *err)
 	r = check_announced(g, path, sizeof(header) + (uint64_t)n * rows * cols, err);
 	if (r < 0)
 		return r;
-	*x = (struct idx){.n = n, .rows = rows, .cols = cols, .images = TAKE_PTR(g), .path = path};
+	bool plain = gzdirect(g);
+	*x = (struct idx){.n = n,
+			  .rows = rows,
+			  .cols = cols,
+			  .plain = plain,
+			  .images = TAKE_PTR(g),
+			  .path = path};
 	return 0;
 }
 
@@ -223,6 +231,27 @@ int idx_next(struct idx *x, uint8_t *pixels, struct err *err)
 int idx_end(struct idx *x, struct err *err)
 {
 	return gz_end(x->images, x->path, err);
+}
+
+int idx_read_one(const char *path, uint32_t rows, uint32_t cols, uint32_t i, uint8_t *pixels,
+		 struct err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_errno(err, -errno, "%s", path);
+	size_t len = (size_t)rows * cols, done = 0;
+	while (done < len) {
+		off_t at = (off_t)(HEADER_BYTES + (uint64_t)i * len + done);
+		ssize_t n = pread(fd, pixels + done, len - done, at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno(err, -errno, "%s", path);
+		if (n == 0)
+			return err_set(err, -EBADMSG, "%s: truncated at image %u", path, i);
+		done += (size_t)n;
+	}
+	return 0;
 }
 
 void idx_done(struct idx *x)

@@ -21,6 +21,7 @@ int idx_find(const char *dir, const char *stem, struct idx_pair *ret, struct err
 struct idx {
 	uint32_t n, rows, cols;
 	uint8_t *labels; /* n */
+	bool plain;      /* images can be read one by one: idx_read_one() */
 	/* private: */
 	void *images; /* gzFile */
 	const char *path;
@@ -34,6 +35,10 @@ int idx_next(struct idx *x, uint8_t *pixels, struct err *err);
 /* After the last image: that nothing follows it and the checksum of a .gz holds. */
 int idx_end(struct idx *x, struct err *err);
 void idx_done(struct idx *x);
+/* Image i of a plain file, as it is on the disk at this moment. May be called from several
+ * threads. -EBADMSG: the file ends before it. */
+int idx_read_one(const char *path, uint32_t rows, uint32_t cols, uint32_t i, uint8_t *pixels,
+		 struct err *err);
 /* The labels only; caller frees *ret_labels. */
 int idx_labels(const char *path, uint8_t **ret_labels, uint32_t *ret_n, struct err *err);
 

@@ -308,6 +308,33 @@ static void fit_column(const struct axis *ay, const uint16_t *rows, uint32_t wid
 	}
 }
 
+/* What the sums below come to at the size that is wanted. */
+static void copy_planes(const uint8_t *from, size_t stride, uint32_t step, uint32_t width,
+			uint32_t height, uint8_t *out)
+{
+	for (uint32_t c = 0; c < step; c++)
+		for (uint32_t y = 0; y < height; y++)
+			for (uint32_t x = 0; x < width; x++)
+				*out++ = from[y * stride + (size_t)x * step + c];
+}
+
+static int resize(uint32_t step, const uint8_t *from, size_t stride, uint32_t from_width,
+		  uint32_t from_height, uint32_t width, uint32_t height, uint8_t *out)
+{
+	_cleanup_(axis_done) struct axis ax = {0}, ay = {0};
+	_cleanup_free_ uint16_t *rows = malloc((size_t)from_height * width * sizeof(*rows));
+	if (!rows || axis_init(&ax, from_width, width) < 0 ||
+	    axis_init(&ay, from_height, height) < 0)
+		return -ENOMEM;
+	for (uint32_t c = 0; c < step; c++) {
+		for (uint32_t y = 0; y < from_height; y++)
+			fit_row(&ax, from + y * stride + c, step, width, rows + (size_t)y * width);
+		for (uint32_t y = 0; y < height; y++, out += width)
+			fit_column(&ay, rows, width, y, out);
+	}
+	return 0;
+}
+
 int image_fit(const struct image *im, uint32_t center_crop, uint32_t width, uint32_t height,
 	      uint32_t channels, uint8_t *out)
 {
@@ -319,20 +346,13 @@ int image_fit(const struct image *im, uint32_t center_crop, uint32_t width, uint
 		cw = MIN_OF(cw, center_crop);
 		ch = MIN_OF(ch, center_crop);
 	}
-	_cleanup_(axis_done) struct axis ax = {0}, ay = {0};
-	_cleanup_free_ uint16_t *rows = malloc((size_t)ch * width * sizeof(*rows));
-	if (!rows || axis_init(&ax, cw, width) < 0 || axis_init(&ay, ch, height) < 0)
-		return -ENOMEM;
 	size_t plane = (size_t)width * height, stride = (size_t)im->width * im->channels;
 	const uint8_t *from = im->pixels + (im->height - ch) / 2 * stride +
 			      (size_t)((im->width - cw) / 2) * im->channels;
-	for (uint32_t c = 0; c < im->channels; c++) {
-		for (uint32_t y = 0; y < ch; y++)
-			fit_row(&ax, from + y * stride + c, im->channels, width,
-				rows + (size_t)y * width);
-		for (uint32_t y = 0; y < height; y++)
-			fit_column(&ay, rows, width, y, out + c * plane + (size_t)y * width);
-	}
+	if (cw == width && ch == height)
+		copy_planes(from, stride, im->channels, width, height, out);
+	else if (resize(im->channels, from, stride, cw, ch, width, height, out) < 0)
+		return -ENOMEM;
 	for (uint32_t c = im->channels; c < channels; c++)
 		memcpy(out + c * plane, out, plane);
 	return 0;

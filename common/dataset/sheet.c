@@ -20,9 +20,11 @@ struct sheet {
 	float *image;    /* CHW */
 };
 
-static void put_image(struct sheet *s, uint32_t image, uint32_t col, uint32_t row)
+static int put_image(struct sheet *s, uint32_t image, uint32_t col, uint32_t row, struct err *err)
 {
-	dataset_pixels(s->d, s->split, image, NULL, NULL, s->image);
+	int r = dataset_pixels(s->d, s->split, image, NULL, NULL, s->image, err);
+	if (r < 0)
+		return r;
 	size_t x0 = GAP_PX + (size_t)col * (s->width * s->scale + GAP_PX);
 	size_t y0 = GAP_PX + (size_t)row * (s->height * s->scale + GAP_PX);
 	size_t plane = (size_t)s->width * s->height;
@@ -33,18 +35,22 @@ static void put_image(struct sheet *s, uint32_t image, uint32_t col, uint32_t ro
 			for (uint32_t c = 0; c < s->channels; c++)
 				*to++ = (uint8_t)(from[c * plane + x / s->scale] * 255 + 0.5f);
 	}
+	return 0;
 }
 
 /* Rows first .. first+n-1 with the first images of one class. */
-static void put_class(struct sheet *s, uint32_t label, uint32_t first, uint32_t n)
+static int put_class(struct sheet *s, uint32_t label, uint32_t first, uint32_t n, struct err *err)
 {
 	uint32_t cell = 0, count = dataset_count(s->d, s->split);
 	for (uint32_t i = 0; i < count && cell < n * s->cols; i++) {
 		if (dataset_label(s->d, s->split, i) != label)
 			continue;
-		put_image(s, i, cell % s->cols, first + cell / s->cols);
+		int r = put_image(s, i, cell % s->cols, first + cell / s->cols, err);
+		if (r < 0)
+			return r;
 		cell++;
 	}
+	return 0;
 }
 
 /* Which classes the split has, in their order; returns how many. */
@@ -60,17 +66,18 @@ static uint32_t find_present(const struct sheet *s, uint32_t *labels)
 	return n;
 }
 
-static int fill(struct sheet *s)
+static int fill(struct sheet *s, struct err *err)
 {
 	_cleanup_free_ uint32_t *labels = calloc(dataset_classes(s->d), sizeof(*labels));
 	if (!labels)
-		return -ENOMEM;
+		return err_errno(err, -ENOMEM, "contact sheet");
 	uint32_t n = find_present(s, labels), shown = MIN_OF(n, s->rows);
-	for (uint32_t k = 0; k < shown; k++) {
+	int r = 0;
+	for (uint32_t k = 0; k < shown && r >= 0; k++) {
 		uint32_t first = k * s->rows / shown, next = (k + 1) * s->rows / shown;
-		put_class(s, labels[k], first, next - first);
+		r = put_class(s, labels[k], first, next - first, err);
 	}
-	return 0;
+	return r;
 }
 
 int dataset_sheet(const struct dataset *d, enum split split, uint32_t cols, uint32_t rows,
@@ -98,9 +105,9 @@ int dataset_sheet(const struct dataset *d, enum split split, uint32_t cols, uint
 	memset(pixels, BACKGROUND, s.sheet_w * s.sheet_h * s.channels);
 	s.pixels = pixels;
 	s.image = image;
-	int r = fill(&s);
+	int r = fill(&s, err);
 	if (r < 0)
-		return err_errno(err, r, "%s", png_path);
+		return r;
 	return image_write_png(png_path, pixels, (uint32_t)s.sheet_w, (uint32_t)s.sheet_h,
 			       s.channels, err);
 }

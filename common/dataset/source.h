@@ -1,4 +1,5 @@
-/* One folder of a data set with its images in memory. Pixels are counted references: a rescan
+/* One folder of a data set with its images: in memory as far as there is room, the others known by
+ * the sha256 of their content and read anew each time. Pixels are counted references: a rescan
  * builds a new source that shares the pixels of whatever did not change, so that the old one stays
  * whole until the new one is complete. */
 #pragma once
@@ -17,12 +18,14 @@
 
 struct pixels {
 	uint32_t refs;
+	bool held;              /* else there are no planes */
 	uint8_t sha[SHA_BYTES]; /* of the image file, or of the raw IDX pixels */
 	uint8_t planes[];       /* CHW at the network's input size */
 };
 
 struct entry {
 	uint32_t label;
+	uint32_t number;   /* of the image in its IDX file, of its file in the list */
 	struct pixels *px; /* NULL: unreadable */
 	char *fault;       /* why; else NULL */
 };
@@ -34,6 +37,7 @@ struct source {
 	char path[FILE_PATH_MAX];
 	struct idx_pair pair; /* IDX */
 	struct stamp images_stamp, labels_stamp;
+	uint32_t rows, cols;
 	struct folder_list list; /* folder: entry i is of list.files[i] */
 	struct entry *entries;
 	size_t n;
@@ -51,17 +55,20 @@ int source_scan(const char *path, enum source_part part, const struct classes *c
 		struct source *ret, struct err *err);
 /* The same files in the same state? */
 bool source_equal(const struct source *a, const struct source *b);
-struct source_limits {
-	uint32_t keep; /* > 0: of IDX files only so many images stay, the first ones by rank */
-	uint64_t room_bytes; /* for pixels */
-};
-/* Reads what `old` (NULL: nothing) does not have already, to the shape in conf. */
-int source_load(struct source *s, const struct source *old, const struct dataset_conf *conf,
-		const struct classes *classes, const struct source_limits *limits, struct err *err);
-/* Bytes that one image takes. */
-uint64_t source_image_bytes(const struct dataset_conf *conf);
+/* Takes over from `old` what did not change since, and its room from *room_bytes. */
+int source_share(struct source *s, const struct source *old, const struct dataset_conf *conf,
+		 uint64_t *room_bytes, struct err *err);
+/* Reads what was not taken over, to the shape in conf. Images stay in memory as long as there is
+ * room, which they take; where the others cannot be read one by one (.gz), all must fit. keep > 0:
+ * of IDX files only so many images stay, the first ones by rank. */
+int source_load(struct source *s, const struct dataset_conf *conf, const struct classes *classes,
+		uint32_t keep, uint64_t *room_bytes, struct err *err);
 void source_done(struct source *s);
 
+/* An image that is not held, from its file. -ESTALE: it is no longer there, or no longer what it
+ * was. May be called from several threads. */
+int source_read(const struct source *s, const struct entry *e, const struct dataset_conf *conf,
+		uint8_t *planes, struct err *err);
 /* One image file to planes in conf's shape; sha (NULL allowed): of the file. */
 int source_read_image(const char *path, const struct dataset_conf *conf, uint8_t *planes,
 		      uint8_t sha[SHA_BYTES], struct err *err);

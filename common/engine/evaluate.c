@@ -64,12 +64,17 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err)
 	j->counts = calloc(rows * s->model->outputs, sizeof(*j->counts));
 	if (!j->counts)
 		return err_errno(err, -ENOMEM, "evaluate: counts");
-	return dnet_load(s->eval_net, weights, &seen, j->checkpoint, err);
+	r = dnet_load(s->eval_net, weights, &seen, j->checkpoint, err);
+	if (r < 0)
+		return r;
+	const struct feed_conf conf = {
+		.data = s->data, .split = j->split, .batch = dnet_batch(s->eval_net)};
+	return feed_new(&conf, &j->feed, err);
 }
 
-static void count(struct session *s, struct job *j, uint32_t image, const float *p)
+static void count(struct session *s, struct job *j, uint32_t truth, const float *p)
 {
-	uint32_t truth = dataset_label(s->data, j->split, image), best = 0;
+	uint32_t best = 0;
 	for (uint32_t c = 1; c < s->model->outputs; c++)
 		if (p[c] > p[best])
 			best = c;
@@ -123,17 +128,19 @@ int evaluate_step(struct session *s, struct job *j, struct json **ret_result, st
 	double begun = session_seconds();
 	if (!j->at)
 		channel_progress(s->channel, CHANNEL_JOB, j->id, 0, j->n, NAN, 0);
-	uint32_t batch = dnet_batch(s->eval_net), n = MIN_OF(batch, j->n - j->at);
-	size_t pixels = (size_t)s->model->width * s->model->height * s->model->channels;
-	for (uint32_t i = 0; i < n; i++)
-		dataset_pixels(s->data, j->split, j->at + i, NULL, NULL,
-			       dnet_input(s->eval_net, i));
-	if (n < batch)
-		memset(dnet_input(s->eval_net, n), 0, (batch - n) * pixels * sizeof(float));
+	const struct feed_batch *b;
+	int r = feed_next(j->feed, &b, err);
+	if (r < 0)
+		return r;
+	size_t floats = (size_t)s->model->width * s->model->height * s->model->channels;
+	for (uint32_t i = 0; i < dnet_batch(s->eval_net); i++)
+		memcpy(dnet_input(s->eval_net, i), b->pixels + i * floats,
+		       floats * sizeof(*b->pixels));
 	const float *p = session_predict(s);
-	for (uint32_t i = 0; i < n; i++)
-		count(s, j, j->at + i, p + (size_t)i * s->model->outputs);
-	j->at += n;
+	for (uint32_t i = 0; i < b->n; i++)
+		count(s, j, b->labels[i], p + (size_t)i * s->model->outputs);
+	j->at += b->n;
+	feed_release(j->feed);
 	j->seconds += session_seconds() - begun;
 	if (j->at < j->n) {
 		channel_progress(s->channel, CHANNEL_JOB, j->id, j->at, j->n, j->loss / j->at,

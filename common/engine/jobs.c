@@ -14,6 +14,7 @@
 
 static void job_free(struct job *j)
 {
+	feed_free(j->feed);
 	json_free(j->args);
 	json_free(j->results);
 	free(j->counts);
@@ -111,6 +112,7 @@ static int rescan(struct session *s, struct json **ret_result, struct err *err)
 	s->reading_id = s->jobs->id;
 	s->images_read = 0;
 	if (s->data) {
+		train_drop_feed(s);
 		int r = dataset_rescan(s->data, &changed, err);
 		if (r < 0) {
 			err_categorize(err, ERR_DATA);

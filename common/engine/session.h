@@ -12,6 +12,7 @@
 #include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/channel.h"
+#include "common/engine/feed.h"
 #include "common/engine/network.h"
 #include "common/json/json.h"
 
@@ -26,9 +27,11 @@ struct training {
 	char out[FILE_PATH_MAX];
 	uint64_t seed;
 	uint64_t epoch;  /* number of the running one */
-	uint32_t *order; /* of the epoch: permutation of images x fold */
-	uint32_t n_order;
-	uint32_t at;         /* images of this epoch so far, fill-up included */
+	uint32_t n_epoch;    /* images of an epoch */
+	uint64_t at;         /* images of this epoch so far, fill-up included */
+	struct feed *feed;   /* NULL: to be begun at epoch and at */
+	uint64_t replaced;   /* images */
+	struct err replaced_first;
 	int64_t step, steps; /* steps 0 until the end is known */
 	int64_t epochs_left; /* the running one included; 0: counted in steps */
 	uint64_t seen;       /* of the weights it began with */
@@ -57,6 +60,7 @@ struct job {
 	bool confusion;
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
+	struct feed *feed;	   /* evaluate */
 	const struct json *images; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
@@ -107,6 +111,8 @@ struct json *session_ready(const struct session *s);
 int train_begin(struct session *s, uint64_t id, const struct json *args, struct err *err);
 void train_batch(struct session *s);
 void train_stop(struct session *s, int code, const char *error);
+/* Before the data are looked at anew: from here on nobody else reads them. */
+void train_drop_feed(struct session *s);
 /* The data changed: the epoch's order is drawn anew. */
 void train_data_changed(struct session *s);
 

@@ -3,8 +3,9 @@
  * for each epoch, so that two requests of one epoch each do what one request of two epochs does,
  * and no evaluation in between changes it.
  *
- * An epoch visits each of the images x fold once, in steps of the cfg's batch. Where they do not
- * fill the last step, it is filled up from the beginning of the same order. */
+ * Which images come when is the course's part (course.h). A feed has their batches ready; it is
+ * begun where the training stands when a batch is due and there is none, and dropped whenever what
+ * it has made ahead will not be needed, or the data are about to change. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,52 +18,51 @@
 
 #define RECENT_STEPS 20
 
-/* One number from several, for seeds that must not be alike. */
-static uint64_t mix(uint64_t seed, uint64_t a, uint64_t b, uint64_t c)
-{
-	const uint64_t parts[] = {a, b, c};
-	struct rng r;
-	rng_init(&r, seed);
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-		r.state = rng_u64(&r) ^ parts[i];
-	return rng_u64(&r);
-}
-
 static int64_t steps_per_epoch(const struct session *s)
 {
 	uint32_t step = dnet_step_images(s->train_net);
-	return ((int64_t)s->training.n_order + step - 1) / step;
+	return ((int64_t)s->training.n_epoch + step - 1) / step;
 }
 
-/* Draws the order of training.epoch; keeps the place within it. */
-static int draw_order(struct session *s, struct err *err)
+/* Images of an epoch, from the data as they are now. */
+static int measure_epoch(struct session *s, struct err *err)
 {
-	struct training *t = &s->training;
-	uint64_t n = (uint64_t)dataset_count(s->data, SPLIT_TRAIN) * s->fold;
-	if (n == 0 || n > UINT32_MAX)
-		return err_set(err, n ? -E2BIG : -ENODATA, "train: %llu training images",
-			       (unsigned long long)n);
-	if (n != t->n_order) {
-		uint32_t *order = realloc(t->order, n * sizeof(*order));
-		if (!order)
-			return err_errno(err, -ENOMEM, "train: order of %llu images",
-					 (unsigned long long)n);
-		t->order = order;
-		t->n_order = (uint32_t)n;
-	}
-	dataset_order(t->seed, t->epoch, t->n_order, t->order);
-	return 0;
+	uint32_t images = dataset_count(s->data, SPLIT_TRAIN);
+	int r = course_length(images, s->fold, &s->training.n_epoch);
+	return r < 0 ? err_set(err, r, "train: %u training images, %u times", images, s->fold) : 0;
 }
 
-static int begin_epoch(struct session *s, struct err *err)
+static void begin_epoch(struct session *s)
 {
 	struct training *t = &s->training;
 	t->at = 0;
 	t->epoch_loss = 0;
 	t->epoch_steps = 0;
-	int r = draw_order(s, err);
-	dnet_seed(mix(t->seed, t->epoch, 0, 0));
-	return r;
+	dnet_seed(course_mix(t->seed, t->epoch, 0, 0));
+}
+
+static int begin_feed(struct session *s, struct err *err)
+{
+	struct training *t = &s->training;
+	const struct feed_conf conf = {
+		.data = s->data,
+		.split = SPLIT_TRAIN,
+		.augment = s->augment,
+		.course = {.seed = t->seed,
+			   .epoch = t->epoch,
+			   .fold = s->fold,
+			   .step_images = dnet_step_images(s->train_net),
+			   .at = t->at},
+		.batch = dnet_batch(s->train_net),
+		.epochs = t->epochs_left,
+	};
+	return feed_new(&conf, &t->feed, err);
+}
+
+void train_drop_feed(struct session *s)
+{
+	feed_free(s->training.feed);
+	s->training.feed = NULL;
 }
 
 /* The network of `weights`, or a new one. */
@@ -133,16 +133,17 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 	r = load(s, a.weights, (uint64_t)a.seed, &seen, err);
 	if (r < 0)
 		return r;
-	*t = (struct training){.order = t->order, .n_order = t->n_order};
+	*t = (struct training){0};
 	memcpy(t->out, a.out, sizeof(t->out));
 	t->seed = (uint64_t)a.seed;
 	t->epoch = (uint64_t)a.epoch;
 	t->epochs_left = a.epochs;
 	t->seen = seen;
 	t->recent_loss = NAN;
-	r = begin_epoch(s, err);
+	r = measure_epoch(s, err);
 	if (r < 0)
 		return r;
+	begin_epoch(s);
 	t->steps = a.steps ? a.steps : a.epochs * steps_per_epoch(s);
 	if (t->seen + (uint64_t)t->steps * dnet_step_images(s->train_net) > WEIGHTS_SEEN_MAX)
 		return err_set(err, -ERANGE,
@@ -160,6 +161,7 @@ void train_stop(struct session *s, int code, const char *error)
 {
 	struct err err = {0};
 	err_set(&err, code, "%s", error);
+	train_drop_feed(s);
 	channel_fail(s->channel, s->training.id, &err);
 	s->training.id = 0;
 }
@@ -171,7 +173,7 @@ void train_data_changed(struct session *s)
 	if (!t->id)
 		return;
 	int64_t before = steps_per_epoch(s);
-	int r = draw_order(s, &err);
+	int r = measure_epoch(s, &err);
 	if (r < 0) {
 		train_stop(s, r, err.text);
 		return;
@@ -180,19 +182,29 @@ void train_data_changed(struct session *s)
 		t->steps += t->epochs_left * (steps_per_epoch(s) - before);
 }
 
-static void fill_batch(struct session *s)
+/* The next batch into the network; what it replaced is noted. */
+static int take_batch(struct session *s, bool *ret_ends_epoch, struct err *err)
 {
 	struct training *t = &s->training;
-	uint32_t n = dataset_count(s->data, SPLIT_TRAIN);
-	for (uint32_t slot = 0; slot < dnet_batch(s->train_net); slot++) {
-		uint32_t i = t->order[t->at++ % t->n_order];
-		uint32_t image = i % n, variant = i / n;
-		struct rng rng;
-		rng_init(&rng, mix(t->seed, t->epoch, image, variant));
-		dataset_pixels(s->data, SPLIT_TRAIN, image, variant ? &s->augment : NULL, &rng,
-			       dnet_input(s->train_net, slot));
-		dnet_label(s->train_net, slot, dataset_label(s->data, SPLIT_TRAIN, image));
+	const struct feed_batch *b;
+	int r = t->feed ? 0 : begin_feed(s, err);
+	if (r == 0)
+		r = feed_next(t->feed, &b, err);
+	if (r < 0)
+		return r;
+	size_t floats = (size_t)s->model->width * s->model->height * s->model->channels;
+	for (uint32_t slot = 0; slot < b->n; slot++) {
+		memcpy(dnet_input(s->train_net, slot), b->pixels + slot * floats,
+		       floats * sizeof(*b->pixels));
+		dnet_label(s->train_net, slot, b->labels[slot]);
 	}
+	if (b->replaced && !t->replaced)
+		t->replaced_first = b->fault;
+	t->replaced += b->replaced;
+	t->at = b->at;
+	*ret_ends_epoch = b->ends_epoch;
+	feed_release(t->feed);
+	return 0;
 }
 
 static void finish(struct session *s)
@@ -207,6 +219,7 @@ static void finish(struct session *s)
 		return;
 	}
 	memcpy(s->live, id, sizeof(id));
+	train_drop_feed(s);
 	struct json *j = json_new_obj();
 	json_set_str(j, "out", t->out);
 	json_set_str(j, "checkpoint", id);
@@ -216,15 +229,18 @@ static void finish(struct session *s)
 	json_set_num(j, "images_per_second", t->seconds > 0 ? (double)t->images / t->seconds : 0);
 	json_set_num(j, "loss", t->epoch_loss / (double)t->epoch_steps);
 	json_set_int(j, "seen", (int64_t)seen);
+	if (t->replaced) {
+		json_set_int(j, "replaced", (int64_t)t->replaced);
+		json_set_str(j, "replaced_first", t->replaced_first.text);
+	}
 	channel_reply(s->channel, t->id, j);
 	t->id = 0;
 }
 
 /* After a step: the end of the epoch, of the request, or neither. */
-static void end_step(struct session *s)
+static void end_step(struct session *s, bool epoch_ends)
 {
 	struct training *t = &s->training;
-	struct err err = {0};
 	double loss = t->step_loss / t->step_batches;
 	t->step++;
 	t->epoch_loss += loss;
@@ -233,7 +249,6 @@ static void end_step(struct session *s)
 	t->recent_loss = t->step == 1 ? loss : t->recent_loss + weight * (loss - t->recent_loss);
 	t->step_loss = 0;
 	t->step_batches = 0;
-	bool epoch_ends = t->at >= t->n_order;
 	if (t->epochs_left ? epoch_ends && t->epochs_left == 1 : t->step >= t->steps) {
 		finish(s);
 		return;
@@ -243,9 +258,7 @@ static void end_step(struct session *s)
 	t->epoch++;
 	if (t->epochs_left)
 		t->epochs_left--;
-	int r = begin_epoch(s, &err);
-	if (r < 0)
-		train_stop(s, r, err.text);
+	begin_epoch(s);
 }
 
 void train_batch(struct session *s)
@@ -254,7 +267,13 @@ void train_batch(struct session *s)
 	double begun = session_seconds(), loss;
 	if (t->step == 0 && t->step_batches == 0)
 		channel_progress(s->channel, CHANNEL_TRAIN, t->id, 0, t->steps, NAN, 0);
-	fill_batch(s);
+	struct err err = {0};
+	bool epoch_ends;
+	int r = take_batch(s, &epoch_ends, &err);
+	if (r < 0) {
+		train_stop(s, r, err.text);
+		return;
+	}
 	bool stepped = dnet_train(s->train_net, &loss);
 	t->images += dnet_batch(s->train_net);
 	t->seconds += session_seconds() - begun;
@@ -269,7 +288,7 @@ void train_batch(struct session *s)
 	t->step_loss += loss;
 	t->step_batches++;
 	if (stepped)
-		end_step(s);
+		end_step(s, epoch_ends);
 	if (t->id)
 		channel_progress(s->channel, CHANNEL_TRAIN, t->id, t->step, t->steps,
 				 t->recent_loss, (double)t->images / t->seconds);

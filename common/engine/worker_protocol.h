@@ -29,14 +29,19 @@
  *            learning_rate_scale (absent: 1)
  *            If `weights` is what this worker saved last, it goes on with the network as it is in
  *            memory, momentum included.
- *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen
+ *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen,
+ *               replaced, replaced_first
  *            images: of whole steps, the last of an epoch filled up from its beginning; loss:
  *            mean over the steps of the last epoch; seen: images in the lineage of the weights.
+ *            replaced: images whose files were gone or changed since the data were read, in whose
+ *            place others were taken; replaced_first: what was wrong with the first. Absent: none
  *            Loss or weights that turn non-finite: fails with -EDOM, out is not written.
  *  evaluate  weights, split, confusion (bool)
  *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
  *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
  *               images_per_second, checkpoint (sha256 of the weights file)
+ *            An image whose file is gone or changed since the data were read fails it with -ESTALE:
+ *            rescan first.
  *            class: number of the output; name: from the class list, the data, or the number again
  *  blend     a, b, alpha, out             -> out, checkpoint
  *  classify  weights, images [paths], center_crop

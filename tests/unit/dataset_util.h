@@ -65,3 +65,28 @@ static inline struct dataset *open_ok(const struct dataset_conf *c)
 		fail_msg("%s", err.text);
 	return d;
 }
+
+static inline void open_fails(const struct dataset_conf *c, int code, const char *why)
+{
+	struct dataset *d = NULL;
+	struct err err = {0};
+	int r = dataset_open(c, &abc, &d, &err);
+	if (r != code || !strstr(err.text, why))
+		fail_msg("%d '%s', expected %d '%s'", r, err.text, code, why);
+	assert_null(d);
+}
+
+static inline uint32_t total(const struct dataset *d)
+{
+	return dataset_count(d, SPLIT_TRAIN) + dataset_count(d, SPLIT_VALIDATION) +
+	       dataset_count(d, SPLIT_TEST);
+}
+
+static inline bool rescan(struct dataset *d)
+{
+	bool changed;
+	struct err err = {0};
+	if (dataset_rescan(d, &changed, &err) < 0)
+		fail_msg("%s", err.text);
+	return changed;
+}

@@ -221,6 +221,25 @@ static void test_not_to_be_evaluated(void **state)
 	assert_active(second);
 }
 
+/* An evaluation that finds an image gone: the data are looked at, the checkpoint is not given up. */
+static void test_images_gone(void **state)
+{
+	char id[HASH_SIZE];
+	trained(1, id);
+	for (int i = 0; i < 8; i++) {
+		struct asked q = take("evaluate");
+		json_free(q.args);
+		agent_worker_reply(a, q.id, NULL, failure(-ESTALE, ERR_DATA, "a/1.png: gone"));
+		assert_false(is_asked("evaluate"));
+		snapshot[SPLIT_VALIDATION][0] = "0123456789"[i];
+		rescanned(40);
+		now += 60000;
+		agent_tick(a);
+	}
+	evaluated(id, SPLIT_VALIDATION, 7);
+	assert_active(id);
+}
+
 static void test_wrong_score(void **state)
 {
 	/* A score of other weights than were asked for counts for nothing. */
@@ -555,6 +574,7 @@ int main(void)
 		T(test_worker_dies),
 		T(test_new_images),
 		T(test_not_to_be_evaluated),
+		T(test_images_gone),
 		T(test_wrong_score),
 		T(test_no_images),
 		T(test_progress_is_told),

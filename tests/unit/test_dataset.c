@@ -7,22 +7,6 @@
 #include "common/crypto/hash.h"
 #include "common/dataset/folder.h"
 
-static void open_fails(const struct dataset_conf *c, int code, const char *why)
-{
-	struct dataset *d = NULL;
-	struct err err = {0};
-	int r = dataset_open(c, &abc, &d, &err);
-	if (r != code || !strstr(err.text, why))
-		fail_msg("%d '%s', expected %d '%s'", r, err.text, code, why);
-	assert_null(d);
-}
-
-static uint32_t total(const struct dataset *d)
-{
-	return dataset_count(d, SPLIT_TRAIN) + dataset_count(d, SPLIT_VALIDATION) +
-	       dataset_count(d, SPLIT_TEST);
-}
-
 static bool holds(const struct dataset *d, enum split s, unsigned n)
 {
 	uint8_t px[PX];
@@ -30,7 +14,7 @@ static bool holds(const struct dataset *d, enum split s, unsigned n)
 	picture(n, px);
 	for (uint32_t i = 0; i < dataset_count(d, s); i++) {
 		bool same = true;
-		dataset_pixels(d, s, i, NULL, NULL, out);
+		dataset_pixels(d, s, i, NULL, NULL, out, NULL);
 		for (int k = 0; k < PX; k++)
 			same &= out[k] == (float)px[k] / 255.0f;
 		if (same)
@@ -45,15 +29,6 @@ static enum split where(const struct dataset *d, unsigned n)
 		if (holds(d, s, n))
 			return s;
 	return SPLIT_N;
-}
-
-static bool rescan(struct dataset *d)
-{
-	bool changed;
-	struct err err = {0};
-	if (dataset_rescan(d, &changed, &err) < 0)
-		fail_msg("%s", err.text);
-	return changed;
 }
 
 static void names_of_splits(void **state)
@@ -180,9 +155,6 @@ static void bad_conf(void **state)
 	REFUSED(c.validation_share = NAN, "validation_share");
 	REFUSED(c.test_share = 0.91, "test_share");
 	REFUSED((c.test_share = 0.5, c.validation_share = 0.5), "test_share");
-	c = good;
-	c.memory_max_bytes = 100;
-	open_fails(&c, -E2BIG, "KiB");
 	struct dataset *d = NULL;
 	struct classes none = {0};
 	assert_int_equal(dataset_open(&good, &none, &d, NULL), -EINVAL);
@@ -264,8 +236,8 @@ static void snapshot_names_images_not_files(void **state)
 	assert_string_equal(a, b);
 	for (uint32_t i = 0; i < 15; i++) { /* and the order is the same */
 		float x[PX], y[PX];
-		dataset_pixels(d1, SPLIT_TRAIN, i, NULL, NULL, x);
-		dataset_pixels(d2, SPLIT_TRAIN, i, NULL, NULL, y);
+		dataset_pixels(d1, SPLIT_TRAIN, i, NULL, NULL, x, NULL);
+		dataset_pixels(d2, SPLIT_TRAIN, i, NULL, NULL, y, NULL);
 		assert_memory_equal(x, y, sizeof(x));
 		assert_int_equal(dataset_label(d1, SPLIT_TRAIN, i),
 				 dataset_label(d2, SPLIT_TRAIN, i));

@@ -53,7 +53,7 @@ static void mnist(void **state)
 	float px[28 * 28];
 	for (enum split s = SPLIT_TRAIN; s <= SPLIT_VALIDATION; s++)
 		for (uint32_t i = 0; i < dataset_count(d, s); i++) {
-			dataset_pixels(d, s, i, NULL, NULL, px);
+			dataset_pixels(d, s, i, NULL, NULL, px, NULL);
 			for (int k = 0; k < 28 * 28; k++)
 				sum += px[k];
 		}
@@ -84,7 +84,7 @@ static void faces(void **state)
 	int64_t begin = clock_mono_ms();
 	double sum = 0;
 	for (uint32_t i = 0; i < 700; i++) {
-		dataset_pixels(d, SPLIT_TRAIN, i, &a, &rng, px);
+		dataset_pixels(d, SPLIT_TRAIN, i, &a, &rng, px, NULL);
 		sum += px[2016];
 	}
 	print_message("700 augmented images: %d ms\n", (int)(clock_mono_ms() - begin));

@@ -1,6 +1,7 @@
 /* What tasuki-worker computes, with Darknet, on drawn digits. Run from the build tree. */
 #include "worker_rig.h"
 
+#include <dirent.h>
 #include <errno.h>
 
 #include "common/dataset/image.h"
@@ -127,12 +128,27 @@ static void test_evaluate_same_everywhere(void **state)
 	assert_true(correct[0] == correct[1] && correct[1] == correct[2]);
 }
 
+/* Threads of the worker. */
+static int n_threads(const struct rig *rig)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/task", worker_pid(rig->worker));
+	DIR *d = opendir(path);
+	assert_non_null(d);
+	int n = 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
 static void test_in_the_middle(void **state)
 {
 	struct rig rig;
 	struct worker_conf conf = conf_of("model.cfg");
 	rig_start(&rig, &conf);
 	rig_do(&rig, "train", train_args(NULL, "m", 1, 0));
+	int threads = n_threads(&rig);
 	uint64_t t = rig_send(&rig, "train", long_training("never"));
 	struct rig_request *q = &rig.requests[t];
 	RIG_WAIT(&rig, q->n_progress && q->progress.step > 0);
@@ -159,6 +175,7 @@ static void test_in_the_middle(void **state)
 	assert_true(q->answered);
 	assert_int_equal(q->code, -ECANCELED);
 	assert_false(file_exists(at("never")));
+	assert_int_equal(n_threads(&rig), threads);
 	/* What is not there any more is no error. */
 	rig_do(&rig, "stop", target(t));
 	rig_stop(&rig);
@@ -370,6 +387,68 @@ static void test_rescan(void **state)
 	assert_string_not_equal(ready.snapshot[SPLIT_TRAIN], rig.ready.snapshot[SPLIT_TRAIN]);
 	int64_t step = rig.requests[t].progress.step;
 	RIG_WAIT(&rig, rig.requests[t].progress.step > step);
+	/* Fewer than there are places in the order that was made ahead. */
+	assert_int_equal(digits_write(at("growing"), 12, 3, NULL, &err), 0);
+	assert_int_equal(worker_ready_parse(rig_do(&rig, "rescan", NULL), &ready, &err), 0);
+	assert_int_equal(ready.n[SPLIT_TRAIN] + ready.n[SPLIT_VALIDATION], 12);
+	step = rig.requests[t].progress.step;
+	RIG_WAIT(&rig, rig.requests[t].progress.step > step);
+	assert_int_equal(rig.n_died, 0);
+	rig_stop(&rig);
+}
+
+/* Images that are read as they are needed train and score as those in memory. */
+static void test_memory_limit(void **state)
+{
+	char held[HASH_SIZE], read[HASH_SIZE];
+	double loss[2];
+	struct worker_conf conf = conf_of("model.cfg");
+	conf.fold = 2;
+	trained(conf, train_args(NULL, "h", 2, 0), NULL, held);
+	for (int i = 0; i < 2; i++) {
+		struct rig rig;
+		conf.data.memory_max_bytes = i ? 50 * 28 * 28 : 0;
+		rig_start(&rig, &conf);
+		loss[i] = num(rig_do(&rig, "evaluate", evaluate_args("h", "train")), "loss");
+		rig_stop(&rig);
+	}
+	assert_true(loss[0] == loss[1]);
+	trained(conf, train_args(NULL, "r", 2, 0), NULL, read);
+	assert_string_equal(held, read);
+}
+
+/* An image that goes meanwhile costs itself in a training, and fails a score of all. */
+static void test_image_gone(void **state)
+{
+	enum { N = 40, GONE = 11 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct worker_ready ready;
+	struct err err = {0};
+	char first[ERR_TEXT_MAX];
+	assert_int_equal(file_remove(at("pictures"), &err), 0);
+	json_free(draw_pictures(N));
+	snprintf(conf.data.path, sizeof(conf.data.path), "%s", at("pictures"));
+	conf.data.validation_share = 0;
+	conf.data.memory_max_bytes = 1;
+	rig_start(&rig, &conf);
+	assert_false(json_has(rig_do(&rig, "train", train_args(NULL, "g", 1, 0)), "replaced"));
+	assert_int_equal(rig.ready.n[SPLIT_TRAIN], N - 1);
+	assert_int_equal(unlink(picture(GONE)), 0);
+	const struct json *t = rig_do(&rig, "train", train_args(NULL, "g", 1, 0));
+	assert_true(num(t, "replaced") >= 1);
+	assert_int_equal(json_get_str(t, "replaced_first", first, sizeof(first), NULL), 0);
+	assert_non_null(strstr(first, "1/11.png: No such file"));
+	struct rig_request *q = rig_ask(&rig, "evaluate", evaluate_args("g", "train"));
+	assert_int_equal(q->code, -ESTALE);
+	assert_non_null(strstr(q->error, "1/11.png: No such file"));
+	assert_int_equal(worker_ready_parse(rig_do(&rig, "rescan", NULL), &ready, &err), 0);
+	assert_true(ready.changed);
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("g", "train"));
+	assert_int_equal((int)num(e, "n"), N - 2);
+	assert_int_equal(file_remove(at("pictures"), &err), 0);
+	q = rig_ask(&rig, "train", train_args(NULL, "g", 1, 0));
+	assert_int_equal(q->code, -ESTALE);
 	rig_stop(&rig);
 }
 
@@ -386,6 +465,8 @@ int main(void)
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_end_of_schedule),
 		cmocka_unit_test(test_rescan),
+		cmocka_unit_test(test_memory_limit),
+		cmocka_unit_test(test_image_gone),
 	};
 	return cmocka_run_group_tests_name("worker", tests, set_up, tear_down);
 }
