@@ -57,23 +57,6 @@ static uint64_t check_sum(const uint8_t *data, size_t len)
 	return htole64(h ? h : 1);
 }
 
-/* The number of bytes that were there, or a negative errno. */
-static ssize_t read_at(int fd, void *buf, size_t len, off_t at)
-{
-	size_t got = 0;
-	while (got < len) {
-		ssize_t n = pread(fd, (char *)buf + got, len - got, at + (off_t)got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
-}
-
 static int write_at(int fd, const void *buf, size_t len, off_t at)
 {
 	size_t put = 0;
@@ -122,7 +105,7 @@ static int read_map(struct part *p, uint64_t **ret, struct err *err)
 	if (p->map_fd < 0)
 		return errno == ENOENT ? 0 : err_errno(err, -errno, "%s", p->map_path);
 	map_header_fill(&want, p);
-	ssize_t n = read_at(p->map_fd, &found, sizeof(found), 0);
+	ssize_t n = file_read_at(p->map_fd, &found, sizeof(found), 0);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", p->map_path);
 	if ((size_t)n < sizeof(found) || memcmp(&want, &found, sizeof(want)) != 0)
@@ -130,7 +113,7 @@ static int read_map(struct part *p, uint64_t **ret, struct err *err)
 	_cleanup_free_ uint64_t *sums = malloc(len);
 	if (!sums)
 		return err_errno(err, -ENOMEM, "%s", p->map_path);
-	n = read_at(p->map_fd, sums, len, map_offset(0));
+	n = file_read_at(p->map_fd, sums, len, (uint64_t)map_offset(0));
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", p->map_path);
 	if ((size_t)n == len)
@@ -148,7 +131,7 @@ static int check_blocks(struct part *p, const uint64_t *sums, struct err *err)
 		size_t len = xfer_block_len(&p->xfer, i);
 		if (sums[i] == 0)
 			continue;
-		ssize_t n = read_at(p->data_fd, buf, len, data_offset(p, i));
+		ssize_t n = file_read_at(p->data_fd, buf, len, (uint64_t)data_offset(p, i));
 		if (n < 0)
 			return err_errno(err, (int)n, "%s", p->data_path);
 		if ((size_t)n == len && check_sum(buf, len) == sums[i])
@@ -388,7 +371,7 @@ int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(err, -errno, "%s", path);
-	ssize_t n = read_at(fd, buf, len, (off_t)at);
+	ssize_t n = file_read_at(fd, buf, len, at);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", path);
 	if ((size_t)n < len)
