@@ -38,7 +38,7 @@ MANIFEST = {
     "created": AT, "encoding": "raw",
 }
 
-# The order of decoders[] in fuzz_message.c: a, b, c ...
+# The order of tests/codecs.h: a, b, c ...
 MESSAGES = [
     ("presence", {"online": True, "boot": 7}),
     ("status", {

@@ -391,6 +391,18 @@ static void hash_names_are_64_digits(void **state)
 	assert_false(hash_valid(NULL));
 }
 
+static void log_names_are_8_to_32_letters_and_digits(void **state)
+{
+	static const char *const good[] = {"abcdEFG8", "12345678901234567890123456789012"};
+	static const char *const bad[] = {"", "abcdEFG", "123456789012345678901234567890123",
+					  "abcd-EFG8", "abcd.EFG8", "abcd EFG8", "abcd/EFG8"};
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_true(logid_valid(good[i]));
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_false(logid_valid(bad[i]));
+	assert_false(logid_valid(NULL));
+}
+
 /* ---- rng ---- */
 
 static void rng_is_splitmix64(void **state)
@@ -471,6 +483,7 @@ int main(void)
 		cmocka_unit_test(clock_runs),
 		cmocka_unit_test(id_checks_its_alphabet),
 		cmocka_unit_test(hash_names_are_64_digits),
+		cmocka_unit_test(log_names_are_8_to_32_letters_and_digits),
 		cmocka_unit_test(rng_is_splitmix64),
 		cmocka_unit_test(rng_keeps_its_ranges),
 		cmocka_unit_test(backoff_doubles_up_to_its_cap),
