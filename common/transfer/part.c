@@ -142,9 +142,12 @@ static int check_blocks(struct part *p, const uint64_t *sums, struct err *err)
 
 /* ---- beginning ---- */
 
-static int check_space(const struct part *p, const char *dir, struct err *err)
+static int check_space(const struct part *p, struct err *err)
 {
 	uint64_t free_bytes, need = p->xfer.size + SPACE_MARGIN;
+	char dir[FILE_PATH_MAX];
+	memcpy(dir, p->data_path, sizeof(dir));
+	*strrchr(dir, '/') = 0;
 	int r = file_free_bytes(dir, &free_bytes);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
@@ -199,12 +202,10 @@ static int remove_files(const struct part *p, struct err *err)
 	return r < 0 ? r : file_remove(p->data_path, err);
 }
 
-static int begin(struct part *p, const char *dir, struct err *err)
+/* Makes both files, empty. */
+static int begin(struct part *p, struct err *err)
 {
-	close_files(p);
-	int r = remove_files(p, err);
-	if (r == 0)
-		r = check_space(p, dir, err);
+	int r = check_space(p, err);
 	if (r < 0)
 		return r;
 	p->data_fd = open(p->data_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
@@ -216,9 +217,19 @@ static int begin(struct part *p, const char *dir, struct err *err)
 			  (unsigned long long)p->xfer.size);
 	else
 		r = make_map(p, err);
-	if (r < 0)
+	if (r < 0) {
+		close_files(p);
 		remove_files(p, NULL); /* lest a full disk stay full */
+	}
 	return r;
+}
+
+/* What stands in the way of begin(). */
+static int clear(struct part *p, struct err *err)
+{
+	close_files(p);
+	int r = remove_files(p, err);
+	return r < 0 ? r : check_space(p, err);
 }
 
 /* Goes on with what is there; *ret_found tells whether it was of this transfer. */
@@ -272,7 +283,7 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 	bool found;
 	r = resume(p, &found, err);
 	if (r == 0 && !found)
-		r = begin(p, dir, err);
+		r = clear(p, err);
 	if (r < 0)
 		part_close(p);
 	return r;
@@ -293,7 +304,10 @@ static int sync_files(struct part *p, struct err *err)
 static int store(struct part *p, uint32_t i, const void *data, size_t len, struct err *err)
 {
 	uint64_t sum = check_sum(data, len);
-	int r = write_at(p->data_fd, data, len, data_offset(p, i));
+	int r = p->data_fd < 0 ? begin(p, err) : 0;
+	if (r < 0)
+		return r;
+	r = write_at(p->data_fd, data, len, data_offset(p, i));
 	if (r < 0)
 		return err_errno(err, r, "%s: block %u", p->data_path, i);
 	r = write_at(p->map_fd, &sum, sizeof(sum), map_offset(i));
@@ -346,6 +360,12 @@ void part_close(struct part *p)
 		close_files(p);
 	p->data_fd = p->map_fd = -1;
 	xfer_done(&p->xfer);
+}
+
+bool part_there(const char *dir, const char *id)
+{
+	char data[FILE_PATH_MAX], map[FILE_PATH_MAX];
+	return hash_valid(id) && part_paths(dir, id, data, map) == 0 && file_exists(map);
 }
 
 void part_discard(const char *dir, const char *id)
