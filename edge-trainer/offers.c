@@ -29,7 +29,7 @@ static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_ret
 		return false;
 	}
 	for (const struct entry *e = t->entries; e; e = e->next)
-		in += job_takes_room(&e->job);
+		in += job_takes_room(&e->job, trainer_now(t));
 	queue_set_in(&t->queue, in);
 	return queue_room(&t->queue, d->id, trainer_now(t), ret_retry_ms) == 0;
 }
@@ -115,7 +115,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 	entry_event(t, e,
 		    &(struct job_event){.kind = JOB_E_GRANT, .granted = g.granted,
 					.fence = g.fence, .lease_ms = g.lease_ms,
-					.reason = g.reason});
+					.claim = g.claim, .reason = g.reason});
 }
 
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)

@@ -104,9 +104,10 @@ static const char *phase_text(const struct job *j)
 								 job_state_name(j->state);
 }
 
-static int send_claim(struct trainer *t, struct entry *e, int64_t fence)
+static int send_claim(struct trainer *t, struct entry *e, const struct job_action *a)
 {
-	struct msg_claim c = {.fence = fence, .progress = entry_progress(e)};
+	struct msg_claim c = {
+		.fence = a->fence, .claim = a->claim, .progress = entry_progress(e)};
 
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
@@ -236,7 +237,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 {
 	switch (a->kind) {
 	case JOB_A_CLAIM:
-		send_claim(t, e, a->fence);
+		send_claim(t, e, a);
 		break;
 	case JOB_A_PULL:
 		pull_begin(t, e);
@@ -274,6 +275,9 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		break;
 	case JOB_A_REPORT:
 		entry_report(t, e);
+		break;
+	case JOB_A_BAR:
+	case JOB_A_GIVE_BACK:
 		break;
 	case JOB_A_GRANTED:
 		queue_serve(&t->queue, e->device->id, trainer_now(t));

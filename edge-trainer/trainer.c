@@ -11,6 +11,8 @@
 
 #define HOUR_MS (3600 * 1000)
 #define DAY_MS	((int64_t)24 * HOUR_MS)
+/* Numbers of claims fit JSON_INT_MAX: 32 bits of count below the boot's. */
+#define CLAIM_BOOTS ((int64_t)1 << 20)
 
 int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, char *text,
 		 bool retain, uint32_t expiry_s)
@@ -106,6 +108,9 @@ static int load(struct trainer *t, struct err *err)
 		r = db_commit(t->db, err);
 	if (r == 0)
 		r = db_next_boot(t->db, &t->boot, err);
+	/* No number twice: a grant of before a restart must not pass for one of now, and, but for
+	 * chance, neither where the database was lost. */
+	t->last_claim = t->boot % CLAIM_BOOTS << 32 | (int64_t)rng_below(&t->rng, 1u << 31);
 	return r;
 }
 
@@ -144,7 +149,7 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->conf = conf;
 	t->model = model;
 	t->ports = *ports;
-	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs};
+	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs, &t->last_claim};
 	t->flush_at_ms = -1;
 	t->second_at_ms = t->collect_at_ms = trainer_now(t);
 	rng_init(&t->rng, rng_entropy());
@@ -253,7 +258,7 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (e->slot >= 0)
 			m->active++;
-		else if (job_takes_room(&e->job))
+		else if (job_takes_room(&e->job, trainer_now(t)))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
 	const char *reason = t->reason;

@@ -106,6 +106,7 @@ struct trainer {
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
 	int64_t boot, handovers;
+	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;

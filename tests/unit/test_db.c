@@ -91,7 +91,7 @@ static bool put(const char *device, int64_t seq)
 
 static void make_job(struct job *j, const char *device, const char *checkpoint, int64_t fence)
 {
-	static const struct job_conf conf = {120000, 10};
+	static const struct job_conf conf = {120000, 10, NULL};
 	struct manifest m = {
 		.model = C2, .origin = ORIGIN_LOCAL, .epoch = 4, .images_seen = 5000,
 		.classes = 10, .size = 200020, .block_size = 131072,

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mem.h"
 #include "edge-trainer/job.h"
 
 #define LEASE	 60000
@@ -20,7 +21,8 @@
 #define W2	 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define CHECKPOINT "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 
-static const struct job_conf conf = {.lease_max_ms = 120000, .epochs = 2};
+static int64_t numbers; /* of claims */
+static const struct job_conf conf = {.lease_max_ms = 120000, .epochs = 2, .claims = &numbers};
 static const struct score some_score = {.n = 100, .correct = 44, .loss = 1.5};
 
 /* One row of a transcript. `does`: the names of the actions, claims and runs with their fence. */
@@ -31,6 +33,7 @@ struct row {
 	const char *hash; /* or reason */
 	const char *does;
 	enum job_state then;
+	int64_t claim; /* grants: the claim they name, counted from 1; 0: none, as older devices do */
 };
 
 static struct job job;
@@ -39,6 +42,7 @@ static void begin(void)
 {
 	struct manifest m = {.id = CHECKPOINT, .epoch = 7};
 
+	numbers = 0;
 	job_init(&job, &conf, "cam-1", &m, 1);
 }
 
@@ -74,7 +78,7 @@ static void step(const struct row *r, struct job_actions *out)
 		.kind = r->kind, .granted = r->fence > 0,
 		.fence = r->fence < 0 ? -r->fence : r->fence, .lease_ms = LEASE,
 		.reason = r->hash, .hash = r->hash, .score = &some_score, .images = 1000,
-		.ms = 500, .ack = &ack,
+		.ms = 500, .ack = &ack, .claim = r->claim,
 	};
 
 	snprintf(ack.checkpoint, sizeof(ack.checkpoint), "%s", job.partial);
@@ -111,7 +115,8 @@ static void play(const struct row *rows, size_t n)
 
 #define TO_PULLING                                                                                 \
 	{0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},                                        \
-	{100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING}
+	{100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING},           \
+	{150, JOB_E_BLOCK, 0, NULL, "", JOB_PULLING}
 #define TO_QUEUED                                                                                  \
 	TO_PULLING, {200, JOB_E_PULLED, 0, NULL, "persist report enqueue held", JOB_QUEUED}
 #define TO_TRAINING                                                                                \
@@ -135,7 +140,7 @@ static void test_whole(void **state)
 	assert_int_equal(job_next_ms(&job), -1);
 }
 
-/* Four claims, then it is dropped: the device will offer again. */
+/* Four claims, then it is dropped and its device barred for a while; it will offer again. */
 static void test_no_grant(void **state)
 {
 	int claims = 1;
@@ -151,10 +156,37 @@ static void test_no_grant(void **state)
 		step(&r, &out);
 		if (out.n && out.a[0].kind == JOB_A_CLAIM)
 			claims++;
+		else
+			assert_int_equal(out.a[0].kind, JOB_A_BAR);
 	}
 	assert_int_equal(claims, JOB_CLAIM_TRIES);
 	assert_int_equal(job.state, JOB_DONE);
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
+}
+
+/* Offers repeated without end, and never a grant: it ends all the same, and does not keep others out
+ * while it lasts. */
+static void test_claiming_ends(void **state)
+{
+	int64_t now = 0;
+
+	(void)state;
+	begin();
+	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING});
+	assert_true(job_takes_room(&job, JOB_CLAIM_ROOM_MS - 1));
+	assert_false(job_takes_room(&job, JOB_CLAIM_ROOM_MS));
+	while (job.state == JOB_CLAIMING) {
+		struct row offer = {now += 500, JOB_E_OFFER, 0, NULL, NULL, 0};
+		struct job_actions out;
+
+		assert_true(now <= JOB_CLAIMING_MAX_MS);
+		if (job_next_ms(&job) <= now)
+			offer.kind = JOB_E_TIMER;
+		step(&offer, &out);
+		assert_true(now < JOB_CLAIM_ROOM_MS || !job_takes_room(&job, now));
+	}
+	assert_int_equal(job.state, JOB_DONE);
+	assert_in_range(now, JOB_CLAIMING_MAX_MS - 500, JOB_CLAIMING_MAX_MS);
 }
 
 static void test_refused_at_once(void **state)
@@ -183,7 +215,51 @@ static void test_renewal(void **state)
 	assert_int_equal(job.deadline_ms, 20000 + LEASE - 3000);
 }
 
-/* A grant is taken for the answer to the oldest unanswered claim, unless that one is lost. */
+/* A grant counts from the claim that it names, however late it comes: not from a later one. */
+static void test_named_claim(void **state)
+{
+	(void)state;
+	begin();
+	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
+	     {2000, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
+	     {2100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING, 2});
+	assert_int_equal(job.deadline_ms, 2000 + LEASE - 3000);
+	/* Renewals: 3 goes out at 22 s, 4 at 27 s. The answer to 3 is delayed by more than a quarter
+	 * of the lease, and is not taken for one to 4. */
+	PLAY({2200, JOB_E_BLOCK, 0, NULL, "", JOB_PULLING},
+	     {22000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {27000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {40000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3});
+	assert_int_equal(job.deadline_ms, 22000 + LEASE - 3000);
+	/* Twice, or of a claim that nobody made: no renewal. Older than what was answered: neither. */
+	PLAY({41000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3},
+	     {41000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 77},
+	     {41000, JOB_E_GRANT, 6, NULL, "", JOB_PULLING, 1});
+	assert_int_equal(job.fence, 5);
+	assert_int_equal(job.deadline_ms, 22000 + LEASE - 3000);
+	PLAY({41100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 4});
+	assert_int_equal(job.deadline_ms, 27000 + LEASE - 3000);
+	/* A refusal, too, is of the claim that it names. */
+	PLAY({41200, JOB_E_GRANT, -5, "over", "", JOB_PULLING, 4});
+}
+
+/* A claim of before a restart is none of ours: its grant says nothing of the one sent since. */
+static void test_claim_of_before(void **state)
+{
+	(void)state;
+	begin();
+	job.fence = 5;
+	job.state = JOB_TRAINING;
+	job.pulled = job.held = true;
+	numbers = 100;
+	job_restore(&job, &conf, 1000, 7);
+	PLAY({2000, JOB_E_RESTORED, 0, NULL, "claim:5", JOB_CLAIMING},
+	     {2100, JOB_E_GRANT, 5, NULL, "", JOB_CLAIMING, 9},
+	     {2200, JOB_E_GRANT, 5, NULL, "persist report enqueue", JOB_QUEUED, 101});
+	assert_int_equal(job.deadline_ms, 2000 + LEASE - 3000);
+}
+
+/* A device that names no claims: a grant is taken for the answer to the oldest unanswered claim, unless that one is lost. */
 static void test_oldest_claim(void **state)
 {
 	(void)state;
@@ -202,16 +278,86 @@ static void test_oldest_claim(void **state)
 /* Nothing is done under a grant whose time is over when it comes. */
 static void test_late_grant(void **state)
 {
-	struct job_event e = {.kind = JOB_E_GRANT, .granted = true, .fence = 5, .lease_ms = 1500};
+	struct job_event e = {.kind = JOB_E_GRANT, .granted = true, .fence = 5, .lease_ms = 6000,
+			      .claim = 1};
 	struct job_actions out;
 
 	(void)state;
 	begin();
 	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING});
-	job_step(&job, &e, 1450, &out);
+	job_step(&job, &e, 5800, &out);
 	assert_int_equal(out.n, 0);
 	assert_int_equal(job.state, JOB_CLAIMING);
 	assert_int_equal(job.fence, 0);
+}
+
+/* Too short to be worth a transfer: every such grant would cost a claim every second. */
+static void test_short_lease(void **state)
+{
+	struct job_event e = {.kind = JOB_E_GRANT, .granted = true, .fence = 5,
+			      .lease_ms = JOB_LEASE_MIN_MS - 1, .claim = 1};
+	struct job_actions out;
+
+	(void)state;
+	begin();
+	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING});
+	job_step(&job, &e, 100, &out);
+	assert_int_equal(job.state, JOB_DONE);
+	assert_non_null(strstr(job.reason, "4999 ms"));
+	begin();
+	PLAY(TO_TRAINING, {2000, JOB_E_OFFER, 0, NULL, "claim:0", JOB_TRAINING});
+	e.claim = 2;
+	job_step(&job, &e, 2100, &out); /* no renewal */
+	assert_int_equal(job.state, JOB_TRAINING);
+	assert_int_equal(job.deadline_ms, LEASE - 3000);
+}
+
+/* Granted, renewed, and never a block: it ends after a lease; with the blocks there are it could go
+ * on later, without any there is nothing to keep. */
+static void test_no_blocks(void **state)
+{
+	(void)state;
+	begin();
+	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
+	     {100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING, 1},
+	     {20000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {20100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 2},
+	     {40000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {40100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3},
+	     {60000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {100 + LEASE, JOB_E_TIMER, 0, NULL, "bar give-back release persist report", JOB_DONE});
+	assert_int_equal(job.outcome, JOB_O_DROPPED);
+	begin();
+	PLAY(TO_PULLING, {20000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {20100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 2},
+	     {30000, JOB_E_BLOCK, 0, NULL, "", JOB_PULLING},
+	     {40000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {40100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3},
+	     {60000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {60100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 4},
+	     {80000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
+	     {30000 + LEASE, JOB_E_TIMER, 0, NULL, "bar give-back release persist report",
+	      JOB_LAPSED});
+}
+
+/* The lease runs out before any block came. */
+static void test_lapse_without_blocks(void **state)
+{
+	(void)state;
+	begin();
+	PLAY({0, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
+	     {100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING},
+	     {57000, JOB_E_TIMER, 0, NULL, "bar release persist report", JOB_DONE});
+	/* The same after a restart, by what is found on disk. */
+	for (int held = 0; held < 2; held++) {
+		begin();
+		job.fence = 5;
+		job.state = JOB_LAPSED;
+		job.held = held;
+		job_restore(&job, &conf, 1000, 7);
+		PLAY({2000, JOB_E_RESTORED, 0, NULL, held ? "" : "persist report",
+		      held ? JOB_LAPSED : JOB_DONE});
+	}
 }
 
 /* Lapse in the middle of training: the worker stops, what is finished is kept; under a new fence it
@@ -309,7 +455,8 @@ static void test_bad_checkpoint(void **state)
 {
 	(void)state;
 	begin();
-	PLAY(TO_PULLING, {200, JOB_E_BAD, 0, "NaN in layer 3", "release persist report", JOB_DONE});
+	PLAY(TO_PULLING, {200, JOB_E_BAD, 0, "NaN in layer 3", "give-back release persist report",
+			  JOB_DONE});
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
 	assert_string_equal(job.reason, "NaN in layer 3");
 }
@@ -373,7 +520,9 @@ static void test_worker_failures(void **state)
 		int n = round == 0 ? JOB_FAILURES_MAX : JOB_FAILURES_MAX + 1;
 
 		for (int i = 0; i < n; i++) {
-			PLAY({now, JOB_E_FAILED, 0, "killed", "run-close release persist report",
+			PLAY({now, JOB_E_FAILED, 0, "killed",
+			      i < JOB_FAILURES_MAX ? "run-close release persist report" :
+						     "run-close give-back release persist report",
 			      i < JOB_FAILURES_MAX ? JOB_QUEUED : JOB_DONE});
 			if (job.state == JOB_DONE)
 				break;
@@ -460,6 +609,7 @@ static void test_restart(void **state)
 		job.fence = 5;
 		job.state = cases[i].at;
 		job.pulled = cases[i].pulled;
+		job.held = true;
 		job.has_before = cases[i].before;
 		strcpy(job.snapshot_before, S1);
 		job.epoch_done = cases[i].partial;
@@ -481,6 +631,7 @@ static void test_restart(void **state)
 	begin();
 	job.fence = 5;
 	job.state = JOB_LAPSED;
+	job.held = true;
 	job_restore(&job, &conf, 1000, 7);
 	PLAY({2000, JOB_E_RESTORED, 0, NULL, "", JOB_LAPSED},
 	     {3000, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING});
@@ -493,7 +644,7 @@ static void test_restart_refused(void **state)
 	begin();
 	job.fence = 5;
 	job.state = JOB_TRAINING;
-	job.pulled = true;
+	job.pulled = job.held = true;
 	job_restore(&job, &conf, 1000, 7);
 	PLAY({2000, JOB_E_RESTORED, 0, NULL, "claim:5", JOB_CLAIMING},
 	     {2100, JOB_E_GRANT, -5, "over", "persist report claim:0", JOB_CLAIMING},
@@ -519,8 +670,20 @@ static void test_drop(void **state)
 	     {510, JOB_E_OFFER, 0, NULL, "", JOB_DONE}, {520, JOB_E_DROP, 0, NULL, "", JOB_DONE});
 }
 
-/* Whatever comes in whatever order: no crash, the invariants hold, and it trains only before its
- * deadline. */
+/* When each claim was sent, by number. */
+static int64_t sent_ms[1000];
+
+static void note_claims(const struct job_actions *out, int64_t now)
+{
+	for (unsigned k = 0; k < out->n; k++)
+		if (out->a[k].kind == JOB_A_CLAIM) {
+			assert_in_range(out->a[k].claim, 1, 999);
+			sent_ms[out->a[k].claim] = now;
+		}
+}
+
+/* Whatever comes in whatever order: no crash, the invariants hold, it trains only before its
+ * deadline, and a grant that names its claim gives no more than that claim's lease. */
 static void test_any_order(void **state)
 {
 	struct rng rng;
@@ -542,14 +705,23 @@ static void test_any_order(void **state)
 				continue;
 			now += rng_below(&rng, 4) ? rng_below(&rng, 2000) : rng_below(&rng, 40000);
 			r.at_ms = now;
+			if (r.kind == JOB_E_GRANT && rng_below(&rng, 4))
+				r.claim = 1 + (int64_t)rng_below(&rng, (uint32_t)numbers + 2);
 			if (job_next_ms(&job) >= 0 && job_next_ms(&job) <= now) {
 				struct row due = {now, JOB_E_TIMER, 0, NULL, NULL, 0};
 
 				step(&due, &out);
+				note_claims(&out, now);
 			}
 			if (job.running)
 				assert_true(now < job.deadline_ms);
+			int64_t until = job.deadline_ms;
 			step(&r, &out);
+			if (r.claim > 0 && r.claim <= numbers)
+				until = MAX_OF(until, sent_ms[r.claim] + LEASE - 3000);
+			if (r.kind == JOB_E_GRANT && r.claim > 0)
+				assert_true(job.deadline_ms <= until);
+			note_claims(&out, now);
 			for (unsigned k = 0; k < out.n; k++)
 				if (out.a[k].kind == JOB_A_TRAIN)
 					assert_true(job.state == JOB_TRAINING &&
@@ -563,6 +735,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_no_grant),
+		cmocka_unit_test(test_claiming_ends),
+		cmocka_unit_test(test_named_claim),
+		cmocka_unit_test(test_claim_of_before),
+		cmocka_unit_test(test_short_lease),
+		cmocka_unit_test(test_no_blocks),
+		cmocka_unit_test(test_lapse_without_blocks),
 		cmocka_unit_test(test_refused_at_once),
 		cmocka_unit_test(test_renewal),
 		cmocka_unit_test(test_oldest_claim),
