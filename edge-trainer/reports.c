@@ -186,7 +186,7 @@ static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 	int64_t have = MAX_OF(d->report_have, d->report_seq - GAP_KEPT), from, to;
 	struct err err = {0};
 
-	if (db_report_gap(t->db, d->id, have, d->report_seq, MESSAGE_REPORTS_MAX, &have, &from,
+	if (db_report_gap(t->db, d->id, d->log, have, d->report_seq, MESSAGE_REPORTS_MAX, &have, &from,
 			  &to, &err) < 0) {
 		trainer_fault(t, &err);
 		d->gap_at_ms = now_ms + GAP_CAP_MS;

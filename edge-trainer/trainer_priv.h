@@ -34,6 +34,7 @@ struct device {
 	char id[ID_SIZE];
 	bool presence_known, online;
 	int64_t boot;
+	char log[LOGID_SIZE];
 	int64_t report_seq, report_have;
 	/* Reports that are asked for. */
 	bool has_gap;
