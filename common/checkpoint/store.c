@@ -2,14 +2,14 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add        tmp/<id>.add/ made; manifest.json and weights written or linked there and synced;
+ *   add        .store-tmp/<id>.add/ made; manifest.json and weights written or linked there and synced;
  *              renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed.
  *              Weights come in by a hard link, so that until the last step the caller's file is
  *              where it was.
  *   activate   previous.next -> what is active; active -> id; previous.next renamed to previous.
  *              A previous.next that names what is active is an attempt that did not get as far
  *              as the switch, and is dropped; one that names another ends by its last rename.
- *   collect    checkpoints/<id> renamed to tmp/<id>.gone; removed there.
+ *   remove     checkpoints/<id> renamed to .store-tmp/<id>.gone; removed there.
  *
  * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
 #include "common/checkpoint/store.h"
@@ -26,6 +26,8 @@
 #include "common/base/mem.h"
 
 #define CHECKPOINTS "checkpoints"
+#define TMP	    ".store-tmp"
+#define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
 	char dir[FILE_PATH_MAX];
@@ -251,6 +253,50 @@ static int mend_links(const struct store *s, struct err *err)
 	return r == 0 && *active ? permanent_links(s, err) : r;
 }
 
+/* The folder with the file that marks it as ours. What has another's things in it stays as it is. */
+static int make_tmp(const struct store *s, struct err *err)
+{
+	char path[FILE_PATH_MAX], mark[FILE_PATH_MAX];
+	struct stat st;
+	int r = path_in(s, path, err, TMP, "");
+	if (r == 0)
+		r = path_in(s, mark, err, TMP "/", TMP_MARK);
+	if (r < 0)
+		return r;
+	bool there = lstat(path, &st) == 0;
+	if (there && S_ISDIR(st.st_mode) && file_exists(mark))
+		return 0;
+	/* Empty: a crash came before the mark. */
+	if (there && rmdir(path) < 0)
+		return err_set(err, -EEXIST,
+			       "%s: found something that no store made, expected nothing: move it "
+			       "away",
+			       path);
+	r = file_mkdirs(path, err);
+	return r < 0 ? r : file_write(mark, "", 0, err);
+}
+
+static int empty_tmp(const struct store *s, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, TMP, "");
+	if (r < 0)
+		return r;
+	DIR *d = opendir(path);
+	if (!d)
+		return err_errno(err, -errno, "%s", path);
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, TMP_MARK) == 0)
+			continue;
+		r = path_in(s, path, err, TMP "/", e->d_name);
+		if (r == 0)
+			r = file_remove(path, err);
+	}
+	closedir(d);
+	return r;
+}
+
 static int make_folders(const struct store *s, struct err *err)
 {
 	/* What file_symlink() may have left half way. */
@@ -261,11 +307,9 @@ static int make_folders(const struct store *s, struct err *err)
 	if (r == 0)
 		r = file_mkdirs(path, err);
 	if (r == 0)
-		r = path_in(s, path, err, "tmp", "");
+		r = make_tmp(s, err);
 	if (r == 0)
-		r = file_remove(path, err);
-	if (r == 0)
-		r = file_mkdirs(path, err);
+		r = empty_tmp(s, err);
 	for (size_t i = 0; i < ARRAY_LEN(leftovers) && r == 0; i++) {
 		r = path_in(s, path, err, leftovers[i], "");
 		if (r == 0 && unlink(path) < 0 && errno != ENOENT)
@@ -295,8 +339,9 @@ int store_open(const char *dir, struct store **ret, struct err *err)
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err)
 {
 	if (!id_valid(name))
-		return err_set(err, -EINVAL, "%s/tmp: '%.40s' is no name for a file", s->dir, name);
-	return path_in(s, path, err, "tmp/", name);
+		return err_set(err, -EINVAL, "%s/" TMP ": '%.40s' is no name for a file", s->dir,
+			       name);
+	return path_in(s, path, err, TMP "/", name);
 }
 
 /* ---- adding ---- */
@@ -383,7 +428,7 @@ int store_add(struct store *s, const char *weights_path, const struct manifest *
 		return r;
 	if (!store_has(s, m->id)) {
 		snprintf(name, sizeof(name), "%s.add", m->id);
-		r = path_in(s, dir, err, "tmp/", name);
+		r = path_in(s, dir, err, TMP "/", name);
 		if (r == 0)
 			r = path_in(s, final, err, CHECKPOINTS "/", m->id);
 		if (r == 0)
@@ -402,13 +447,13 @@ int store_add(struct store *s, const char *weights_path, const struct manifest *
 
 /* ---- collecting ---- */
 
-static int discard(struct store *s, const char *id, struct err *err)
+static int discard(const struct store *s, const char *id, struct err *err)
 {
 	char from[FILE_PATH_MAX], to[FILE_PATH_MAX], name[HASH_SIZE + 8];
 	snprintf(name, sizeof(name), "%s.gone", id);
 	int r = path_in(s, from, err, CHECKPOINTS "/", id);
 	if (r == 0)
-		r = path_in(s, to, err, "tmp/", name);
+		r = path_in(s, to, err, TMP "/", name);
 	if (r == 0)
 		r = file_remove(to, err);
 	if (r == 0 && rename(from, to) < 0)
@@ -436,4 +481,31 @@ int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, stru
 	if (r == 0)
 		r = path_in(s, path, err, CHECKPOINTS, "");
 	return r < 0 ? r : file_sync(path, err);
+}
+
+int store_remove(struct store *s, const char *id, struct err *err)
+{
+	char active[HASH_SIZE], previous[HASH_SIZE];
+	if (!store_has(s, id))
+		return err_set(err, -ENOENT, "%s: checkpoint %.12s is not there", s->dir, id);
+	store_active(s, active);
+	store_previous(s, previous);
+	if (strcmp(id, active) == 0 || strcmp(id, previous) == 0)
+		return err_set(err, -EBUSY, "%s: checkpoint %.12s is the active or the previous one",
+			       s->dir, id);
+	return discard(s, id, err);
+}
+
+int store_added_ms(const struct store *s, const char *id, int64_t *ret)
+{
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	if (!store_has(s, id))
+		return -ENOENT;
+	int r = file_path(path, sizeof(path), "%s/" CHECKPOINTS "/%s/manifest.json", s->dir, id);
+	if (r == 0 && stat(path, &st) < 0)
+		r = -errno;
+	if (r == 0)
+		*ret = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+	return r;
 }

@@ -5,7 +5,8 @@
  *   DIR/active.weights -> active/weights, DIR/active.json -> active/manifest.json
  *   DIR/previous -> checkpoints/<id>
  *   DIR/previous.next                               only while store_activate() is at work
- *   DIR/tmp/                                        emptied at open
+ *   DIR/.store-tmp/                                 emptied at open; what is in it is the store's,
+ *                                                   as a file in it says
  *
  * A folder appears under checkpoints/ by rename only, once all in it is synced. The links come
  * with the first store_activate(): trainers use the same store without them. One process at a
@@ -13,6 +14,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/base/err.h"
 #include "common/base/file.h"
@@ -20,7 +22,8 @@
 
 struct store;
 
-/* Opens or makes it; repairs what a crash left: empties tmp, ends or takes back a half-done
+/* Opens or makes it; repairs what a crash left: empties .store-tmp (-EEXIST where that is somebody
+ * else's), ends or takes back a half-done
  * store_activate(). A link to a checkpoint that is not there (somebody deleted it) is removed; if
  * that was the active one, the previous one takes its place. The state folder's lock is the
  * caller's. */
@@ -31,7 +34,7 @@ static inline void store_freep(struct store **s)
 	store_free(*s);
 }
 
-/* A name in tmp/ for the caller to write to (same file system as the checkpoints). */
+/* A name in .store-tmp/ for the caller to write to (same file system as the checkpoints). */
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err);
 /* Takes `weights_path` (moved in; left alone on failure) under m->id, which the caller has
  * verified with weights_check; it must be on the store's file system, as a store_tmp() file is.
@@ -53,3 +56,7 @@ int store_list(const struct store *s, char (**ret)[HASH_SIZE], size_t *ret_n, st
 
 /* Removes every checkpoint but the active and the previous one and those in keep. */
 int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, struct err *err);
+/* Removes one. -ENOENT; -EBUSY: it is the active or the previous one. */
+int store_remove(struct store *s, const char *id, struct err *err);
+/* When it came (wall clock, by its files), or -ENOENT. */
+int store_added_ms(const struct store *s, const char *id, int64_t *ret);

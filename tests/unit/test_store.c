@@ -190,10 +190,10 @@ static void adding(void **state)
 	assert_non_null(strstr(err.text, "100001"));
 	assert_true(file_exists(path));
 	m.size--;
-	path_of(link, dir, "tmp/link");
+	path_of(link, dir, ".store-tmp/link");
 	assert_int_equal(symlink("x", link), 0);
 	assert_int_equal(store_add(s, link, &m, &err), -ELOOP);
-	path_of(link, dir, "tmp/none");
+	path_of(link, dir, ".store-tmp/none");
 	assert_int_equal(store_add(s, link, &m, &err), -ENOENT);
 	assert_int_equal(store_add(s, dir, &m, &err), -EINVAL);
 	assert_false(store_has(s, m.id));
@@ -313,9 +313,9 @@ static void half_done(void **state)
 	/* Leftovers of links and of adding. */
 	link_to(dir, "active.tmp", a);
 	link_to(dir, "previous.next.tmp", a);
-	path_of(path, dir, "tmp/half.add");
+	path_of(path, dir, ".store-tmp/half.add");
 	assert_int_equal(mkdir(path, 0700), 0);
-	path_of(path, dir, "tmp/half.add/weights");
+	path_of(path, dir, ".store-tmp/half.add/weights");
 	util_write(path, "x", 1);
 	s = open_store(dir);
 	expect(s, dir, b, a);
@@ -324,6 +324,60 @@ static void half_done(void **state)
 	struct stat st;
 	assert_int_equal(lstat(path, &st), -1);
 	store_free(s);
+}
+
+/* Only what the store made is emptied: a folder of that name that holds somebody's things is not. */
+static void foreign_folders(void **state)
+{
+	const char *dir = *state;
+	char path[FILE_PATH_MAX], mine[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+	struct store *s = NULL;
+	struct err err = {0};
+	path_of(path, dir, "tmp");
+	path_of(mine, dir, "tmp/letter");
+	assert_int_equal(mkdir(path, 0700), 0);
+	util_write(mine, "x", 1);
+	path_of(path, dir, ".store-tmp");
+	path_of(tmp, dir, ".store-tmp/letter");
+	assert_int_equal(mkdir(path, 0700), 0);
+	util_write(tmp, "x", 1);
+	assert_int_equal(store_open(dir, &s, &err), -EEXIST);
+	assert_non_null(strstr(err.text, ".store-tmp"));
+	assert_true(file_exists(tmp));
+	/* An empty one is what a crash may have left of making it. */
+	assert_int_equal(unlink(tmp), 0);
+	store_free(open_store(dir));
+	util_write(tmp, "x", 1);
+	store_free(open_store(dir));
+	assert_false(file_exists(tmp));
+	assert_true(file_exists(mine));
+	assert_int_equal(file_remove(path, NULL), 0);
+	assert_int_equal(symlink("tmp", path), 0);
+	assert_int_equal(store_open(dir, &s, &err), -EEXIST);
+	assert_true(file_exists(mine));
+}
+
+/* One by one, for who decides by more than a list. */
+static void removing(void **state)
+{
+	const char *dir = *state;
+	char a[HASH_SIZE], b[HASH_SIZE], c[HASH_SIZE];
+	_cleanup_(store_freep) struct store *s = open_store(dir);
+	int64_t at_ms = 0;
+	add(s, 1, a);
+	add(s, 2, b);
+	add(s, 3, c);
+	assert_int_equal(store_activate(s, a, NULL), 0);
+	assert_int_equal(store_activate(s, b, NULL), 0);
+	assert_int_equal(store_added_ms(s, c, &at_ms), 0);
+	assert_true(llabs(at_ms - clock_real_ms()) < 60000);
+	assert_int_equal(store_remove(s, a, NULL), -EBUSY);
+	assert_int_equal(store_remove(s, b, NULL), -EBUSY);
+	assert_int_equal(store_remove(s, c, NULL), 0);
+	assert_int_equal(store_remove(s, c, NULL), -ENOENT);
+	assert_int_equal(store_added_ms(s, c, &at_ms), -ENOENT);
+	assert_false(store_has(s, c));
+	expect(s, dir, b, a);
 }
 
 static void lost_checkpoints(void **state)
@@ -594,6 +648,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(damaged_manifest, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(collecting, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(half_done, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(foreign_folders, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(removing, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(lost_checkpoints, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(full_disk, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(failing_write, util_dir, util_dir_done),
