@@ -216,12 +216,14 @@ static void finish(struct job *j, enum job_outcome o, const char *reason, struct
 	enter(j, JOB_DONE, out);
 }
 
-/* Gives up what the device waits for. */
+/* Gives up what the device waits for; that is said when all has ended. */
 static void give_up(struct job *j, const char *reason, struct job_actions *out)
 {
-	if (job_is_working(j))
-		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
+	bool working = job_is_working(j);
+
 	finish(j, JOB_O_DROPPED, reason, out);
+	if (working)
+		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
 }
 
 /* Without a grant: kept for the next one if there is anything worth it. */
@@ -446,7 +448,7 @@ static void on_diverged(struct job *j, const struct job_event *e, int64_t now_ms
 	if (j->state != JOB_TRAINING)
 		return;
 	if (j->epoch_done == 0) {
-		finish(j, JOB_O_DROPPED, e->reason, out);
+		give_up(j, e->reason, out);
 		return;
 	}
 	act(out, JOB_A_RUN_CLOSE, j->fence, "diverged");
@@ -527,8 +529,8 @@ static bool time_is_up(struct job *j, int64_t now_ms, struct job_actions *out)
 		return false;
 	act(out, JOB_A_BAR, j->fence, NULL);
 	if (j->state == JOB_PULLING) {
-		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
 		lapse(j, "no new block for a whole lease", NULL, now_ms, out);
+		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
 	} else {
 		lapse(j, "no answer to the claim", NULL, now_ms, out);
 	}

@@ -189,12 +189,14 @@ void entry_report(struct trainer *t, struct entry *e)
 static void persist(struct trainer *t, struct entry *e)
 {
 	struct err err = {0};
+	bool is_new = e->job.id == 0;
 
-	if (e->job.id == 0 && e->job.fence == 0)
+	if (is_new && e->job.fence == 0)
 		return; /* never granted: nothing that a restart would go on with */
 	if (db_job_put(t->db, &e->job, trainer_utc(t), &err) < 0)
 		trainer_fault(t, &err);
-	trainer_commit(t);
+	if (!trainer_commit(t) && is_new)
+		e->job.id = 0; /* the next row may get that number */
 }
 
 static void run_row(struct trainer *t, struct entry *e, const struct job_action *a)
@@ -219,7 +221,8 @@ static void run_row(struct trainer *t, struct entry *e, const struct job_action 
 	}
 	if (r < 0)
 		trainer_fault(t, &err);
-	trainer_commit(t);
+	if (!trainer_commit(t) && a->kind == JOB_A_RUN_OPEN)
+		e->run = 0; /* the next row may get that number */
 }
 
 static void log_job(const struct entry *e, const char *what)
@@ -227,10 +230,24 @@ static void log_job(const struct entry *e, const char *what)
 	const struct job *j = &e->job;
 	char id[13];
 
+	/* Never granted: anybody can make such jobs come and go. */
+	if (j->fence == 0) {
+		log_debug("%s device=%s checkpoint=%s state=%s reason=%s", what, j->device,
+			  hash_short(j->manifest.id, id), job_state_name(j->state), j->reason);
+		return;
+	}
 	log_info("%s job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s",
 		 what, (long long)j->id, j->device, hash_short(j->manifest.id, id),
 		 (long long)j->fence, job_state_name(j->state), (long long)j->epoch_done,
 		 (long long)j->epochs, j->reason[0] ? " reason=" : "", j->reason);
+}
+
+static void give_back(struct trainer *t, struct entry *e, int64_t fence)
+{
+	int64_t barred_ms = e->device->barred_until_ms - trainer_now(t);
+
+	offers_busy(t, e->device, e->job.manifest.id, fence, MAX_OF(BUSY_GIVE_BACK_MS, barred_ms),
+		    e->job.reason);
 }
 
 static void perform(struct trainer *t, struct entry *e, const struct job_action *a)
@@ -277,7 +294,10 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		entry_report(t, e);
 		break;
 	case JOB_A_BAR:
+		device_bar(t, e->device);
+		break;
 	case JOB_A_GIVE_BACK:
+		give_back(t, e, a->fence);
 		break;
 	case JOB_A_GRANTED:
 		queue_serve(&t->queue, e->device->id, trainer_now(t));
@@ -292,6 +312,7 @@ static void finish_entry(struct trainer *t, struct entry *e)
 
 	if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
 		t->handovers++;
+		device_completed(t, e->device);
 		log_info("result acknowledged job=%lld device=%s outcome=%s before=%lld/%lld "
 			 "after=%lld/%lld device_validation=%lld/%lld device_own=%lld/%lld",
 			 (long long)j->id, j->device, job_outcome_name(j->outcome),

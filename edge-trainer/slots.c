@@ -258,7 +258,9 @@ static int keep_epoch(struct trainer *t, struct entry *e, const char *out,
 	made.job.epoch_done++;
 	made.job.images_trained += ev->images;
 	entry_result(t, &made, &m);
-	return store_add(t->store, out, &m, err);
+	/* Known before it is there, lest it be taken for somebody's. */
+	r = db_checkpoint_put(t->db, e->job.device, &m, trainer_utc(t), err);
+	return r < 0 ? r : store_add(t->store, out, &m, err);
 }
 
 static void trained(struct trainer *t, struct entry *e, const char *out, const struct json *result)

@@ -325,7 +325,7 @@ static void test_no_blocks(void **state)
 	     {40000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
 	     {40100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3},
 	     {60000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
-	     {100 + LEASE, JOB_E_TIMER, 0, NULL, "bar give-back release persist report", JOB_DONE});
+	     {100 + LEASE, JOB_E_TIMER, 0, NULL, "bar release persist report give-back", JOB_DONE});
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
 	begin();
 	PLAY(TO_PULLING, {20000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
@@ -336,7 +336,7 @@ static void test_no_blocks(void **state)
 	     {60000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
 	     {60100, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 4},
 	     {80000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
-	     {30000 + LEASE, JOB_E_TIMER, 0, NULL, "bar give-back release persist report",
+	     {30000 + LEASE, JOB_E_TIMER, 0, NULL, "bar release persist report give-back",
 	      JOB_LAPSED});
 }
 
@@ -455,7 +455,7 @@ static void test_bad_checkpoint(void **state)
 {
 	(void)state;
 	begin();
-	PLAY(TO_PULLING, {200, JOB_E_BAD, 0, "NaN in layer 3", "give-back release persist report",
+	PLAY(TO_PULLING, {200, JOB_E_BAD, 0, "NaN in layer 3", "release persist report give-back",
 			  JOB_DONE});
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
 	assert_string_equal(job.reason, "NaN in layer 3");
@@ -522,7 +522,7 @@ static void test_worker_failures(void **state)
 		for (int i = 0; i < n; i++) {
 			PLAY({now, JOB_E_FAILED, 0, "killed",
 			      i < JOB_FAILURES_MAX ? "run-close release persist report" :
-						     "run-close give-back release persist report",
+						     "run-close release persist report give-back",
 			      i < JOB_FAILURES_MAX ? JOB_QUEUED : JOB_DONE});
 			if (job.state == JOB_DONE)
 				break;
@@ -548,8 +548,8 @@ static void test_diverged(void **state)
 {
 	(void)state;
 	begin();
-	PLAY(TO_TRAINING, {500, JOB_E_DIVERGED, 0, "not finite", "run-close release persist report",
-			   JOB_DONE});
+	PLAY(TO_TRAINING, {500, JOB_E_DIVERGED, 0, "not finite",
+			   "run-close release persist report give-back", JOB_DONE});
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
 	assert_string_equal(job.reason, "not finite");
 	begin();

@@ -87,20 +87,40 @@ static void test_training_requests(void **state)
 	assert_int_equal(w->schedule_seen, 600);
 }
 
+/* The device is told why, in words without paths, and later each time. */
+static int64_t refused_because(const struct msg_offer *o, const char *why)
+{
+	struct msg_claim c;
+
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(o));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 0);
+	if (!strstr(c.reason, why) || strchr(c.reason, '/'))
+		fail_msg("reason: '%s', expected '%s'", c.reason, why);
+	return c.retry_ms;
+}
+
 static void test_refused_offers(void **state)
 {
 	struct msg_offer o = offer_of("cam-1");
+	int64_t first, last = 0;
 
 	(void)state;
 	strcpy(o.manifest.model, OTHER);
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
-	o = offer_of("cam-2"); /* speaks for another */
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	first = refused_because(&o, "another model: found cccccccccccc, expected ");
+	assert_in_range(first, 30000, 60000);
+	for (int i = 0; i < 6; i++)
+		last = refused_because(&o, "another model");
+	assert_in_range(last, 300000, 600000);
 	o = offer_of("cam-1");
 	o.manifest.size--;
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	refused_because(&o, "size or classes");
 	o = offer_of("cam-1");
-	o.manifest.expires_ms = 1700000000000; /* past */
+	o.manifest.expires_ms = 1700000000500; /* past */
+	refused_because(&o, "expired");
+	/* Those are nobody's to answer. */
+	o = offer_of("cam-2"); /* speaks for another */
 	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
 	say_raw(TOPIC_DEVICE_OFFER, "cam-1", NULL, 0, "{\"id\":", 6, false);
 	say_raw(TOPIC_DEVICE_OFFER, "cam-1", NULL, 0, "", 0, false);
@@ -176,6 +196,8 @@ static void test_pull_resumed(void **state)
 
 static void test_bad_checkpoint(void **state)
 {
+	unsigned before = f.n_sent;
+	struct msg_claim c;
 	float nan = NAN;
 
 	(void)state;
@@ -187,8 +209,17 @@ static void test_bad_checkpoint(void **state)
 	give_blocks("cam-1", 1000);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped'"), 1);
 	assert_int_equal(f.n_work, 0);
+	/* It is told so, under its fence: it need not wait for the lease to end. */
+	f.read = before;
+	claimed("cam-1");
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 1);
+	assert_string_equal(c.reason, err_category_text(ERR_CHECKPOINT));
 	offer("cam-1"); /* not again */
-	assert_null(next(TOPIC_DEVICE_CLAIM));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_non_null(strstr(c.reason, "came before"));
 }
 
 static void test_flipped_bit(void **state)
@@ -361,10 +392,11 @@ static void test_diverging(void **state)
 			       " 'the loss is not finite'"),
 			 1);
 	assert_int_equal(f.worked, f.n_work); /* it is not tried again */
+	assert_int_equal(claimed("cam-2").fence, 4); /* given back */
 	tick(120000);
 	assert_int_equal(f.worked, f.n_work);
 	offer("cam-2");
-	assert_null(next(TOPIC_DEVICE_CLAIM));
+	assert_true(claimed("cam-2").busy);
 }
 
 /* Two devices, one worker: the second waits, and has its turn. */
@@ -377,8 +409,8 @@ static void test_two_devices(void **state)
 	offer("cam-2");
 	claimed("cam-2");
 	grant("cam-2", f.id, true, 9);
-	/* The very same weights are here already: no block is asked for. */
-	assert_int_equal(give_blocks("cam-2", 1000), 0);
+	/* The very same weights are here already, but this device has shown none of them. */
+	assert_int_equal(give_blocks("cam-2", 1000), 3);
 	trained(asked("train"), 2, id);
 	trained(asked("train"), 3, id);
 	evaluated(asked("evaluate"), 65);
