@@ -164,8 +164,11 @@ const char *const db_sql[DB_STMT_N] = {
 		"INSERT INTO runs(job, device, checkpoint, fence, started_ms, started_mono_ms,"
 		" until_mono_ms) VALUES(:job, :device, :checkpoint, :fence, :now, :mono, :until)",
 	[DB_RUN_EXTEND] = "UPDATE runs SET until_mono_ms = :until WHERE id = :id",
-	[DB_RUN_CLOSE] = "UPDATE runs SET ended_ms = :now, ended_mono_ms = :mono, why = :why"
-			 " WHERE id = :id AND ended_ms IS NULL",
+	/* A worker does not train beyond the deadline, however late that is noted here. */
+	[DB_RUN_CLOSE] =
+		"UPDATE runs SET ended_mono_ms = min(:mono, until_mono_ms),"
+		" ended_ms = :now - (:mono - min(:mono, until_mono_ms)), why = :why"
+		" WHERE id = :id AND ended_ms IS NULL",
 	/* After a reboot the monotonic clock began anew: then the row's own numbers stand. */
 	[DB_RUN_RECOVER] =
 		"UPDATE runs SET why = 'killed', ended_mono_ms = CASE WHEN :mono < started_mono_ms"

@@ -276,8 +276,11 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		queue_cancel(&t->queue, e);
 		slots_release(t, e, a->why);
 		break;
+	case JOB_A_RUN_EXTEND: /* the row first: what it says must hold whatever becomes of us */
+		run_row(t, e, a);
+		slots_extend(t, e);
+		break;
 	case JOB_A_RUN_OPEN:
-	case JOB_A_RUN_EXTEND:
 	case JOB_A_RUN_CLOSE:
 		run_row(t, e, a);
 		break;

@@ -220,6 +220,7 @@ bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it
 void slots_assign(struct trainer *t);
 void slots_evaluate(struct trainer *t, struct entry *e);
 void slots_train(struct trainer *t, struct entry *e);
+void slots_extend(struct trainer *t, const struct entry *e); /* its lease was renewed */
 void slots_release(struct trainer *t, struct entry *e, const char *why);
 void slots_rescan(struct trainer *t, int64_t now_ms);
 bool slots_usable(const struct trainer *t); /* at least one has, or will have, a worker */

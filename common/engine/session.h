@@ -88,6 +88,7 @@ struct session {
 	struct dnet *train_net; /* NULL until the first training */
 	struct dnet *eval_net;
 	struct training training;
+	int64_t until_ms; /* clock_mono_ms(): the training ends there by itself; 0: never */
 	struct job *jobs; /* the first one runs */
 	unsigned n_jobs;
 	bool job_begun;

@@ -312,6 +312,40 @@ static void test_lapse(void **state)
 	assert_int_equal(query("SELECT count(*) FROM runs WHERE fence = 4"), 1);
 }
 
+/* The worker knows the lease's end, and every later one; where it stopped there before we looked, that
+ * is no failure of its. */
+static void test_until(void **state)
+{
+	const struct work *w;
+
+	(void)state;
+	to_training("cam-1", 3);
+	w = asked("train");
+	assert_int_equal(w->until_ms, f.now_ms + LEASE - 3000);
+	tick(20000);
+	claimed("cam-1");
+	grant_claim("cam-1", 3, f.claim, LEASE);
+	assert_int_equal(asked("until")->until_ms, f.now_ms + LEASE - 3000);
+	f.now_ms += LEASE;
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ETIME, ERR_OTHER, "its time is over"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
+	assert_int_equal(query("SELECT ended_mono_ms - until_mono_ms FROM runs"), 0);
+	assert_int_equal(query("SELECT ended_ms - started_ms - ended_mono_ms + started_mono_ms FROM runs"), 0);
+	/* Renewed just when it stopped: it is asked again. */
+	f.read = f.n_sent;
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 4, f.claim, LEASE);
+	w = asked("train");
+	tick(20000);
+	claimed("cam-1");
+	grant_claim("cam-1", 4, f.claim, LEASE);
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ETIME, ERR_OTHER, "its time is over"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'queued'"), 1);
+	tick(1100);
+	asked("train");
+}
+
 /* A worker that says it made weights, and did not. */
 static void test_lying_worker(void **state)
 {
@@ -519,6 +553,7 @@ int main(void)
 		TEST(test_restart_in_training),
 		TEST(test_restart_in_offering),
 		TEST(test_lapse),
+		TEST(test_until),
 		TEST(test_lying_worker),
 		TEST(test_dying_worker),
 		TEST(test_diverging),

@@ -45,7 +45,7 @@ struct work {
 	char op[16];
 	char out[FILE_PATH_MAX];
 	char weights[FILE_PATH_MAX];
-	int64_t epoch, schedule_seen, target;
+	int64_t epoch, schedule_seen, target, until_ms;
 };
 
 struct trainer_fixture {
