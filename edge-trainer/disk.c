@@ -34,6 +34,11 @@ int disk_check(const struct trainer *t, struct err *err)
 
 /* ---- jobs ---- */
 
+static bool is_loose(const struct entry *e)
+{
+	return !device_is_proven(e->device);
+}
+
 static void count_jobs(const struct trainer *t, struct quota *q)
 {
 	*q = (struct quota){.max = files_max(t), .unknown = t->n_unknown, .history = t->n_history};
@@ -41,20 +46,12 @@ static void count_jobs(const struct trainer *t, struct quota *q)
 		if (e->job.state == JOB_OFFERING)
 			q->offering++;
 		else if (e->job.state == JOB_LAPSED)
-			q->lapsed++;
+			*(is_loose(e) ? &q->loose : &q->lapsed) += 1;
 		else if (e->job.state != JOB_DONE)
 			q->working++;
 }
 
-/* Which of two lapsed jobs goes first. */
-static bool goes_before(const struct entry *a, const struct entry *b)
-{
-	if (device_is_proven(a->device) != device_is_proven(b->device))
-		return !device_is_proven(a->device);
-	return a->job.idle_since_ms < b->job.idle_since_ms;
-}
-
-static void drop_lapsed(struct trainer *t, int64_t n, const char *why)
+static void drop_lapsed(struct trainer *t, bool loose, int64_t n, const char *why)
 {
 	struct job_event drop = {.kind = JOB_E_DROP, .reason = why};
 
@@ -62,7 +59,8 @@ static void drop_lapsed(struct trainer *t, int64_t n, const char *why)
 		struct entry *first = NULL;
 
 		for (struct entry *e = t->entries; e; e = e->next)
-			if (e->job.state == JOB_LAPSED && (!first || goes_before(e, first)))
+			if (e->job.state == JOB_LAPSED && is_loose(e) == loose &&
+			    (!first || e->job.idle_since_ms < first->job.idle_since_ms))
 				first = e;
 		if (!first)
 			return;
@@ -151,7 +149,8 @@ static int remove_rest(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int
 static int collect_checkpoints(struct trainer *t, int64_t more, struct err *err)
 {
 	_cleanup_free_ char(*kept)[HASH_SIZE] = NULL;
-	int64_t since_ms = trainer_utc(t) - t->conf->keep_days * DAY_MS, history, lapsed;
+	int64_t since_ms = trainer_utc(t) - t->conf->keep_days * DAY_MS, too_many;
+	struct quota_cut cut;
 	struct quota q;
 	size_t n = 0;
 	int r = db_checkpoint_kept(t->db, since_ms, &kept, &n, err);
@@ -163,27 +162,35 @@ static int collect_checkpoints(struct trainer *t, int64_t more, struct err *err)
 	if (r < 0)
 		return r;
 	count_jobs(t, &q);
-	quota_plan(&q, more, &history, &lapsed);
-	drop_lapsed(t, MAX_OF(lapsed, q.lapsed - LAPSED_MAX), "its place on disk was needed");
-	r = trim_history(t, kept, n, t->n_history - history, err);
+	quota_plan(&q, more, &cut);
+	too_many = q.loose + q.lapsed - LAPSED_MAX;
+	drop_lapsed(t, true, MAX_OF(cut.loose, too_many), "its place on disk was needed");
+	r = trim_history(t, kept, n, t->n_history - cut.history, err);
+	drop_lapsed(t, false, MAX_OF(cut.lapsed, too_many - q.loose), "its place on disk was needed");
 	return r < 0 ? r : db_checkpoint_forget(t->db, since_ms, err);
 }
 
 bool disk_admit(struct trainer *t)
 {
-	int64_t history, lapsed;
+	bool was_full = t->disk_full;
+	char why[MESSAGE_TEXT_MAX];
+	struct quota_cut cut;
 	struct err err = {0};
 	struct quota q;
 
 	count_jobs(t, &q);
-	t->disk_full = quota_plan(&q, 1, &history, &lapsed) < 0;
-	if (!t->disk_full && (history > 0 || lapsed > 0)) {
+	t->disk_full = quota_plan(&q, 1, &cut) < 0;
+	if (!t->disk_full && cut.loose + cut.history + cut.lapsed > 0) {
 		if (collect_checkpoints(t, 1, &err) < 0)
 			trainer_fault(t, &err);
 		trainer_commit(t);
 		count_jobs(t, &q);
-		t->disk_full = quota_plan(&q, 1, &history, &lapsed) < 0 || history + lapsed > 0;
+		t->disk_full = quota_plan(&q, 1, &cut) < 0 ||
+			       cut.loose + cut.history + cut.lapsed > 0;
 	}
+	disk_describe(t, why, sizeof(why));
+	if (t->disk_full && !was_full)
+		log_warning("%s", why);
 	return !t->disk_full;
 }
 
@@ -202,9 +209,10 @@ void disk_collect(struct trainer *t, int64_t now_ms)
 {
 	struct db_limits limits = {trainer_utc(t) - t->conf->history_days * DAY_MS, DB_JOBS_MAX,
 				   DB_BYTES_MAX};
-	int64_t history, lapsed, pruned = 0;
+	struct quota_cut cut;
 	struct err err = {0};
 	struct quota q;
+	int64_t pruned = 0;
 	int r = collect_checkpoints(t, 0, &err);
 
 	if (r == 0)
@@ -213,7 +221,7 @@ void disk_collect(struct trainer *t, int64_t now_ms)
 		trainer_fault(t, &err);
 	trainer_commit(t);
 	count_jobs(t, &q);
-	if (t->disk_full && quota_plan(&q, 1, &history, &lapsed) == 0)
+	if (t->disk_full && quota_plan(&q, 1, &cut) == 0)
 		t->disk_full = false;
 	t->collect_at_ms = now_ms + (pruned > 0 ? TICK_MS : COLLECT_MS);
 }

@@ -3,9 +3,11 @@
  * one from its first block.
  *
  * What a job may come to need is set aside for it when it is admitted; so nothing that is admitted
- * fails for want of room here. In the order given, these give way: checkpoints of jobs that are
- * over (oldest first), then lapsed jobs (oldest first). Checkpoints that the database does not know
- * never do: they are somebody's, until they are too old to be kept. */
+ * fails for want of room here. In this order give way: lapsed jobs of devices that never completed a
+ * handover, checkpoints of jobs that are over, other lapsed jobs; of each the oldest first. So whoever
+ * invents devices loses his own first.
+ * Checkpoints that the database does not know never do: they are somebody's, until they are too old
+ * to be kept. */
 #pragma once
 
 #include <stdint.h>
@@ -16,11 +18,17 @@
 
 struct quota {
 	int64_t max; /* checkpoints in all */
-	int64_t working, offering, lapsed; /* jobs */
+	int64_t working, offering; /* jobs */
+	int64_t loose, lapsed; /* lapsed jobs: of unproven devices, and the others */
 	int64_t unknown; /* checkpoints that the database does not know */
 	int64_t history; /* checkpoints of jobs that are over */
 };
 
-/* What has to go so that `more` jobs can come in. -ENOSPC: all that may go is not enough; both are
+/* How many of each go. */
+struct quota_cut {
+	int64_t loose, history, lapsed;
+};
+
+/* What has to go so that `more` jobs can come in. -ENOSPC: all that may go is not enough; *ret is
  * then what should go all the same for what is there already. */
-int quota_plan(const struct quota *q, int64_t more, int64_t *ret_history, int64_t *ret_lapsed);
+int quota_plan(const struct quota *q, int64_t more, struct quota_cut *ret);
