@@ -19,9 +19,9 @@
 #include "edge-trainer/job.h"
 
 #define DB_SCHEMA_VERSION 2
-#define DB_JOBS_MAX   100000 /* that are over, with their runs; the oldest go */
-#define DB_BYTES_MAX  ((int64_t)1 << 30) /* then the oldest reports go */
-#define DB_PRUNE_ROWS 1000 /* reports, and jobs, that one db_prune() takes away at most */
+#define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
+#define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
+#define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
 
 struct db;
 
@@ -50,11 +50,11 @@ struct db_device {
 	const char *status; /* JSON of the last one; borrowed; NULL: leave what is there */
 	int64_t boot;
 	bool online;
-	int64_t report_seq;  /* highest number known to be made */
-	int64_t report_have; /* all up to this one are here, or cannot be had */
-	int64_t seen_ms;     /* UTC */
+	int64_t report_seq;   /* highest number known to be made */
+	int64_t report_have;  /* all up to this one are here, or cannot be had */
+	int64_t seen_ms;      /* UTC */
 	char log[LOGID_SIZE]; /* of reports: the one that report_seq and report_have are about */
-	int64_t handovers;   /* completed */
+	int64_t handovers;    /* completed */
 };
 
 int db_device_put(struct db *db, const struct db_device *d, struct err *err);
@@ -120,7 +120,7 @@ int db_run_recover(struct db *db, int64_t now_ms, int64_t mono_ms, struct err *e
 
 struct db_limits {
 	int64_t before_ms; /* jobs and reports that are older go (UTC) */
-	int64_t jobs_max; /* that are over */
+	int64_t jobs_max;  /* that are over */
 	int64_t bytes_max; /* of the whole database */
 };
 

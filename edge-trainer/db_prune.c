@@ -19,8 +19,7 @@ int db_bytes(struct db *db, int64_t *ret, struct err *err)
 }
 
 /* Jobs touched before this go: by age, or because there are too many. */
-static int jobs_before(struct db *db, const struct db_limits *limits, int64_t *ret,
-		       struct err *err)
+static int jobs_before(struct db *db, const struct db_limits *limits, int64_t *ret, struct err *err)
 {
 	sqlite3_stmt *s = db_get(db, DB_PRUNE_BEFORE, err);
 	int r;
@@ -63,8 +62,7 @@ static int take_jobs(struct db *db, int64_t before_ms, int64_t *n, struct err *e
 	return r < 0 ? r : take(db, DB_PRUNE_JOBS, before_ms, n, err);
 }
 
-static int take_reports(struct db *db, const struct db_limits *limits, int64_t *n,
-			struct err *err)
+static int take_reports(struct db *db, const struct db_limits *limits, int64_t *n, struct err *err)
 {
 	int64_t bytes, taken = 0;
 	int r = take(db, DB_PRUNE_OLD_REPORTS, MAX_OF(limits->before_ms, 0), &taken, err);

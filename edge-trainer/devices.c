@@ -2,11 +2,12 @@
  *
  * Model: whoever reaches the broker can invent devices. So one is noted only for a message that was
  * understood, there are at most TRAINER_DEVICES_MAX, and where one more comes the one that was not
- * heard of for longest goes, unproven ones before those that have completed a handover. One that has a
- * job stays. What goes is off the table at once, and freed when it is on no other list (`gone`).
+ * heard of for longest goes, unproven ones before those that have completed a handover. One that
+ * has a job stays. What goes is off the table at once, and freed when it is on no other list
+ * (`gone`).
  *
- * What a device says is counted in buckets: beyond its rate it is not looked at. All that we must have
- * is repeated by the device, or asked for. */
+ * What a device says is counted in buckets: beyond its rate it is not looked at. All that we must
+ * have is repeated by the device, or asked for. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,7 +196,10 @@ bool device_heed(struct trainer *t, struct device *d, enum say what)
 {
 	if (bucket_take(&d->said[what], &device_rates[what], trainer_now(t), NULL))
 		return true;
-	device_complain(t, d, what == SAY_REPORT ? "report" : what == SAY_OFFER ? "offer" : "message",
+	device_complain(t, d,
+			what == SAY_REPORT  ? "report"
+			: what == SAY_OFFER ? "offer"
+					    : "message",
 			"more than its rate");
 	return false;
 }

@@ -1,9 +1,9 @@
 /* What is kept on disk, and what goes: checkpoints by quota.h and [queue] keep_days, rows of the
  * database by [queue] history_days and the limits of db.h.
  *
- * The store holds, of each job that is not over, what it came with and the last epoch's; of those that
- * are over, both, for keep_days or until there is need of their place; and perhaps checkpoints that the
- * database does not know (it was lost, or is another's): those go by their age alone. */
+ * The store holds, of each job that is not over, what it came with and the last epoch's; of those
+ * that are over, both, for keep_days or until there is need of their place; and perhaps checkpoints
+ * that the database does not know (it was lost, or is another's): those go by their age alone. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +25,12 @@ int disk_check(const struct trainer *t, struct err *err)
 
 	if (files_max(t) >= QUOTA_WORK)
 		return 0;
-	return err_set(err, -ERANGE,
-		       "[queue] disk_max_mb: found %lld, expected at least %lld for one handover of "
-		       "this model (%d checkpoints of %llu bytes)",
-		       (long long)t->conf->disk_max_bytes >> 20, (long long)least, QUOTA_WORK,
-		       (unsigned long long)t->model->file_bytes);
+	return err_set(
+		err, -ERANGE,
+		"[queue] disk_max_mb: found %lld, expected at least %lld for one handover of "
+		"this model (%d checkpoints of %llu bytes)",
+		(long long)t->conf->disk_max_bytes >> 20, (long long)least, QUOTA_WORK,
+		(unsigned long long)t->model->file_bytes);
 }
 
 /* ---- jobs ---- */
@@ -90,8 +91,8 @@ static int may_go(struct trainer *t, const char *id, int64_t since_ms, bool *ret
 	return 0;
 }
 
-/* Of `kept` (newest first) what is in the store and no open job's. Returns how many there are now, and
- * leaves the first `most` of them; the others are removed. */
+/* Of `kept` (newest first) what is in the store and no open job's. Returns how many there are now,
+ * and leaves the first `most` of them; the others are removed. */
 static int trim_history(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int64_t most,
 			struct err *err)
 {
@@ -117,7 +118,8 @@ static bool is_among(char (*ids)[HASH_SIZE], size_t n, const char *id)
 	return false;
 }
 
-/* What is neither an open job's nor kept: removed, or, where the database does not know it, counted. */
+/* What is neither an open job's nor kept: removed, or, where the database does not know it,
+ * counted. */
 static int remove_rest(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int64_t since_ms,
 		       struct err *err)
 {
@@ -166,7 +168,8 @@ static int collect_checkpoints(struct trainer *t, int64_t more, struct err *err)
 	too_many = q.loose + q.lapsed - LAPSED_MAX;
 	drop_lapsed(t, true, MAX_OF(cut.loose, too_many), "its place on disk was needed");
 	r = trim_history(t, kept, n, t->n_history - cut.history, err);
-	drop_lapsed(t, false, MAX_OF(cut.lapsed, too_many - q.loose), "its place on disk was needed");
+	drop_lapsed(t, false, MAX_OF(cut.lapsed, too_many - q.loose),
+		    "its place on disk was needed");
 	return r < 0 ? r : db_checkpoint_forget(t->db, since_ms, err);
 }
 
@@ -185,8 +188,8 @@ bool disk_admit(struct trainer *t)
 			trainer_fault(t, &err);
 		trainer_commit(t);
 		count_jobs(t, &q);
-		t->disk_full = quota_plan(&q, 1, &cut) < 0 ||
-			       cut.loose + cut.history + cut.lapsed > 0;
+		t->disk_full =
+			quota_plan(&q, 1, &cut) < 0 || cut.loose + cut.history + cut.lapsed > 0;
 	}
 	disk_describe(t, why, sizeof(why));
 	if (t->disk_full && !was_full)
@@ -199,7 +202,8 @@ void disk_describe(const struct trainer *t, char *buf, size_t size)
 	buf[0] = '\0';
 	if (t->disk_full)
 		snprintf(buf, size,
-			 "no room for another handover: disk_max_mb = %lld, %lld unknown checkpoints",
+			 "no room for another handover: disk_max_mb = %lld, %lld unknown "
+			 "checkpoints",
 			 (long long)t->conf->disk_max_bytes >> 20, (long long)t->n_unknown);
 }
 

@@ -1,5 +1,5 @@
-/* Every message's codec, for tests that do the same with each: parse, then print again. The order is
- * that of the fuzz corpus, whose first byte chooses one: a, b, c ... */
+/* Every message's codec, for tests that do the same with each: parse, then print again. The order
+ * is that of the fuzz corpus, whose first byte chooses one: a, b, c ... */
 #pragma once
 
 #include <string.h>
@@ -7,11 +7,24 @@
 #include "common/base/mem.h"
 #include "common/protocol/message.h"
 
-enum codec_kind { PRESENCE, STATUS, REPORT, OFFER, CLAIM, GRANT, RESULT, WANT, ACK, TRAINER, JOB, CMD };
+enum codec_kind {
+	PRESENCE,
+	STATUS,
+	REPORT,
+	OFFER,
+	CLAIM,
+	GRANT,
+	RESULT,
+	WANT,
+	ACK,
+	TRAINER,
+	JOB,
+	CMD
+};
 
 struct codec {
 	const char *name; /* as in errors */
-	size_t max; /* bytes taken */
+	size_t max;       /* bytes taken */
 	/* *ret: the caller's, only where 0 is returned. */
 	int (*again)(const void *p, size_t len, char **ret, struct err *err);
 };

@@ -4,12 +4,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ID_MAX    64 /* bytes of a device, trainer, site or command id */
-#define ID_SIZE   (ID_MAX + 1)
-#define HASH_HEX  64 /* sha256 in lower-case hex */
-#define HASH_SIZE (HASH_HEX + 1)
-#define LOGID_MIN 8 /* of a device's log of reports, made at random with its state folder */
-#define LOGID_MAX 32
+#define ID_MAX     64 /* bytes of a device, trainer, site or command id */
+#define ID_SIZE    (ID_MAX + 1)
+#define HASH_HEX   64 /* sha256 in lower-case hex */
+#define HASH_SIZE  (HASH_HEX + 1)
+#define LOGID_MIN  8 /* of a device's log of reports, made at random with its state folder */
+#define LOGID_MAX  32
 #define LOGID_SIZE (LOGID_MAX + 1)
 
 /* [A-Za-z0-9._-]{1,64}, and neither "." nor "..". */

@@ -2,14 +2,13 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add        .store-tmp/<id>.add/ made; manifest.json and weights written or linked there and synced;
- *              renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed.
- *              Weights come in by a hard link, so that until the last step the caller's file is
- *              where it was.
- *   activate   previous.next -> what is active; active -> id; previous.next renamed to previous.
- *              A previous.next that names what is active is an attempt that did not get as far
- *              as the switch, and is dropped; one that names another ends by its last rename.
- *   remove     checkpoints/<id> renamed to .store-tmp/<id>.gone; removed there.
+ *   add        .store-tmp/<id>.add/ made; manifest.json and weights written or linked there and
+ * synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed. Weights come
+ * in by a hard link, so that until the last step the caller's file is where it was. activate
+ * previous.next -> what is active; active -> id; previous.next renamed to previous. A previous.next
+ * that names what is active is an attempt that did not get as far as the switch, and is dropped;
+ * one that names another ends by its last rename. remove     checkpoints/<id> renamed to
+ * .store-tmp/<id>.gone; removed there.
  *
  * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
 #include "common/checkpoint/store.h"
@@ -26,7 +25,7 @@
 #include "common/base/mem.h"
 
 #define CHECKPOINTS "checkpoints"
-#define TMP	    ".store-tmp"
+#define TMP         ".store-tmp"
 #define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
@@ -253,7 +252,8 @@ static int mend_links(const struct store *s, struct err *err)
 	return r == 0 && *active ? permanent_links(s, err) : r;
 }
 
-/* The folder with the file that marks it as ours. What has another's things in it stays as it is. */
+/* The folder with the file that marks it as ours. What has another's things in it stays as it is.
+ */
 static int make_tmp(const struct store *s, struct err *err)
 {
 	char path[FILE_PATH_MAX], mark[FILE_PATH_MAX];
@@ -491,8 +491,9 @@ int store_remove(struct store *s, const char *id, struct err *err)
 	store_active(s, active);
 	store_previous(s, previous);
 	if (strcmp(id, active) == 0 || strcmp(id, previous) == 0)
-		return err_set(err, -EBUSY, "%s: checkpoint %.12s is the active or the previous one",
-			       s->dir, id);
+		return err_set(err, -EBUSY,
+			       "%s: checkpoint %.12s is the active or the previous one", s->dir,
+			       id);
 	return discard(s, id, err);
 }
 

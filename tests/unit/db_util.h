@@ -70,8 +70,12 @@ static inline int64_t query(const char *sql)
 
 static inline struct msg_report report(int64_t seq)
 {
-	struct msg_report r = {.seq = seq, .checkpoint = C1, .snapshot = S1,
-			       .split = SPLIT_VALIDATION, .score = {100, 43, 1.25}, .epoch = 3};
+	struct msg_report r = {.seq = seq,
+			       .checkpoint = C1,
+			       .snapshot = S1,
+			       .split = SPLIT_VALIDATION,
+			       .score = {100, 43, 1.25},
+			       .epoch = 3};
 	return r;
 }
 
@@ -85,13 +89,20 @@ static inline bool put(const char *device, int64_t seq)
 	return is_new;
 }
 
-static inline void make_job(struct job *j, const char *device, const char *checkpoint, int64_t fence)
+static inline void make_job(struct job *j, const char *device, const char *checkpoint,
+			    int64_t fence)
 {
 	static const struct job_conf conf = {120000, 10, NULL};
 	struct manifest m = {
-		.model = C2, .origin = ORIGIN_LOCAL, .epoch = 4, .images_seen = 5000,
-		.classes = 10, .size = 200020, .block_size = 131072,
-		.created_ms = 1700000000000, .encoding = "raw",
+		.model = C2,
+		.origin = ORIGIN_LOCAL,
+		.epoch = 4,
+		.images_seen = 5000,
+		.classes = 10,
+		.size = 200020,
+		.block_size = 131072,
+		.created_ms = 1700000000000,
+		.encoding = "raw",
 	};
 
 	memcpy(m.id, checkpoint, HASH_SIZE);

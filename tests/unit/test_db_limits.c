@@ -1,5 +1,5 @@
-/* The database grows older and larger: what is no longer kept, what a full disk takes back, and schemas
- * of before. */
+/* The database grows older and larger: what is no longer kept, what a full disk takes back, and
+ * schemas of before. */
 #include "tests/unit/db_util.h"
 
 #include <errno.h>
@@ -20,8 +20,8 @@ static int64_t prune(int64_t before_ms, int64_t jobs_max, int64_t bytes_max)
 	return all;
 }
 
-/* Jobs with their runs, and reports: what is older, and the oldest of what is too much. What is open
- * stays, and a handover that was is counted also when its row is gone. */
+/* Jobs with their runs, and reports: what is older, and the oldest of what is too much. What is
+ * open stays, and a handover that was is counted also when its row is gone. */
 static void test_prune(void **state)
 {
 	struct job a;
@@ -51,7 +51,8 @@ static void test_prune(void **state)
 	assert_int_equal(query("SELECT count(*) FROM jobs"), 8);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE updated_ms = 2000"), 1);
 	assert_int_equal(query("SELECT min(received_ms) FROM reports"), 4000);
-	assert_int_equal(query("SELECT count(*) FROM runs WHERE job NOT IN (SELECT id FROM jobs)"), 0);
+	assert_int_equal(query("SELECT count(*) FROM runs WHERE job NOT IN (SELECT id FROM jobs)"),
+			 0);
 	assert_int_equal(query("SELECT count(*) FROM runs"), 8);
 	assert_int_equal(prune(0, 3, INT64_MAX), 4);
 	assert_int_equal(query("SELECT min(updated_ms) FROM jobs WHERE state = 'done'"), 8000);
@@ -127,20 +128,27 @@ static void test_migration(void **state)
 		"CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
 		"INSERT INTO meta VALUES('boot', 7);"
 		"CREATE TABLE devices(id TEXT PRIMARY KEY, status TEXT, boot INTEGER NOT NULL,"
-		" online INTEGER NOT NULL, report_seq INTEGER NOT NULL, report_have INTEGER NOT NULL,"
+		" online INTEGER NOT NULL, report_seq INTEGER NOT NULL, report_have INTEGER NOT "
+		"NULL,"
 		" seen_ms INTEGER NOT NULL) WITHOUT ROWID;"
-		"INSERT INTO devices VALUES('cam-1', '{}', 3, 1, 9, 8, 1000), ('cam-2', NULL, 1, 0, 0, 0, 1);"
-		"CREATE TABLE reports(device TEXT NOT NULL, seq INTEGER NOT NULL, checkpoint TEXT NOT NULL,"
-		" origin TEXT NOT NULL, snapshot TEXT NOT NULL, split TEXT NOT NULL, n INTEGER NOT NULL,"
+		"INSERT INTO devices VALUES('cam-1', '{}', 3, 1, 9, 8, 1000), ('cam-2', NULL, 1, "
+		"0, 0, 0, 1);"
+		"CREATE TABLE reports(device TEXT NOT NULL, seq INTEGER NOT NULL, checkpoint TEXT "
+		"NOT NULL,"
+		" origin TEXT NOT NULL, snapshot TEXT NOT NULL, split TEXT NOT NULL, n INTEGER NOT "
+		"NULL,"
 		" correct INTEGER NOT NULL, loss REAL, per_class TEXT, decision TEXT, against TEXT,"
 		" against_accuracy REAL, epoch INTEGER NOT NULL, at_ms INTEGER NOT NULL,"
 		" received_ms INTEGER NOT NULL, PRIMARY KEY(device, seq)) WITHOUT ROWID;"
-		"INSERT INTO reports VALUES('cam-1', 8, 'c', 'local', 's', 'test', 10, 6, 0.5, '[[0,10,6]]',"
+		"INSERT INTO reports VALUES('cam-1', 8, 'c', 'local', 's', 'test', 10, 6, 0.5, "
+		"'[[0,10,6]]',"
 		" 'kept', 'd', 0.7, 2, 11, 12);"
-		"CREATE TABLE checkpoints(id TEXT NOT NULL, device TEXT NOT NULL, manifest TEXT NOT NULL,"
+		"CREATE TABLE checkpoints(id TEXT NOT NULL, device TEXT NOT NULL, manifest TEXT "
+		"NOT NULL,"
 		" origin TEXT NOT NULL, epoch INTEGER NOT NULL, received_ms INTEGER NOT NULL,"
 		" PRIMARY KEY(id, device)) WITHOUT ROWID;"
-		"CREATE TABLE jobs(id INTEGER PRIMARY KEY, device TEXT NOT NULL, checkpoint TEXT NOT NULL,"
+		"CREATE TABLE jobs(id INTEGER PRIMARY KEY, device TEXT NOT NULL, checkpoint TEXT "
+		"NOT NULL,"
 		" fence INTEGER NOT NULL, state TEXT NOT NULL, pulled INTEGER NOT NULL,"
 		" epochs INTEGER NOT NULL, epoch_done INTEGER NOT NULL, partial TEXT, result TEXT,"
 		" images_trained INTEGER NOT NULL, worked_ms INTEGER NOT NULL,"
@@ -149,18 +157,23 @@ static void test_migration(void **state)
 		" outcome TEXT NOT NULL, reason TEXT,"
 		" validation_n INTEGER, validation_correct INTEGER, validation_loss REAL,"
 		" test_n INTEGER, test_correct INTEGER, test_loss REAL,"
-		" local_validation_n INTEGER, local_validation_correct INTEGER, local_validation_loss REAL,"
+		" local_validation_n INTEGER, local_validation_correct INTEGER, "
+		"local_validation_loss REAL,"
 		" local_test_n INTEGER, local_test_correct INTEGER, local_test_loss REAL,"
-		" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, UNIQUE(device, checkpoint, fence));"
+		" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, UNIQUE(device, "
+		"checkpoint, fence));"
 		"CREATE INDEX jobs_open ON jobs(id) WHERE state <> 'done';"
 		"CREATE INDEX jobs_created ON jobs(created_ms);"
-		"INSERT INTO jobs(device, checkpoint, fence, state, pulled, epochs, epoch_done, partial,"
+		"INSERT INTO jobs(device, checkpoint, fence, state, pulled, epochs, epoch_done, "
+		"partial,"
 		" images_trained, worked_ms, outcome, created_ms, updated_ms) VALUES"
 		" ('cam-1', 'c', 1, 'done', 1, 2, 2, 'w', 5, 5, 'kept', 100, 200),"
 		" ('cam-1', 'd', 2, 'done', 1, 2, 2, 'x', 5, 5, 'dropped', 100, 200);"
-		"CREATE TABLE runs(id INTEGER PRIMARY KEY, job INTEGER NOT NULL, device TEXT NOT NULL,"
+		"CREATE TABLE runs(id INTEGER PRIMARY KEY, job INTEGER NOT NULL, device TEXT NOT "
+		"NULL,"
 		" checkpoint TEXT NOT NULL, fence INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
-		" started_mono_ms INTEGER NOT NULL, until_mono_ms INTEGER NOT NULL, ended_ms INTEGER,"
+		" started_mono_ms INTEGER NOT NULL, until_mono_ms INTEGER NOT NULL, ended_ms "
+		"INTEGER,"
 		" ended_mono_ms INTEGER, why TEXT);"
 		"CREATE INDEX runs_open ON runs(id) WHERE ended_ms IS NULL;";
 	struct db_device got = {0};
@@ -177,10 +190,11 @@ static void test_migration(void **state)
 	sqlite3_close(h);
 	reopen();
 	assert_int_equal(query("PRAGMA user_version"), DB_SCHEMA_VERSION);
-	assert_int_equal(query("SELECT count(*) FROM reports WHERE device = 'cam-1' AND log = '' AND"
-			       " seq = 8 AND correct = 6 AND per_class = '[[0,10,6]]' AND"
-			       " against_accuracy = 0.7 AND at_ms = 11 AND received_ms = 12"),
-			 1);
+	assert_int_equal(
+		query("SELECT count(*) FROM reports WHERE device = 'cam-1' AND log = '' AND"
+		      " seq = 8 AND correct = 6 AND per_class = '[[0,10,6]]' AND"
+		      " against_accuracy = 0.7 AND at_ms = 11 AND received_ms = 12"),
+		1);
 	assert_false(put("cam-1", 8));
 	assert_true(put("cam-1", 9));
 	assert_int_equal(db_device_each(db, take_device, &got, &err), 0);

@@ -1,5 +1,5 @@
-/* Claims, grants and leases: which claim a grant is for, when the lease ends, and what becomes of those
- * who promise and give nothing. */
+/* Claims, grants and leases: which claim a grant is for, when the lease ends, and what becomes of
+ * those who promise and give nothing. */
 #include "tests/unit/job_util.h"
 
 /* Four claims, then it is dropped and its device barred for a while; it will offer again. */
@@ -26,8 +26,8 @@ static void test_no_grant(void **state)
 	assert_int_equal(job.outcome, JOB_O_DROPPED);
 }
 
-/* Offers repeated without end, and never a grant: it ends all the same, and does not keep others out
- * while it lasts. */
+/* Offers repeated without end, and never a grant: it ends all the same, and does not keep others
+ * out while it lasts. */
 static void test_claiming_ends(void **state)
 {
 	int64_t now = 0;
@@ -77,14 +77,15 @@ static void test_named_claim(void **state)
 	     {2000, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
 	     {2100, JOB_E_GRANT, 5, NULL, "persist granted persist report pull", JOB_PULLING, 2});
 	assert_int_equal(job.deadline_ms, 2000 + LEASE - 3000);
-	/* Renewals: 3 goes out at 22 s, 4 at 27 s. The answer to 3 is delayed by more than a quarter
-	 * of the lease, and is not taken for one to 4. */
+	/* Renewals: 3 goes out at 22 s, 4 at 27 s. The answer to 3 is delayed by more than a
+	 * quarter of the lease, and is not taken for one to 4. */
 	PLAY({2200, JOB_E_BLOCK, 0, NULL, "", JOB_PULLING},
 	     {22000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
 	     {27000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_PULLING},
 	     {40000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3});
 	assert_int_equal(job.deadline_ms, 22000 + LEASE - 3000);
-	/* Twice, or of a claim that nobody made: no renewal. Older than what was answered: neither. */
+	/* Twice, or of a claim that nobody made: no renewal. Older than what was answered: neither.
+	 */
 	PLAY({41000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 3},
 	     {41000, JOB_E_GRANT, 5, NULL, "", JOB_PULLING, 77},
 	     {41000, JOB_E_GRANT, 6, NULL, "", JOB_PULLING, 1});
@@ -112,7 +113,8 @@ static void test_claim_of_before(void **state)
 	assert_int_equal(job.deadline_ms, 2000 + LEASE - 3000);
 }
 
-/* A device that names no claims: a grant is taken for the answer to the oldest unanswered claim, unless that one is lost. */
+/* A device that names no claims: a grant is taken for the answer to the oldest unanswered claim,
+ * unless that one is lost. */
 static void test_oldest_claim(void **state)
 {
 	(void)state;
@@ -131,8 +133,8 @@ static void test_oldest_claim(void **state)
 /* Nothing is done under a grant whose time is over when it comes. */
 static void test_late_grant(void **state)
 {
-	struct job_event e = {.kind = JOB_E_GRANT, .granted = true, .fence = 5, .lease_ms = 6000,
-			      .claim = 1};
+	struct job_event e = {
+		.kind = JOB_E_GRANT, .granted = true, .fence = 5, .lease_ms = 6000, .claim = 1};
 	struct job_actions out;
 
 	(void)state;
@@ -147,8 +149,11 @@ static void test_late_grant(void **state)
 /* Too short to be worth a transfer: every such grant would cost a claim every second. */
 static void test_short_lease(void **state)
 {
-	struct job_event e = {.kind = JOB_E_GRANT, .granted = true, .fence = 5,
-			      .lease_ms = JOB_LEASE_MIN_MS - 1, .claim = 1};
+	struct job_event e = {.kind = JOB_E_GRANT,
+			      .granted = true,
+			      .fence = 5,
+			      .lease_ms = JOB_LEASE_MIN_MS - 1,
+			      .claim = 1};
 	struct job_actions out;
 
 	(void)state;
@@ -216,16 +221,11 @@ static void test_lapse_without_blocks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_grant),
-		cmocka_unit_test(test_claiming_ends),
-		cmocka_unit_test(test_renewal),
-		cmocka_unit_test(test_named_claim),
-		cmocka_unit_test(test_claim_of_before),
-		cmocka_unit_test(test_oldest_claim),
-		cmocka_unit_test(test_late_grant),
-		cmocka_unit_test(test_short_lease),
-		cmocka_unit_test(test_no_blocks),
-		cmocka_unit_test(test_lapse_without_blocks),
+		cmocka_unit_test(test_no_grant),        cmocka_unit_test(test_claiming_ends),
+		cmocka_unit_test(test_renewal),         cmocka_unit_test(test_named_claim),
+		cmocka_unit_test(test_claim_of_before), cmocka_unit_test(test_oldest_claim),
+		cmocka_unit_test(test_late_grant),      cmocka_unit_test(test_short_lease),
+		cmocka_unit_test(test_no_blocks),       cmocka_unit_test(test_lapse_without_blocks),
 	};
 	return cmocka_run_group_tests_name("job_claims", tests, NULL, NULL);
 }

@@ -33,7 +33,8 @@ static const char good_status[] =
 	"\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
 	"\"trainer\":\"t1\"}";
 static const char good_report[] =
-	"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
+	"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1
+	"\",\"origin\":\"local\",\"snapshot\":\"" H2
 	"\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 	"\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 	"{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","

@@ -27,15 +27,24 @@ static void test_plan(void **state)
 		{{10, 2, 0, 0, 1, 0, 3}, 1, 0, {0, 3, 1}}, /* all history, then the lapsed one */
 		{{10, 2, 0, 0, 4, 0, 0}, 1, 0, {0, 0, 4}},
 		{{12, 2, 0, 0, 4, 0, 0}, 1, 0, {0, 0, 3}},
-		{{20, 2, 0, 5, 1, 0, 3}, 1, 0, {2, 0, 0}}, /* before any history, those of strangers */
+		{{20, 2, 0, 5, 1, 0, 3},
+		 1,
+		 0,
+		 {2, 0, 0}}, /* before any history, those of strangers */
 		{{13, 2, 0, 2, 1, 0, 3}, 1, 0, {2, 1, 0}},
 		{{10, 2, 0, 2, 1, 0, 3}, 1, 0, {2, 3, 1}},
 		{{10, 3, 0, 0, 0, 0, 1}, 1, -ENOSPC, {0, 0, 0}},
-		{{10, 3, 0, 1, 5, 0, 3}, 1, -ENOSPC, {1, 3, 5}}, /* busy, and what is there is too much */
+		{{10, 3, 0, 1, 5, 0, 3},
+		 1,
+		 -ENOSPC,
+		 {1, 3, 5}}, /* busy, and what is there is too much */
 		{{10, 2, 2, 0, 0, 0, 0}, 1, -ENOSPC, {0, 0, 0}},
 		{{10, 1, 2, 0, 0, 0, 5}, 1, 0, {0, 5, 0}},
 		{{10, 0, 0, 0, 0, 7, 0}, 1, 0, {0, 0, 0}},
-		{{10, 0, 0, 0, 0, 8, 2}, 1, -ENOSPC, {0, 0, 0}}, /* what nobody knows gives way to nothing */
+		{{10, 0, 0, 0, 0, 8, 2},
+		 1,
+		 -ENOSPC,
+		 {0, 0, 0}}, /* what nobody knows gives way to nothing */
 		{{10, 0, 0, 0, 0, 80, 2}, 0, -ENOSPC, {0, 2, 0}},
 		{{10, 2, 0, 0, 1, 0, 9}, 0, 0, {0, 7, 0}}, /* the limit was lowered */
 	};
@@ -47,7 +56,8 @@ static void test_plan(void **state)
 
 		if (r != rows[i].r || memcmp(&cut, &rows[i].cut, sizeof(cut)) != 0)
 			fail_msg("row %zu: %d, loose %lld, history %lld, lapsed %lld", i, r,
-				 (long long)cut.loose, (long long)cut.history, (long long)cut.lapsed);
+				 (long long)cut.loose, (long long)cut.history,
+				 (long long)cut.lapsed);
 	}
 }
 

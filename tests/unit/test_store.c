@@ -326,7 +326,8 @@ static void half_done(void **state)
 	store_free(s);
 }
 
-/* Only what the store made is emptied: a folder of that name that holds somebody's things is not. */
+/* Only what the store made is emptied: a folder of that name that holds somebody's things is not.
+ */
 static void foreign_folders(void **state)
 {
 	const char *dir = *state;

@@ -312,8 +312,8 @@ static void test_lapse(void **state)
 	assert_int_equal(query("SELECT count(*) FROM runs WHERE fence = 4"), 1);
 }
 
-/* The worker knows the lease's end, and every later one; where it stopped there before we looked, that
- * is no failure of its. */
+/* The worker knows the lease's end, and every later one; where it stopped there before we looked,
+ * that is no failure of its. */
 static void test_until(void **state)
 {
 	const struct work *w;
@@ -330,7 +330,9 @@ static void test_until(void **state)
 	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ETIME, ERR_OTHER, "its time is over"));
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
 	assert_int_equal(query("SELECT ended_mono_ms - until_mono_ms FROM runs"), 0);
-	assert_int_equal(query("SELECT ended_ms - started_ms - ended_mono_ms + started_mono_ms FROM runs"), 0);
+	assert_int_equal(
+		query("SELECT ended_ms - started_ms - ended_mono_ms + started_mono_ms FROM runs"),
+		0);
 	/* Renewed just when it stopped: it is asked again. */
 	f.read = f.n_sent;
 	offer("cam-1");

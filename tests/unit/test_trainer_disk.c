@@ -101,7 +101,8 @@ static void test_lapsed_give_way(void **state)
 	offer("cam-2");
 	assert_false(claimed("cam-2").busy);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
-	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed' AND device = 'cam-1'"), 1);
+	assert_int_equal(
+		query("SELECT count(*) FROM jobs WHERE state = 'lapsed' AND device = 'cam-1'"), 1);
 }
 
 static void test_limit_too_low(void **state)
@@ -217,18 +218,16 @@ static void test_row_not_written(void **state)
 	give_blocks("cam-1", 1000);
 	assert_int_equal(query("SELECT count(*) FROM jobs"), 2);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-1' AND pulled"), 1);
-	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND NOT pulled"), 1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND NOT pulled"),
+			 1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_history_gives_way),
-		TEST(test_lapsed_give_way),
-		TEST(test_limit_too_low),
-		TEST(test_empty_database),
-		TEST(test_epochs_in_between),
-		TEST(test_history_days),
+		TEST(test_history_gives_way), TEST(test_lapsed_give_way),
+		TEST(test_limit_too_low),     TEST(test_empty_database),
+		TEST(test_epochs_in_between), TEST(test_history_days),
 		TEST(test_row_not_written),
 	};
 

@@ -1,5 +1,5 @@
-/* Devices that promise and give nothing, that are invented, that talk without end, or that name what
- * they do not have: the trainer goes on for the others. */
+/* Devices that promise and give nothing, that are invented, that talk without end, or that name
+ * what they do not have: the trainer goes on for the others. */
 #include "tests/unit/trainer_fixture.h"
 
 #include <dirent.h>
@@ -42,8 +42,8 @@ static bool renew(const char *device, int64_t fence)
 	return back;
 }
 
-/* Granted and renewed, and not a block in a whole lease: it ends, leaves nothing, and the device has
- * to wait, longer each time, until it brings something. */
+/* Granted and renewed, and not a block in a whole lease: it ends, leaves nothing, and the device
+ * has to wait, longer each time, until it brings something. */
 static void test_no_blocks(void **state)
 {
 	int64_t was_ms = 0;
@@ -105,8 +105,8 @@ static void test_some_blocks(void **state)
 	asked("evaluate");
 }
 
-/* As many as there are places, all of them invented: a device that is known comes in all the same, and
- * claims that nobody answers keep nobody out for long. */
+/* As many as there are places, all of them invented: a device that is known comes in all the same,
+ * and claims that nobody answers keep nobody out for long. */
 static void test_full_of_strangers(void **state)
 {
 	char id[32];
@@ -198,7 +198,8 @@ static void test_claims_after_restart(void **state)
 	asked("train");
 }
 
-/* Noted for what was understood, and no more of them than the limit: who completed a handover stays. */
+/* Noted for what was understood, and no more of them than the limit: who completed a handover
+ * stays. */
 static void test_invented_devices(void **state)
 {
 	char id[32];
@@ -226,8 +227,11 @@ static void test_invented_devices(void **state)
 		if (i % 10 == 0)
 			tick(100); /* some are written, others are not yet */
 		if (i % 25 == 0) { /* and some have gaps in their reports */
-			struct msg_report r = {.seq = 9, .checkpoint = OTHER, .snapshot = SNAPSHOT,
-					       .split = SPLIT_TEST, .score = {10, 5, 1}};
+			struct msg_report r = {.seq = 9,
+					       .checkpoint = OTHER,
+					       .snapshot = SNAPSHOT,
+					       .split = SPLIT_TEST,
+					       .score = {10, 5, 1}};
 
 			say(TOPIC_DEVICE_REPORT, id, msg_report_print(&r));
 		}
@@ -255,7 +259,9 @@ static void test_invented_devices(void **state)
 /* Offers and reports beyond what a device may bring are not looked at. */
 static void test_floods(void **state)
 {
-	struct msg_report r = {.checkpoint = OTHER, .snapshot = SNAPSHOT, .split = SPLIT_TEST,
+	struct msg_report r = {.checkpoint = OTHER,
+			       .snapshot = SNAPSHOT,
+			       .split = SPLIT_TEST,
 			       .score = {10, 5, 1}};
 	unsigned claims = 0;
 
@@ -307,14 +313,10 @@ static void test_possession(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_no_blocks),
-		TEST(test_some_blocks),
-		TEST(test_full_of_strangers),
-		TEST(test_claims_without_answer),
-		TEST(test_delayed_grant),
-		TEST(test_claims_after_restart),
-		TEST(test_invented_devices),
-		TEST(test_floods),
+		TEST(test_no_blocks),         TEST(test_some_blocks),
+		TEST(test_full_of_strangers), TEST(test_claims_without_answer),
+		TEST(test_delayed_grant),     TEST(test_claims_after_restart),
+		TEST(test_invented_devices),  TEST(test_floods),
 		TEST(test_possession),
 	};
 

@@ -73,7 +73,8 @@ static struct json *until(struct json *j, int64_t at_ms)
 	return j;
 }
 
-/* It ends at its time, though nobody tells it to; a later time takes the place of an earlier one. */
+/* It ends at its time, though nobody tells it to; a later time takes the place of an earlier one.
+ */
 static void test_until(void **state)
 {
 	struct rig rig;
