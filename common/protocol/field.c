@@ -196,6 +196,19 @@ void field_hash(struct fields *f, const char *key, enum need need, char buf[HASH
 			       key, text, HASH_HEX);
 }
 
+void field_logid(struct fields *f, const char *key, enum need need, char buf[LOGID_SIZE])
+{
+	const char *text = borrow(f, key, need, LOGID_MAX);
+	if (!text)
+		return;
+	if (logid_valid(text))
+		memcpy(buf, text, strlen(text) + 1);
+	else
+		f->r = err_set(f->err, -EINVAL,
+			       "%s: found '%s', expected %d to %d letters and digits", key, text,
+			       LOGID_MIN, LOGID_MAX);
+}
+
 void field_time(struct fields *f, const char *key, enum need need, int64_t *ret)
 {
 	const char *text = borrow(f, key, need, 40);

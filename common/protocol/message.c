@@ -73,6 +73,9 @@ struct json *msg_status_json(const struct msg_status *m)
 	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	json_set_int(obj, "epoch", m->epoch);
 	json_set_int(obj, "report_seq", m->report_seq);
+	if (m->report_first)
+		json_set_int(obj, "report_first", m->report_first);
+	put_optional(obj, "log", m->log, sizeof(m->log) - 1);
 	if (m->has_active)
 		json_set(obj, "active", print_active(m));
 	else
@@ -124,6 +127,8 @@ int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct e
 	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_count(&f, "report_seq", REQUIRED, &m.report_seq);
+	field_int(&f, "report_first", OPTIONAL, 1, JSON_INT_MAX, &m.report_first);
+	field_logid(&f, "log", OPTIONAL, m.log);
 	parse_active(&f, &m);
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	field_num(&f, "progress", OPTIONAL, 0, 1, &m.progress);
@@ -160,6 +165,7 @@ char *msg_report_print(const struct msg_report *m)
 {
 	struct json *obj = json_new_obj();
 	json_set_int(obj, "seq", m->seq);
+	put_optional(obj, "log", m->log, sizeof(m->log) - 1);
 	json_set_str(obj, "checkpoint", m->checkpoint);
 	json_set_str(obj, "origin", origin_name(m->origin));
 	json_set_str(obj, "snapshot", m->snapshot);
@@ -227,6 +233,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	_cleanup_(fields_done) struct fields f;
 	fields_begin(&f, "report", p, len, MESSAGE_LARGE_MAX, err);
 	field_int(&f, "seq", REQUIRED, 1, JSON_INT_MAX, &m.seq);
+	field_logid(&f, "log", OPTIONAL, m.log);
 	field_hash(&f, "checkpoint", REQUIRED, m.checkpoint);
 	field_origin(&f, "origin", &m.origin);
 	field_hash(&f, "snapshot", REQUIRED, m.snapshot);

@@ -81,13 +81,13 @@ static const struct {
 	[STATUS] = {"status", again_status, MESSAGE_SMALL_MAX,
 		    "{\"boot\":7,\"agent\":\"0.1.0\",\"model\":\"" H1
 		    "\",\"phase\":\"training\",\"reason\":\"\",\"epoch\":3,\"report_seq\":12,"
-		    "\"active\":{\"checkpoint\":\"" H2
+		    "\"report_first\":3,\"log\":\"Ab3dEf9h\",\"active\":{\"checkpoint\":\"" H2
 		    "\",\"origin\":\"blend\",\"accuracy\":0.5,\"pinned\":false},"
 		    "\"skipped_images\":2,\"at\":\"2024-11-23T12:00:00.123Z\",\"progress\":0.25,"
 		    "\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
 		    "\"trainer\":\"t1\"}"},
 	[REPORT] = {"report", again_report, MESSAGE_LARGE_MAX,
-		    "{\"seq\":1,\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
+		    "{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
 		    "\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 		    "\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 		    "{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
@@ -98,11 +98,13 @@ static const struct {
 		   "\"validation\":" SCORE ",\"test\":" SCORE "}"},
 	[CLAIM] = {"claim", again_claim, MESSAGE_SMALL_MAX,
 		   "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
-		   "\",\"fence\":0,\"busy\":true,\"retry_ms\":5000,\"phase\":\"queued\","
+		   "\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
+		   "\"reason\":\"another model\",\"phase\":\"queued\","
 		   "\"progress\":0.5}"},
 	[GRANT] = {"grant", again_grant, MESSAGE_SMALL_MAX,
 		   "{\"checkpoint\":\"" H1
-		   "\",\"granted\":true,\"fence\":9,\"lease_ms\":60000,\"reason\":\"again\"}"},
+		   "\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":60000,"
+		   "\"reason\":\"again\"}"},
 	[RESULT] = {"result", again_result, MESSAGE_LARGE_MAX,
 		    "{" MANIFEST ",\"fence\":9,\"before\":" SCORE ",\"after\":" SCORE
 		    ",\"snapshot\":\"" H2 "\",\"images_trained\":5000,\"duration_ms\":60000}"},
@@ -279,7 +281,9 @@ static const struct change refused[] = {
 	{STATUS, "reason", NULL}, {STATUS, "reason", "\"" LONG130 LONG130 "\""},
 	{STATUS, "reason", "\"a\\nb\""}, {STATUS, "reason", "\"\\u001b[2J\""},
 	{STATUS, "reason", "\"\\u009b2J\""}, {STATUS, "reason", "\"\\u007f\""},
-	{STATUS, "epoch", "-1"}, {STATUS, "report_seq", "-1"}, {STATUS, "active", NULL},
+	{STATUS, "epoch", "-1"}, {STATUS, "report_seq", "-1"}, {STATUS, "report_first", "0"},
+	{STATUS, "report_first", "\"3\""}, {STATUS, "log", "\"\""}, {STATUS, "log", "\"short77\""},
+	{STATUS, "log", "\"" LONG33 "\""}, {STATUS, "log", "\"with-dash\""}, {STATUS, "log", "12345678"}, {STATUS, "active", NULL},
 	{STATUS, "active", "[]"}, {STATUS, "active", "false"}, {STATUS, "active", "{}"},
 	{STATUS, "active/checkpoint", NULL}, {STATUS, "active/checkpoint", "\"x\""},
 	{STATUS, "active/origin", NULL}, {STATUS, "active/origin", "\"cloud\""},
@@ -294,7 +298,8 @@ static const struct change refused[] = {
 	{STATUS, "trainer", "\"\""}, {STATUS, "skipped_images", "-1"},
 
 	{REPORT, "seq", NULL}, {REPORT, "seq", "0"}, {REPORT, "seq", "-3"},
-	{REPORT, "seq", "1e300"}, {REPORT, "checkpoint", NULL}, {REPORT, "origin", NULL},
+	{REPORT, "seq", "1e300"}, {REPORT, "log", "\"" LONG33 "\""}, {REPORT, "log", "\"a/b/c/d/e\""},
+	{REPORT, "log", "null"}, {REPORT, "checkpoint", NULL}, {REPORT, "origin", NULL},
 	{REPORT, "origin", "null"}, {REPORT, "snapshot", NULL}, {REPORT, "snapshot", "\"\""},
 	{REPORT, "split", NULL}, {REPORT, "split", "\"all\""}, {REPORT, "n", NULL},
 	{REPORT, "n", "-1"}, {REPORT, "n", "43"}, {REPORT, "correct", NULL},
@@ -333,10 +338,13 @@ static const struct change refused[] = {
 	{CLAIM, "checkpoint", "\"" LONG65 "\""}, {CLAIM, "fence", NULL}, {CLAIM, "fence", "-1"},
 	{CLAIM, "busy", "1"}, {CLAIM, "retry_ms", "-1"}, {CLAIM, "retry_ms", "86400001"},
 	{CLAIM, "phase", "\"" LONG17 "\""}, {CLAIM, "progress", "1.1"},
+	{CLAIM, "claim", "0"}, {CLAIM, "claim", "-1"}, {CLAIM, "claim", "\"1\""},
+	{CLAIM, "reason", "\"a\\nb\""}, {CLAIM, "reason", "7"},
 
 	{GRANT, "checkpoint", NULL}, {GRANT, "granted", NULL}, {GRANT, "granted", "1"},
 	{GRANT, "fence", NULL}, {GRANT, "fence", "0"}, {GRANT, "lease_ms", NULL},
 	{GRANT, "lease_ms", "0"}, {GRANT, "lease_ms", "86400001"}, {GRANT, "reason", "7"},
+	{GRANT, "claim", "0"}, {GRANT, "claim", "1.5"}, {GRANT, "claim", "null"},
 
 	{RESULT, "id", NULL}, {RESULT, "parents", "[]"}, {RESULT, "parents", NULL},
 	{RESULT, "trainer", NULL}, {RESULT, "fence", NULL}, {RESULT, "fence", "0"},
@@ -395,7 +403,10 @@ static const struct change taken[] = {
 	{REPORT, "decision", "\"activated\""}, {OFFER, "last_trainer", NULL},
 	{OFFER, "bases", NULL}, {OFFER, "validation", NULL}, {OFFER, "test", NULL},
 	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},
-	{CLAIM, "phase", NULL}, {GRANT, "reason", NULL}, {GRANT, "lease_ms", "86400000"},
+	{CLAIM, "phase", NULL}, {CLAIM, "claim", NULL}, {CLAIM, "reason", NULL},
+	{CLAIM, "claim", "9007199254740991"}, {GRANT, "claim", NULL}, {GRANT, "reason", NULL},
+	{STATUS, "log", NULL}, {STATUS, "log", "\"12345678901234567890123456789012\""},
+	{STATUS, "report_first", NULL}, {REPORT, "log", NULL}, {GRANT, "lease_ms", "86400000"},
 	{WANT, "trainer", NULL}, {WANT, "reports", NULL},
 	{WANT, "reports", "{\"from\":9007199254740991,\"to\":9007199254740991}"},
 	{ACK, "trainer", NULL}, {ACK, "decision", NULL}, {ACK, "decision", "\"activated\""},
