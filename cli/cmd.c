@@ -46,12 +46,13 @@ struct wait {
 static void print_answer(const struct json *j, const char *device)
 {
 	struct json *rest = json_new_obj();
-	const char *key;
-	for (size_t i = 0; (key = json_key_at(j, i)); i++)
+	for (const struct json *e = json_first(j); e; e = json_next(e)) {
+		const char *key = json_name(e);
 		if (strcmp(key, "id") != 0 && strcmp(key, "ok") != 0 && strcmp(key, "device") != 0)
-			json_set(rest, key, json_dup(json_at(j, i)));
+			json_set(rest, key, json_dup(e));
+	}
 	printf("%s: ok\n", device);
-	_cleanup_free_ char *text = json_len(rest) ? json_print(rest) : NULL;
+	_cleanup_free_ char *text = json_first(rest) ? json_print(rest) : NULL;
 	if (text)
 		printf("%s: %s\n", device, text);
 	fflush(stdout);

@@ -182,11 +182,12 @@ static void read_each(struct reader *r, const struct json *j, const char *key, s
 	const struct json *arr = NULL;
 	if (r->code >= 0)
 		r->code = json_get_arr(j, key, max, &arr, r->err);
-	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
-		if (!json_is_obj(json_at(arr, i)))
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; r->code >= 0 && e; i++, e = json_next(e)) {
+		if (!json_is_obj(e))
 			r->code = err_set(r->err, -EINVAL, "%s[%zu]: expected an object", key, i);
 		else
-			fn(r, json_at(arr, i), user);
+			fn(r, e, user);
 		if (r->code < 0)
 			err_prefix(r->err, "%s[%zu]", key, i);
 	}
@@ -275,8 +276,9 @@ static void read_undecided(struct reader *r, const struct json *j, struct state 
 	const struct json *arr = NULL;
 	if (r->code >= 0)
 		r->code = json_get_arr(j, "undecided", STATE_UNDECIDED_MAX, &arr, r->err);
-	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
-		const char *text = json_str_at(arr, i);
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; r->code >= 0 && e; i++, e = json_next(e)) {
+		const char *text = json_str(e);
 		if (text && hash_valid(text))
 			COPY(s->undecided[s->n_undecided++], text);
 		else

@@ -299,12 +299,12 @@ static void read_classes(struct agent *a, const struct json *result)
 	a->per_class.n = 0;
 	if (json_get_arr(result, "per_class", MESSAGE_CLASSES_MAX, &arr, NULL) < 0)
 		return;
-	for (size_t i = 0; i < json_len(arr); i++) {
+	for (const struct json *e = json_first(arr); e; e = json_next(e)) {
 		struct class_score *c = &a->per_class.at[a->per_class.n];
 		int64_t index;
-		if (json_get_int(json_at(arr, i), "class", 0, INT32_MAX, &index, NULL) < 0 ||
-		    json_get_int(json_at(arr, i), "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
-		    json_get_int(json_at(arr, i), "correct", 0, c->n, &c->correct, NULL) < 0)
+		if (json_get_int(e, "class", 0, INT32_MAX, &index, NULL) < 0 ||
+		    json_get_int(e, "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
+		    json_get_int(e, "correct", 0, c->n, &c->correct, NULL) < 0)
 			continue;
 		c->class_index = (int32_t)index;
 		a->per_class.n++;

@@ -57,7 +57,7 @@ struct job {
 	bool confusion;
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
-	const struct json *images; /* classify: within args */
+	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
 };

@@ -38,8 +38,9 @@ int fields_end(struct fields *f)
 	const struct json *names;
 	if (f->r == 0 && json_has(f->obj, "critical")) {
 		f->r = json_get_arr(f->obj, "critical", FIELDS_CRITICAL_MAX, &names, f->err);
-		for (size_t i = 0; f->r == 0 && i < json_len(names); i++) {
-			const char *s = json_str_at(names, i);
+		const struct json *e = f->r == 0 ? json_first(names) : NULL;
+		for (; f->r == 0 && e; e = json_next(e)) {
+			const char *s = json_str(e);
 			if (!s)
 				f->r = err_set(f->err, -EINVAL,
 					       "critical: found an element that is no string");

@@ -186,9 +186,9 @@ char *msg_report_print(const struct msg_report *m)
 	return put_print(obj);
 }
 
-static void parse_class(struct fields *f, const struct json *arr, size_t i, struct class_score *ret)
+static void parse_class(struct fields *f, const struct json *obj, struct class_score *ret)
 {
-	struct fields inner = {.obj = json_at(arr, i), .name = f->name, .err = f->err};
+	struct fields inner = {.obj = obj, .name = f->name, .err = f->err};
 	int64_t index = 0;
 	field_int(&inner, "class", REQUIRED, 0, DATASET_CLASSES_MAX - 1, &index);
 	field_count(&inner, "n", REQUIRED, &ret->n);
@@ -203,16 +203,16 @@ static void parse_classes(struct fields *f, struct msg_report *m)
 	if (!field_there(f, "per_class", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "per_class", MESSAGE_CLASSES_MAX, &arr, f->err);
-	if (f->r < 0 || json_len(arr) == 0)
+	size_t n = f->r < 0 ? 0 : json_len(arr);
+	if (n == 0)
 		return;
-	m->per_class = calloc(json_len(arr), sizeof(*m->per_class));
+	m->per_class = calloc(n, sizeof(*m->per_class));
 	if (!m->per_class) {
 		f->r = err_errno(f->err, -ENOMEM, "per_class");
 		return;
 	}
-	m->n_per_class = json_len(arr);
-	for (size_t i = 0; f->r == 0 && i < m->n_per_class; i++)
-		parse_class(f, arr, i, &m->per_class[i]);
+	for (const struct json *e = json_first(arr); f->r == 0 && e; e = json_next(e))
+		parse_class(f, e, &m->per_class[m->n_per_class++]);
 }
 
 static void parse_against(struct fields *f, struct msg_report *m)

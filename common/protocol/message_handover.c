@@ -34,8 +34,9 @@ static void parse_bases(struct fields *f, struct msg_offer *m)
 	if (!field_there(f, "bases", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "bases", MESSAGE_BASES_MAX, &arr, f->err);
-	for (size_t i = 0; f->r == 0 && i < json_len(arr); i++) {
-		const char *id = json_str_at(arr, i);
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (; f->r == 0 && e; e = json_next(e)) {
+		const char *id = json_str(e);
 		if (id && hash_valid(id))
 			memcpy(m->bases[m->n_bases++], id, HASH_SIZE);
 		else
@@ -210,9 +211,10 @@ static void parse_blocks(struct fields *f, struct msg_want *m)
 	if (!field_there(f, "blocks", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "blocks", MESSAGE_WANT_MAX, &arr, f->err);
-	for (size_t i = 0; f->r == 0 && i < json_len(arr); i++) {
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (size_t i = 0; f->r == 0 && e; i++, e = json_next(e)) {
 		int64_t block;
-		f->r = json_int_at(arr, i, 0, XFER_BLOCKS_MAX - 1, &block);
+		f->r = json_int(e, 0, XFER_BLOCKS_MAX - 1, &block);
 		if (f->r < 0)
 			err_set(f->err, f->r, "blocks: element %zu is not an integer from 0 to %d",
 				i, XFER_BLOCKS_MAX - 1);

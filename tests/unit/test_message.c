@@ -200,8 +200,8 @@ static void test_critical(void **state)
 					    &root, NULL),
 				 0);
 		struct json *names = json_new_arr();
-		for (size_t i = 0; i < json_len(root); i++)
-			json_push_str(names, json_key_at(root, i));
+		for (const struct json *e = json_first(root); e; e = json_next(e))
+			json_push_str(names, json_name(e));
 		json_set(root, "critical", names);
 		_cleanup_free_ char *all = json_print(root);
 		assert_taken(k, all, messages[k].good);
@@ -237,10 +237,10 @@ static struct json *value_of(const char *text)
 static struct json *with(const struct json *obj, const char *key, struct json *value)
 {
 	struct json *out = json_new_obj();
-	for (size_t i = 0; i < json_len(obj); i++) {
-		bool same = strcmp(json_key_at(obj, i), key) == 0;
+	for (const struct json *e = json_first(obj); e; e = json_next(e)) {
+		bool same = strcmp(json_name(e), key) == 0;
 		if (!same)
-			json_set(out, json_key_at(obj, i), json_dup(json_at(obj, i)));
+			json_set(out, json_name(e), json_dup(e));
 		else if (value)
 			json_set(out, key, TAKE_PTR(value)); /* where it was */
 	}
@@ -421,14 +421,13 @@ static void assert_same_members(const char *a, const char *b)
 	assert_int_equal(json_parse(a, strlen(a), 65536, &x, NULL), 0);
 	assert_int_equal(json_parse(b, strlen(b), 65536, &y, NULL), 0);
 	assert_int_equal(json_len(x), json_len(y));
-	for (size_t i = 0; i < json_len(x); i++) {
+	for (const struct json *e = json_first(x), *m; e; e = json_next(e)) {
 		struct json *one = json_new_arr(), *two = json_new_arr();
-		size_t k = 0;
-		while (json_key_at(y, k) && strcmp(json_key_at(y, k), json_key_at(x, i)) != 0)
-			k++;
-		assert_non_null(json_key_at(y, k));
-		json_push(one, json_dup(json_at(x, i)));
-		json_push(two, json_dup(json_at(y, k)));
+		for (m = json_first(y); m && strcmp(json_name(m), json_name(e)) != 0;)
+			m = json_next(m);
+		assert_non_null(m);
+		json_push(one, json_dup(e));
+		json_push(two, json_dup(m));
 		_cleanup_free_ char *s = json_print(one), *t = json_print(two);
 		assert_string_equal(s, t);
 		json_free(one);
