@@ -125,7 +125,7 @@ static void set_aside(struct agent *a, const char *id, const char *why)
 	store_active(a->store, a->active);
 	log_error("device=%s checkpoint=%.12s is damaged, put aside: %s", a->conf.id, id, why);
 	if (was_active)
-		log_error("device=%s checkpoint=%s is active instead", a->conf.id,
+		log_error("device=%s checkpoint=%.12s is active instead", a->conf.id,
 			  *a->active ? a->active : "none");
 	/* Failed: said already, and what the state names without there being such a thing is found
 	 * again by whoever needs it. */
@@ -171,7 +171,7 @@ void guard_start(struct agent *a)
 	store_previous(a->store, previous);
 	if (*lost) {
 		log_error("device=%s checkpoint=%.12s, which was active, is not there any more: "
-			  "checkpoint=%s is active instead",
+			  "checkpoint=%.12s is active instead",
 			  a->conf.id, lost, *a->active ? a->active : "none");
 		forget(a, lost, true);
 	}

@@ -262,6 +262,14 @@ static struct msg_result stalled(const char *offered, uint64_t seed, int64_t fen
 	struct msg_result r = result_of(offered, seed, fence, path);
 	say_text(DEVICE "in/offer", msg_result_print(&r));
 	assert_said(TRAINER "want", r.manifest.id);
+	uint8_t block[1024];
+	uint32_t len;
+	char topic[TOPIC_SIZE];
+	assert_int_equal(part_read_block(path, (uint64_t)r.manifest.size, sizeof(block), 0, block, &len,
+					 NULL),
+			 0);
+	snprintf(topic, sizeof(topic), DEVICE "in/block/%s/0", r.manifest.id);
+	say(topic, block, len);
 	assert_int_equal(n_incoming(), 2); /* the part and its map */
 	tick(60001);
 	assert_said(DEVICE "status", "\"handover\":\"offering\"");
