@@ -171,6 +171,23 @@ static void test_lost_in_the_middle(void **state)
 	assert_said(DEVICE "offer", id[0]);
 }
 
+/* As long as nobody can look, nothing travels. */
+static void test_unchecked_is_not_served(void **state)
+{
+	static const char pause[] = "{\"cmd\":\"pause\",\"id\":\"p1\"}";
+	char id[2][HASH_SIZE];
+	EPOCHS(id, 10, 9);
+	evaluated(id[1], SPLIT_TEST, 5);
+	claim(0, id[1]);
+	limit_files(0);
+	say(DEVICE "in/cmd", pause, strlen(pause)); /* cannot be saved */
+	limit_files(RLIM_INFINITY);
+	want(id[1]);
+	assert_false(blocks_went());
+	tick(1000);
+	assert_true(blocks_went());
+}
+
 /* What is on offer and active at once. */
 static void test_offered_and_active(void **state)
 {
@@ -411,6 +428,7 @@ int main(void)
 		T(test_offered_without_manifest),
 		T(test_offered_has_rotted),
 		T(test_lost_in_the_middle),
+		T(test_unchecked_is_not_served),
 		T(test_offered_and_active),
 		T(test_active_at_start),
 		T(test_active_file_gone_at_start),
