@@ -97,8 +97,9 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 	if (was == h->phase)
 		return;
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_GRANTED)
-		log_warning("device=%s fence=%lld trainer=%s the lease ran out: offering again",
-			    a->conf.id, (long long)h->fence, h->trainer);
+		log_warning("device=%s fence=%lld trainer=%s %s: offering again", a->conf.id,
+			    (long long)h->fence, h->trainer,
+			    h->open ? "the lease ran out" : "gave the grant back");
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_PULLING)
 		log_warning(
 			"device=%s fence=%lld trainer=%s the result does not come in: offering "

@@ -160,14 +160,36 @@ static void on_timer(struct handover *h, int64_t now_ms, struct handover_actions
 	}
 }
 
-static void on_busy(struct handover *h, const struct msg_claim *c, int64_t now_ms)
+static void wait_for_room(struct handover *h, const struct msg_claim *c, int64_t now_ms)
 {
-	if (h->phase != HANDOVER_OFFERING || !same(c->checkpoint, h->checkpoint))
-		return;
 	int64_t wait = MIN_OF(MAX_OF(c->retry_ms, HANDOVER_BUSY_MIN_MS), HANDOVER_BUSY_MAX_MS);
 	h->busy_until_ms = MAX_OF(h->busy_until_ms, now_ms + wait);
 	h->offer_at_ms = h->busy_until_ms;
 	COPY(h->busy_reason, c->reason);
+}
+
+/* Busy under the fence of its own grant: the trainer gives it back, and has stopped by itself. */
+static void give_back(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+		      struct handover_actions *out)
+{
+	strike(h, h->trainer, 1, now_ms);
+	h->phase = HANDOVER_OFFERING;
+	h->open = false;
+	h->attempt = 0;
+	h->trainer_phase[0] = 0;
+	h->trainer_progress = 0;
+	wait_for_room(h, c, now_ms);
+	push(out, HANDOVER_PERSIST);
+}
+
+static void on_busy(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+		    struct handover_actions *out)
+{
+	if (h->phase == HANDOVER_OFFERING && c->fence == 0 && same(c->checkpoint, h->checkpoint))
+		wait_for_room(h, c, now_ms);
+	else if (h->phase == HANDOVER_GRANTED && c->fence == h->fence &&
+		 same(c->trainer, h->trainer) && same(c->checkpoint, h->granted))
+		give_back(h, c, now_ms, out);
 }
 
 /* ---- granting ---- */
@@ -236,7 +258,7 @@ static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_
 		     struct handover_actions *out)
 {
 	if (c->busy) {
-		on_busy(h, c, now_ms);
+		on_busy(h, c, now_ms, out);
 		return;
 	}
 	bool holder = h->open && same(c->trainer, h->trainer) && same(c->checkpoint, h->granted) &&

@@ -3,7 +3,8 @@
  *            due                claim (a new fence)            result under the last fence
  *   IDLE ---------> OFFERING ---------------------> GRANTED ------------------> PULLING
  *    ^                 ^   \____________________________________________________^  |
- *    |                 |__ lease ran out; no block came; held for too long _____|  | all blocks,
+ *    |                 |__ lease ran out, was given back; no block came;  ______|  | all blocks,
+ *    |                     held for too long                                       |
  *    |                                                                             | verified
  *    |________ decided: ack _________________________________ JUDGING <____________|
  *

@@ -73,6 +73,10 @@ struct row {
 	{                                                                  \
 		at, HANDOVER_EV_CLAIM, c, who, 0, 0, NULL, ms, __VA_ARGS__ \
 	}
+#define GIVE_BACK(at, who, c, fence, ms, ...)                                  \
+	{                                                                      \
+		at, HANDOVER_EV_CLAIM, c, who, fence, 0, NULL, ms, __VA_ARGS__ \
+	}
 #define RESULT(at, who, r, parent, fence, ...)                                      \
 	{                                                                           \
 		at, HANDOVER_EV_RESULT, r, who, fence, parent, NULL, 0, __VA_ARGS__ \
@@ -264,6 +268,27 @@ static void test_busy(void **state)
 	setup(NULL);
 	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), BUSY(5, "t1", 'c', 1, "", OFFERING));
 	assert_int_equal(handover_deadline_ms(&h), 5 + HANDOVER_BUSY_MIN_MS);
+}
+
+/* The trainer is full after all: the lease is over at once, others are asked when it said. */
+static void test_given_back(void **state)
+{
+	PLAY(TO_GRANTED, GIVE_BACK(20, "t2", 'c', 1, 5000, "", GRANTED),
+	     GIVE_BACK(20, "t1", 'c', 2, 5000, "", GRANTED),
+	     GIVE_BACK(20, "t1", 'd', 1, 5000, "", GRANTED), BUSY(20, "t1", 'c', 5000, "", GRANTED),
+	     GIVE_BACK(30, "t1", 'c', 1, 5000, "P", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 5030);
+	assert_string_equal(h.checkpoint, hash('c'));
+	PLAY(GIVE_BACK(40, "t1", 'c', 1, 90000, "", OFFERING), DOWN(50, "", OFFERING),
+	     UP(60, "", OFFERING), RESULT(70, "t1", 'r', 'c', 1, "R", OFFERING),
+	     TIMER(5030, "O", OFFERING), CLAIM(5040, "t1", 'c', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+	/* Whoever does that again and again comes last. */
+	PLAY(GIVE_BACK(5050, "t1", 'c', 2, 1000, "P", OFFERING),
+	     CLAIM(5060, "t1", 'c', 0, "g", OFFERING), CLAIM(5070, "t2", 'c', 0, "PG", GRANTED));
+	/* A result that is coming in is not given back. */
+	PLAY(RESULT(5080, "t2", 'r', 'c', 3, "P", PULLING),
+	     GIVE_BACK(5090, "t2", 'c', 3, 1000, "", PULLING));
 }
 
 static void test_two_trainers(void **state)
@@ -656,6 +681,7 @@ int main(void)
 		T(test_due_while_offline),
 		T(test_newer_takes_the_place),
 		T(test_busy),
+		T(test_given_back),
 		T(test_two_trainers),
 		T(test_repeated_claim),
 		T(test_lease_runs_out),
