@@ -150,7 +150,8 @@ static void on_timer(struct handover *h, int64_t now_ms, struct handover_actions
 	if (h->phase == HANDOVER_OFFERING && h->up && now_ms >= h->offer_at_ms) {
 		offer_now(h, now_ms, out);
 	} else if (h->phase == HANDOVER_GRANTED && now_ms >= h->lease_until_ms) {
-		strike(h, h->trainer, h->cut_off ? HANDOVER_STRIKES : 1, now_ms);
+		if (h->up) /* else it is the network's doing */
+			strike(h, h->trainer, h->cut_off ? HANDOVER_STRIKES : 1, now_ms);
 		begin_offering(h, h->granted, now_ms, out);
 	} else if (h->phase == HANDOVER_PULLING && now_ms >= h->hold_until_ms) {
 		strike(h, h->trainer, HANDOVER_STRIKES, now_ms);

@@ -636,6 +636,12 @@ static void test_slow_is_forgotten(void **state)
 	int64_t now = make_slow(10);
 	PLAY(CLAIM(now, "t1", 'c', 0, "g", OFFERING),
 	     CLAIM(now - 1 + HANDOVER_SLOW_MS, "t1", 'c', 0, "PG", GRANTED));
+	/* Away from the broker, leases run out by no fault of the trainer. */
+	setup(NULL);
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	for (int64_t i = 0, at = 10; i < 2 * HANDOVER_STRIKES; i++, at += 2 * LEASE)
+		PLAY(CLAIM(at, "t1", 'c', 0, "PG", GRANTED), DOWN(at + 1, "", GRANTED),
+		     TIMER(at + LEASE, "P", OFFERING), UP(at + LEASE + 1, "O", OFFERING));
 	/* One lost lease is nothing. */
 	setup(NULL);
 	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING),
