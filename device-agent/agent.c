@@ -171,8 +171,8 @@ static bool step(struct agent *a)
 		return false;
 	if (is_pending(a->state))
 		return pending_step(a);
-	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) || learn_judge_step(a) ||
-	       exchange_offer_step(a) || exchange_pull_step(a);
+	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) ||
+	       learn_judge_step(a) || exchange_offer_step(a) || exchange_pull_step(a);
 }
 
 static int64_t earlier(int64_t a, int64_t b)

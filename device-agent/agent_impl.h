@@ -38,14 +38,14 @@
 #define AGENT_REPORT_BURST    20 /* then a pause of */
 #define AGENT_REPORT_PAUSE_MS 100
 #define AGENT_REFUSED_LOG_MS  10000 /* between two warnings of bad messages */
-#define AGENT_OWN_FIRST_MAX   4 /* own evaluations in a row while one by command waits */
-#define AGENT_LEFTOVER_MS     (6 * 3600 * 1000) /* a part of a result whose way back stalled is kept */
+#define AGENT_OWN_FIRST_MAX   4     /* own evaluations in a row while one by command waits */
+#define AGENT_LEFTOVER_MS     (6 * 3600 * 1000) /* a part whose result stalled is kept */
 
 /* What others can make the agent do as often as they like: each kind has a bucket (inbox.c). */
 enum flood {
 	FLOOD_COMMAND,
 	FLOOD_FLEET,
-	FLOOD_BUSY,    /* answers to commands that were too many */
+	FLOOD_BUSY, /* answers to commands that were too many */
 	FLOOD_CLAIM,
 	FLOOD_RENEWAL, /* claims of whoever has the grant */
 	FLOOD_RESULT,
@@ -93,7 +93,7 @@ struct agent {
 	bool up;                /* connected */
 	bool collect_due;       /* checkpoints may have become superfluous */
 	char suspect[HASH_SIZE];       /* to be looked through; "": none */
-	char damage[MESSAGE_TEXT_MAX]; /* what was found last, for the status until damage_until_ms */
+	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
 	int64_t damage_until_ms;
 	struct retry saving;
 
@@ -136,7 +136,7 @@ struct agent {
 	size_t n_serve;
 	char *block; /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
-	struct { /* bitmap: blocks wanted under that fence */
+	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;
 		uint32_t n_blocks;
 		uint8_t *bits;

@@ -101,10 +101,9 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 			    (long long)h->fence, h->trainer,
 			    h->open ? "the lease ran out" : "gave the grant back");
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_PULLING)
-		log_warning(
-			"device=%s fence=%lld trainer=%s the result does not come in: offering "
-			"again",
-			a->conf.id, (long long)h->fence, h->trainer);
+		log_warning("device=%s fence=%lld trainer=%s the result does not come in: offering "
+			    "again",
+			    a->conf.id, (long long)h->fence, h->trainer);
 	if (h->phase == HANDOVER_PULLING)
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s came back "
 			 "before=%.4f after=%.4f: pulling",
@@ -385,8 +384,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	}
 }
 
-/* At most one result is on its way in, and its size is exactly the model's. What came of one whose way
- * back stalled is kept for a while: it may come again under the same fence. */
+/* At most one result is on its way in, and its size is exactly the model's. What came of one whose
+ * way back stalled is kept for a while: it may come again under the same fence. */
 void exchange_sweep(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;

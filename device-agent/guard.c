@@ -1,10 +1,10 @@
-/* Checkpoints that are not what they were when they came into the store: a disk that rots, a hand that
- * slipped. Each is read whole where that matters, at the start (what an application opens, what training
- * goes on from), before a trainer gets it, and when the worker could not load it. One that is damaged is
- * put aside, and whatever named it names something good, or nothing.
+/* Checkpoints that are not what they were when they came into the store: a disk that rots, a hand
+ * that slipped. Each is read whole where that matters, at the start (what an application opens,
+ * what training goes on from), before a trainer gets it, and when the worker could not load it. One
+ * that is damaged is put aside, and whatever named it names something good, or nothing.
  *
- * The store is changed first, then the state: after a crash in between, the start finds the state naming
- * what is not there, and goes on from what is (agent.c, reconcile). */
+ * The store is changed first, then the state: after a crash in between, the start finds the state
+ * naming what is not there, and goes on from what is (agent.c, reconcile). */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -39,12 +39,12 @@ static int verify(const struct agent *a, const char *id, struct err *err)
 /* Else it says something of this moment, not of the checkpoint. */
 static bool is_damage(int r)
 {
-	return r < 0 && r != -ENOMEM && r != -EMFILE && r != -ENFILE && r != -EINTR && r != -EAGAIN &&
-	       r != -EACCES && r != -EPERM;
+	return r < 0 && r != -ENOMEM && r != -EMFILE && r != -ENFILE && r != -EINTR &&
+	       r != -EAGAIN && r != -EACCES && r != -EPERM;
 }
 
-/* What is to be active instead of `id`: the one before it, else the newest local one; "": neither is
- * good. */
+/* What is to be active instead of `id`: the one before it, else the newest local one; "": neither
+ * is good. */
 static void choose_instead(struct agent *a, const char *id, char ret[HASH_SIZE])
 {
 	char previous[HASH_SIZE];
@@ -177,7 +177,8 @@ void guard_start(struct agent *a)
 	}
 	if (*previous)
 		check(a, previous);
-	if (*a->state->local && !same(a->state->local, previous) && !same(a->state->local, a->active))
+	if (*a->state->local && !same(a->state->local, previous) &&
+	    !same(a->state->local, a->active))
 		check(a, a->state->local);
 	if (*a->active)
 		check(a, a->active);

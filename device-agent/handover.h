@@ -15,9 +15,9 @@
  * and stored with it, and only what was sent extends it.
  *
  * A trainer has the checkpoint only as long as something moves, and never longer than conf.hold_ms
- * (its work) and once more (the way back of its result): then its renewals are refused, the lease runs
- * out, and others are asked. Whoever let holds end without a result (HANDOVER_STRIKES) is granted again
- * only when the offer has been repeated (HANDOVER_SLOW_OFFERS), for HANDOVER_SLOW_MS.
+ * (its work) and once more (the way back of its result): then its renewals are refused, the lease
+ * runs out, and others are asked. Whoever let holds end without a result (HANDOVER_STRIKES) is
+ * granted again only when the offer has been repeated (HANDOVER_SLOW_OFFERS), for HANDOVER_SLOW_MS.
  *
  * Actions are to be carried out in order; if HANDOVER_PERSIST fails, the whole step is
  * to be undone and the rest left out: the peer, or the timer, repeats what caused it. */
@@ -37,16 +37,17 @@
 #define HANDOVER_CLAIM_MS	1000 /* what a claim may take; not more than the first repetition */
 #define HANDOVER_BUSY_MIN_MS    1000
 #define HANDOVER_BUSY_MAX_MS    600000
-/* A lease is renewed while something has moved within so many leases: a block was wanted that had not
- * been wanted before, the progress of the phase rose, the phase changed (so often at most, under a
- * fence). Who says that it is `queued` waits for others, which does not show. */
-#define HANDOVER_STILL_LEASES  3
-#define HANDOVER_PHASES_MAX    32
-#define HANDOVER_QUEUED        "queued"
-#define HANDOVER_STRIKES       2 /* a lost lease is one; a hold cut off, two; a decided result clears them */
-#define HANDOVER_SLOW_OFFERS   3
-#define HANDOVER_SLOW_MS       3600000
-#define HANDOVER_SLOW_MAX      8 /* trainers remembered */
+/* A lease is renewed while something has moved within so many leases: a block was wanted that had
+ * not been wanted before, the progress of the phase rose, the phase changed (so often at most,
+ * under a fence). Who says that it is `queued` waits for others, which does not show. */
+#define HANDOVER_STILL_LEASES 3
+#define HANDOVER_PHASES_MAX   32
+#define HANDOVER_QUEUED       "queued"
+#define HANDOVER_STRIKES \
+	2 /* a lost lease is one; a hold cut off, two; a decided result clears them */
+#define HANDOVER_SLOW_OFFERS 3
+#define HANDOVER_SLOW_MS     3600000
+#define HANDOVER_SLOW_MAX    8 /* trainers remembered */
 
 enum handover_phase {
 	HANDOVER_IDLE,
@@ -103,7 +104,7 @@ struct handover {
 	struct rng rng;         /* jitter */
 	char trainer_phase[17]; /* as the trainer last said */
 	double trainer_progress, best_progress; /* of that phase */
-	char busy_reason[MESSAGE_TEXT_MAX]; /* why a trainer will not take it; "" */
+	char busy_reason[MESSAGE_TEXT_MAX];     /* why a trainer will not take it; "" */
 	struct handover_slow slow[HANDOVER_SLOW_MAX];
 };
 

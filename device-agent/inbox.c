@@ -94,19 +94,24 @@ static int fill_reply_to(struct agent *a, const struct mqtt_message *m, bool fle
 /* ---- floods ---- */
 
 static const struct bucket_limit flood_limits[FLOOD_N] = {
-	/* At once, and a second. A device that was away may find as many commands as it remembers. */
-	[FLOOD_COMMAND] = {STATE_COMMANDS_MAX, 4}, [FLOOD_FLEET] = {STATE_COMMANDS_MAX, 4},
-	[FLOOD_BUSY] = {16, 2},			   [FLOOD_CLAIM] = {64, 8},
-	[FLOOD_RENEWAL] = {32, 4},		   [FLOOD_RESULT] = {32, 2},
-	[FLOOD_OWN_RESULT] = {32, 2},		   [FLOOD_REPORTS] = {64, 8},
+	/* At once, and a second. A device that was away may find as many commands as it remembers.
+	 */
+	[FLOOD_COMMAND] = {STATE_COMMANDS_MAX, 4},
+	[FLOOD_FLEET] = {STATE_COMMANDS_MAX, 4},
+	[FLOOD_BUSY] = {16, 2},
+	[FLOOD_CLAIM] = {64, 8},
+	[FLOOD_RENEWAL] = {32, 4},
+	[FLOOD_RESULT] = {32, 2},
+	[FLOOD_OWN_RESULT] = {32, 2},
+	[FLOOD_REPORTS] = {64, 8},
 };
 
 /* Whether there is too much of that; counted, and logged now and then. */
 static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
 {
-	static const char *const names[FLOOD_N] = {"commands", "commands to the fleet", "answers",
-						   "claims",   "renewals",		"results",
-						   "results",  "wants for reports"};
+	static const char *const names[FLOOD_N] = {
+		"commands", "commands to the fleet", "answers", "claims", "renewals", "results",
+		"results",  "wants for reports"};
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {

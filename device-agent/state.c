@@ -173,8 +173,9 @@ static void read_log(struct reader *r, const struct json *j, char buf[LOGID_SIZE
 {
 	read_str(r, j, "log", buf, LOGID_SIZE);
 	if (r->code >= 0 && *buf && !logid_valid(buf))
-		r->code = err_set(r->err, -EINVAL, "log: found '%s', expected %d to %d letters and digits",
-				  buf, LOGID_MIN, LOGID_MAX);
+		r->code = err_set(r->err, -EINVAL,
+				  "log: found '%s', expected %d to %d letters and digits", buf,
+				  LOGID_MIN, LOGID_MAX);
 }
 
 static const struct json *read_obj(struct reader *r, const struct json *j, const char *key)

@@ -102,8 +102,8 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 	a->evaluate_progress = (struct worker_progress){.loss = NAN};
 }
 
-/* The agent's own first: what people order must not hold up what is decided here, and may not wait for
- * ever. True: one is outstanding or due, so that looking for new images should wait. */
+/* The agent's own first: what people order must not hold up what is decided here, and may not wait
+ * for ever. True: one is outstanding or due, so that looking for new images should wait. */
 static bool evaluate_next(struct agent *a)
 {
 	struct evaluation e = {0};

@@ -28,7 +28,7 @@
 #include "common/base/mem.h"
 
 #define CHECKPOINTS "checkpoints"
-#define DAMAGED	    "damaged"
+#define DAMAGED     "damaged"
 
 struct store {
 	char dir[FILE_PATH_MAX];

@@ -12,12 +12,13 @@
  * 2.0.11 only closes the connection, as it also would by dying. So a session with a retained Will
  * marks that topic: its Will and its own retained messages there carry its claim (when it was
  * made, and a random number) as a user property. When it comes back after a loss it looks at what
- * is retained there before it does anything else (CHECKING). A later claim than its own should be of
- * a session that took its client id; but whoever may publish there can forge one. So it is believed
- * when it happens MQTT_RIVAL_LOSSES times within MQTT_RIVAL_MS: each time we came up our own claim
- * took its place, and a rival that lives puts its own there again, thrown out by us as we were by it.
- * Then the session with the earlier claim gives way; the later one finds only earlier claims, and
- * goes on. A claim from the far future is a forgery, or of a clock that nobody should believe. */
+ * is retained there before it does anything else (CHECKING). A later claim than its own should be
+ * of a session that took its client id; but whoever may publish there can forge one. So it is
+ * believed when it happens MQTT_RIVAL_LOSSES times within MQTT_RIVAL_MS: each time we came up our
+ * own claim took its place, and a rival that lives puts its own there again, thrown out by us as we
+ * were by it. Then the session with the earlier claim gives way; the later one finds only earlier
+ * claims, and goes on. A claim from the far future is a forgery, or of a clock that nobody should
+ * believe. */
 #include "common/mqtt/mqtt.h"
 
 #include <errno.h>
@@ -82,7 +83,7 @@ struct mqtt {
 	struct sub subs[MQTT_SUBS_MAX];
 	char claim[LINK_CLAIM_LEN + 1];
 	bool claimed; /* published at least once */
-	unsigned n_rivals; /* losses after which a later claim was there */
+	unsigned n_rivals;                    /* losses after which a later claim was there */
 	int64_t rivals_ms[MQTT_RIVAL_LOSSES]; /* when; a ring */
 	bool looked;  /* CHECKING: what is retained has come; now waiting for the UNSUBACK */
 	char uri[300];

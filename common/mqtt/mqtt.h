@@ -32,8 +32,8 @@
 #define MQTT_SUBS_MAX      32
 #define MQTT_RIVAL_LOSSES  3
 #define MQTT_RIVAL_MS      (5 * 60 * 1000)
-/* A session that says it began so much later than our clock shows is none: clocks of two devices may
- * differ, but not by this. */
+/* A session that says it began so much later than our clock shows is none: clocks of two devices
+ * may differ, but not by this. */
 #define MQTT_RIVAL_AHEAD_MS (24 * 3600 * 1000)
 
 enum mqtt_state {
@@ -96,8 +96,8 @@ struct mqtt_handler {
 
 struct mqtt_stats {
 	uint64_t in_messages, in_bytes, in_dropped, out_messages, out_bytes, connects;
-	/* Publishes that the broker acknowledged with an error. That nobody has subscribed to a topic (0x10)
-	 * is none, and Paho 1.3.12 keeps it to itself. */
+	/* Publishes that the broker acknowledged with an error. That nobody has subscribed to a
+	 * topic (0x10) is none, and Paho 1.3.12 keeps it to itself. */
 	uint64_t out_refused;
 };
 

@@ -1,12 +1,13 @@
-/* Checkpoints that rot on the device's own disk, or are deleted under its hands: what an application
- * opens stays whole, what is lost is said, everything goes on from what is good. */
+/* Checkpoints that rot on the device's own disk, or are deleted under its hands: what an
+ * application opens stays whole, what is lost is said, everything goes on from what is good. */
 #include "agent_rig.h"
 
 /* ---- doing damage ---- */
 
 static void checkpoint_path(char path[FILE_PATH_MAX], const char *id, const char *name)
 {
-	assert_int_equal(file_path(path, FILE_PATH_MAX, "%s/checkpoints/%s/%s", conf.state, id, name), 0);
+	assert_int_equal(
+		file_path(path, FILE_PATH_MAX, "%s/checkpoints/%s/%s", conf.state, id, name), 0);
 }
 
 static void flip_a_bit(const char *id)
@@ -58,9 +59,9 @@ static void epochs(const int *correct, size_t n, char id[][HASH_SIZE])
 		evaluated(id[i], SPLIT_VALIDATION, correct[i]);
 	}
 }
-#define EPOCHS(id, ...)                                              \
-	do {                                                         \
-		const int correct_[] = {__VA_ARGS__};                \
+#define EPOCHS(id, ...)                                               \
+	do {                                                          \
+		const int correct_[] = {__VA_ARGS__};                 \
 		epochs(correct_, sizeof(correct_) / sizeof(int), id); \
 	} while (0)
 
@@ -318,7 +319,8 @@ static void test_pinned(void **state)
 	char id[3][HASH_SIZE], text[256];
 	offer_nothing();
 	EPOCHS(id, 8, 9, 10);
-	snprintf(text, sizeof(text), "{\"cmd\":\"pin\",\"id\":\"p1\",\"checkpoint\":\"%s\"}", id[1]);
+	snprintf(text, sizeof(text), "{\"cmd\":\"pin\",\"id\":\"p1\",\"checkpoint\":\"%s\"}",
+		 id[1]);
 	say(DEVICE "in/cmd", text, strlen(text));
 	assert_active(id[1]);
 	stop();
@@ -342,7 +344,8 @@ static void test_on_full_disk(void **state)
 	stop();
 	restart();
 	assert_active(id[1]);
-	/* After the store was changed, before the state was: as a kill in between would leave it. */
+	/* After the store was changed, before the state was: as a kill in between would leave it.
+	 */
 	teardown(state);
 	setup(state);
 	offer_nothing();

@@ -1,10 +1,11 @@
-/* The agent among hostile peers: floods, trainers that hold without working, results that never come. */
+/* The agent among hostile peers: floods, trainers that hold without working, results that never
+ * come. */
 #include "agent_rig.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
 
-#define REPLY "tasuki/v1/home/reply/cam-1"
+#define REPLY     "tasuki/v1/home/reply/cam-1"
 #define OWN_FIRST 4 /* AGENT_OWN_FIRST_MAX */
 
 static size_t count(const char *topic, const char *part)
@@ -265,8 +266,8 @@ static struct msg_result stalled(const char *offered, uint64_t seed, int64_t fen
 	uint8_t block[1024];
 	uint32_t len;
 	char topic[TOPIC_SIZE];
-	assert_int_equal(part_read_block(path, (uint64_t)r.manifest.size, sizeof(block), 0, block, &len,
-					 NULL),
+	assert_int_equal(part_read_block(path, (uint64_t)r.manifest.size, sizeof(block), 0, block,
+					 &len, NULL),
 			 0);
 	snprintf(topic, sizeof(topic), DEVICE "in/block/%s/0", r.manifest.id);
 	say(topic, block, len);
@@ -298,7 +299,8 @@ static void test_parts_do_not_outlive_their_time(void **state)
 	char offered[HASH_SIZE], path[FILE_PATH_MAX];
 	until_offered(offered);
 	/* What an older version left. */
-	assert_int_equal(file_path(path, sizeof(path), "%s/incoming/%s.part", conf.state, offered), 0);
+	assert_int_equal(file_path(path, sizeof(path), "%s/incoming/%s.part", conf.state, offered),
+			 0);
 	util_write(path, "x", 1);
 	claim(0, offered);
 	assert_int_equal(n_incoming(), 0);

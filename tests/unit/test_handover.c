@@ -456,8 +456,8 @@ static void test_awaits_claim(void **state)
 	assert_false(handover_awaits_claim(&h, 501));
 }
 
-/* `set lease_s` in the middle, and a restart with another lease_s in the file: a lease is as long as it
- * was when its fence was given out. */
+/* `set lease_s` in the middle, and a restart with another lease_s in the file: a lease is as long
+ * as it was when its fence was given out. */
 static void test_lease_belongs_to_its_fence(void **state)
 {
 	static const int64_t others[] = {1000, 10 * LEASE};
@@ -510,7 +510,8 @@ static void test_only_renewing(void **state)
 	     TIMER(now + LEASE, "PO", OFFERING));
 	/* Then others first, */
 	now += LEASE;
-	PLAY(CLAIM(now + 10, "t1", 'c', 0, "g", OFFERING), CLAIM(now + 20, "t2", 'c', 0, "PG", GRANTED));
+	PLAY(CLAIM(now + 10, "t1", 'c', 0, "g", OFFERING),
+	     CLAIM(now + 20, "t2", 'c', 0, "PG", GRANTED));
 	assert_int_equal(h.fence, 2);
 }
 
@@ -540,9 +541,9 @@ static void test_what_moves(void **state)
 			if (way == BLOCKS && i % 6 == 0)
 				PLAY(WANTED(now, "", GRANTED));
 			PLAY(RENEW(now, refused ? "g" : "G", GRANTED,
-				   way == QUEUE                ? HANDOVER_QUEUED
+				   way == QUEUE                  ? HANDOVER_QUEUED
 				   : way == PHASES && i % 12 < 6 ? "training"
-							       : "pulling",
+								 : "pulling",
 				   way == PROGRESS      ? 0.5 + 0.01 * i
 				   : way == CREEPS_BACK ? 0.5 - 0.01 * (i % 10)
 							: 0.5));
@@ -617,7 +618,8 @@ static void test_slow_comes_last(void **state)
 {
 	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
 	int64_t now = make_slow(10);
-	/* It has to let the offer go round, but where it is the only one, it is better than none. */
+	/* It has to let the offer go round, but where it is the only one, it is better than none.
+	 */
 	for (int i = 1; i < HANDOVER_SLOW_OFFERS; i++) {
 		PLAY(CLAIM(now, "t1", 'c', 0, "g", OFFERING));
 		now = handover_deadline_ms(&h);

@@ -33,7 +33,8 @@ static const char good_status[] =
 	"\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
 	"\"trainer\":\"t1\"}";
 static const char good_report[] =
-	"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
+	"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1
+	"\",\"origin\":\"local\",\"snapshot\":\"" H2
 	"\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 	"\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 	"{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
@@ -106,7 +107,8 @@ static void test_report_fields(void **state)
 /* A decision that does not follow from the scores says why. */
 static void test_report_reason(void **state)
 {
-	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2, .has_decision = true}, back;
+	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2, .has_decision = true},
+			  back;
 	strcpy(m.reason, "what was active is damaged");
 	_cleanup_free_ char *text = msg_report_print(&m);
 	assert_int_equal(msg_report_parse(text, strlen(text), &back, NULL), 0);

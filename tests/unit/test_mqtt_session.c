@@ -243,8 +243,8 @@ static void test_taken_over(void **state)
 	take_over(*state, false);
 }
 
-/* Throws the session out, leaves `claim` (NULL: nothing) where it will look for a rival's, waits until
- * it is back. Its own Will, with its own claim, was there in between. */
+/* Throws the session out, leaves `claim` (NULL: nothing) where it will look for a rival's, waits
+ * until it is back. Its own Will, with its own claim, was there in between. */
 static void throw_out(struct broker *b, struct loop *loop, struct peer *a, const char *claim)
 {
 	char cmd[256];

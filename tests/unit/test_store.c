@@ -368,11 +368,13 @@ static void setting_aside(void **state)
 	assert_int_equal(store_set_aside(s, "../x", "", &err), -EINVAL);
 	assert_int_equal(store_set_aside(s, id[1], none, &err), -EINVAL);
 	expect(s, dir, id[1], id[0]);
-	/* The previous one; the active one, also when a file of it is gone; with another in its place. */
+	/* The previous one; the active one, also when a file of it is gone; with another in its
+	 * place. */
 	assert_int_equal(store_set_aside(s, id[0], "", NULL), 0);
 	expect(s, dir, id[1], "");
 	assert_int_equal(store_activate(s, id[3], NULL), 0);
-	assert_int_equal(file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, id[3]), 0);
+	assert_int_equal(
+		file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, id[3]), 0);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(store_set_aside(s, id[3], id[1], NULL), 0);
 	expect(s, dir, id[1], "");
@@ -406,7 +408,8 @@ static void incomplete(void **state)
 	store_lost(s, lost);
 	assert_string_equal(lost, "");
 	store_free(s);
-	assert_int_equal(file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, b), 0);
+	assert_int_equal(file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, b),
+			 0);
 	assert_int_equal(unlink(path), 0);
 	s = open_store(dir);
 	expect(s, dir, a, "");
