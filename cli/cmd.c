@@ -20,7 +20,9 @@ static const char help[] =
 	"  set key=NAME value=TEXT\n\n"
 	"  --timeout S           wait so long for the answer, then the command expires (5); a fleet's answers\n"
 	"                        are collected for all of it\n"
-	"  --later               do not wait; the device carries it out when it is there, within a day\n" ONLINE_HELP
+	"  --later               do not wait; the device carries it out when it is there, within a day.\n"
+	"                        A device that has never said anything has no session that would keep it: an\n"
+	"                        error, and nothing is sent\n" ONLINE_HELP
 	"  --json\n\n"
 	"Prints \"DEVICE: ok\", and further members of the answer as \"DEVICE: {...}\".\n";
 
@@ -174,6 +176,14 @@ static char *compose(int argc, char **argv, const char *id)
 	return text;
 }
 
+static int never_heard(const struct online *o, const struct wait *w, struct err *err)
+{
+	return err_set(err, -ENOENT,
+		       "%s: no device of that name has ever said anything at site %s: nobody gets the "
+		       "command (tasuki devices)",
+		       w->target, o->site);
+}
+
 static int no_answer(const struct online *o, const struct wait *w, int64_t timeout_s, struct err *err)
 {
 	struct mqtt_stats stats;
@@ -183,9 +193,11 @@ static int no_answer(const struct online *o, const struct wait *w, int64_t timeo
 	if (w->fleet)
 		return err_set(err, -ETIMEDOUT, "no device of the fleet answered within %lld s",
 			       (long long)timeout_s);
-	return err_set(err, -ETIMEDOUT,
-		       "%s: no answer within %lld s; the command has expired (is it online? tasuki devices)",
-		       w->target, (long long)timeout_s);
+	const struct online_device *d = online_find(o, w->target);
+	if (!d)
+		return never_heard(o, w, err);
+	return err_set(err, -ETIMEDOUT, "%s: no answer within %lld s%s; the command has expired", w->target,
+		       (long long)timeout_s, d->has_presence && !d->online ? " (it is offline)" : "");
 }
 
 static int send_and_wait(struct online *o, struct wait *w, const char *text, int64_t timeout_s,
@@ -198,7 +210,12 @@ static int send_and_wait(struct online *o, struct wait *w, const char *text, int
 	strcpy(rt.client, o->client);
 	topic_format(topic, o->site, &t);
 	topic_format(reply, o->site, &rt);
-	int r = online_connect(o, false, err);
+	int r = online_connect(o, w->fleet ? NULL : w->target, err);
+	if (r == 0 && w->later && !w->fleet) {
+		r = online_hear(o);
+		if (r == 0 && !online_find(o, w->target))
+			r = never_heard(o, w, err);
+	}
 	if (r < 0)
 		return r;
 	struct mqtt_publish p = {.topic = topic, .payload = text, .len = strlen(text), .qos = 1};

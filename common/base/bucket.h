@@ -1,5 +1,5 @@
-/* How often something may happen: a token bucket. `burst` at once, then `per_s` in the long run. Pure:
- * the caller brings the time. */
+/* How often something may happen: a token bucket. `burst` at once, then `per_s` in the long run.
+ * Pure: the caller brings the time. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +15,7 @@ struct bucket {
 	int64_t at_ms;
 };
 
-/* Whether it may happen now; it is counted then. If not, *ret_wait_ms (may be NULL) is how long to wait. */
+/* Whether it may happen now; it is counted then. If not, *ret_wait_ms (may be NULL) is how long to
+ * wait. */
 bool bucket_take(struct bucket *b, const struct bucket_limit *l, int64_t now_ms,
 		 int64_t *ret_wait_ms);

@@ -3,9 +3,10 @@
  * "2026-11-23T05:58:00.123Z program: [warning: |error: ]text key=value ...", in UTC.
  * Thread-safe: one write(2) a line. Libraries do not log above debug.
  *
- * Whoever can make a program log must not fill a disk with it: beyond LOG_BURST lines at once, LOG_PER_S
- * a second are written; the next one that is follows a line that says how many were left out. Errors
- * have LOG_ERRORS of the burst for themselves. Debug lines, which a person asked for, are not counted. */
+ * Whoever can make a program log must not fill a disk with it: beyond LOG_BURST lines at once,
+ * LOG_PER_S a second are written; the next one that is follows a line that says how many were left
+ * out. Errors have LOG_ERRORS of the burst for themselves. Debug lines, which a person asked for,
+ * are not counted. */
 #pragma once
 
 #define LOG_BURST  500

@@ -175,6 +175,7 @@ char *msg_report_print(const struct msg_report *m)
 		json_set(obj, "per_class", print_classes(m));
 	if (m->has_decision)
 		json_set_str(obj, "decision", report_decisions[m->activated]);
+	put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	if (m->has_against) {
 		struct json *against = json_new_obj();
 		json_set_str(against, "checkpoint", m->against);
@@ -241,6 +242,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	field_score_flat(&f, &m.score);
 	parse_classes(&f, &m);
 	field_word(&f, "decision", OPTIONAL, report_decisions, 2, &decision);
+	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
 	parse_against(&f, &m);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_time(&f, "at", REQUIRED, &m.at_ms);

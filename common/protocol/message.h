@@ -86,6 +86,7 @@ struct msg_report {
 	struct class_score *per_class; /* owned: msg_report_done */
 	size_t n_per_class;
 	bool has_decision, activated; /* decision: "activated" or "kept"; absent on plain scores */
+	char reason[MESSAGE_TEXT_MAX]; /* of a decision that does not follow from the scores; "" */
 	bool has_against;
 	char against[HASH_SIZE];
 	double against_accuracy;

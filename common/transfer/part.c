@@ -4,6 +4,7 @@
  * crash came before the caller moved it, its hash tells. */
 #include "common/transfer/part.h"
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -375,6 +376,22 @@ void part_discard(const char *dir, const char *id)
 		return;
 	file_remove(map, NULL);
 	file_remove(data, NULL);
+}
+
+void part_sweep(const char *dir, const char *keep)
+{
+	DIR *d = opendir(dir);
+	if (!d)
+		return;
+	/* ID.part, ID.map, and the ID.map.tmp of a map that was never finished. */
+	for (struct dirent *e; (e = readdir(d));) {
+		char id[HASH_SIZE], path[FILE_PATH_MAX];
+		snprintf(id, sizeof(id), "%.64s", e->d_name);
+		if (hash_valid(id) && e->d_name[HASH_HEX] == '.' && strcmp(id, keep) != 0 &&
+		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) == 0)
+			file_remove(path, NULL);
+	}
+	closedir(d);
 }
 
 /* ---- the sender's side ---- */

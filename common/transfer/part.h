@@ -50,6 +50,8 @@ void part_close(struct part *p); /* keeps the files; a zeroed or closed one is a
 bool part_there(const char *dir, const char *id);
 /* Deletes what is left of a transfer. */
 void part_discard(const char *dir, const char *id);
+/* Deletes what is left of all transfers but that of `keep` (""; none). */
+void part_sweep(const char *dir, const char *keep);
 
 /* The sender's side: reads block i of the file. *ret_len is set; -ERANGE past the end. */
 int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32_t i, void *buf,

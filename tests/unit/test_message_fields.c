@@ -104,6 +104,22 @@ static void test_report_fields(void **state)
 	msg_report_done(&m);
 }
 
+/* A decision that does not follow from the scores says why. */
+static void test_report_reason(void **state)
+{
+	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2, .has_decision = true},
+			  back;
+	strcpy(m.reason, "what was active is damaged");
+	_cleanup_free_ char *text = msg_report_print(&m);
+	assert_int_equal(msg_report_parse(text, strlen(text), &back, NULL), 0);
+	assert_string_equal(back.reason, m.reason);
+	m.reason[0] = 0;
+	_cleanup_free_ char *bare = msg_report_print(&m);
+	assert_null(strstr(bare, "reason"));
+	assert_int_equal(msg_report_parse(bare, strlen(bare), &back, NULL), 0);
+	assert_string_equal(back.reason, "");
+}
+
 static void test_report_of_many_classes(void **state)
 {
 	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2}, back;
@@ -359,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status_fields),
 		cmocka_unit_test(test_report_fields),
+		cmocka_unit_test(test_report_reason),
 		cmocka_unit_test(test_report_of_many_classes),
 		cmocka_unit_test(test_offer_and_result_fields),
 		cmocka_unit_test(test_claim_and_grant_fields),

@@ -386,6 +386,43 @@ static void test_bad_manifests(void **state)
 	assert_non_null(strstr(err.text, "nowhere"));
 }
 
+static void touch(const char *name)
+{
+	char path[FILE_PATH_MAX];
+	assert_int_equal(file_path(path, sizeof(path), "%s/%s", dir, name), 0);
+	assert_int_equal(file_write(path, "x", 1, NULL), 0);
+}
+
+static bool there(const char *name)
+{
+	char path[FILE_PATH_MAX];
+	assert_int_equal(file_path(path, sizeof(path), "%s/%s", dir, name), 0);
+	return file_exists(path);
+}
+
+#define OTHER "00000000000000000000000000000000000000000000000000000000000000ff"
+
+static void test_sweep(void **state)
+{
+	static const char *const others[] = {OTHER ".part", OTHER ".map", OTHER ".map.tmp"};
+	char mine[HASH_SIZE + 8];
+	snprintf(mine, sizeof(mine), "%s.part", manifest.id);
+	touch(mine);
+	touch("notes");
+	touch(OTHER);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		touch(others[i]);
+	part_sweep(dir, manifest.id);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		assert_false(there(others[i]));
+	/* What no transfer has made stays. */
+	assert_true(there(mine) && there("notes") && there(OTHER));
+	part_sweep(dir, "");
+	assert_false(there(mine));
+	assert_true(there("notes"));
+	part_sweep("/nowhere", "");
+}
+
 static int open_fds(void)
 {
 	int n = 0;
@@ -600,6 +637,7 @@ int main(void)
 		TEST(test_missing_map),
 		TEST(test_odd_things_in_the_way),
 		TEST(test_bad_manifests),
+		TEST(test_sweep),
 		TEST(test_no_descriptor_leaks),
 		TEST(test_file_limit),
 		TEST(test_full_disk),

@@ -211,6 +211,7 @@ static void test_row_not_written(void **state)
 	limit_files(0);
 	assert_int_equal(query("SELECT count(*) FROM jobs"), 0);
 	assert_non_null(strstr(f.t->fault, "trainer.db"));
+	assert_null(strchr(f.t->reason, '/')); /* what others hear */
 	offer("cam-2");
 	claimed("cam-2");
 	grant_claim("cam-2", 9, f.claim, LEASE);
