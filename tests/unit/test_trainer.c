@@ -406,6 +406,7 @@ static void test_diverging(void **state)
 	const struct work *w;
 	char id[HASH_SIZE];
 	struct msg_result r;
+	struct msg_claim c;
 	const struct sent *s;
 
 	(void)state;
@@ -428,7 +429,10 @@ static void test_diverging(void **state)
 			       " 'the loss is not finite'"),
 			 1);
 	assert_int_equal(f.worked, f.n_work); /* it is not tried again */
-	assert_int_equal(claimed("cam-2").fence, 4); /* given back */
+	c = claimed("cam-2"); /* it is given back, with the reason */
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 4);
+	assert_string_equal(c.reason, err_category_text(ERR_DIVERGED));
 	tick(120000);
 	assert_int_equal(f.worked, f.n_work);
 	offer("cam-2");
