@@ -27,6 +27,8 @@ static const char train_help[] =
 	"  --weights FILE        go on from this checkpoint (default: new weights from --seed)\n"
 	"  --out FILE            the checkpoint, a Darknet .weights file\n"
 	"  --seed N              of new weights, order and augmentation (1)\n"
+	"  --epoch N             number of the first epoch: each has an order of its own (1)\n"
+	"  --momentum FILE       go on with this file's momentum if it is of --weights; written with --out\n"
 	CLI_ENGINE_HELP
 	"  --fold N              visits of each image an epoch, further ones augmented (1)\n"
 	"  --shift PX, --flip, --blur PX, --brightness X   augmentation\n"
@@ -54,14 +56,14 @@ static const char classify_help[] =
 
 /* Everything that any of the three commands can be told. */
 struct options {
-	const char *name, *cfg, *weights, *out;
+	const char *name, *cfg, *weights, *out, *momentum;
 	struct worker_conf worker;
-	int64_t epochs, steps, seed;
+	int64_t epochs, steps, seed, epoch;
 	enum split split;
 	bool json, confusion, help;
 };
 
-enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_THREADS, OPT_ENGINE,
+enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_EPOCH, OPT_MOMENTUM, OPT_THREADS, OPT_ENGINE,
        OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION,
        OPT_HELP };
 
@@ -73,6 +75,8 @@ static const struct option long_options[] = {
 	{"epochs", required_argument, NULL, OPT_EPOCHS},
 	{"steps", required_argument, NULL, OPT_STEPS},
 	{"seed", required_argument, NULL, OPT_SEED},
+	{"epoch", required_argument, NULL, OPT_EPOCH},
+	{"momentum", required_argument, NULL, OPT_MOMENTUM},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"engine", required_argument, NULL, OPT_ENGINE},
 	{"precision", required_argument, NULL, OPT_PRECISION},
@@ -131,6 +135,11 @@ static bool set_option(struct options *o, int option, const char *v)
 		return cli_int(o->name, "--steps", v, 1, 1000000000, &o->steps);
 	case OPT_SEED:
 		return cli_int(o->name, "--seed", v, 0, JSON_INT_MAX, &o->seed);
+	case OPT_EPOCH:
+		return cli_int(o->name, "--epoch", v, 1, 1000000, &o->epoch);
+	case OPT_MOMENTUM:
+		o->momentum = v;
+		return true;
 	case OPT_THREADS:
 		return set_int(o, "--threads", v, WORKER_THREADS_MAX, &w->threads);
 	case OPT_ENGINE:
@@ -261,7 +270,7 @@ static double get_num(const struct json *j, const char *key)
 
 int cmd_train(int argc, char **argv)
 {
-	struct options o = {.seed = 1};
+	struct options o = {.seed = 1, .epoch = 1};
 	int r = parse(&o, argc, argv);
 	if (r != CLI_OK)
 		return r;
@@ -270,14 +279,17 @@ int cmd_train(int argc, char **argv)
 	if (!o.cfg || !o.worker.has_data || !o.out || !(o.epochs || o.steps) || optind < argc)
 		return cli_usage("train", "--cfg, --data, --out and --epochs (or --steps) are required");
 	struct err err = {0};
-	char out[FILE_PATH_MAX];
-	if (out_path(o.out, out, sizeof(out), &err) < 0)
+	char out[FILE_PATH_MAX], momentum[FILE_PATH_MAX] = "";
+	if (out_path(o.out, out, sizeof(out), &err) < 0 ||
+	    (o.momentum && out_path(o.momentum, momentum, sizeof(momentum), &err) < 0))
 		return cli_fail("train", &err);
 	struct json *args = json_new_obj();
 	json_set_str(args, "out", out);
 	json_set_int(args, o.steps ? "steps" : "epochs", o.steps ? o.steps : o.epochs);
 	json_set_int(args, "seed", o.seed);
-	json_set_int(args, "epoch", 1);
+	json_set_int(args, "epoch", o.epoch);
+	if (*momentum)
+		json_set_str(args, "momentum", momentum);
 	struct json *result = NULL;
 	r = call(&o, "train", args, &result);
 	if (r != CLI_OK)

@@ -36,6 +36,7 @@ static enum err_category of_code(int code)
 	case EFBIG:
 		return ERR_FILE;
 	case ENODATA:
+	case ESTALE:
 		return ERR_DATA;
 	case EBADMSG:
 		return ERR_CHECKPOINT;

@@ -45,9 +45,13 @@ int ceiling_check(const struct session *s, uint32_t eval_batch, bool training, u
 	int r = read_usage(&now, err);
 	if (r < 0)
 		return r;
-	uint64_t evaluate = network_bytes(m, s->engine, eval_batch, false);
+	/* A network, and the batches that wait for it. */
+	uint32_t batch = m->batch / m->subdivisions;
+	uint64_t floats = (uint64_t)m->width * m->height * m->channels;
+	uint64_t evaluate =
+		network_bytes(m, s->engine, eval_batch, false) + feed_bytes(eval_batch, floats);
 	uint64_t train =
-		training ? network_bytes(m, s->engine, m->batch / m->subdivisions, true) : 0;
+		training ? network_bytes(m, s->engine, batch, true) + feed_bytes(batch, floats) : 0;
 	uint64_t needed = now.resident + evaluate + train;
 	if (needed >= s->memory_max_bytes)
 		return err_set(

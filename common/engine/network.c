@@ -211,10 +211,8 @@ int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH
 	if (d->plan)
 		plan_weights_out(d->plan);
 	load_weights(d->net, name);
-	if (d->plan) {
+	if (d->plan)
 		plan_weights_in(d->plan, true);
-		plan_batches(d->plan, h.seen / (uint64_t)d->net->batch);
-	}
 	*ret_seen = h.seen;
 	return 0;
 }
@@ -316,6 +314,77 @@ static bool schedule_is_over(const network *net)
 		       ((size_t)net->batch * (size_t)net->subdivisions);
 	return net->policy == POLY && net->power > 0 && steps > (size_t)net->max_batches &&
 	       steps >= (size_t)net->burn_in;
+}
+
+/* Where Darknet keeps the momentum of a layer's biases, scales and weights. */
+struct updates {
+	float *arrays[3];
+	size_t counts[3];
+};
+
+static struct updates updates_of(const layer *l)
+{
+	size_t places = (size_t)l->out_w * (size_t)l->out_h, n = (size_t)l->n, weights = 0;
+	if (l->type == CONVOLUTIONAL) {
+		weights = (size_t)l->nweights;
+	} else if (l->type == CONNECTED) {
+		n = (size_t)l->outputs;
+		weights = n * (size_t)l->inputs;
+	} else if (l->type == LOCAL) {
+		weights = (size_t)l->size * (size_t)l->size * (size_t)l->c * n * places;
+		n *= places;
+	} else {
+		n = 0;
+	}
+	return (struct updates){{l->bias_updates, l->scale_updates, l->weight_updates},
+				{n, l->scale_updates ? n : 0, weights}};
+}
+
+/* Both NULL: counts only. */
+static size_t exchange_momentum(const struct dnet *d, float *out, const float *in)
+{
+	size_t at = 0;
+	for (int i = 0; i < d->net->n; i++) {
+		struct updates u = updates_of(&d->net->layers[i]);
+		for (int k = 0; k < 3; at += u.counts[k++]) {
+			size_t bytes = u.counts[k] * sizeof(float);
+			if (!bytes || (!out && !in) ||
+			    (k == 2 && d->plan &&
+			     plan_momentum(d->plan, i, out ? out + at : NULL, in ? in + at : NULL)))
+				continue;
+			if (out)
+				memcpy(out + at, u.arrays[k], bytes);
+			else
+				memcpy(u.arrays[k], in + at, bytes);
+		}
+	}
+	return at;
+}
+
+size_t dnet_momentum_floats(const struct dnet *d)
+{
+	return exchange_momentum(d, NULL, NULL);
+}
+
+void dnet_momentum_get(struct dnet *d, float *out)
+{
+	exchange_momentum(d, out, NULL);
+}
+
+void dnet_momentum_set(struct dnet *d, const float *in)
+{
+	exchange_momentum(d, NULL, in);
+}
+
+bool dnet_settles(const struct dnet *d)
+{
+	return d->plan && plan_has_statistics(d->plan);
+}
+
+void dnet_settle(struct dnet *d, unsigned batch)
+{
+	errno = 0;
+	plan_settle(d->plan, batch);
 }
 
 bool dnet_train(struct dnet *d, double *ret_loss)

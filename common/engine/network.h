@@ -72,6 +72,11 @@ size_t dnet_momentum_floats(const struct dnet *d);
 void dnet_momentum_get(struct dnet *d, float *out);
 void dnet_momentum_set(struct dnet *d, const float *in);
 
+/* After a training: dnet_settle(0), (1) ... with a batch of training images each measure batch
+ * normalization's statistics for the weights as they are (plan/plan.h). Only if dnet_settles(). */
+bool dnet_settles(const struct dnet *d);
+void dnet_settle(struct dnet *d, unsigned batch);
+
 /* One batch forward and backward; each step_images/batch-th call updates the weights, which is
  * what it returns. *ret_loss: per image. */
 bool dnet_train(struct dnet *d, double *ret_loss);

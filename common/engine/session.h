@@ -41,6 +41,11 @@ struct training {
 	uint32_t step_batches;
 	double epoch_loss; /* sum over the steps of this epoch, */
 	int64_t epoch_steps;
+	/* The last steps are done; batch normalization's statistics are measured, so many batches
+	 * of settle_batches (dnet_settle()). */
+	bool settling;
+	uint32_t settled, settle_batches;
+	char momentum[FILE_PATH_MAX]; /* file that keeps it beside `out`; "": none */
 	double recent_loss; /* moving mean over about RECENT_STEPS steps; NaN: none yet */
 };
 

@@ -14,9 +14,12 @@
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
 #include "common/engine/args.h"
+#include "common/engine/momentum.h"
 #include "common/engine/session.h"
 
-#define RECENT_STEPS 20
+#define RECENT_STEPS  20
+#define SETTLE_IMAGES 2048 /* that batch normalization's statistics are measured on, about */
+#define SETTLE_SEED   0x5e771e
 
 static int64_t steps_per_epoch(const struct session *s)
 {
@@ -44,7 +47,7 @@ static void begin_epoch(struct session *s)
 static int begin_feed(struct session *s, struct err *err)
 {
 	struct training *t = &s->training;
-	const struct feed_conf conf = {
+	struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
 		.augment = s->augment,
@@ -56,6 +59,12 @@ static int begin_feed(struct session *s, struct err *err)
 		.batch = dnet_batch(s->train_net),
 		.epochs = t->epochs_left,
 	};
+	if (t->settling) {
+		/* Images of the same kind in an order of their own. */
+		conf.course.seed = course_mix(t->seed, t->epoch, SETTLE_SEED, 0);
+		conf.course.at = 0;
+		conf.epochs = 0;
+	}
 	return feed_new(&conf, &t->feed, err);
 }
 
@@ -66,8 +75,8 @@ void train_drop_feed(struct session *s)
 }
 
 /* The network of `weights`, or a new one. */
-static int load(struct session *s, const char *weights, uint64_t seed, uint64_t *ret_seen,
-		struct err *err)
+static int load(struct session *s, const char *weights, const char *momentum, uint64_t seed,
+		uint64_t *ret_seen, struct err *err)
 {
 	char id[HASH_SIZE];
 	struct weights_header h = {0};
@@ -87,11 +96,15 @@ static int load(struct session *s, const char *weights, uint64_t seed, uint64_t 
 				       .training = true,
 				       .seed = seed};
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
-	return r == 0 && *weights ? dnet_load(s->train_net, weights, ret_seen, id, err) : r;
+	if (r == 0 && *weights)
+		r = dnet_load(s->train_net, weights, ret_seen, id, err);
+	if (r == 0 && *weights && *momentum)
+		r = momentum_load(momentum, id, s->train_net, err);
+	return r < 0 ? r : 0;
 }
 
 struct train_args {
-	char weights[FILE_PATH_MAX], out[FILE_PATH_MAX];
+	char weights[FILE_PATH_MAX], out[FILE_PATH_MAX], momentum[FILE_PATH_MAX];
 	int64_t epochs, steps, seed, epoch, schedule_seen; /* -1: as the weights say */
 	double rate_scale;
 };
@@ -100,6 +113,7 @@ static int read_args(const struct json *args, struct train_args *a, struct err *
 {
 	int r = json_get_str(args, "out", a->out, sizeof(a->out), err);
 	if (r < 0 || (r = arg_str(args, "weights", a->weights, sizeof(a->weights), err)) < 0 ||
+	    (r = arg_str(args, "momentum", a->momentum, sizeof(a->momentum), err)) < 0 ||
 	    (r = arg_int(args, "epochs", 1, SESSION_EPOCHS_MAX, 0, &a->epochs, err)) < 0 ||
 	    (r = arg_int(args, "steps", 1, SESSION_STEPS_MAX, 0, &a->steps, err)) < 0 ||
 	    (r = arg_int(args, "seed", 0, JSON_INT_MAX, 0, &a->seed, err)) < 0 ||
@@ -130,11 +144,12 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 			       (unsigned long long)t->id);
 	if (!s->data)
 		return err_set(err, -ENODATA, "train: opened without data");
-	r = load(s, a.weights, (uint64_t)a.seed, &seen, err);
+	r = load(s, a.weights, a.momentum, (uint64_t)a.seed, &seen, err);
 	if (r < 0)
 		return r;
 	*t = (struct training){0};
 	memcpy(t->out, a.out, sizeof(t->out));
+	memcpy(t->momentum, a.momentum, sizeof(t->momentum));
 	t->seed = (uint64_t)a.seed;
 	t->epoch = (uint64_t)a.epoch;
 	t->epochs_left = a.epochs;
@@ -214,6 +229,8 @@ static void finish(struct session *s)
 	char id[HASH_SIZE];
 	uint64_t seen = t->seen + t->images;
 	int r = dnet_save(s->train_net, t->out, seen, id, &err);
+	if (r == 0 && *t->momentum)
+		r = momentum_save(t->momentum, id, s->train_net, &err);
 	if (r < 0) {
 		train_stop(s, r, err.text);
 		return;
@@ -237,6 +254,30 @@ static void finish(struct session *s)
 	t->id = 0;
 }
 
+/* Batch normalization's running statistics lag behind the weights: before these are saved, they
+ * are measured anew. Random numbers are those of no epoch, so nothing depends on it. */
+static void begin_settling(struct session *s)
+{
+	struct training *t = &s->training;
+	if (!dnet_settles(s->train_net)) {
+		finish(s);
+		return;
+	}
+	uint32_t batch = dnet_batch(s->train_net), images = MIN_OF(t->n_epoch, SETTLE_IMAGES);
+	train_drop_feed(s);
+	t->settling = true;
+	t->settle_batches = (images + batch - 1) / batch;
+	dnet_seed(course_mix(t->seed, t->epoch, SETTLE_SEED, 1));
+}
+
+static void settle(struct session *s)
+{
+	struct training *t = &s->training;
+	dnet_settle(s->train_net, t->settled++);
+	if (t->settled == t->settle_batches)
+		finish(s);
+}
+
 /* After a step: the end of the epoch, of the request, or neither. */
 static void end_step(struct session *s, bool epoch_ends)
 {
@@ -250,7 +291,7 @@ static void end_step(struct session *s, bool epoch_ends)
 	t->step_loss = 0;
 	t->step_batches = 0;
 	if (t->epochs_left ? epoch_ends && t->epochs_left == 1 : t->step >= t->steps) {
-		finish(s);
+		begin_settling(s);
 		return;
 	}
 	if (!epoch_ends)
@@ -272,6 +313,11 @@ void train_batch(struct session *s)
 	int r = take_batch(s, &epoch_ends, &err);
 	if (r < 0) {
 		train_stop(s, r, err.text);
+		return;
+	}
+	if (t->settling) {
+		settle(s);
+		t->seconds += session_seconds() - begun;
 		return;
 	}
 	bool stepped = dnet_train(s->train_net, &loss);

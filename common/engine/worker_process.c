@@ -146,20 +146,33 @@ static void become_worker(const struct child *c)
 	die("", c->program);
 }
 
-/* Our environment, and one thread for OpenBLAS until the worker says otherwise: those it starts
- * on being loaded would not have the worker's floating point mode. The array is the caller's. */
+static bool is_ours(const char *variable)
+{
+	return strncmp(variable, "OPENBLAS_NUM_THREADS=", 21) == 0 ||
+	       strncmp(variable, "GOMP_SPINCOUNT=", 15) == 0;
+}
+
+/* Our environment, and:
+ * - one thread for OpenBLAS until the worker says otherwise: those it starts on being loaded would
+ *   not have the worker's floating point mode;
+ * - threads that wait for each other look so many times before they sleep. libgomp's default looks
+ *   for milliseconds, during which the one that is waited for may not get the CPU: measured, a
+ *   tenth of the speed as soon as other programs want it too; with this, a twentieth is lost alone.
+ * The array is the caller's. */
 static char **environment(void)
 {
-	static char one_thread[] = "OPENBLAS_NUM_THREADS=1";
+	static char one_thread[] = "OPENBLAS_NUM_THREADS=1", spin[] = "GOMP_SPINCOUNT=1000";
 	size_t n = 0, kept = 0;
 	while (environ && environ[n])
 		n++;
-	char **env = calloc(n + 2, sizeof(*env));
+	char **env = calloc(n + 3, sizeof(*env));
 	for (size_t i = 0; env && i < n; i++)
-		if (strncmp(environ[i], "OPENBLAS_NUM_THREADS=", 21) != 0)
+		if (!is_ours(environ[i]))
 			env[kept++] = environ[i];
-	if (env)
-		env[kept] = one_thread;
+	if (env) {
+		env[kept++] = one_thread;
+		env[kept] = spin;
+	}
 	return env;
 }
 

@@ -26,10 +26,12 @@
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
  *            (images that the learning rate's schedule starts from; absent: as the weights say),
- *            learning_rate_scale (absent: 1),
+ *            learning_rate_scale (absent: 1), momentum (path of a file; absent: none),
  *            until_ms (CLOCK_BOOTTIME; absent: no end): it fails with -ETIME at the first batch after
  *            that, whatever became of the daemon: what it holds a lease for, somebody else may
  *            be given then
+ *            The momentum file belongs to one checkpoint, which it names: if that is `weights`, training
+ *            goes on with it, else from none; it is written with `out`. It stays on its machine.
  *            If `weights` is what this worker saved last, it goes on with the network as it is in
  *            memory, momentum included.
  *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen,

@@ -50,6 +50,23 @@ class Offline(rig.Case):
         self.assertTrue(0 <= k['results'][0]['score'] <= 1)
         self.assertIn('one.pgm', self.fleet.run_tasuki('classify', '--cfg', rig.TINY, '--weights', b, pgm).stdout)
 
+    def test_stop_and_resume(self):
+        """Two epochs in one go and in two processes end in the same file, with the momentum kept beside it."""
+        data = self.work / 'resume-data'
+        self.fleet.run_tasuki('dataset', 'digits', '--out', data, '--n', 120, '--seed', 4)
+        for engine in ('auto', 'darknet'):
+            straight, stopped, momentum = (self.work / f'{n}-{engine}' for n in ('straight', 'stopped', 'momentum'))
+            base = ('train', '--cfg', rig.TINY, '--data', data, '--threads', 1, '--engine', engine)
+            self.run_json(*base, '--epochs', 2, '--out', straight)
+            self.run_json(*base, '--epochs', 1, '--out', stopped, '--momentum', momentum)
+            first = stopped.read_bytes()
+            self.run_json(*base, '--epochs', 1, '--epoch', 2, '--weights', stopped, '--out', stopped, '--momentum', momentum)
+            self.assertEqual(straight.read_bytes(), stopped.read_bytes(), engine)
+            # Momentum of other weights, or none, is not taken.
+            stopped.write_bytes(first)
+            self.run_json(*base, '--epochs', 1, '--epoch', 2, '--weights', stopped, '--out', stopped, '--momentum', momentum)
+            self.assertNotEqual(straight.read_bytes(), stopped.read_bytes(), engine)
+
     def test_data_sets(self):
         data = self.digits('d', 500, 1)
         again = self.digits('e', 500, 1)

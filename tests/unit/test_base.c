@@ -66,7 +66,8 @@ static void err_tells_its_category(void **state)
 		enum err_category expected;
 	} cases[] = {{-ENOSPC, ERR_DISK_FULL}, {-EDQUOT, ERR_DISK_FULL}, {-ENOMEM, ERR_MEMORY},
 		     {-EIO, ERR_FILE},	       {-ENOENT, ERR_FILE},	 {-EBADMSG, ERR_CHECKPOINT},
-		     {-ENODATA, ERR_DATA},     {-EDOM, ERR_DIVERGED},	 {-EINVAL, ERR_OTHER}};
+		     {-ENODATA, ERR_DATA},     {-ESTALE, ERR_DATA},
+		     {-EDOM, ERR_DIVERGED},	 {-EINVAL, ERR_OTHER}};
 	struct err err = {0};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		err_set(&err, cases[i].code, "x");

@@ -25,16 +25,17 @@ void plan_weights_in(struct plan *p, bool in)
 {
 }
 
-size_t plan_momentum_floats(const struct plan *p)
+bool plan_momentum(struct plan *p, int i, float *out, const float *in)
 {
-	return 0;
+	return false;
 }
 
-void plan_momentum_get(struct plan *p, float *out)
+bool plan_has_statistics(const struct plan *p)
 {
+	return false;
 }
 
-void plan_momentum_set(struct plan *p, const float *in)
+void plan_settle(struct plan *p, unsigned batch)
 {
 }
 
@@ -45,8 +46,4 @@ void plan_predict(struct plan *p)
 float plan_train(struct plan *p)
 {
 	return 0;
-}
-
-void plan_batches(struct plan *p, uint64_t batches)
-{
 }

@@ -59,7 +59,8 @@ struct plan {
 	struct blob input;
 	struct blob **blobs; /* by layer; layers that share one (in place, fused) share it */
 	struct op *ops;	     /* by layer; class NULL: fused into the one before */
-	uint64_t batches;
+	bool settling; /* the statistics are being measured anew, and so many batches are in them */
+	unsigned settled;
 	float *scratch; /* of the largest gradient that had to be added */
 	size_t scratch_bytes;
 };

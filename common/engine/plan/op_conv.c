@@ -323,9 +323,8 @@ static void batch_statistics(struct op *o)
 	layer *l = o->l;
 	size_t b = o->plan->k->block;
 	double m = (double)l->batch * l->out_h * l->out_w;
-	/* Until 1 / (1 - MOMENTUM) batches have been seen, their mean. */
-	float keep = MOMENTUM, young = 1.f - 1.f / (float)(o->plan->batches + 1);
-	keep = young < keep ? young : keep;
+	const struct plan *p = o->plan;
+	float keep = p->settling ? 1.f - 1.f / (float)(p->settled + 1) : MOMENTUM;
 	for (size_t i = 0; i < c->blocks; i++)
 		o->plan->k->to_planes((char *)c->z + i * c->slice_bytes, c->norms[i].mean, 1, b,
 				      false);

@@ -340,7 +340,6 @@ float plan_train(struct plan *p)
 		else if (!stopped && p->ops[i].class && p->ops[i].class->backward)
 			p->ops[i].class->backward(&p->ops[i]);
 	}
-	p->batches++;
 	bool complete = *net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0;
 	if (complete)
 		update(p);
@@ -350,70 +349,26 @@ float plan_train(struct plan *p)
 	return loss;
 }
 
-/* ---- momentum ---- */
-
-/* Floats of a layer's gradient sums in Darknet's arrays, by array; 0: it has none. */
-static void darknet_updates(const struct op *o, float *arrays[3], size_t counts[3])
+bool plan_momentum(struct plan *p, int i, float *out, const float *in)
 {
-	const layer *l = o->l;
-	size_t places = (size_t)l->out_w * (size_t)l->out_h, n = (size_t)l->n, weights = 0;
-	if (l->type == CONVOLUTIONAL) {
-		weights = (size_t)l->nweights;
-	} else if (l->type == CONNECTED) {
-		n = (size_t)l->outputs;
-		weights = n * (size_t)l->inputs;
-	} else if (l->type == LOCAL) {
-		weights = (size_t)l->size * (size_t)l->size * (size_t)l->c * n * places;
-		n *= places;
-	} else {
-		n = 0;
-	}
-	const size_t c[3] = {n, l->scale_updates ? n : 0, weights};
-	float *const a[3] = {l->bias_updates, l->scale_updates, l->weight_updates};
-	memcpy(arrays, a, sizeof(a));
-	memcpy(counts, c, sizeof(c));
+	if (!p->ops[i].param)
+		return false;
+	param_momentum(p->ops[i].param, p, out, in);
+	return true;
 }
 
-static size_t momentum_of(struct op *o, float *out, const float *in)
-{
-	float *arrays[3];
-	size_t counts[3], at = 0;
-	darknet_updates(o, arrays, counts);
-	for (int i = 0; i < 3; i++) {
-		size_t bytes = counts[i] * sizeof(float);
-		bool own = i == 2 && o->param;
-		if (own && (out || in))
-			param_momentum(o->param, o->plan, out ? out + at : NULL, in ? in + at : NULL);
-		else if (out)
-			memcpy(out + at, arrays[i], bytes);
-		else if (in)
-			memcpy(arrays[i], in + at, bytes);
-		at += counts[i];
-	}
-	return at;
-}
-
-size_t plan_momentum_floats(const struct plan *p)
-{
-	size_t n = 0;
-	for (int i = 0; i < p->net->n; i++)
-		n += momentum_of(&p->ops[i], NULL, NULL);
-	return n;
-}
-
-void plan_momentum_get(struct plan *p, float *out)
+bool plan_has_statistics(const struct plan *p)
 {
 	for (int i = 0; i < p->net->n; i++)
-		out += momentum_of(&p->ops[i], out, NULL);
+		if (p->net->layers[i].batch_normalize)
+			return true;
+	return false;
 }
 
-void plan_momentum_set(struct plan *p, const float *in)
+void plan_settle(struct plan *p, unsigned batch)
 {
-	for (int i = 0; i < p->net->n; i++)
-		in += momentum_of(&p->ops[i], NULL, in);
-}
-
-void plan_batches(struct plan *p, uint64_t batches)
-{
-	p->batches = batches;
+	p->settled = batch;
+	p->settling = true;
+	forward(p, true);
+	p->settling = false;
 }

@@ -38,11 +38,9 @@ void plan_free(struct plan *p); /* NULL allowed */
 void plan_weights_out(struct plan *p);
 void plan_weights_in(struct plan *p, bool in);
 
-/* The momentum of all weights, biases and scales as floats in the order of Darknet's layers: as
- * many as plan_momentum_floats(). */
-size_t plan_momentum_floats(const struct plan *p);
-void plan_momentum_get(struct plan *p, float *out);
-void plan_momentum_set(struct plan *p, const float *in);
+/* The momentum of the weights of layer i, in Darknet's order, to `out` or from `in`. false: the plan
+ * does not hold them, they are Darknet's weight_updates. */
+bool plan_momentum(struct plan *p, int i, float *out, const float *in);
 
 /* net->input forward. Outputs lie in the output layer's `output` (Darknet's). */
 void plan_predict(struct plan *p);
@@ -50,6 +48,9 @@ void plan_predict(struct plan *p);
  * train_network_datum() does. Returns the batch's loss, summed over its images. */
 float plan_train(struct plan *p);
 
-/* Steps since the weights were new: batch-norm's running statistics are means until they have
- * seen 1 / 0.01 batches, so that a young network is not measured by its starting zeros. */
-void plan_batches(struct plan *p, uint64_t batches);
+/* Batch normalization's running statistics follow the batches of a training with a factor of .99
+ * each, as Darknet's do, and so lag behind weights that move. plan_settle(0), (1), (2) ... with a
+ * batch of images in net->input each make them the mean over those batches, for the weights as
+ * they are; nothing else changes. */
+bool plan_has_statistics(const struct plan *p);
+void plan_settle(struct plan *p, unsigned batch);
