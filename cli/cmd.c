@@ -20,7 +20,9 @@ static const char help[] =
 	"  set key=NAME value=TEXT\n\n"
 	"  --timeout S           wait so long for the answer, then the command expires (5); a fleet's answers\n"
 	"                        are collected for all of it\n"
-	"  --later               do not wait; the device carries it out when it is there, within a day\n" ONLINE_HELP
+	"  --later               do not wait; the device carries it out when it is there, within a day.\n"
+	"                        A device that has never said anything has no session that would keep it: an\n"
+	"                        error, and nothing is sent\n" ONLINE_HELP
 	"  --json\n\n"
 	"Prints \"DEVICE: ok\", and further members of the answer as \"DEVICE: {...}\".\n";
 
@@ -46,12 +48,13 @@ struct wait {
 static void print_answer(const struct json *j, const char *device)
 {
 	struct json *rest = json_new_obj();
-	const char *key;
-	for (size_t i = 0; (key = json_key_at(j, i)); i++)
+	for (const struct json *e = json_first(j); e; e = json_next(e)) {
+		const char *key = json_name(e);
 		if (strcmp(key, "id") != 0 && strcmp(key, "ok") != 0 && strcmp(key, "device") != 0)
-			json_set(rest, key, json_dup(json_at(j, i)));
+			json_set(rest, key, json_dup(e));
+	}
 	printf("%s: ok\n", device);
-	_cleanup_free_ char *text = json_len(rest) ? json_print(rest) : NULL;
+	_cleanup_free_ char *text = json_first(rest) ? json_print(rest) : NULL;
 	if (text)
 		printf("%s: %s\n", device, text);
 	fflush(stdout);
@@ -173,6 +176,14 @@ static char *compose(int argc, char **argv, const char *id)
 	return text;
 }
 
+static int never_heard(const struct online *o, const struct wait *w, struct err *err)
+{
+	return err_set(err, -ENOENT,
+		       "%s: no device of that name has ever said anything at site %s: nobody gets the "
+		       "command (tasuki devices)",
+		       w->target, o->site);
+}
+
 static int no_answer(const struct online *o, const struct wait *w, int64_t timeout_s, struct err *err)
 {
 	struct mqtt_stats stats;
@@ -182,9 +193,11 @@ static int no_answer(const struct online *o, const struct wait *w, int64_t timeo
 	if (w->fleet)
 		return err_set(err, -ETIMEDOUT, "no device of the fleet answered within %lld s",
 			       (long long)timeout_s);
-	return err_set(err, -ETIMEDOUT,
-		       "%s: no answer within %lld s; the command has expired (is it online? tasuki devices)",
-		       w->target, (long long)timeout_s);
+	const struct online_device *d = online_find(o, w->target);
+	if (!d)
+		return never_heard(o, w, err);
+	return err_set(err, -ETIMEDOUT, "%s: no answer within %lld s%s; the command has expired", w->target,
+		       (long long)timeout_s, d->has_presence && !d->online ? " (it is offline)" : "");
 }
 
 static int send_and_wait(struct online *o, struct wait *w, const char *text, int64_t timeout_s,
@@ -197,7 +210,12 @@ static int send_and_wait(struct online *o, struct wait *w, const char *text, int
 	strcpy(rt.client, o->client);
 	topic_format(topic, o->site, &t);
 	topic_format(reply, o->site, &rt);
-	int r = online_connect(o, false, err);
+	int r = online_connect(o, w->fleet ? NULL : w->target, err);
+	if (r == 0 && w->later && !w->fleet) {
+		r = online_hear(o);
+		if (r == 0 && !online_find(o, w->target))
+			r = never_heard(o, w, err);
+	}
 	if (r < 0)
 		return r;
 	struct mqtt_publish p = {.topic = topic, .payload = text, .len = strlen(text), .qos = 1};

@@ -11,8 +11,6 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-#define RETAINED_QUIET_MS 250 /* retained messages come at once: silence means that was all */
-#define RETAINED_MAX_MS	  900
 #define REDRAW_MS	  500
 
 static const char devices_help[] = "usage: tasuki devices [--broker HOST[:PORT]] [--site ID] [--json]\n\n"
@@ -189,12 +187,10 @@ static void table(const struct online *o, bool colour)
 }
 
 /* Connects and hears what is retained. */
-static int hear(struct online *o, struct err *err)
+static int hear(struct online *o, const char *device, struct err *err)
 {
-	int r = online_connect(o, true, err);
-	if (r == 0)
-		r = online_listen(o, clock_mono_ms() + RETAINED_MAX_MS, RETAINED_QUIET_MS);
-	return r;
+	int r = online_connect(o, device, err);
+	return r == 0 ? online_hear(o) : r;
 }
 
 int cmd_devices(int argc, char **argv)
@@ -209,7 +205,7 @@ int cmd_devices(int argc, char **argv)
 		return fputs(devices_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (optind < argc)
 		return cli_usage("devices", "found '%s', no argument expected", argv[optind]);
-	if (hear(&o, &err) < 0)
+	if (hear(&o, ONLINE_ALL, &err) < 0)
 		r = cli_fail("devices", &err);
 	else if (opt.json)
 		r = cli_print_json(fleet_json(&o));
@@ -223,13 +219,17 @@ static void show_text(const struct online_device *d)
 {
 	const struct msg_status *s = &d->status;
 	char at[CLOCK_TEXT_MAX];
+	bool away = d->has_presence && !d->online;
 	clock_format(s->at_ms, at);
 	printf("device     %s (%s)\n", d->id, state_of(d));
 	if (!d->has_status)
 		return;
+	/* A Will has no time: the last status is the last that is known of it. */
+	if (away)
+		printf("offline    since %s, its last word, or later; what follows was so then\n", at);
 	printf("agent      %s, boot %lld\nmodel      %s\n", s->agent, (long long)s->boot, s->model);
-	printf("phase      %s%s%s, epoch %lld\n", phase_name(s->phase), s->reason[0] ? ": " : "", s->reason,
-	       (long long)s->epoch);
+	printf("phase      %s%s%s%s, epoch %lld\n", away ? "offline, was " : "", phase_name(s->phase),
+	       s->reason[0] ? ": " : "", s->reason, (long long)s->epoch);
 	if (s->has_active)
 		printf("active     %s (%s%s), accuracy %.2f %%\n", s->active.checkpoint,
 		       origin_name(s->active.origin), s->active.pinned ? ", pinned" : "",
@@ -257,7 +257,7 @@ int cmd_show(int argc, char **argv)
 	if (argc - optind != 1 || !id_valid(argv[optind]))
 		return cli_usage("show", "the id of one device is expected");
 	const struct online_device *d = NULL;
-	if (hear(&o, &err) < 0) {
+	if (hear(&o, argv[optind], &err) < 0) {
 		r = cli_fail("show", &err);
 	} else if (!(d = online_find(&o, argv[optind]))) {
 		err_set(&err, -ENOENT, "no device '%s' has said anything at site %s", argv[optind], o.site);
@@ -338,7 +338,7 @@ int cmd_watch(int argc, char **argv)
 	struct sigaction sa = {.sa_handler = on_interrupt};
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	if (hear(&o, &err) < 0 || watch_loop(&o, &opt) < 0)
+	if (hear(&o, ONLINE_ALL, &err) < 0 || watch_loop(&o, &opt) < 0)
 		r = cli_fail("watch", &err);
 	online_done(&o);
 	return r;

@@ -11,6 +11,8 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define SAY_AFTER_MS	   1000
+#define RETAINED_QUIET_MS  250 /* retained messages come at once: silence means that was all */
+#define RETAINED_MAX_MS	   900
 
 static bool set_broker(struct online *o, const char *value)
 {
@@ -173,7 +175,7 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 		snprintf(o->why_down, sizeof(o->why_down), "%s", why ? why : "");
 }
 
-static int subscribe_fleet(struct online *o)
+static int subscribe(struct online *o, const char *device)
 {
 	static const enum topic_kind kinds[] = {
 		TOPIC_DEVICE_PRESENCE,	TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT,
@@ -181,7 +183,9 @@ static int subscribe_fleet(struct online *o)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		char filter[TOPIC_SIZE];
-		int r = topic_filter(filter, o->site, &(struct topic){.kind = kinds[i]}, NULL);
+		struct topic t = {.kind = kinds[i]};
+		snprintf(t.device, sizeof(t.device), "%s", device);
+		int r = topic_filter(filter, o->site, &t, NULL);
 		if (r == 0)
 			r = mqtt_subscribe(o->mqtt, filter, 1, true);
 		if (r < 0)
@@ -190,7 +194,7 @@ static int subscribe_fleet(struct online *o)
 	return 0;
 }
 
-int online_connect(struct online *o, bool fleet, struct err *err)
+int online_connect(struct online *o, const char *device, struct err *err)
 {
 	struct mqtt_handler h = {.message = on_message, .state = on_state, .user = o};
 	int r = loop_new(&o->loop);
@@ -205,8 +209,8 @@ int online_connect(struct online *o, bool fleet, struct err *err)
 	r = topic_format(mine, o->site, &t);
 	if (r == 0)
 		r = mqtt_subscribe(o->mqtt, mine, 1, false);
-	if (r == 0 && fleet)
-		r = subscribe_fleet(o);
+	if (r == 0 && device)
+		r = subscribe(o, device);
 	if (r < 0)
 		return err_errno(err, r, "subscriptions of site %s", o->site);
 	r = mqtt_start(o->mqtt, err);
@@ -240,6 +244,11 @@ int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
 		if (r < 0)
 			return r;
 	}
+}
+
+int online_hear(struct online *o)
+{
+	return online_listen(o, clock_mono_ms() + RETAINED_MAX_MS, RETAINED_QUIET_MS);
 }
 
 const struct online_device *online_find(const struct online *o, const char *id)

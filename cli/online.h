@@ -54,9 +54,12 @@ struct online {
 bool online_init(struct online *o, const char *name);
 /* 1: done, 0: not one of ONLINE_OPTIONS, -1: bad, message printed. */
 int online_option(struct online *o, int option, const char *value);
-/* Connects; `fleet`: also listens to presence, status, reports and jobs. Waits at most 5 s, saying
- * after one what it waits for. */
-int online_connect(struct online *o, bool fleet, struct err *err);
+/* Connects; also listens to presence, status, reports and jobs, of `device` or of all
+ * (ONLINE_ALL), unless it is NULL. Waits at most 5 s, saying after one what it waits for. */
+#define ONLINE_ALL ""
+int online_connect(struct online *o, const char *device, struct err *err);
+/* Hears what is retained. */
+int online_hear(struct online *o);
 /* Handles what comes until `until_ms` (monotonic), or until nothing came for quiet_ms (0: no). */
 int online_listen(struct online *o, int64_t until_ms, int quiet_ms);
 void online_done(struct online *o);

@@ -316,8 +316,7 @@ static void print_scores(const struct json *result)
 	const struct json *classes = NULL;
 	if (json_get_arr(result, "per_class", DATASET_CLASSES_MAX, &classes, NULL) < 0)
 		return;
-	for (size_t i = 0; i < json_len(classes); i++) {
-		const struct json *c = json_at(classes, i);
+	for (const struct json *c = json_first(classes); c; c = json_next(c)) {
 		char name[DATASET_CLASS_NAME_MAX + 1] = "";
 		json_get_str(c, "name", name, sizeof(name), NULL);
 		double n = get_num(c, "n"), correct = get_num(c, "correct");
@@ -356,8 +355,7 @@ static int print_classes(const struct json *result, bool json)
 	const struct json *list = NULL;
 	int failed = 0;
 	json_get_arr(result, "results", WORKER_CLASSIFY_MAX, &list, NULL);
-	for (size_t i = 0; list && i < json_len(list); i++) {
-		const struct json *one = json_at(list, i);
+	for (const struct json *one = json_first(list); one; one = json_next(one)) {
 		const char *image = "", *name = "", *error;
 		json_get_text(one, "image", FILE_PATH_MAX, &image, NULL);
 		if (json_get_text(one, "error", ERR_TEXT_MAX, &error, NULL) == 0) {
@@ -387,8 +385,8 @@ static int classify_some(struct options *o, char **paths, int n, struct json *al
 	const struct json *list = NULL;
 	if (r == CLI_OK)
 		json_get_arr(result, "results", WORKER_CLASSIFY_MAX, &list, NULL);
-	for (size_t i = 0; list && i < json_len(list); i++)
-		json_push(all, json_dup(json_at(list, i)));
+	for (const struct json *e = json_first(list); e; e = json_next(e))
+		json_push(all, json_dup(e));
 	json_free(result);
 	return r;
 }

@@ -152,6 +152,12 @@ static void collect(struct agent *a)
 
 /* ---- the turn ---- */
 
+static struct handover_conf handover_conf(const struct agent *a)
+{
+	return (struct handover_conf){.lease_ms = a->live.lease_s * 1000,
+				      .hold_ms = a->live.hold_max_s * 1000};
+}
+
 static void handover_timer(struct agent *a)
 {
 	int64_t at = handover_deadline_ms(&a->state->handover);
@@ -166,8 +172,8 @@ static bool step(struct agent *a)
 		return false;
 	if (is_pending(a->state))
 		return pending_step(a);
-	return learn_trained_step(a) || learn_decide_step(a) || learn_judge_step(a) ||
-	       exchange_offer_step(a) || exchange_pull_step(a);
+	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) ||
+	       learn_judge_step(a) || exchange_offer_step(a) || exchange_pull_step(a);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -184,23 +190,27 @@ static void rearm(struct agent *a)
 {
 	int64_t at = a->rounds_wake_ms;
 	if (!agent_blocked(a))
-		at = earlier(at, exchange_deadline_ms(a));
+		at = *a->suspect ? a->now_ms : earlier(at, exchange_deadline_ms(a));
 	at = earlier(at, announce_deadline_ms(a));
 	at = earlier(at, inbox_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->saving));
 	at = earlier(at, retry_at(a, &a->training));
 	at = earlier(at, retry_at(a, &a->evaluating));
 	at = earlier(at, retry_at(a, &a->pull));
+	if (a->leftover_until_ms)
+		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
 }
 
 void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
-	a->state->handover.lease_ms = a->live.lease_s * 1000;
+	a->state->handover.conf = handover_conf(a);
 	handover_timer(a);
 	for (int i = 0; i < STEPS_MAX && step(a); i++)
 		;
+	if (a->leftover_until_ms && a->now_ms >= a->leftover_until_ms)
+		exchange_sweep(a);
 	work_step(a);
 	exchange_serve(a);
 	announce_reports(a);
@@ -330,6 +340,22 @@ static void reconcile(struct agent *a)
 		h->phase = HANDOVER_PULLING;
 }
 
+/* Reports are numbered within a log. A folder that has none is new, or has lost its state: numbers
+ * begin at 1 again, and reports of another log are set aside. */
+static int begin_log(struct state *s, const char *reports, struct err *err)
+{
+	char old[FILE_PATH_MAX];
+	int r = file_path(old, sizeof(old), "%s.old", reports);
+	if (r < 0)
+		return err_errno(err, r, "%s", reports);
+	if (file_exists(reports) && (r = file_rename(reports, old, err)) < 0)
+		return r;
+	snprintf(s->log, sizeof(s->log), "%016llx", (unsigned long long)rng_entropy());
+	s->report_seq = 0;
+	s->pending.report[0] = 0;
+	return 0;
+}
+
 static int open_folder(struct agent *a, struct err *err)
 {
 	char path[FILE_PATH_MAX];
@@ -350,7 +376,7 @@ static int open_folder(struct agent *a, struct err *err)
 		r = state_load(a->state_path, a->state, err);
 	if (r < 0)
 		return r;
-	const struct state *s = a->state;
+	struct state *s = a->state;
 	if (*s->model && strcmp(s->model, a->model->id) != 0)
 		return err_set(err, -EINVAL,
 			       "%s: holds checkpoints of model %.12s, the configuration describes "
@@ -359,6 +385,9 @@ static int open_folder(struct agent *a, struct err *err)
 	r = file_path(path, sizeof(path), "%s/reports.jsonl", a->conf.state);
 	if (r < 0)
 		return err_errno(err, r, "%s", a->conf.state);
+	r = *s->log ? 0 : begin_log(s, path, err);
+	if (r < 0)
+		return r;
 	return reports_open(path, *s->pending.report ? s->pending.seq - 1 : s->report_seq,
 			    &a->reports, err);
 }
@@ -378,9 +407,15 @@ static int start(struct agent *a, struct err *err)
 	COPY(s->model, a->model->id);
 	s->boot++;
 	rounds_restart(&s->rounds, a->now_ms);
-	handover_restart(&s->handover, a->live.lease_s * 1000, rng_u64(&a->rng), a->now_ms);
+	const struct handover_conf hc = handover_conf(a);
+	handover_restart(&s->handover, &hc, rng_u64(&a->rng), a->now_ms);
 	a->collect_due = true;
-	return state_save(a->state_path, s, err);
+	r = state_save(a->state_path, s, err);
+	if (r < 0)
+		return r;
+	guard_start(a);
+	exchange_sweep(a);
+	return 0;
 }
 
 int agent_new(const struct agent_conf *conf, const struct model *model,
@@ -421,6 +456,7 @@ void agent_free(struct agent *a)
 		free(a->replies[i].text);
 	free(a->status_text);
 	free(a->block);
+	free(a->wanted.bits);
 	free(a->state);
 	free(a->draft);
 	reports_free(a->reports);

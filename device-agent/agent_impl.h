@@ -4,6 +4,7 @@
  *   work.c      what the worker is asked for, and its answers
  *   learn.c     epochs, reports, decisions
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
  *   inbox.c     messages and commands
  *
@@ -12,6 +13,7 @@
  */
 #pragma once
 
+#include "common/base/bucket.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -36,6 +38,21 @@
 #define AGENT_REPORT_BURST    20 /* then a pause of */
 #define AGENT_REPORT_PAUSE_MS 100
 #define AGENT_REFUSED_LOG_MS  10000 /* between two warnings of bad messages */
+#define AGENT_OWN_FIRST_MAX   4     /* own evaluations in a row while one by command waits */
+#define AGENT_LEFTOVER_MS     (6 * 3600 * 1000) /* a part whose result stalled is kept */
+
+/* What others can make the agent do as often as they like: each kind has a bucket (inbox.c). */
+enum flood {
+	FLOOD_COMMAND,
+	FLOOD_FLEET,
+	FLOOD_BUSY, /* answers to commands that were too many */
+	FLOOD_CLAIM,
+	FLOOD_RENEWAL, /* claims of whoever has the grant */
+	FLOOD_RESULT,
+	FLOOD_OWN_RESULT, /* under the grant */
+	FLOOD_REPORTS,    /* wanted */
+	FLOOD_N,
+};
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -76,6 +93,9 @@ struct agent {
 	int64_t now_ms;         /* of this turn */
 	bool up;                /* connected */
 	bool collect_due;       /* checkpoints may have become superfluous */
+	char suspect[HASH_SIZE];       /* to be looked through; "": none */
+	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
+	int64_t damage_until_ms;
 	struct retry saving;
 
 	/* The worker. */
@@ -98,6 +118,7 @@ struct agent {
 	struct evaluation evaluation; /* the outstanding one */
 	struct evaluation ordered[AGENT_ORDERED_MAX];
 	size_t n_ordered;
+	unsigned own_in_a_row; /* evaluations while one by command waits */
 	struct { /* classes of the last evaluation, for its report */
 		char checkpoint[HASH_SIZE], snapshot[HASH_SIZE];
 		enum split split;
@@ -115,6 +136,13 @@ struct agent {
 	uint32_t serve[MESSAGE_WANT_MAX];
 	size_t n_serve;
 	char *block; /* block_size bytes, while serving */
+	int64_t checked_fence; /* under which what is served was found good */
+	struct {               /* bitmap: blocks wanted under that fence */
+		int64_t fence;
+		uint32_t n_blocks;
+		uint8_t *bits;
+	} wanted;
+	int64_t leftover_until_ms; /* parts in incoming/ that may yet be of use; 0: none */
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
@@ -133,6 +161,9 @@ struct agent {
 	size_t n_replies;
 	uint64_t n_refused; /* messages that were not what they should be */
 	int64_t refused_logged_ms;
+	struct bucket floods[FLOOD_N];
+	uint64_t n_flooded[FLOOD_N]; /* left out */
+	int64_t flooded_logged_ms;
 };
 
 /* agent.c */
@@ -171,6 +202,16 @@ void exchange_result(struct agent *a, const struct msg_result *r);
 void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
 void exchange_want(struct agent *a, const struct msg_want *w);
 void exchange_serve(struct agent *a);
+
+/* Parts of results that will not come any more are removed. */
+void exchange_sweep(struct agent *a);
+
+/* guard.c */
+/* That checkpoint could not be read, or is about to be given away: it is looked through soon. */
+void guard_suspect(struct agent *a, const char *id);
+bool guard_step(struct agent *a);
+/* Looks through what is active, was before, and is trained on. */
+void guard_start(struct agent *a);
 
 /* announce.c */
 /* text is freed. */

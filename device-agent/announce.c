@@ -62,6 +62,10 @@ static const char *reason_of(const struct agent *a)
 	for (size_t i = 0; i < ARRAY_LEN(failing); i++)
 		if (failing[i]->failures)
 			return failing[i]->reason;
+	if (a->damage_until_ms > a->now_ms)
+		return a->damage;
+	if (*handover_busy_reason(&a->state->handover))
+		return handover_busy_reason(&a->state->handover);
 	if (!a->worker_ready)
 		return "the worker is starting";
 	if (a->data.n[SPLIT_TRAIN] == 0)
@@ -91,6 +95,8 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	COPY(ret->reason, reason_of(a));
 	ret->epoch = s->rounds.epoch;
 	ret->report_seq = reports_last(a->reports);
+	ret->report_first = reports_first(a->reports);
+	COPY(ret->log, s->log);
 	ret->has_active = *a->active && store_manifest(a->store, a->active, &m, NULL) == 0;
 	if (ret->has_active) {
 		const struct score *now = learn_score(a, a->active, SPLIT_VALIDATION);

@@ -17,12 +17,11 @@ static int answer_status(const struct commands_view *v, struct json *answer, str
 {
 	_cleanup_(json_freep) struct json *status = NULL;
 	_cleanup_free_ char *text = msg_status_print(v->status);
-	const char *key;
 	if (!text)
 		return err_errno(err, -ENOMEM, "status");
 	int r = json_parse(text, strlen(text), MESSAGE_SMALL_MAX, &status, err);
-	for (size_t i = 0; r >= 0 && (key = json_key_at(status, i)); i++)
-		json_set(answer, key, json_dup(json_at(status, i)));
+	for (const struct json *e = json_first(status); e; e = json_next(e))
+		json_set(answer, json_name(e), json_dup(e));
 	return r < 0 ? r : 0;
 }
 

@@ -34,6 +34,7 @@ static const struct live_key live_keys[] = {
 	LIVE("handover", plateau_epochs, 0, 1000000, 0, true),
 	LIVE("handover", min_epochs, 0, 1000000, 1, false),
 	LIVE("handover", lease_s, 5, 86400, 120, true),
+	LIVE("handover", hold_max_s, 60, 31536000, 21600, false),
 	LIVE("data", rescan_s, 0, 86400, 10, true),
 };
 

@@ -11,7 +11,7 @@ struct agent_live {
 	int64_t round_epochs, rounds, round_pause_s;      /* rounds 0: for ever */
 	int64_t every_epochs, plateau_epochs, min_epochs; /* handovers; 0: not by itself */
 	int64_t rescan_s;                                 /* 0: data are not looked at again */
-	int64_t lease_s;
+	int64_t lease_s, hold_max_s;
 };
 
 struct agent_conf {

@@ -39,7 +39,7 @@ static void publish_offer(struct agent *a)
 	struct topic t = {.kind = TOPIC_DEVICE_OFFER};
 	struct err err;
 	if (store_manifest(a->store, h->checkpoint, &m.manifest, &err) < 0) {
-		log_error("device=%s %s", a->conf.id, err.text);
+		guard_suspect(a, h->checkpoint);
 		return;
 	}
 	COPY(t.device, a->conf.id);
@@ -97,13 +97,13 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 	if (was == h->phase)
 		return;
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_GRANTED)
-		log_warning("device=%s fence=%lld trainer=%s the lease ran out: offering again",
-			    a->conf.id, (long long)h->fence, h->trainer);
+		log_warning("device=%s fence=%lld trainer=%s %s: offering again", a->conf.id,
+			    (long long)h->fence, h->trainer,
+			    h->open ? "the lease ran out" : "gave the grant back");
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_PULLING)
-		log_warning(
-			"device=%s fence=%lld trainer=%s no block of the result comes: offering "
-			"again",
-			a->conf.id, (long long)h->fence, h->trainer);
+		log_warning("device=%s fence=%lld trainer=%s the result does not come in: offering "
+			    "again",
+			    a->conf.id, (long long)h->fence, h->trainer);
 	if (h->phase == HANDOVER_PULLING)
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s came back "
 			 "before=%.4f after=%.4f: pulling",
@@ -119,6 +119,20 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 			 a->conf.id, (long long)h->fence, h->trainer, h->result.manifest.id);
 }
 
+/* Why the trainer is not to have it any longer, or will not have it, where that is news. */
+static void log_refusals(const struct agent *a, const struct handover *was,
+			 const struct handover_actions *acts)
+{
+	const struct handover *h = &a->state->handover;
+	if (h->cut_off && !was->cut_off && acts->n)
+		log_warning("device=%s fence=%lld trainer=%s checkpoint=%.12s not renewed: %s",
+			    a->conf.id, (long long)h->fence, h->trainer, h->granted,
+			    acts->at[0].grant.reason);
+	if (*h->busy_reason && !same(h->busy_reason, was->busy_reason))
+		log_warning("device=%s checkpoint=%.12s is not taken: %s", a->conf.id,
+			    h->checkpoint, h->busy_reason);
+}
+
 static bool must_save(const struct handover_actions *acts)
 {
 	for (size_t i = 0; i < acts->n; i++)
@@ -131,8 +145,8 @@ static bool must_save(const struct handover_actions *acts)
 static int apply(struct agent *a, struct state *next, const struct handover_event *ev)
 {
 	struct handover h = next ? next->handover : a->state->handover;
-	enum handover_phase was = h.phase;
-	int64_t fence_was = h.fence;
+	const struct handover before = h;
+	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
 	if (must_save(&acts) || next) {
@@ -149,9 +163,12 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	} else {
 		a->state->handover = h;
 	}
-	log_phase(a, was, fence_was);
+	log_phase(a, was, before.fence);
+	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
 		a->n_serve = 0;
+	if (a->state->handover.phase != was || a->state->handover.fence != before.fence)
+		exchange_sweep(a);
 	for (size_t i = 0; i < acts.n; i++)
 		run_action(a, &acts.at[i]);
 	return 0;
@@ -172,7 +189,7 @@ int64_t exchange_deadline_ms(const struct agent *a)
 	int64_t at = handover_deadline_ms(&a->state->handover);
 	if (!a->pulling || !a->up)
 		return at;
-	int64_t stall = a->pull_progress_ms + a->live.lease_s * 1000;
+	int64_t stall = a->pull_progress_ms + a->state->handover.lease_ms;
 	int64_t ask = xfer_deadline_ms(&a->part.xfer);
 	if (ask >= 0)
 		stall = MIN_OF(stall, ask);
@@ -188,7 +205,7 @@ static int offer(struct agent *a)
 	struct handover_event ev = {.kind = HANDOVER_EV_DUE, .checkpoint = a->candidate};
 	int r = store_manifest(a->store, a->candidate, &m, &err);
 	if (r < 0) {
-		log_error("device=%s %s", a->conf.id, err.text);
+		guard_suspect(a, a->candidate);
 		a->candidate[0] = 0;
 		return r;
 	}
@@ -339,7 +356,7 @@ bool exchange_pull_step(struct agent *a)
 		return finish_pull(a);
 	if (!a->up)
 		return false;
-	if (a->now_ms - a->pull_progress_ms >= a->live.lease_s * 1000)
+	if (a->now_ms - a->pull_progress_ms >= h->lease_ms)
 		return exchange_event(a, &stalled) == 0;
 	int64_t due = xfer_deadline_ms(&a->part.xfer);
 	if (due >= 0 && a->now_ms >= due)
@@ -366,7 +383,53 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	}
 }
 
+/* At most one result is on its way in, and its size is exactly the model's. What came of one whose
+ * way back stalled is kept for a while: it may come again under the same fence. */
+void exchange_sweep(struct agent *a)
+{
+	const struct handover *h = &a->state->handover;
+	bool stalled = h->phase == HANDOVER_OFFERING && h->open;
+	if (stalled && (!a->leftover_until_ms || a->now_ms < a->leftover_until_ms)) {
+		if (!a->leftover_until_ms)
+			a->leftover_until_ms = a->now_ms + AGENT_LEFTOVER_MS;
+		return;
+	}
+	if (h->phase == HANDOVER_PULLING)
+		part_sweep(a->incoming, h->result.manifest.id);
+	else
+		part_sweep(a->incoming, "");
+	a->leftover_until_ms = 0;
+}
+
 /* ---- the offered checkpoint goes out ---- */
+
+/* Whether any of them has not been wanted before under this fence. */
+static bool note_wanted(struct agent *a, const struct msg_want *w)
+{
+	const struct handover *h = &a->state->handover;
+	struct manifest m;
+	bool news = false;
+	if (a->wanted.fence != h->fence) {
+		if (store_manifest(a->store, h->granted, &m, NULL) < 0)
+			return false;
+		uint32_t n = (uint32_t)((m.size + m.block_size - 1) / m.block_size);
+		uint8_t *bits = calloc(n / 8 + 1, 1);
+		if (!bits)
+			return false;
+		free(a->wanted.bits);
+		a->wanted.bits = bits;
+		a->wanted.n_blocks = n;
+		a->wanted.fence = h->fence;
+	}
+	for (size_t i = 0; i < w->n_blocks; i++) {
+		uint32_t b = w->blocks[i];
+		if (b >= a->wanted.n_blocks || a->wanted.bits[b / 8] & 1 << b % 8)
+			continue;
+		a->wanted.bits[b / 8] |= (uint8_t)(1 << b % 8);
+		news = true;
+	}
+	return news;
+}
 
 static void queue_block(struct agent *a, uint32_t block)
 {
@@ -384,8 +447,14 @@ void exchange_want(struct agent *a, const struct msg_want *w)
 			  a->conf.id, w->trainer, w->checkpoint);
 		return;
 	}
+	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
+	if (note_wanted(a, w))
+		exchange_event(a, &wanted);
 	for (size_t i = 0; i < w->n_blocks; i++)
 		queue_block(a, w->blocks[i]);
+	/* What is damaged is not to travel first. */
+	if (a->checked_fence != a->state->handover.fence)
+		guard_suspect(a, a->state->handover.granted);
 }
 
 static int serve_block(struct agent *a, const struct manifest *m, const char *path, uint32_t block)
@@ -397,7 +466,8 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	int r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, block, a->block,
 				&len, &err);
 	if (r < 0) {
-		log_debug("device=%s %s", a->conf.id, err.text);
+		if (r != -ERANGE) /* else: no such block */
+			guard_suspect(a, m->id);
 		return r;
 	}
 	COPY(t.checkpoint, m->id);
@@ -414,10 +484,15 @@ void exchange_serve(struct agent *a)
 	const struct handover *h = &a->state->handover;
 	struct manifest m;
 	char path[FILE_PATH_MAX];
-	if (a->n_serve == 0)
+	if (a->n_serve == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
 		return;
-	if (h->phase != HANDOVER_GRANTED || store_weights(a->store, h->granted, path) < 0 ||
+	if (h->phase != HANDOVER_GRANTED) {
+		a->n_serve = 0;
+		return;
+	}
+	if (store_weights(a->store, h->granted, path) < 0 ||
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
+		guard_suspect(a, h->granted);
 		a->n_serve = 0;
 		return;
 	}

@@ -38,6 +38,7 @@ static void push_grant(struct handover_actions *out, const struct handover *h,
 	/* A refusal repeats the fence it refuses, so that the trainer knows which claim it answers.
 	 */
 	a->grant.fence = granted ? h->fence : c->fence;
+	a->grant.claim = c->claim;
 	a->grant.lease_ms = granted ? h->lease_ms : 0;
 	COPY(a->grant.reason, reason);
 }
@@ -56,6 +57,42 @@ push_refusal(struct handover_actions *out, const struct msg_result *r, const cha
 	vsnprintf(a->ack.reason, sizeof(a->ack.reason), fmt, ap);
 	va_end(ap);
 }
+
+/* ---- who has been slow ---- */
+
+static struct handover_slow *find_slow(struct handover *h, const char *trainer)
+{
+	for (size_t i = 0; i < HANDOVER_SLOW_MAX; i++)
+		if (same(h->slow[i].trainer, trainer))
+			return &h->slow[i];
+	return NULL;
+}
+
+/* A new one takes the place of whoever would be forgotten first. */
+static void strike(struct handover *h, const char *trainer, unsigned n, int64_t now_ms)
+{
+	struct handover_slow *s = find_slow(h, trainer);
+	if (!s) {
+		s = &h->slow[0];
+		for (size_t i = 1; i < HANDOVER_SLOW_MAX; i++)
+			if (h->slow[i].until_ms < s->until_ms)
+				s = &h->slow[i];
+		COPY(s->trainer, trainer);
+		s->strikes = 0;
+	}
+	if (now_ms >= s->until_ms)
+		s->strikes = 0;
+	s->strikes += n;
+	s->until_ms = now_ms + HANDOVER_SLOW_MS;
+}
+
+static bool is_slow(struct handover *h, const char *trainer, int64_t now_ms)
+{
+	const struct handover_slow *s = find_slow(h, trainer);
+	return s && s->strikes >= HANDOVER_STRIKES && now_ms < s->until_ms;
+}
+
+/* ---- offering ---- */
 
 static void schedule_offer(struct handover *h, int64_t now_ms)
 {
@@ -88,6 +125,7 @@ static void begin_offering(struct handover *h, const char *checkpoint, int64_t n
 	h->attempt = 0;
 	h->trainer_phase[0] = 0;
 	h->trainer_progress = 0;
+	h->busy_reason[0] = 0;
 	push(out, HANDOVER_PERSIST);
 	offer_now(h, now_ms, out);
 }
@@ -109,30 +147,92 @@ static void on_due(struct handover *h, const char *checkpoint, int64_t now_ms,
 
 static void on_timer(struct handover *h, int64_t now_ms, struct handover_actions *out)
 {
-	if (h->phase == HANDOVER_OFFERING && h->up && now_ms >= h->offer_at_ms)
+	if (h->phase == HANDOVER_OFFERING && h->up && now_ms >= h->offer_at_ms) {
 		offer_now(h, now_ms, out);
-	else if (h->phase == HANDOVER_GRANTED && now_ms >= h->lease_until_ms)
+	} else if (h->phase == HANDOVER_GRANTED && now_ms >= h->lease_until_ms) {
+		if (h->up) /* else it is the network's doing */
+			strike(h, h->trainer, h->cut_off ? HANDOVER_STRIKES : 1, now_ms);
 		begin_offering(h, h->granted, now_ms, out);
+	} else if (h->phase == HANDOVER_PULLING && now_ms >= h->hold_until_ms) {
+		strike(h, h->trainer, HANDOVER_STRIKES, now_ms);
+		h->open = false;
+		memset(&h->result, 0, sizeof(h->result));
+		begin_offering(h, h->granted, now_ms, out);
+	}
 }
 
-static void on_busy(struct handover *h, const struct msg_claim *c, int64_t now_ms)
+static void wait_for_room(struct handover *h, const struct msg_claim *c, int64_t now_ms)
 {
-	if (h->phase != HANDOVER_OFFERING || !same(c->checkpoint, h->checkpoint))
-		return;
 	int64_t wait = MIN_OF(MAX_OF(c->retry_ms, HANDOVER_BUSY_MIN_MS), HANDOVER_BUSY_MAX_MS);
 	h->busy_until_ms = MAX_OF(h->busy_until_ms, now_ms + wait);
 	h->offer_at_ms = h->busy_until_ms;
+	COPY(h->busy_reason, c->reason);
+}
+
+/* Busy under the fence of its own grant: the trainer gives it back, and has stopped by itself. */
+static void give_back(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+		      struct handover_actions *out)
+{
+	strike(h, h->trainer, 1, now_ms);
+	h->phase = HANDOVER_OFFERING;
+	h->open = false;
+	h->attempt = 0;
+	h->trainer_phase[0] = 0;
+	h->trainer_progress = 0;
+	wait_for_room(h, c, now_ms);
+	push(out, HANDOVER_PERSIST);
+}
+
+static void on_busy(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+		    struct handover_actions *out)
+{
+	if (h->phase == HANDOVER_OFFERING && c->fence == 0 && same(c->checkpoint, h->checkpoint))
+		wait_for_room(h, c, now_ms);
+	else if (h->phase == HANDOVER_GRANTED && c->fence == h->fence &&
+		 same(c->trainer, h->trainer) && same(c->checkpoint, h->granted))
+		give_back(h, c, now_ms, out);
+}
+
+/* ---- granting ---- */
+
+static void note_progress(struct handover *h, const struct msg_claim *c, int64_t now_ms)
+{
+	bool other = *c->phase && !same(c->phase, h->trainer_phase);
+	if (other) {
+		COPY(h->trainer_phase, c->phase);
+		h->n_phases++;
+	}
+	if (other ? h->n_phases <= HANDOVER_PHASES_MAX : c->progress > h->best_progress)
+		h->moved_ms = now_ms;
+	h->trainer_progress = c->progress;
+	h->best_progress = other ? c->progress : MAX_OF(h->best_progress, c->progress);
 }
 
 static void renew(struct handover *h, const struct msg_claim *c, int64_t now_ms,
 		  struct handover_actions *out)
 {
-	/* A lease once given is never shortened: the trainer counts on the longer one. */
-	h->lease_until_ms = MAX_OF(h->lease_until_ms, now_ms + h->lease_ms);
-	if (*c->phase)
-		COPY(h->trainer_phase, c->phase);
-	h->trainer_progress = c->progress;
+	h->lease_until_ms = now_ms + h->lease_ms;
+	h->cut_off = false;
 	push_grant(out, h, c, true, "");
+}
+
+/* The holder's claim. */
+static void renew_if_it_moves(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+			      struct handover_actions *out)
+{
+	note_progress(h, c, now_ms);
+	bool waits = same(h->trainer_phase, HANDOVER_QUEUED);
+	if (h->phase == HANDOVER_PULLING) {
+		push_grant(out, h, c, true, "");
+	} else if (now_ms + h->lease_ms > h->hold_until_ms) {
+		h->cut_off = true;
+		push_grant(out, h, c, false, "held for too long without a result");
+	} else if (!waits && now_ms - h->moved_ms > HANDOVER_STILL_LEASES * h->lease_ms) {
+		h->cut_off = true;
+		push_grant(out, h, c, false, "nothing has moved for too long");
+	} else {
+		renew(h, c, now_ms, out);
+	}
 }
 
 static void grant_new(struct handover *h, const struct msg_claim *c, int64_t now_ms,
@@ -143,6 +243,14 @@ static void grant_new(struct handover *h, const struct msg_claim *c, int64_t now
 	h->open = true;
 	COPY(h->trainer, c->trainer);
 	COPY(h->granted, h->checkpoint);
+	h->lease_ms = h->conf.lease_ms;
+	h->hold_until_ms = now_ms + h->conf.hold_ms;
+	h->came_back = false;
+	h->n_phases = 0;
+	h->best_progress = 0;
+	h->trainer_phase[0] = h->busy_reason[0] = 0;
+	note_progress(h, c, now_ms);
+	h->moved_ms = now_ms;
 	push(out, HANDOVER_PERSIST);
 	renew(h, c, now_ms, out);
 }
@@ -151,7 +259,7 @@ static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_
 		     struct handover_actions *out)
 {
 	if (c->busy) {
-		on_busy(h, c, now_ms);
+		on_busy(h, c, now_ms, out);
 		return;
 	}
 	bool holder = h->open && same(c->trainer, h->trainer) && same(c->checkpoint, h->granted) &&
@@ -162,13 +270,16 @@ static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_
 			push_grant(out, h, c, false, "another checkpoint is on offer");
 		else if (c->fence)
 			push_grant(out, h, c, false, "the lease ran out: claim it anew");
+		else if (is_slow(h, c->trainer, now_ms) && h->attempt < HANDOVER_SLOW_OFFERS)
+			push_grant(out, h, c, false,
+				   "others first: its last holds ended without a result");
 		else
 			grant_new(h, c, now_ms, out);
 		break;
 	case HANDOVER_GRANTED:
 	case HANDOVER_PULLING:
 		if (holder)
-			renew(h, c, now_ms, out);
+			renew_if_it_moves(h, c, now_ms, out);
 		else if (same(c->trainer, h->trainer) && c->fence)
 			push_grant(out, h, c, false, "a later fence has been given out");
 		else
@@ -200,9 +311,17 @@ static bool answer_again(const struct handover *h, const struct msg_result *r,
 	return false;
 }
 
+/* ---- results ---- */
+
 /* The handover is over: the ack is remembered, stored, then sent. */
-static void decide(struct handover *h, const struct msg_ack *ack, struct handover_actions *out)
+static void decide(struct handover *h, const struct msg_ack *ack, int64_t now_ms,
+		   struct handover_actions *out)
 {
+	struct handover_slow *slow = find_slow(h, h->trainer);
+	if (ack->decision == DECISION_REFUSED)
+		strike(h, h->trainer, 1, now_ms);
+	else if (slow)
+		memset(slow, 0, sizeof(*slow));
 	if (h->n_decided == HANDOVER_DECIDED_MAX) {
 		memmove(&h->decided[0], &h->decided[1],
 			sizeof(h->decided[0]) * (HANDOVER_DECIDED_MAX - 1));
@@ -227,17 +346,18 @@ static void decide(struct handover *h, const struct msg_ack *ack, struct handove
 	a->ack = d->ack;
 }
 
-static void refuse_ours(struct handover *h, const char *reason, struct handover_actions *out)
+static void refuse_ours(struct handover *h, const char *reason, int64_t now_ms,
+			struct handover_actions *out)
 {
 	struct msg_ack ack = {.decision = DECISION_REFUSED};
 	COPY(ack.reason, reason);
 	char id[HASH_SIZE];
 	COPY(id, h->result.manifest.id);
-	decide(h, &ack, out);
+	decide(h, &ack, now_ms, out);
 	COPY(push(out, HANDOVER_DROP)->dropped, id);
 }
 
-static void take_result(struct handover *h, const struct handover_event *ev,
+static void take_result(struct handover *h, const struct handover_event *ev, int64_t now_ms,
 			struct handover_actions *out)
 {
 	const struct msg_result *r = ev->result;
@@ -255,8 +375,11 @@ static void take_result(struct handover *h, const struct handover_event *ev,
 		COPY(old, h->result.manifest.id);
 	h->result = *r;
 	if (ev->reason) {
-		refuse_ours(h, ev->reason, out);
+		refuse_ours(h, ev->reason, now_ms, out);
 	} else {
+		if (!h->came_back)
+			h->hold_until_ms = now_ms + h->conf.hold_ms;
+		h->came_back = true;
 		/* The checkpoint that was granted is what this is about, also when a newer one was
 		 * on offer since its lease ran out. */
 		h->phase = HANDOVER_PULLING;
@@ -267,7 +390,7 @@ static void take_result(struct handover *h, const struct handover_event *ev,
 		COPY(push(out, HANDOVER_DROP)->dropped, old);
 }
 
-static void on_result(struct handover *h, const struct handover_event *ev,
+static void on_result(struct handover *h, const struct handover_event *ev, int64_t now_ms,
 		      struct handover_actions *out)
 {
 	const struct msg_result *r = ev->result;
@@ -284,13 +407,14 @@ static void on_result(struct handover *h, const struct handover_event *ev,
 	else if (r->manifest.n_parents == 0 || !same(r->manifest.parents[0], h->granted))
 		push_refusal(out, r, "parents: does not begin with the checkpoint handed over");
 	else
-		take_result(h, ev, out);
+		take_result(h, ev, now_ms, out);
 }
 
 static void on_stalled(struct handover *h, int64_t now_ms, struct handover_actions *out)
 {
 	if (h->phase != HANDOVER_PULLING)
 		return;
+	strike(h, h->trainer, 1, now_ms);
 	/* What was pulled stays: the same result may still come back under the same fence. */
 	memset(&h->result, 0, sizeof(h->result));
 	begin_offering(h, h->granted, now_ms, out);
@@ -320,7 +444,7 @@ void handover_step(struct handover *h, const struct handover_event *ev, int64_t 
 		on_claim(h, ev->claim, now_ms, out);
 		break;
 	case HANDOVER_EV_RESULT:
-		on_result(h, ev, out);
+		on_result(h, ev, now_ms, out);
 		break;
 	case HANDOVER_EV_PULLED:
 		if (h->phase == HANDOVER_PULLING) {
@@ -330,14 +454,14 @@ void handover_step(struct handover *h, const struct handover_event *ev, int64_t 
 		break;
 	case HANDOVER_EV_REFUSED:
 		if (h->phase == HANDOVER_PULLING || h->phase == HANDOVER_JUDGING)
-			refuse_ours(h, ev->reason, out);
+			refuse_ours(h, ev->reason, now_ms, out);
 		break;
 	case HANDOVER_EV_STALLED:
 		on_stalled(h, now_ms, out);
 		break;
 	case HANDOVER_EV_JUDGED:
 		if (h->phase == HANDOVER_JUDGING)
-			decide(h, ev->ack, out);
+			decide(h, ev->ack, now_ms, out);
 		break;
 	case HANDOVER_EV_GONE:
 		if (h->phase == HANDOVER_OFFERING || h->phase == HANDOVER_GRANTED) {
@@ -346,18 +470,30 @@ void handover_step(struct handover *h, const struct handover_event *ev, int64_t 
 			push(out, HANDOVER_PERSIST);
 		}
 		break;
+	case HANDOVER_EV_WANTED:
+		h->moved_ms = now_ms;
+		break;
 	}
 }
 
-void handover_restart(struct handover *h, int64_t lease_ms, uint64_t seed, int64_t now_ms)
+void handover_restart(struct handover *h, const struct handover_conf *conf, uint64_t seed,
+		      int64_t now_ms)
 {
 	h->up = false;
 	h->attempt = 0;
 	h->offer_at_ms = h->busy_until_ms = now_ms;
-	h->lease_ms = lease_ms;
-	h->lease_until_ms = now_ms + lease_ms;
-	h->trainer_phase[0] = 0;
-	h->trainer_progress = 0;
+	h->conf = *conf;
+	if (h->lease_ms == 0)
+		h->lease_ms = conf->lease_ms; /* none has been given out, or by an older version */
+	h->lease_until_ms = now_ms + h->lease_ms;
+	h->hold_until_ms = now_ms + conf->hold_ms;
+	h->moved_ms = now_ms;
+	h->came_back = h->phase == HANDOVER_PULLING;
+	h->cut_off = false;
+	h->n_phases = 0;
+	h->trainer_phase[0] = h->busy_reason[0] = 0;
+	h->trainer_progress = h->best_progress = 0;
+	memset(h->slow, 0, sizeof(h->slow));
 	rng_init(&h->rng, seed);
 }
 
@@ -367,7 +503,14 @@ int64_t handover_deadline_ms(const struct handover *h)
 		return h->offer_at_ms;
 	if (h->phase == HANDOVER_GRANTED)
 		return h->lease_until_ms;
+	if (h->phase == HANDOVER_PULLING)
+		return h->hold_until_ms;
 	return -1;
+}
+
+const char *handover_busy_reason(const struct handover *h)
+{
+	return h->phase == HANDOVER_OFFERING ? h->busy_reason : "";
 }
 
 bool handover_may_pull(const struct handover *h, const char *trainer, const char *checkpoint)

@@ -91,6 +91,47 @@ static int fill_reply_to(struct agent *a, const struct mqtt_message *m, bool fle
 	return commands_reply_topic(a->conf.site, a->conf.id, m->response_topic, ret->topic);
 }
 
+/* ---- floods ---- */
+
+static const struct bucket_limit flood_limits[FLOOD_N] = {
+	/* At once, and a second. A device that was away may find as many commands as it remembers.
+	 */
+	[FLOOD_COMMAND] = {STATE_COMMANDS_MAX, 4},
+	[FLOOD_FLEET] = {STATE_COMMANDS_MAX, 4},
+	[FLOOD_BUSY] = {16, 2},
+	[FLOOD_CLAIM] = {64, 8},
+	[FLOOD_RENEWAL] = {32, 4},
+	[FLOOD_RESULT] = {32, 2},
+	[FLOOD_OWN_RESULT] = {32, 2},
+	[FLOOD_REPORTS] = {64, 8},
+};
+
+/* Whether there is too much of that; counted, and logged now and then. */
+static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
+{
+	static const char *const names[FLOOD_N] = {
+		"commands", "commands to the fleet", "answers", "claims", "renewals", "results",
+		"results",  "wants for reports"};
+	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
+		return false;
+	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
+		a->flooded_logged_ms = a->now_ms;
+		log_warning("device=%s too many %s: %llu left out since the start", a->conf.id,
+			    names[kind], (unsigned long long)a->n_flooded[kind]);
+	}
+	return true;
+}
+
+static void answer_busy(struct agent *a, const struct reply_to *to, const char *id, int64_t wait_ms)
+{
+	struct json *j = json_new_obj();
+	char error[64];
+	snprintf(error, sizeof(error), "busy: too many commands, again in %lld ms",
+		 (long long)wait_ms);
+	json_set_int(j, "retry_ms", wait_ms);
+	inbox_reply(a, to, print_reply(a, id, error, j));
+}
+
 /* ---- commands ---- */
 
 static bool store_has_checkpoint(void *user, const char *checkpoint)
@@ -199,9 +240,16 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	struct msg_cmd c;
 	struct err err = {0};
 	char id[ID_SIZE] = "";
+	int64_t wait_ms;
 	if (fill_reply_to(a, m, fleet, &to) < 0)
 		return;
-	if (msg_cmd_parse(m->payload, m->len, &c, id, &err) < 0) {
+	int r = msg_cmd_parse(m->payload, m->len, &c, id, &err);
+	if (flooded(a, fleet ? FLOOD_FLEET : FLOOD_COMMAND, &wait_ms)) {
+		if (!flooded(a, FLOOD_BUSY, NULL))
+			answer_busy(a, &to, id, wait_ms);
+		return;
+	}
+	if (r < 0) {
 		refuse(a, &to, id, err.text);
 		return;
 	}
@@ -225,18 +273,24 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, struct err *
 {
 	struct msg_claim c;
 	struct handover_event ev = {.kind = HANDOVER_EV_CLAIM, .claim = &c};
-	if (msg_claim_parse(m->payload, m->len, &c, err) == 0)
+	const struct handover *h = &a->state->handover;
+	if (msg_claim_parse(m->payload, m->len, &c, err) < 0)
+		return;
+	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
+	if (!flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
 		exchange_event(a, &ev);
 }
 
 static void on_result(struct agent *a, const struct mqtt_message *m, struct err *err)
 {
 	struct msg_result r;
+	const struct handover *h = &a->state->handover;
 	if (msg_result_parse(m->payload, m->len, &r, err) < 0)
 		return;
+	bool ours = r.fence == h->fence && same(r.manifest.trainer, h->trainer);
 	if (!*r.manifest.trainer)
 		err_set(err, -EINVAL, "trainer: missing");
-	else
+	else if (!flooded(a, ours ? FLOOD_OWN_RESULT : FLOOD_RESULT, NULL))
 		exchange_result(a, &r);
 }
 
@@ -251,7 +305,7 @@ static void on_want(struct agent *a, const struct mqtt_message *m, struct err *e
 	}
 	if (*w.checkpoint)
 		exchange_want(a, &w);
-	if (w.reports_from > 0)
+	if (w.reports_from > 0 && !flooded(a, FLOOD_REPORTS, NULL))
 		announce_reports_want(a, w.reports_from, w.reports_to);
 }
 

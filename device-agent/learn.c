@@ -37,10 +37,11 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 	struct err err;
 	int c = store_manifest(a->store, s->checkpoint, &m, &err);
 	if (c < 0) {
-		log_warning("device=%s %s", a->conf.id, err.text);
+		guard_suspect(a, s->checkpoint);
 		return c;
 	}
 	r.seq = reports_last(a->reports) + 1;
+	COPY(r.log, a->state->log);
 	COPY(r.checkpoint, s->checkpoint);
 	r.origin = m.origin;
 	r.epoch = m.epoch;

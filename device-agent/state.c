@@ -56,6 +56,7 @@ static struct json *print_handover(const struct handover *h)
 	json_set_int(j, "fence", h->fence);
 	json_set_str(j, "trainer", h->trainer);
 	json_set_str(j, "granted", h->granted);
+	json_set_int(j, "lease_ms", h->lease_ms);
 	json_set_bool(j, "open", h->open);
 	if (h->phase == HANDOVER_PULLING || h->phase == HANDOVER_JUDGING)
 		set_text(j, "result", msg_result_print(&h->result));
@@ -100,6 +101,7 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	struct json *j = json_new_obj(), *pending = json_new_obj();
 	json_set_int(j, "version", STATE_VERSION);
 	json_set_str(j, "model", s->model);
+	json_set_str(j, "log", s->log);
 	json_set_int(j, "boot", s->boot);
 	json_set_int(j, "report_seq", s->report_seq);
 	json_set_bool(j, "paused", s->paused);
@@ -167,6 +169,15 @@ static void read_id(struct reader *r, const struct json *j, const char *key, cha
 		r->code = err_set(r->err, -EINVAL, "%s: found '%s', expected an id", key, buf);
 }
 
+static void read_log(struct reader *r, const struct json *j, char buf[LOGID_SIZE])
+{
+	read_str(r, j, "log", buf, LOGID_SIZE);
+	if (r->code >= 0 && *buf && !logid_valid(buf))
+		r->code = err_set(r->err, -EINVAL,
+				  "log: found '%s', expected %d to %d letters and digits", buf,
+				  LOGID_MIN, LOGID_MAX);
+}
+
 static const struct json *read_obj(struct reader *r, const struct json *j, const char *key)
 {
 	const struct json *ret = NULL;
@@ -182,11 +193,12 @@ static void read_each(struct reader *r, const struct json *j, const char *key, s
 	const struct json *arr = NULL;
 	if (r->code >= 0)
 		r->code = json_get_arr(j, key, max, &arr, r->err);
-	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
-		if (!json_is_obj(json_at(arr, i)))
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; r->code >= 0 && e; i++, e = json_next(e)) {
+		if (!json_is_obj(e))
 			r->code = err_set(r->err, -EINVAL, "%s[%zu]: expected an object", key, i);
 		else
-			fn(r, json_at(arr, i), user);
+			fn(r, e, user);
 		if (r->code < 0)
 			err_prefix(r->err, "%s[%zu]", key, i);
 	}
@@ -239,6 +251,8 @@ static void read_handover(struct reader *r, const struct json *j, struct handove
 	read_int(r, j, "fence", JSON_INT_MAX - 1, &ret->fence);
 	read_id(r, j, "trainer", ret->trainer);
 	read_hash(r, j, "granted", ret->granted);
+	if (json_has(j, "lease_ms")) /* older ones have none */
+		read_int(r, j, "lease_ms", JSON_INT_MAX, &ret->lease_ms);
 	read_bool(r, j, "open", &ret->open);
 	if (ret->phase == HANDOVER_PULLING || ret->phase == HANDOVER_JUDGING) {
 		if (r->code >= 0)
@@ -275,8 +289,9 @@ static void read_undecided(struct reader *r, const struct json *j, struct state 
 	const struct json *arr = NULL;
 	if (r->code >= 0)
 		r->code = json_get_arr(j, "undecided", STATE_UNDECIDED_MAX, &arr, r->err);
-	for (size_t i = 0; r->code >= 0 && i < json_len(arr); i++) {
-		const char *text = json_str_at(arr, i);
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; r->code >= 0 && e; i++, e = json_next(e)) {
+		const char *text = json_str(e);
 		if (text && hash_valid(text))
 			COPY(s->undecided[s->n_undecided++], text);
 		else
@@ -293,6 +308,8 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 		r->code = err_set(r->err, -EINVAL, "version: found %lld, expected %d",
 				  (long long)version, STATE_VERSION);
 	read_hash(r, j, "model", s->model);
+	if (json_has(j, "log")) /* older ones have none */
+		read_log(r, j, s->log);
 	read_int(r, j, "boot", JSON_INT_MAX - 1, &s->boot);
 	read_int(r, j, "report_seq", JSON_INT_MAX - 1, &s->report_seq);
 	read_bool(r, j, "paused", &s->paused);

@@ -35,6 +35,7 @@ struct state_command {
 
 struct state {
 	char model[HASH_SIZE]; /* all that is kept belongs to it; "": nothing yet */
+	char log[LOGID_SIZE];  /* of its reports: made with the folder; "": not made yet */
 	int64_t boot;
 	int64_t report_seq; /* of the last report */
 	bool paused, pinned;

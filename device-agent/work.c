@@ -91,6 +91,7 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 	int r = store_weights(a->store, e->checkpoint, path);
 	struct err err = {0};
 	if (r < 0) {
+		guard_suspect(a, e->checkpoint);
 		err_errno(&err, r, "checkpoint %.12s", e->checkpoint);
 		retry_failed(a, &a->evaluating, "evaluation", &err);
 		return;
@@ -112,25 +113,29 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 	a->evaluate_progress = (struct worker_progress){.loss = NAN};
 }
 
-/* True: one is outstanding or due, so that looking for new images should wait. */
+/* The agent's own first: what people order must not hold up what is decided here, and may not wait
+ * for ever. True: one is outstanding or due, so that looking for new images should wait. */
 static bool evaluate_next(struct agent *a)
 {
+	struct evaluation e = {0};
 	if (a->evaluate_id)
 		return true;
-	if (a->n_ordered) {
-		struct evaluation e = a->ordered[0];
-		a->n_ordered--;
-		memmove(&a->ordered[0], &a->ordered[1], sizeof(a->ordered[0]) * a->n_ordered);
+	bool own = !retry_waits(a, &a->evaluating) && !agent_blocked(a) && needed(a, &e);
+	if (own && (!a->n_ordered || a->own_in_a_row < AGENT_OWN_FIRST_MAX)) {
+		a->own_in_a_row = a->n_ordered ? a->own_in_a_row + 1 : 0;
 		ask_evaluation(a, &e);
-		if (!a->evaluate_id)
-			inbox_evaluated(a, &e, NULL, NULL, a->evaluating.reason);
-		return true;
+		return a->evaluate_id != 0;
 	}
-	struct evaluation e = {0};
-	if (retry_waits(a, &a->evaluating) || agent_blocked(a) || !needed(a, &e))
+	if (!a->n_ordered)
 		return false;
+	a->own_in_a_row = 0;
+	e = a->ordered[0];
+	a->n_ordered--;
+	memmove(&a->ordered[0], &a->ordered[1], sizeof(a->ordered[0]) * a->n_ordered);
 	ask_evaluation(a, &e);
-	return a->evaluate_id != 0;
+	if (!a->evaluate_id)
+		inbox_evaluated(a, &e, NULL, NULL, a->evaluating.reason);
+	return true;
 }
 
 /* ---- training ---- */
@@ -145,6 +150,8 @@ static void ask_training(struct agent *a)
 	struct json *args = json_new_obj();
 	if (c == 0 && *a->state->local) {
 		c = store_weights(a->store, a->state->local, weights);
+		if (c < 0)
+			guard_suspect(a, a->state->local);
 		json_set_str(args, "weights", weights);
 	}
 	json_set_str(args, "out", a->train_out);
@@ -297,8 +304,11 @@ static void on_trained(struct agent *a, const struct json *result, const struct 
 	if (err) {
 		file_remove(a->train_out, NULL);
 		a->diverged += err->code == -EDOM;
-		if (!worker_lost(err->code))
+		if (!worker_lost(err->code)) {
+			if (err->code != -EDOM && *a->state->local)
+				guard_suspect(a, a->state->local);
 			retry_failed(a, &a->training, "training", err);
+		}
 		return;
 	}
 	json_get_num(result, "loss", -1e300, 1e300, &a->train_progress.loss, NULL);
@@ -330,12 +340,12 @@ static void read_classes(struct agent *a, const struct json *result)
 	a->per_class.n = 0;
 	if (json_get_arr(result, "per_class", MESSAGE_CLASSES_MAX, &arr, NULL) < 0)
 		return;
-	for (size_t i = 0; i < json_len(arr); i++) {
+	for (const struct json *e = json_first(arr); e; e = json_next(e)) {
 		struct class_score *c = &a->per_class.at[a->per_class.n];
 		int64_t index;
-		if (json_get_int(json_at(arr, i), "class", 0, INT32_MAX, &index, NULL) < 0 ||
-		    json_get_int(json_at(arr, i), "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
-		    json_get_int(json_at(arr, i), "correct", 0, c->n, &c->correct, NULL) < 0)
+		if (json_get_int(e, "class", 0, INT32_MAX, &index, NULL) < 0 ||
+		    json_get_int(e, "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
+		    json_get_int(e, "correct", 0, c->n, &c->correct, NULL) < 0)
 			continue;
 		c->class_index = (int32_t)index;
 		a->per_class.n++;
@@ -393,6 +403,8 @@ static void evaluation_failed(struct agent *a, const struct evaluation *e, const
 	bool stale = err->code == -ESTALE;
 	if (stale && !a->rescan_id)
 		ask_rescan(a);
+	if (!stale && !worker_lost(err->code))
+		guard_suspect(a, e->checkpoint);
 	if (*e->command) {
 		log_warning("device=%s checkpoint=%.12s evaluation: %s", a->conf.id, e->checkpoint,
 			    err->text);

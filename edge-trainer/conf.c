@@ -148,6 +148,18 @@ static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = conf_int(c, "queue", "keep_days", 0, 36500, 30, &t->keep_days, err);
 	if (r == 0)
+		r = conf_int(c, "queue", "history_days", 0, 36500, MAX_OF(365, t->keep_days),
+			     &t->history_days, err);
+	if (r == 0 && t->history_days < t->keep_days)
+		r = conf_fail(c, "queue", "history_days", -ERANGE, err,
+			      "found %lld, expected at least keep_days = %lld",
+			      (long long)t->history_days, (long long)t->keep_days);
+	if (r == 0)
+		r = conf_int(c, "queue", "disk_max_mb", TRAINER_DISK_MIN_MB, TRAINER_DISK_MAX_MB,
+			     16384, &v, err);
+	if (r == 0)
+		t->disk_max_bytes = v << 20;
+	if (r == 0)
 		r = conf_int(c, "queue", "lease_s", TRAINER_LEASE_MIN_S, TRAINER_LEASE_MAX_S, 120,
 			     &v, err);
 	if (r == 0)

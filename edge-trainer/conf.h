@@ -11,7 +11,9 @@
 
 #define TRAINER_SLOTS_MAX    16	  /* [train] jobs: workers side by side */
 #define TRAINER_CAPACITY_MAX 1024 /* [queue] capacity */
-#define TRAINER_LEASE_MIN_S  2
+#define TRAINER_LEASE_MIN_S  5
+#define TRAINER_DISK_MIN_MB  1
+#define TRAINER_DISK_MAX_MB  ((int64_t)1 << 30)
 #define TRAINER_LEASE_MAX_S  86400
 
 struct trainer_conf {
@@ -31,7 +33,8 @@ struct trainer_conf {
 	unsigned slots; /* [train] jobs */
 
 	unsigned capacity, device_per_hour;
-	int64_t keep_days, lease_ms, block_size;
+	int64_t keep_days, history_days, lease_ms, block_size;
+	int64_t disk_max_bytes; /* of checkpoints and their parts */
 };
 
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not

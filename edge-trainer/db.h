@@ -18,7 +18,10 @@
 #include "common/protocol/message.h"
 #include "edge-trainer/job.h"
 
-#define DB_SCHEMA_VERSION 1
+#define DB_SCHEMA_VERSION 2
+#define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
+#define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
+#define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
 
 struct db;
 
@@ -33,7 +36,8 @@ static inline void db_freep(struct db **db)
 }
 
 bool db_is_dirty(const struct db *db); /* something waits for db_commit */
-/* On failure everything since the last commit is undone. */
+/* On failure everything since the last commit is undone; so it is where SQLite took a part of it
+ * back by itself, as on a full disk: then this fails, too. */
 int db_commit(struct db *db, struct err *err);
 
 /* Counts up with every start; committed. */
@@ -46,29 +50,39 @@ struct db_device {
 	const char *status; /* JSON of the last one; borrowed; NULL: leave what is there */
 	int64_t boot;
 	bool online;
-	int64_t report_seq;  /* highest number known to be made */
-	int64_t report_have; /* all up to this one are here, or cannot be had */
-	int64_t seen_ms;     /* UTC */
+	int64_t report_seq;   /* highest number known to be made */
+	int64_t report_have;  /* all up to this one are here, or cannot be had */
+	int64_t seen_ms;      /* UTC */
+	char log[LOGID_SIZE]; /* of reports: the one that report_seq and report_have are about */
+	int64_t handovers;    /* completed */
 };
 
 int db_device_put(struct db *db, const struct db_device *d, struct err *err);
+/* The one that was seen last comes last. */
 int db_device_each(struct db *db, int (*each)(void *user, const struct db_device *d), void *user,
 		   struct err *err);
 
+int db_device_forget(struct db *db, const char *device, struct err *err); /* its reports stay */
+
 /* --- reports --- */
 
-/* A second report of the same (device, seq) changes nothing; *ret_new tells. */
+/* A second report of the same (device, log, seq) changes nothing; *ret_new tells. */
 int db_report_put(struct db *db, const char *device, const struct msg_report *r,
 		  int64_t received_ms, bool *ret_new, struct err *err);
 /* What is missing first among have+1..upto: *ret_have becomes the number before it, *ret_from and
  * *ret_to its ends (at most `most` numbers); both 0 when nothing is missing. */
-int db_report_gap(struct db *db, const char *device, int64_t have, int64_t upto, int64_t most,
-		  int64_t *ret_have, int64_t *ret_from, int64_t *ret_to, struct err *err);
+int db_report_gap(struct db *db, const char *device, const char *log, int64_t have, int64_t upto,
+		  int64_t most, int64_t *ret_have, int64_t *ret_from, int64_t *ret_to,
+		  struct err *err);
 
 /* --- jobs and their checkpoints --- */
 
-/* Inserts (id 0; sets it) or updates, with the checkpoint's manifest. */
+/* Inserts (id 0; sets it) or updates, with the checkpoint's manifest. A new id stands only once
+ * db_commit() succeeded. */
 int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err);
+/* Whether all blocks of that checkpoint have come from this device, ever. */
+int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool *ret,
+		struct err *err);
 /* Jobs that are not done, oldest first; `j` is the callee's to copy. */
 int db_job_each(struct db *db, int (*each)(void *user, const struct job *j), void *user,
 		struct err *err);
@@ -78,8 +92,13 @@ int db_job_served(struct db *db, int64_t since_ms,
 		  struct err *err);
 /* Jobs that ended with a decision, ever. */
 int db_job_finished(struct db *db, int64_t *ret, struct err *err);
-/* Checkpoints (handed over and made) of jobs that are open or were touched since `since_ms`;
- * *ret is the caller's. */
+/* Something that was made for this device. */
+int db_checkpoint_put(struct db *db, const char *device, const struct manifest *m, int64_t now_ms,
+		      struct err *err);
+/* Whether that id was ever handed over or made, as far as rows go back. */
+int db_checkpoint_known(struct db *db, const char *id, bool *ret, struct err *err);
+/* Checkpoints (handed over and made) of jobs that are open or were touched since `since_ms`: those
+ * of open ones first, then the newest first; *ret is the caller's. */
 int db_checkpoint_kept(struct db *db, int64_t since_ms, char (**ret)[HASH_SIZE], size_t *ret_n,
 		       struct err *err);
 /* Forgets checkpoints' manifests that no such job names. */
@@ -96,3 +115,18 @@ int db_run_close(struct db *db, int64_t run, int64_t now_ms, int64_t mono_ms, co
 		 struct err *err);
 /* Closes what a killed process left open, at its deadline or now, whichever is earlier. */
 int db_run_recover(struct db *db, int64_t now_ms, int64_t mono_ms, struct err *err);
+
+/* --- what is no longer kept --- */
+
+struct db_limits {
+	int64_t before_ms; /* jobs and reports that are older go (UTC) */
+	int64_t jobs_max;  /* that are over */
+	int64_t bytes_max; /* of the whole database */
+};
+
+/* Takes away some of what is beyond the limits, oldest first, and says how many rows: call again
+ * until it is 0. Runs go with their jobs. For the sake of bytes only reports go, those of devices
+ * without a handover first. */
+int db_prune(struct db *db, const struct db_limits *limits, int64_t *ret_n, struct err *err);
+/* What the database takes on disk, but for pages that are free in it. */
+int db_bytes(struct db *db, int64_t *ret, struct err *err);

@@ -7,7 +7,8 @@
 #include "common/json/json.h"
 #include "edge-trainer/db_priv.h"
 
-static int put_checkpoint(struct db *db, const struct job *j, int64_t now_ms, struct err *err)
+int db_checkpoint_put(struct db *db, const char *device, const struct manifest *m, int64_t now_ms,
+		      struct err *err)
 {
 	_cleanup_(json_freep) struct json *o = json_new_obj();
 	_cleanup_free_ char *text = NULL;
@@ -15,15 +16,15 @@ static int put_checkpoint(struct db *db, const struct job *j, int64_t now_ms, st
 
 	if (!s)
 		return -EIO;
-	manifest_to_json(&j->manifest, o);
+	manifest_to_json(m, o);
 	text = json_print(o);
 	if (!text)
 		return err_set(err, -ENOMEM, "%s: out of memory", db->path);
-	db_bind_str(s, ":id", j->manifest.id);
-	db_bind_str(s, ":device", j->device);
+	db_bind_str(s, ":id", m->id);
+	db_bind_str(s, ":device", device);
 	db_bind_str(s, ":manifest", text);
-	db_bind_str(s, ":origin", origin_name(j->manifest.origin));
-	db_bind_int(s, ":epoch", j->manifest.epoch);
+	db_bind_str(s, ":origin", origin_name(m->origin));
+	db_bind_int(s, ":epoch", m->epoch);
 	db_bind_int(s, ":received", now_ms);
 	return db_run(db, s, err);
 }
@@ -74,7 +75,7 @@ int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err)
 	if (j->id == 0) {
 		int64_t id;
 
-		r = put_checkpoint(db, j, now_ms, err);
+		r = db_checkpoint_put(db, j->device, &j->manifest, now_ms, err);
 		if (r < 0)
 			return r;
 		s = db_write(db, DB_JOB_INSERT, err);
@@ -210,6 +211,40 @@ int db_job_finished(struct db *db, int64_t *ret, struct err *err)
 	if (s)
 		sqlite3_reset(s);
 	return r < 0 ? r : 0;
+}
+
+/* Whether the statement, with its parameters bound, gives any row. */
+static int any_row(struct db *db, sqlite3_stmt *s, bool *ret, struct err *err)
+{
+	int r = db_row(db, s, err);
+
+	sqlite3_reset(s);
+	if (r < 0)
+		return r;
+	*ret = r == 1;
+	return 0;
+}
+
+int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool *ret,
+		struct err *err)
+{
+	sqlite3_stmt *s = db_get(db, DB_JOB_SENT, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":device", device);
+	db_bind_str(s, ":checkpoint", checkpoint);
+	return any_row(db, s, ret, err);
+}
+
+int db_checkpoint_known(struct db *db, const char *id, bool *ret, struct err *err)
+{
+	sqlite3_stmt *s = db_get(db, DB_CHECKPOINT_KNOWN, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":id", id);
+	return any_row(db, s, ret, err);
 }
 
 int db_checkpoint_kept(struct db *db, int64_t since_ms, char (**ret)[HASH_SIZE], size_t *ret_n,

@@ -8,6 +8,7 @@
 enum db_stmt {
 	DB_DEVICE_PUT,
 	DB_DEVICE_EACH,
+	DB_DEVICE_FORGET,
 	DB_REPORT_PUT,
 	DB_REPORT_ABOVE,
 	DB_CHECKPOINT_PUT,
@@ -16,19 +17,33 @@ enum db_stmt {
 	DB_JOB_EACH,
 	DB_JOB_SERVED,
 	DB_JOB_FINISHED,
+	DB_JOB_SENT,
+	DB_CHECKPOINT_KNOWN,
 	DB_CHECKPOINT_KEPT,
 	DB_CHECKPOINT_FORGET,
 	DB_RUN_OPEN,
 	DB_RUN_EXTEND,
 	DB_RUN_CLOSE,
 	DB_RUN_RECOVER,
+	DB_PRUNE_BEFORE,
+	DB_PRUNE_RUNS,
+	DB_PRUNE_COUNT,
+	DB_PRUNE_JOBS,
+	DB_PRUNE_OLD_REPORTS,
+	DB_PRUNE_UNPROVEN,
+	DB_PRUNE_REPORTS,
 	DB_STMT_N
 };
+
+/* migrations[i] leads from schema version i to i + 1. */
+extern const char *const db_migrations[DB_SCHEMA_VERSION];
+extern const char *const db_sql[DB_STMT_N];
 
 struct db {
 	sqlite3 *h;
 	sqlite3_stmt *stmts[DB_STMT_N];
 	bool in_transaction;
+	struct err lost; /* code < 0: SQLite took back what was written since the last commit */
 	char path[1024];
 };
 
@@ -47,5 +62,9 @@ void db_bind_int(sqlite3_stmt *s, const char *name, int64_t v);
 void db_bind_num(sqlite3_stmt *s, const char *name, double v);
 /* Borrowed until the statement is run; NULL or "" becomes NULL. */
 void db_bind_str(sqlite3_stmt *s, const char *name, const char *v);
+/* The same for a column that knows no NULL: "" is "". */
+void db_bind_text(sqlite3_stmt *s, const char *name, const char *v);
+/* The first column of the first row of a query without parameters. */
+int db_query_int(struct db *db, const char *sql, int64_t *ret, struct err *err);
 /* Copies column i; too long or NULL: "". */
 void db_column_str(sqlite3_stmt *s, int i, char *buf, size_t size);

@@ -20,6 +20,8 @@ int db_device_put(struct db *db, const struct db_device *d, struct err *err)
 	db_bind_int(s, ":report_seq", d->report_seq);
 	db_bind_int(s, ":report_have", d->report_have);
 	db_bind_int(s, ":seen", d->seen_ms);
+	db_bind_text(s, ":log", d->log);
+	db_bind_int(s, ":handovers", d->handovers);
 	return db_run(db, s, err);
 }
 
@@ -39,15 +41,27 @@ int db_device_each(struct db *db, int (*each)(void *user, const struct db_device
 			.report_seq = sqlite3_column_int64(s, 4),
 			.report_have = sqlite3_column_int64(s, 5),
 			.seen_ms = sqlite3_column_int64(s, 6),
+			.handovers = sqlite3_column_int64(s, 8),
 		};
 
 		db_column_str(s, 0, d.id, sizeof(d.id));
+		db_column_str(s, 7, d.log, sizeof(d.log));
 		r = each(user, &d);
 		if (r < 0)
 			break;
 	}
 	sqlite3_reset(s);
 	return r;
+}
+
+int db_device_forget(struct db *db, const char *device, struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_DEVICE_FORGET, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":id", device);
+	return db_run(db, s, err);
 }
 
 /* [[class, n, correct], ...] */
@@ -81,6 +95,7 @@ int db_report_put(struct db *db, const char *device, const struct msg_report *m,
 			return err_set(err, -ENOMEM, "%s: out of memory", db->path);
 	}
 	db_bind_str(s, ":device", device);
+	db_bind_text(s, ":log", m->log);
 	db_bind_int(s, ":seq", m->seq);
 	db_bind_str(s, ":checkpoint", m->checkpoint);
 	db_bind_str(s, ":origin", origin_name(m->origin));
@@ -105,8 +120,9 @@ int db_report_put(struct db *db, const char *device, const struct msg_report *m,
 	return r;
 }
 
-int db_report_gap(struct db *db, const char *device, int64_t have, int64_t upto, int64_t most,
-		  int64_t *ret_have, int64_t *ret_from, int64_t *ret_to, struct err *err)
+int db_report_gap(struct db *db, const char *device, const char *log, int64_t have, int64_t upto,
+		  int64_t most, int64_t *ret_have, int64_t *ret_from, int64_t *ret_to,
+		  struct err *err)
 {
 	sqlite3_stmt *s = db_get(db, DB_REPORT_ABOVE, err);
 	int64_t next = upto + 1; /* the first stored one above the gap */
@@ -115,6 +131,7 @@ int db_report_gap(struct db *db, const char *device, int64_t have, int64_t upto,
 	if (!s)
 		return -EIO;
 	db_bind_str(s, ":device", device);
+	db_bind_text(s, ":log", log);
 	db_bind_int(s, ":have", have);
 	db_bind_int(s, ":upto", upto);
 	while ((r = db_row(db, s, err)) == 1) {

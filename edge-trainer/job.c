@@ -7,50 +7,21 @@
 #include "edge-trainer/job.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/mem.h"
-
-const char *job_state_name(enum job_state s)
-{
-	static const char *const names[JOB_STATE_N] = {
-		[JOB_CLAIMING] = "claiming", [JOB_PULLING] = "pulling",	  [JOB_QUEUED] = "queued",
-		[JOB_BEFORE] = "before",     [JOB_TRAINING] = "training", [JOB_AFTER] = "after",
-		[JOB_OFFERING] = "offering", [JOB_LAPSED] = "lapsed",	  [JOB_DONE] = "done",
-	};
-	return (unsigned)s < JOB_STATE_N ? names[s] : "?";
-}
-
-const char *job_outcome_name(enum job_outcome o)
-{
-	static const char *const names[JOB_O_N] = {"none", "activated", "kept", "refused",
-						   "dropped"};
-	return (unsigned)o < JOB_O_N ? names[o] : "?";
-}
-
-const char *job_action_name(enum job_action_kind k)
-{
-	static const char *const names[] = {
-		[JOB_A_CLAIM] = "claim",	 [JOB_A_PULL] = "pull",
-		[JOB_A_HELD] = "held",		 [JOB_A_ENQUEUE] = "enqueue",
-		[JOB_A_EVALUATE] = "evaluate",	 [JOB_A_TRAIN] = "train",
-		[JOB_A_RELEASE] = "release",	 [JOB_A_RUN_OPEN] = "run-open",
-		[JOB_A_RUN_EXTEND] = "run-extend", [JOB_A_RUN_CLOSE] = "run-close",
-		[JOB_A_PERSIST] = "persist",	 [JOB_A_RESULT] = "result",
-		[JOB_A_OVER] = "over",		 [JOB_A_REPORT] = "report",
-		[JOB_A_GRANTED] = "granted",
-	};
-	return (unsigned)k < ARRAY_LEN(names) ? names[k] : "?";
-}
 
 bool job_is_working(const struct job *j)
 {
 	return j->state >= JOB_PULLING && j->state <= JOB_AFTER;
 }
 
-bool job_takes_room(const struct job *j)
+bool job_takes_room(const struct job *j, int64_t now_ms)
 {
-	return j->state <= JOB_AFTER;
+	if (j->state == JOB_CLAIMING)
+		return j->claiming_since_ms < 0 || now_ms < j->claiming_since_ms + JOB_CLAIM_ROOM_MS;
+	return job_is_working(j);
 }
 
 bool job_is_complete(const struct job *j)
@@ -67,12 +38,14 @@ uint32_t job_claim_expiry_s(const struct job *j)
 static void reset(struct job *j, const struct job_conf *conf, uint64_t seed)
 {
 	j->lease_max_ms = conf->lease_max_ms;
+	j->last_claim = conf->claims;
 	j->lease_ms = MIN_OF(conf->lease_max_ms, JOB_LEASE_GUESS_MS);
 	j->deadline_ms = -1;
 	j->n_claims = 0;
 	j->claim_fence = j->fence;
 	j->tries = 0;
 	j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->idle_since_ms = -1;
+	j->claiming_since_ms = -1;
 	j->has_slot = j->running = false;
 	j->failures = 0;
 	rng_init(&j->rng, seed);
@@ -120,25 +93,42 @@ static void set_reason(struct job *j, const char *reason)
 
 /* --- claims and leases --- */
 
-static void forget_lost_claims(struct job *j, int64_t now_ms)
+static int64_t lost_ms(const struct job *j)
 {
-	int64_t lost_ms = MAX_OF(j->lease_ms / 4, (int64_t)job_claim_expiry_s(j) * 1500);
-	unsigned lost = 0;
+	return MAX_OF(j->lease_ms / 4, (int64_t)job_claim_expiry_s(j) * 1500);
+}
 
-	while (lost < j->n_claims && now_ms - j->claims[lost] > lost_ms)
-		lost++;
-	memmove(j->claims, j->claims + lost, (j->n_claims - lost) * sizeof(j->claims[0]));
-	j->n_claims -= lost;
+static void forget_claims(struct job *j, unsigned n)
+{
+	j->n_claims -= n;
+	memmove(j->claims, j->claims + n, j->n_claims * sizeof(j->claims[0]));
+}
+
+/* Those under which a lease would be over by now. */
+static void forget_old_claims(struct job *j, int64_t now_ms)
+{
+	unsigned old = 0;
+
+	while (old < j->n_claims && now_ms - j->claims[old].sent_ms > j->lease_ms)
+		old++;
+	forget_claims(j, old);
 }
 
 static void send_claim(struct job *j, int64_t fence, int64_t now_ms, struct job_actions *out)
 {
-	forget_lost_claims(j, now_ms);
+	int64_t number = ++*j->last_claim;
+
+	forget_old_claims(j, now_ms);
+	if (j->n_claims == JOB_CLAIMS_MAX && now_ms - j->claims[0].sent_ms > lost_ms(j))
+		forget_claims(j, 1);
 	/* A full list keeps the older ones: the deadline can then only be earlier. */
 	if (j->n_claims < JOB_CLAIMS_MAX)
-		j->claims[j->n_claims++] = now_ms;
+		j->claims[j->n_claims++] = (struct job_claim){number, now_ms};
 	act(out, JOB_A_CLAIM, fence, NULL);
+	out->a[out->n - 1].claim = number;
 	j->claim_fence = fence;
+	if (j->state == JOB_CLAIMING && j->claiming_since_ms < 0)
+		j->claiming_since_ms = now_ms;
 	if (job_is_working(j))
 		j->claim_at_ms = now_ms + MAX_OF(250, j->lease_ms / 12);
 	else
@@ -147,17 +137,19 @@ static void send_claim(struct job *j, int64_t fence, int64_t now_ms, struct job_
 	j->tries++;
 }
 
-/* The sending time of the claim that a grant answers; -1: none is unanswered. */
-static int64_t answered_claim(struct job *j, int64_t now_ms)
+/* The sending time of the claim that a grant answers; -1: of none that is unanswered. */
+static int64_t answered_claim(struct job *j, int64_t number, int64_t now_ms)
 {
+	unsigned i = 0;
 	int64_t sent_ms;
 
-	forget_lost_claims(j, now_ms);
-	if (j->n_claims == 0)
+	while (i < j->n_claims && (number ? j->claims[i].number != number :
+					    now_ms - j->claims[i].sent_ms > lost_ms(j)))
+		i++;
+	if (i == j->n_claims)
 		return -1;
-	sent_ms = j->claims[0];
-	j->n_claims--;
-	memmove(j->claims, j->claims + 1, j->n_claims * sizeof(j->claims[0]));
+	sent_ms = j->claims[i].sent_ms;
+	forget_claims(j, i + 1);
 	return sent_ms;
 }
 
@@ -179,6 +171,7 @@ static void leave_work(struct job *j, const char *why, struct job_actions *out)
 		act(out, JOB_A_RELEASE, j->fence, why);
 	j->running = j->has_slot = false;
 	j->deadline_ms = j->claim_at_ms = j->offer_at_ms = j->retry_at_ms = j->idle_since_ms = -1;
+	j->claiming_since_ms = -1;
 	j->tries = 0; /* `claims` stay: a late answer must not be taken for one to a later claim */
 }
 
@@ -190,11 +183,21 @@ static void finish(struct job *j, enum job_outcome o, const char *reason, struct
 	enter(j, JOB_DONE, out);
 }
 
+/* Gives up what the device waits for; that is said when all has ended. */
+static void give_up(struct job *j, const char *reason, struct job_actions *out)
+{
+	bool working = job_is_working(j);
+
+	finish(j, JOB_O_DROPPED, reason, out);
+	if (working)
+		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
+}
+
 /* Without a grant: kept for the next one if there is anything worth it. */
 static void lapse(struct job *j, const char *why, const char *reason, int64_t now_ms,
 		  struct job_actions *out)
 {
-	if (j->fence == 0) {
+	if (j->fence == 0 || !j->held) {
 		finish(j, JOB_O_DROPPED, reason ? reason : why, out);
 		return;
 	}
@@ -216,6 +219,7 @@ static void offer_result(struct job *j, int64_t now_ms, struct job_actions *out)
 static void go_on(struct job *j, int64_t now_ms, struct job_actions *out)
 {
 	if (!j->pulled) {
+		j->block_at_ms = now_ms;
 		enter(j, JOB_PULLING, out);
 		act(out, JOB_A_PULL, j->fence, NULL);
 	} else if (job_is_complete(j)) {
@@ -251,7 +255,7 @@ static void on_offer(struct job *j, int64_t now_ms, struct job_actions *out)
 {
 	if (j->state == JOB_DONE)
 		return;
-	if (j->state == JOB_LAPSED || j->state == JOB_CLAIMING) {
+	if (j->state == JOB_LAPSED) {
 		j->state = JOB_CLAIMING;
 		j->idle_since_ms = -1;
 		j->tries = 0;
@@ -276,14 +280,27 @@ static void on_new_fence(struct job *j, int64_t fence, struct job_actions *out)
 	act(out, JOB_A_GRANTED, fence, NULL);
 }
 
+static void short_lease(struct job *j, int64_t lease_ms, struct job_actions *out)
+{
+	char reason[MESSAGE_TEXT_MAX];
+
+	if (j->state != JOB_CLAIMING)
+		return;
+	snprintf(reason, sizeof(reason), "granted for %lld ms, expected at least %d",
+		 (long long)lease_ms, JOB_LEASE_MIN_MS);
+	finish(j, JOB_O_DROPPED, reason, out);
+}
+
 static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 		       struct job_actions *out)
 {
-	int64_t sent_ms = answered_claim(j, now_ms);
+	int64_t sent_ms = answered_claim(j, e->claim, now_ms);
 	int64_t lease_ms = MIN_OF(e->lease_ms, j->lease_max_ms);
 	int64_t deadline_ms = sent_ms + lease_ms - MAX_OF(100, lease_ms / 20);
 
-	if (e->fence > 0 && e->fence < j->fence && j->state == JOB_CLAIMING && sent_ms >= 0) {
+	if (sent_ms < 0) /* unasked, or of a claim of long ago */
+		return;
+	if (e->fence > 0 && e->fence < j->fence && j->state == JOB_CLAIMING) {
 		finish(j, JOB_O_DROPPED, "the device counts its fences anew", out);
 		return;
 	}
@@ -297,9 +314,12 @@ static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 		offer_result(j, now_ms, out);
 		return;
 	}
-	/* Unasked, or too late to be of use. */
-	if (j->state == JOB_LAPSED || sent_ms < 0 || lease_ms < JOB_LEASE_MIN_MS ||
-	    deadline_ms <= now_ms)
+	if (lease_ms < JOB_LEASE_MIN_MS) {
+		short_lease(j, lease_ms, out);
+		return;
+	}
+	/* Too late to be of use. */
+	if (j->state == JOB_LAPSED || deadline_ms <= now_ms)
 		return;
 	if (e->fence != j->fence)
 		on_new_fence(j, e->fence, out);
@@ -319,7 +339,7 @@ static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 static void on_refused(struct job *j, const struct job_event *e, int64_t now_ms,
 		       struct job_actions *out)
 {
-	if (answered_claim(j, now_ms) < 0 || (e->fence > 0 && e->fence < j->fence))
+	if (answered_claim(j, e->claim, now_ms) < 0 || (e->fence > 0 && e->fence < j->fence))
 		return;
 	if (j->state != JOB_CLAIMING && !job_is_working(j))
 		return;
@@ -376,13 +396,14 @@ static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 		act(out, JOB_A_RUN_CLOSE, j->fence, "failed");
 	j->running = j->has_slot = false;
 	if (++j->failures > JOB_FAILURES_MAX) {
-		finish(j, JOB_O_DROPPED, e->reason, out);
+		give_up(j, e->reason, out);
 		return;
 	}
 	set_reason(j, e->reason);
 	j->retry_at_ms = now_ms + backoff(j, j->failures - 1, JOB_RETRY_FIRST_MS,
 					  JOB_RETRY_CAP_MS);
 	act(out, JOB_A_RELEASE, j->fence, "failed");
+	j->block_at_ms = MAX_OF(j->block_at_ms, j->retry_at_ms); /* none is asked for until then */
 	enter(j, j->pulled ? JOB_QUEUED : JOB_PULLING, out);
 }
 
@@ -394,7 +415,7 @@ static void on_diverged(struct job *j, const struct job_event *e, int64_t now_ms
 	if (j->state != JOB_TRAINING)
 		return;
 	if (j->epoch_done == 0) {
-		finish(j, JOB_O_DROPPED, e->reason, out);
+		give_up(j, e->reason, out);
 		return;
 	}
 	act(out, JOB_A_RUN_CLOSE, j->fence, "diverged");
@@ -427,6 +448,8 @@ static void on_restored(struct job *j, int64_t now_ms, struct job_actions *out)
 		offer_result(j, now_ms, out);
 	else if (j->state == JOB_CLAIMING)
 		send_claim(j, j->fence, now_ms, out);
+	else if (j->state == JOB_LAPSED && !j->held)
+		finish(j, JOB_O_DROPPED, "nothing of it is on disk", out);
 }
 
 static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
@@ -436,6 +459,7 @@ static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
 		offer_result(j, now_ms, out);
 	} else if (j->state == JOB_CLAIMING) {
 		j->tries = 0;
+		j->claiming_since_ms = -1; /* nobody could answer */
 		send_claim(j, j->claim_fence, now_ms, out);
 	} else if (job_is_working(j)) {
 		send_claim(j, j->fence, now_ms, out);
@@ -447,17 +471,44 @@ static int64_t idle_max_ms(const struct job *j)
 	return j->state == JOB_LAPSED ? JOB_LAPSED_KEEP_MS : JOB_OFFER_KEEP_MS;
 }
 
+/* When a promise that nothing came of ends: an unanswered claim, a transfer without blocks; -1. */
+static int64_t patience_end_ms(const struct job *j)
+{
+	if (j->state == JOB_CLAIMING && j->claiming_since_ms >= 0)
+		return j->tries >= JOB_CLAIM_TRIES ?
+			       MIN_OF(j->claim_at_ms, j->claiming_since_ms + JOB_CLAIMING_MAX_MS) :
+			       j->claiming_since_ms + JOB_CLAIMING_MAX_MS;
+	return j->state == JOB_PULLING ? j->block_at_ms + j->lease_ms : -1;
+}
+
+/* True: it is no longer worked on. */
+static bool time_is_up(struct job *j, int64_t now_ms, struct job_actions *out)
+{
+	int64_t end_ms = patience_end_ms(j);
+
+	if (job_is_working(j) && now_ms >= j->deadline_ms) {
+		if (!j->held)
+			act(out, JOB_A_BAR, j->fence, NULL);
+		lapse(j, "lease over", NULL, now_ms, out);
+		return true;
+	}
+	if (end_ms < 0 || now_ms < end_ms)
+		return false;
+	act(out, JOB_A_BAR, j->fence, NULL);
+	if (j->state == JOB_PULLING) {
+		lapse(j, "no new block for a whole lease", NULL, now_ms, out);
+		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
+	} else {
+		lapse(j, "no answer to the claim", NULL, now_ms, out);
+	}
+	return true;
+}
+
 static void on_timer(struct job *j, int64_t now_ms, struct job_actions *out)
 {
-	if (job_is_working(j) && now_ms >= j->deadline_ms) {
-		lapse(j, "lease over", NULL, now_ms, out);
+	if (time_is_up(j, now_ms, out))
 		return;
-	}
 	if (j->claim_at_ms >= 0 && now_ms >= j->claim_at_ms) {
-		if (j->state == JOB_CLAIMING && j->tries >= JOB_CLAIM_TRIES) {
-			lapse(j, "no answer to the claim", NULL, now_ms, out);
-			return;
-		}
 		send_claim(j, j->state == JOB_CLAIMING ? j->claim_fence : j->fence, now_ms, out);
 	}
 	if (j->state == JOB_OFFERING && j->offer_at_ms >= 0 && now_ms >= j->offer_at_ms)
@@ -498,17 +549,21 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 		else
 			on_refused(j, e, now_ms, out);
 		break;
+	case JOB_E_BLOCK:
+		j->held = true;
+		j->block_at_ms = now_ms;
+		break;
 	case JOB_E_PULLED:
 		if (j->state != JOB_PULLING)
 			break;
-		j->pulled = true;
+		j->pulled = j->held = true;
 		j->failures = 0;
 		go_on(j, now_ms, out);
 		act(out, JOB_A_HELD, j->fence, NULL);
 		break;
 	case JOB_E_BAD:
 		if (j->state == JOB_PULLING)
-			finish(j, JOB_O_DROPPED, e->reason, out);
+			give_up(j, e->reason, out);
 		break;
 	case JOB_E_SLOT:
 		if (j->state != JOB_QUEUED)
@@ -554,6 +609,7 @@ int64_t job_next_ms(const struct job *j)
 	const int64_t due[] = {
 		job_is_working(j) ? j->deadline_ms : -1,
 		j->claim_at_ms,
+		patience_end_ms(j),
 		j->state == JOB_OFFERING ? j->offer_at_ms : -1,
 		j->retry_at_ms,
 		j->idle_since_ms >= 0 ? j->idle_since_ms + idle_max_ms(j) : -1,

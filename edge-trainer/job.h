@@ -8,12 +8,17 @@
  *      |  +--------------------------------- LAPSED <---------------------'          v
  *      +--> DONE <--------------------------------------------------- ack ------- OFFERING
  *
- * Leases. A grant names no claim, so it is taken for the answer to the oldest claim that is still
- * unanswered: the deadline is that claim's sending time plus the lease, less a margin, and thus
- * never later than the device's own. Claims expire at the broker (job_claim_expiry_s), so one
- * that went unanswered for longer than a quarter of the lease is lost and no longer counted.
+ * Leases. A grant names the claim that it answers: the deadline is that claim's sending time plus
+ * the lease, less a margin, and thus never later than the device's own. A grant that names none
+ * (an older device) is taken for the answer to the oldest claim that is still unanswered; claims
+ * expire at the broker (job_claim_expiry_s), so one that went unanswered for longer than a quarter
+ * of the lease is lost, and such a grant is none of its.
  *
  * A renewal that the device refuses ends all work at once; a new grant is then asked for (fence 0).
+ *
+ * A device that only promises must not keep others out: a claim takes room for JOB_CLAIM_ROOM_MS
+ * and stands for JOB_CLAIMING_MAX_MS, a transfer that brings no new block for a lease ends, and a
+ * job without any block is not kept. Each bars the device for a while (JOB_A_BAR).
  *
  * What was finished under one grant (the checkpoint, the score before, whole epochs) serves under
  * the next: after each grant, worker reply or restart the next step follows from what is there. */
@@ -29,17 +34,19 @@
 #define JOB_CLAIM_TRIES	   4 /* claims without an answer before it is given up */
 #define JOB_CLAIM_FIRST_MS 1000
 #define JOB_CLAIM_CAP_MS   8000
+#define JOB_CLAIM_ROOM_MS  5000 /* for so long an unanswered claim keeps a place */
+#define JOB_CLAIMING_MAX_MS 20000 /* however often it is offered meanwhile */
 #define JOB_OFFER_FIRST_MS 2000 /* repetition of the result's offer */
 #define JOB_OFFER_CAP_MS   60000
 #define JOB_RETRY_FIRST_MS 1000 /* after a worker's failure */
 #define JOB_RETRY_CAP_MS   60000
 #define JOB_FAILURES_MAX   5 /* in a row, without an epoch or evaluation finished in between */
-#define JOB_LAPSED_KEEP_MS (6 * 3600 * 1000) /* then what it has is given up */
+#define JOB_LAPSED_KEEP_MS (6 * 3600 * 1000) /* then the blocks or epochs it has are given up */
 #define JOB_OFFER_KEEP_MS  ((int64_t)7 * 86400 * 1000) /* a result that nobody acknowledges */
-#define JOB_CLAIMS_MAX	   8		     /* unanswered claims remembered */
+#define JOB_CLAIMS_MAX	   16		     /* unanswered claims remembered */
 #define JOB_ACTIONS_MAX	   16
 #define JOB_LEASE_GUESS_MS 30000 /* for a claim's expiry, before the first grant */
-#define JOB_LEASE_MIN_MS   1000 /* a grant for less is refused */
+#define JOB_LEASE_MIN_MS   5000 /* a grant for less is refused */
 
 enum job_state {
 	JOB_CLAIMING, /* a claim is out; nothing is done meanwhile */
@@ -62,6 +69,11 @@ const char *job_outcome_name(enum job_outcome o);
 struct job_conf {
 	int64_t lease_max_ms; /* no more than this of a lease is used */
 	int64_t epochs;
+	int64_t *claims; /* number of the last claim made, by any job; borrowed */
+};
+
+struct job_claim {
+	int64_t number, sent_ms;
 };
 
 struct job {
@@ -88,9 +100,13 @@ struct job {
 	int64_t lease_max_ms;
 	int64_t lease_ms;    /* of the last grant */
 	int64_t deadline_ms; /* monotonic; -1: no grant */
-	int64_t claims[JOB_CLAIMS_MAX]; /* sending times of unanswered ones, oldest first */
+	int64_t *last_claim; /* as in job_conf */
+	struct job_claim claims[JOB_CLAIMS_MAX]; /* unanswered ones, oldest first */
 	unsigned n_claims;
 	int64_t claim_fence; /* of the last claim: 0 asks for a new grant */
+	int64_t claiming_since_ms; /* -1: no claim was sent yet */
+	bool held; /* blocks of it are on disk, or all of it; after a restart the caller's to find out */
+	int64_t block_at_ms; /* PULLING: when the last new block came */
 	unsigned tries; /* of claims, or of result offers, in a row */
 	int64_t claim_at_ms, offer_at_ms, retry_at_ms; /* -1: not due */
 	int64_t idle_since_ms; /* LAPSED or OFFERING since; -1 */
@@ -105,7 +121,8 @@ enum job_event_kind {
 	JOB_E_RESTORED,	 /* the first connection after job_restore */
 	JOB_E_CONNECTED, /* to the broker, anew */
 	JOB_E_DEVICE_UP, /* the device's presence came online */
-	JOB_E_GRANT,	 /* granted, fence, lease_ms, reason */
+	JOB_E_GRANT,	 /* granted, fence, lease_ms, claim, reason */
+	JOB_E_BLOCK,	 /* a new block came, or some were there already */
 	JOB_E_PULLED,	 /* verified and in the store */
 	JOB_E_BAD,	 /* what was pulled is no good; reason */
 	JOB_E_SLOT,	 /* a worker is ours now */
@@ -124,6 +141,7 @@ struct job_event {
 	enum job_event_kind kind;
 	bool granted;
 	int64_t fence, lease_ms;
+	int64_t claim; /* 0: the grant names none */
 	const char *reason; /* may be NULL */
 	const struct score *score;
 	const char *hash;
@@ -132,7 +150,7 @@ struct job_event {
 };
 
 enum job_action_kind {
-	JOB_A_CLAIM,	 /* send in/claim with this action's fence */
+	JOB_A_CLAIM,	 /* send in/claim with this action's fence and number */
 	JOB_A_PULL,	 /* begin, or go on with, the transfer */
 	JOB_A_HELD,	 /* tell the device that the checkpoint is here */
 	JOB_A_ENQUEUE,	 /* wait for a worker; JOB_E_SLOT follows */
@@ -147,12 +165,15 @@ enum job_action_kind {
 	JOB_A_OVER,	 /* send the ack that ends the exchange */
 	JOB_A_REPORT,	 /* publish job/<device> now */
 	JOB_A_GRANTED,	 /* a new fence: other jobs of this device are over */
+	JOB_A_BAR,	 /* the device promised and gave nothing: no offer of it is taken for a while */
+	JOB_A_GIVE_BACK, /* tell the device that nothing more is done under this fence; job.reason */
 };
 const char *job_action_name(enum job_action_kind k);
 
 struct job_action {
 	enum job_action_kind kind;
 	int64_t fence;
+	int64_t claim; /* JOB_A_CLAIM: its number */
 	const char *why; /* static text */
 };
 
@@ -173,8 +194,9 @@ int64_t job_next_ms(const struct job *j);
 
 /* It has a grant that it works under. */
 bool job_is_working(const struct job *j);
-/* Takes up room: neither over, nor lapsed, nor only waiting for an acknowledgement. */
-bool job_takes_room(const struct job *j);
+/* Takes up room: neither over, nor lapsed, nor only waiting: for an acknowledgement, or for long for
+ * an answer to its claim. */
+bool job_takes_room(const struct job *j, int64_t now_ms);
 /* Both scores and all epochs are there. */
 bool job_is_complete(const struct job *j);
 /* Broker-side expiry of a claim, see above. */

@@ -8,30 +8,55 @@
 #include "common/base/mem.h"
 #include "edge-trainer/trainer_priv.h"
 
-static void send_busy(struct trainer *t, const struct device *d, const char *checkpoint,
-		      int64_t retry_ms)
+void offers_busy(struct trainer *t, const struct device *d, const char *checkpoint, int64_t fence,
+		 int64_t retry_ms, const char *reason)
 {
-	struct msg_claim c = {.busy = true, .retry_ms = retry_ms};
+	struct msg_claim c = {.busy = true, .fence = fence, .retry_ms = retry_ms};
 
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, checkpoint, sizeof(c.checkpoint));
-	log_debug("busy device=%s retry_ms=%lld", d->id, (long long)retry_ms);
+	snprintf(c.reason, sizeof(c.reason), "%s", reason);
+	log_debug("busy device=%s fence=%lld retry_ms=%lld%s%s", d->id, (long long)fence,
+		  (long long)retry_ms, *reason ? " reason=" : "", reason);
 	trainer_send(t, TOPIC_DEVICE_CLAIM, d->id, msg_claim_print(&c), false,
 		     (uint32_t)MAX_OF(1, retry_ms / 1000));
 }
 
 static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_retry_ms)
 {
-	unsigned in = 0;
+	int64_t now_ms = trainer_now(t);
+	unsigned in = 0, in_unproven = 0;
 
 	if (t->stopping || !slots_usable(t)) {
 		*ret_retry_ms = BUSY_NO_WORKER_MS;
 		return false;
 	}
-	for (const struct entry *e = t->entries; e; e = e->next)
-		in += job_takes_room(&e->job);
-	queue_set_in(&t->queue, in);
-	return queue_room(&t->queue, d->id, trainer_now(t), ret_retry_ms) == 0;
+	for (const struct entry *e = t->entries; e; e = e->next) {
+		bool takes = job_takes_room(&e->job, now_ms);
+
+		in += takes;
+		in_unproven += takes && !device_is_proven(e->device);
+	}
+	queue_set_in(&t->queue, in, in_unproven);
+	return queue_room(&t->queue, d->id, device_is_proven(d), now_ms, ret_retry_ms) == 0;
+}
+
+/* The same for one that comes in now, and asks what it will need on disk. */
+static bool may_come_in(struct trainer *t, const struct device *d, int64_t *ret_retry_ms)
+{
+	int64_t barred_ms = d->barred_until_ms - trainer_now(t);
+
+	if (barred_ms > 0) {
+		*ret_retry_ms = barred_ms;
+		return false;
+	}
+	if (!has_room(t, d, ret_retry_ms))
+		return false;
+	if (!disk_admit(t)) {
+		*ret_retry_ms = BUSY_NO_DISK_MS;
+		return false;
+	}
+	return true;
 }
 
 /* A device offers one checkpoint at a time: claims for others that it never granted are moot. */
@@ -46,65 +71,104 @@ static void drop_claims(struct trainer *t, struct device *d)
 	}
 }
 
-static int check_offer(const struct trainer *t, const struct device *d, const struct msg_offer *o,
-		       struct err *err)
+/* Why this checkpoint is never taken here, in words that may leave this machine; "": it is. */
+static void unfit(const struct trainer *t, const struct device *d, const struct manifest *m,
+		  char *buf, size_t size)
 {
-	if (strcmp(o->manifest.device, d->id) != 0)
-		return err_set(err, -EINVAL, "offer: device: found %s, expected %s as in the topic",
-			       o->manifest.device, d->id);
-	if (d->bad_checkpoint[0] && strcmp(o->manifest.id, d->bad_checkpoint) == 0)
-		return err_set(err, -EBADMSG,
-			       "offer: %.12s was pulled before, and cannot be trained on",
-			       o->manifest.id);
-	return manifest_fits(&o->manifest, t->model, trainer_utc(t), err);
+	char theirs[13], ours[13];
+	struct err err = {0};
+
+	buf[0] = '\0';
+	if (*d->bad_checkpoint && strcmp(m->id, d->bad_checkpoint) == 0)
+		snprintf(buf, size, "checkpoint %s came before, and cannot be trained on",
+			 hash_short(m->id, theirs));
+	else if (strcmp(m->model, t->model->id) != 0)
+		snprintf(buf, size, "another model: found %s, expected %s",
+			 hash_short(m->model, theirs), hash_short(t->model->id, ours));
+	else if (manifest_fits(m, t->model, trainer_utc(t), &err) < 0)
+		snprintf(buf, size, "%s", err.code == -ETIME ? "the checkpoint has expired" :
+							       "size or classes do not fit the model");
+}
+
+/* The device hears why, and later each time: nothing will change soon. */
+static void refuse(struct trainer *t, struct device *d, const char *checkpoint, const char *why)
+{
+	device_complain(t, d, "offer", why);
+	offers_busy(t, d, checkpoint, 0,
+		    rng_backoff_ms(&t->rng, d->n_unfit++, UNFIT_FIRST_MS, UNFIT_CAP_MS), why);
+}
+
+/* The entry of what is offered, new or not; NULL: it cannot come in, and the device knows. */
+static struct entry *admit(struct trainer *t, struct device *d, const struct manifest *m)
+{
+	struct entry *e = entry_find(d, m->id);
+	int64_t retry_ms;
+
+	if (e && e->job.state != JOB_LAPSED)
+		return e;
+	if (!e)
+		drop_claims(t, d);
+	if (!may_come_in(t, d, &retry_ms)) {
+		offers_busy(t, d, m->id, 0, retry_ms, "");
+		return NULL;
+	}
+	e = entry_find(d, m->id); /* it may have given way */
+	if (e)
+		return e;
+	e = entry_new(t, d);
+	if (e)
+		job_init(&e->job, &t->job_conf, d->id, m, rng_u64(&t->rng));
+	else
+		offers_busy(t, d, m->id, 0, QUEUE_RETRY_MAX_MS, "");
+	return e;
 }
 
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
-	struct device *d = device_get(t, topic->device);
 	_cleanup_free_ struct msg_offer *o = malloc(sizeof(*o));
+	char why[MESSAGE_TEXT_MAX];
 	struct err err = {0};
+	struct device *d;
 	struct entry *e;
-	int64_t retry_ms;
 
-	if (!d || !o)
+	if (!o)
 		return;
-	if (msg_offer_parse(m->payload, m->len, o, &err) < 0 || check_offer(t, d, o, &err) < 0) {
-		device_complain(d, "offer", err.text);
+	if (msg_offer_parse(m->payload, m->len, o, &err) < 0) {
+		device_not_understood(t, topic->device, "offer", err.text);
 		return;
 	}
-	device_touch(t, d);
-	e = entry_find(d, o->manifest.id);
-	if (!e || e->job.state == JOB_LAPSED) {
-		if (!e)
-			drop_claims(t, d);
-		if (!has_room(t, d, &retry_ms)) {
-			send_busy(t, d, o->manifest.id, retry_ms);
-			return;
-		}
+	if (strcmp(o->manifest.device, topic->device) != 0) {
+		device_not_understood(t, topic->device, "offer", "it speaks of another device");
+		return;
 	}
-	if (!e) {
-		e = entry_new(t, d);
-		if (!e) {
-			send_busy(t, d, o->manifest.id, QUEUE_RETRY_MAX_MS);
-			return;
-		}
-		job_init(&e->job, &t->job_conf, d->id, &o->manifest, rng_u64(&t->rng));
+	d = device_get(t, topic->device);
+	if (!d)
+		return;
+	device_seen(t, d);
+	unfit(t, d, &o->manifest, why, sizeof(why));
+	if (*why) {
+		refuse(t, d, o->manifest.id, why);
+		return;
 	}
-	entry_event_kind(t, e, JOB_E_OFFER);
+	d->n_unfit = 0;
+	e = admit(t, d, &o->manifest);
+	if (e)
+		entry_event_kind(t, e, JOB_E_OFFER);
 }
 
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
-	struct device *d = device_get(t, topic->device);
+	struct device *d = device_find(t, topic->device);
+	struct job_event ev = {.kind = JOB_E_GRANT};
 	struct err err = {0};
 	struct msg_grant g;
 	struct entry *e;
+	int64_t retry_ms;
 
 	if (!d)
 		return;
 	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0) {
-		device_complain(d, "grant", err.text);
+		device_complain(t, d, "grant", err.text);
 		return;
 	}
 	e = entry_find(d, g.checkpoint);
@@ -112,22 +176,31 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 		log_debug("grant for no job device=%s fence=%lld", d->id, (long long)g.fence);
 		return;
 	}
-	entry_event(t, e,
-		    &(struct job_event){.kind = JOB_E_GRANT, .granted = g.granted,
-					.fence = g.fence, .lease_ms = g.lease_ms,
-					.reason = g.reason});
+	ev.granted = g.granted;
+	ev.fence = g.fence;
+	ev.lease_ms = g.lease_ms;
+	ev.claim = g.claim;
+	ev.reason = g.reason;
+	/* The place that was kept for it is another's by now. */
+	if (g.granted && e->job.state == JOB_CLAIMING && !job_takes_room(&e->job, trainer_now(t)) &&
+	    !has_room(t, d, &retry_ms)) {
+		offers_busy(t, d, g.checkpoint, g.fence, retry_ms, "");
+		ev = (struct job_event){.kind = JOB_E_GRANT, .claim = g.claim,
+					.reason = "granted too late: there is no room any more"};
+	}
+	entry_event(t, e, &ev);
 }
 
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
-	struct device *d = device_get(t, topic->device);
+	struct device *d = device_find(t, topic->device);
 	struct err err = {0};
 	struct msg_ack a;
 
 	if (!d)
 		return;
 	if (msg_ack_parse(m->payload, m->len, &a, &err) < 0) {
-		device_complain(d, "ack", err.text);
+		device_complain(t, d, "ack", err.text);
 		return;
 	}
 	for (struct entry *e = d->jobs; e; e = e->next_of_device)

@@ -104,9 +104,10 @@ static const char *phase_text(const struct job *j)
 								 job_state_name(j->state);
 }
 
-static int send_claim(struct trainer *t, struct entry *e, int64_t fence)
+static int send_claim(struct trainer *t, struct entry *e, const struct job_action *a)
 {
-	struct msg_claim c = {.fence = fence, .progress = entry_progress(e)};
+	struct msg_claim c = {
+		.fence = a->fence, .claim = a->claim, .progress = entry_progress(e)};
 
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
@@ -188,12 +189,14 @@ void entry_report(struct trainer *t, struct entry *e)
 static void persist(struct trainer *t, struct entry *e)
 {
 	struct err err = {0};
+	bool is_new = e->job.id == 0;
 
-	if (e->job.id == 0 && e->job.fence == 0)
+	if (is_new && e->job.fence == 0)
 		return; /* never granted: nothing that a restart would go on with */
 	if (db_job_put(t->db, &e->job, trainer_utc(t), &err) < 0)
 		trainer_fault(t, &err);
-	trainer_commit(t);
+	if (!trainer_commit(t) && is_new)
+		e->job.id = 0; /* the next row may get that number */
 }
 
 static void run_row(struct trainer *t, struct entry *e, const struct job_action *a)
@@ -218,7 +221,8 @@ static void run_row(struct trainer *t, struct entry *e, const struct job_action 
 	}
 	if (r < 0)
 		trainer_fault(t, &err);
-	trainer_commit(t);
+	if (!trainer_commit(t) && a->kind == JOB_A_RUN_OPEN)
+		e->run = 0; /* the next row may get that number */
 }
 
 static void log_job(const struct entry *e, const char *what)
@@ -226,17 +230,31 @@ static void log_job(const struct entry *e, const char *what)
 	const struct job *j = &e->job;
 	char id[13];
 
+	/* Never granted: anybody can make such jobs come and go. */
+	if (j->fence == 0) {
+		log_debug("%s device=%s checkpoint=%s state=%s reason=%s", what, j->device,
+			  hash_short(j->manifest.id, id), job_state_name(j->state), j->reason);
+		return;
+	}
 	log_info("%s job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s",
 		 what, (long long)j->id, j->device, hash_short(j->manifest.id, id),
 		 (long long)j->fence, job_state_name(j->state), (long long)j->epoch_done,
 		 (long long)j->epochs, j->reason[0] ? " reason=" : "", j->reason);
 }
 
+static void give_back(struct trainer *t, struct entry *e, int64_t fence)
+{
+	int64_t barred_ms = e->device->barred_until_ms - trainer_now(t);
+
+	offers_busy(t, e->device, e->job.manifest.id, fence, MAX_OF(BUSY_GIVE_BACK_MS, barred_ms),
+		    e->job.reason);
+}
+
 static void perform(struct trainer *t, struct entry *e, const struct job_action *a)
 {
 	switch (a->kind) {
 	case JOB_A_CLAIM:
-		send_claim(t, e, a->fence);
+		send_claim(t, e, a);
 		break;
 	case JOB_A_PULL:
 		pull_begin(t, e);
@@ -258,8 +276,11 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		queue_cancel(&t->queue, e);
 		slots_release(t, e, a->why);
 		break;
+	case JOB_A_RUN_EXTEND: /* the row first: what it says must hold whatever becomes of us */
+		run_row(t, e, a);
+		slots_extend(t, e);
+		break;
 	case JOB_A_RUN_OPEN:
-	case JOB_A_RUN_EXTEND:
 	case JOB_A_RUN_CLOSE:
 		run_row(t, e, a);
 		break;
@@ -275,6 +296,12 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 	case JOB_A_REPORT:
 		entry_report(t, e);
 		break;
+	case JOB_A_BAR:
+		device_bar(t, e->device);
+		break;
+	case JOB_A_GIVE_BACK:
+		give_back(t, e, a->fence);
+		break;
 	case JOB_A_GRANTED:
 		queue_serve(&t->queue, e->device->id, trainer_now(t));
 		e->superseding = true;
@@ -288,6 +315,7 @@ static void finish_entry(struct trainer *t, struct entry *e)
 
 	if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
 		t->handovers++;
+		device_completed(t, e->device);
 		log_info("result acknowledged job=%lld device=%s outcome=%s before=%lld/%lld "
 			 "after=%lld/%lld device_validation=%lld/%lld device_own=%lld/%lld",
 			 (long long)j->id, j->device, job_outcome_name(j->outcome),

@@ -51,17 +51,40 @@ static void finish(struct trainer *t, struct entry *e)
 	if (r == 0) {
 		r = store_add(t->store, path, m, &err);
 		if (r == 0) {
+			e->device->strikes = 0;
 			entry_followup(e, JOB_E_PULLED, NULL);
 			return;
 		}
 	}
 	if (r == -EBADMSG || r == -EINVAL) {
-		device_complain(e->device, "checkpoint", err.text);
+		device_complain(t, e->device, "checkpoint", err.text);
 		entry_followup(e, JOB_E_BAD, err_category_text(ERR_CHECKPOINT));
 	} else {
 		trainer_fault(t, &err);
 		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 	}
+}
+
+/* It is here, and this device has given us all of it before. To name an id proves nothing: whoever has
+ * heard of a checkpoint must not have it trained for him. */
+static bool has_proven(struct trainer *t, const struct entry *e)
+{
+	const char *id = e->job.manifest.id;
+	struct err err = {0};
+	bool sent = false;
+
+	if (!store_has(t->store, id))
+		return false;
+	if (db_job_sent(t->db, e->device->id, id, &sent, &err) < 0)
+		trainer_fault(t, &err);
+	return sent;
+}
+
+bool pull_there(const struct trainer *t, const struct entry *e)
+{
+	char dir[FILE_PATH_MAX];
+
+	return part_dir(t, e, dir) == 0 && part_there(dir, e->job.manifest.id);
 }
 
 void pull_begin(struct trainer *t, struct entry *e)
@@ -71,7 +94,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (store_has(t->store, e->job.manifest.id)) {
+	if (has_proven(t, e)) {
 		entry_followup(e, JOB_E_PULLED, NULL);
 		return;
 	}
@@ -87,10 +110,13 @@ void pull_begin(struct trainer *t, struct entry *e)
 		return;
 	}
 	e->pulling = true;
-	if (xfer_complete(&e->part.xfer))
+	if (xfer_complete(&e->part.xfer)) {
 		finish(t, e);
-	else
-		send_want(t, e, now_ms);
+		return;
+	}
+	if (e->part.xfer.n_held > 0)
+		entry_followup(e, JOB_E_BLOCK, NULL);
+	send_want(t, e, now_ms);
 }
 
 void pull_end(struct trainer *t, struct entry *e)
@@ -115,7 +141,7 @@ void pull_forget(struct trainer *t, struct entry *e)
 
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
-	struct device *d = device_get(t, topic->device);
+	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? entry_find(d, topic->checkpoint) : NULL;
 	struct err err = {0};
 	int64_t now_ms = trainer_now(t);
@@ -137,6 +163,7 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 			  topic->block, m->len, r);
 		return;
 	}
+	entry_event_kind(t, e, JOB_E_BLOCK);
 	if (!xfer_complete(&e->part.xfer)) {
 		if (e->part.xfer.n_asked <= XFER_WINDOW / 2)
 			send_want(t, e, now_ms);
@@ -168,7 +195,7 @@ void pull_restart(struct trainer *t, struct entry *e)
 
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
-	struct device *d = device_get(t, topic->device);
+	struct device *d = device_find(t, topic->device);
 	struct err err = {0};
 	struct msg_want w;
 	struct entry *e;
@@ -176,7 +203,7 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 	if (!d)
 		return;
 	if (msg_want_parse(m->payload, m->len, &w, &err) < 0) {
-		device_complain(d, "want", err.text);
+		device_complain(t, d, "want", err.text);
 		return;
 	}
 	for (e = d->jobs; e; e = e->next_of_device)
@@ -211,7 +238,7 @@ static int send_block(struct trainer *t, struct entry *e, uint32_t block, void *
 		r = part_read_block(path, t->model->file_bytes, (uint32_t)t->conf->block_size,
 				    block, buf, &len, &err);
 	if (r < 0) {
-		device_complain(e->device, "want", err.text[0] ? err.text : "no such result");
+		device_complain(t, e->device, "want", err.text[0] ? err.text : "no such result");
 		return r;
 	}
 	memcpy(to.device, e->device->id, sizeof(to.device));

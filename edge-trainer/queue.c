@@ -132,12 +132,15 @@ static int64_t hour_retry_ms(struct queue *q, const char *device, int64_t now_ms
 	return QUEUE_RETRY_MIN_MS;
 }
 
-int queue_room(struct queue *q, const char *device, int64_t now_ms, int64_t *ret_retry_ms)
+int queue_room(struct queue *q, const char *device, bool proven, int64_t now_ms,
+	       int64_t *ret_retry_ms)
 {
 	unsigned served = queue_served(q, device, now_ms);
+	unsigned kept = q->capacity / QUEUE_KEPT_PART;
+	bool room = q->in < q->capacity && (proven || q->in_unproven < q->capacity - kept);
 	int64_t retry_ms;
 
-	if (served < q->per_hour && q->in < q->capacity)
+	if (served < q->per_hour && room)
 		return 0;
 	if (served >= q->per_hour)
 		retry_ms = hour_retry_ms(q, device, now_ms);
@@ -148,9 +151,10 @@ int queue_room(struct queue *q, const char *device, int64_t now_ms, int64_t *ret
 	return -EBUSY;
 }
 
-void queue_set_in(struct queue *q, unsigned in)
+void queue_set_in(struct queue *q, unsigned in, unsigned in_unproven)
 {
 	q->in = in;
+	q->in_unproven = in_unproven;
 }
 
 void queue_note(struct queue *q, int64_t took_ms)

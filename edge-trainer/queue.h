@@ -1,7 +1,8 @@
 /* Who may come in, and whose turn it is. Pure logic: no I/O, no clock.
  *
- * Room: at most `capacity` jobs are in (claimed, in transfer, waiting or worked on). A device gets
- * at most `per_hour` grants within an hour, counted in windows of QUEUE_WINDOW_MS. Whoever finds no
+ * Room: at most `capacity` jobs are in (claimed, in transfer, waiting or worked on). Of those a part
+ * is kept for proven devices, which have completed a handover before: whoever invents devices
+ * cannot keep them out. A device gets at most `per_hour` grants within an hour, counted in windows of QUEUE_WINDOW_MS. Whoever finds no
  * room is told when to come back: when, by the length of recent jobs, one will be free.
  *
  * Turn: of the jobs that wait for a worker, the one whose device was served least in the last
@@ -19,6 +20,7 @@
 #define QUEUE_WAITING_MAX 1024
 #define QUEUE_RETRY_MIN_MS 1000
 #define QUEUE_RETRY_MAX_MS (10 * 60 * 1000)
+#define QUEUE_KEPT_PART	  4 /* of capacity, one in so many is for proven devices alone */
 #define QUEUE_JOB_GUESS_MS 30000 /* a job's length before one has been seen */
 
 struct queue_waiting {
@@ -29,7 +31,7 @@ struct queue_waiting {
 
 struct queue {
 	unsigned capacity, per_hour, slots;
-	unsigned in;
+	unsigned in, in_unproven;
 	struct idmap served; /* device -> grants within the last hour */
 	struct queue_waiting waiting[QUEUE_WAITING_MAX]; /* oldest first */
 	unsigned n_waiting;
@@ -41,9 +43,10 @@ int queue_init(struct queue *q, unsigned capacity, unsigned per_hour, unsigned s
 void queue_done(struct queue *q);
 
 /* May a job of this device come in now? If not: -EBUSY and when to come back. */
-int queue_room(struct queue *q, const char *device, int64_t now_ms, int64_t *ret_retry_ms);
-/* How many jobs are in; kept by the caller's counting of them. */
-void queue_set_in(struct queue *q, unsigned in);
+int queue_room(struct queue *q, const char *device, bool proven, int64_t now_ms,
+	       int64_t *ret_retry_ms);
+/* How many jobs are in, and of those how many of unproven devices: by the caller's count. */
+void queue_set_in(struct queue *q, unsigned in, unsigned in_unproven);
 /* The device was granted a job. -ENOSPC: too many devices within the hour. */
 int queue_serve(struct queue *q, const char *device, int64_t now_ms);
 unsigned queue_served(struct queue *q, const char *device, int64_t now_ms);

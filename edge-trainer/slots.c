@@ -111,7 +111,20 @@ void slots_train(struct trainer *t, struct entry *e)
 	json_set_int(args, "epoch", j->manifest.epoch + j->epoch_done);
 	/* What the header says is the sender's to forge; the rate follows from our own count. */
 	json_set_int(args, "schedule_seen", j->images_trained);
+	json_set_int(args, "until_ms", j->deadline_ms);
 	request(t, e, SLOT_TRAIN, "train", args);
+}
+
+void slots_extend(struct trainer *t, const struct entry *e)
+{
+	struct json *args;
+	uint64_t ignored;
+
+	if (e->slot < 0 || t->slots[e->slot].op != SLOT_TRAIN || t->slots[e->slot].request == 0)
+		return;
+	args = json_new_obj();
+	json_set_int(args, "until_ms", e->job.deadline_ms);
+	t->ports.work(t->ports.user, (unsigned)e->slot, "until", args, &ignored);
 }
 
 void slots_release(struct trainer *t, struct entry *e, const char *why)
@@ -258,7 +271,9 @@ static int keep_epoch(struct trainer *t, struct entry *e, const char *out,
 	made.job.epoch_done++;
 	made.job.images_trained += ev->images;
 	entry_result(t, &made, &m);
-	return store_add(t->store, out, &m, err);
+	/* Known before it is there, lest it be taken for somebody's. */
+	r = db_checkpoint_put(t->db, e->job.device, &m, trainer_utc(t), err);
+	return r < 0 ? r : store_add(t->store, out, &m, err);
 }
 
 static void trained(struct trainer *t, struct entry *e, const char *out, const struct json *result)
@@ -315,6 +330,13 @@ static void failed(struct trainer *t, struct entry *e, enum slot_op op, const st
 					.reason = err_category_text(err->category)});
 }
 
+/* The worker stopped at the lease's end by itself: it may have been renewed just then. */
+static void time_is_up(struct trainer *t, struct entry *e, const struct err *err)
+{
+	if (entry_event_kind(t, e, JOB_E_TIMER) && e->job.state == JOB_TRAINING)
+		failed(t, e, SLOT_TRAIN, err);
+}
+
 void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 			  const struct json *result, const struct err *err)
 {
@@ -331,6 +353,8 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 			rescanned(s, slot, result);
 		else
 			log_warning("worker slot=%u rescan: %s", slot, err->text);
+	} else if (e && err && err->code == -ETIME) {
+		time_is_up(t, e, err);
 	} else if (e && err) {
 		failed(t, e, op, err);
 	} else if (e && op == SLOT_EVALUATE) {

@@ -10,7 +10,8 @@
 #include "edge-trainer/trainer_priv.h"
 
 #define HOUR_MS (3600 * 1000)
-#define DAY_MS	((int64_t)24 * HOUR_MS)
+/* Numbers of claims fit JSON_INT_MAX: 32 bits of count below the boot's. */
+#define CLAIM_BOOTS ((int64_t)1 << 20)
 
 int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, char *text,
 		 bool retain, uint32_t expiry_s)
@@ -55,10 +56,12 @@ bool trainer_commit(struct trainer *t)
 	if (db_commit(t->db, &err) == 0) {
 		t->reason = NULL;
 		t->fault[0] = '\0';
+		t->batch++;
 		return true;
 	}
 	trainer_fault(t, &err);
 	reports_undone(t);
+	t->batch++;
 	return false;
 }
 
@@ -77,6 +80,7 @@ static int load_job(void *user, const struct job *j)
 	log_info("job restored job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld",
 		 (long long)j->id, j->device, hash_short(j->manifest.id, id), (long long)j->fence,
 		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs);
+	e->job.held = j->pulled || pull_there(t, e);
 	job_restore(&e->job, &t->job_conf, trainer_now(t), rng_u64(&t->rng));
 	return 0;
 }
@@ -106,6 +110,9 @@ static int load(struct trainer *t, struct err *err)
 		r = db_commit(t->db, err);
 	if (r == 0)
 		r = db_next_boot(t->db, &t->boot, err);
+	/* No number twice: a grant of before a restart must not pass for one of now, and, but for
+	 * chance, neither where the database was lost. */
+	t->last_claim = t->boot % CLAIM_BOOTS << 32 | (int64_t)rng_below(&t->rng, 1u << 31);
 	return r;
 }
 
@@ -144,10 +151,17 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->conf = conf;
 	t->model = model;
 	t->ports = *ports;
-	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs};
+	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs, &t->last_claim};
+	t->devices_max = TRAINER_DEVICES_MAX;
+	t->batch = 1;
 	t->flush_at_ms = -1;
 	t->second_at_ms = t->collect_at_ms = trainer_now(t);
 	rng_init(&t->rng, rng_entropy());
+	r = disk_check(t, err);
+	if (r < 0) {
+		trainer_free(t);
+		return r;
+	}
 	r = idmap_init(&t->devices);
 	if (r == 0)
 		r = queue_init(&t->queue, conf->capacity, conf->device_per_hour, conf->slots);
@@ -163,22 +177,13 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	return 0;
 }
 
-static int free_device(void *user, struct idmap_node *node)
-{
-	(void)user;
-	device_free(idmap_entry(node, struct device, node));
-	return 0;
-}
-
 void trainer_free(struct trainer *t)
 {
 	if (!t)
 		return;
 	while (t->entries)
 		entry_free(t, t->entries);
-	if (t->devices.buckets)
-		idmap_each(&t->devices, free_device, NULL);
-	idmap_done(&t->devices);
+	devices_free(t);
 	queue_done(&t->queue);
 	store_free(t->store);
 	db_free(t->db);
@@ -253,10 +258,14 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (e->slot >= 0)
 			m->active++;
-		else if (job_takes_room(&e->job))
+		else if (job_takes_room(&e->job, trainer_now(t)))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
 	const char *reason = t->reason;
+	char full[MESSAGE_TEXT_MAX];
+	disk_describe(t, full, sizeof(full));
+	if (!reason && *full)
+		reason = full;
 	for (unsigned i = 0; i < t->conf->slots && !reason; i++)
 		reason = t->slots[i].failed_open ? t->slots[i].why : NULL;
 	snprintf(m->reason, sizeof(m->reason), "%s", reason ? reason : "");
@@ -293,6 +302,18 @@ void trainer_connected(struct trainer *t, bool up)
 	}
 }
 
+/* Whether the device keeps to its rate; one that is not known yet has said nothing so far. */
+static bool heeded(struct trainer *t, const struct topic *topic)
+{
+	struct device *d = device_find(t, topic->device);
+
+	if (!d || topic->kind == TOPIC_TRAINER_BLOCK || topic->kind == TOPIC_TRAINER_WANT)
+		return true;
+	return device_heed(t, d, topic->kind == TOPIC_DEVICE_REPORT ? SAY_REPORT :
+				 topic->kind == TOPIC_DEVICE_OFFER  ? SAY_OFFER :
+								       SAY_OTHER);
+}
+
 void trainer_message(struct trainer *t, const struct mqtt_message *m)
 {
 	struct topic topic;
@@ -307,6 +328,8 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	}
 	/* Only presence and status are ever retained: all else is somebody's leftover. */
 	if (m->retained && topic.kind != TOPIC_DEVICE_PRESENCE && topic.kind != TOPIC_DEVICE_STATUS)
+		return;
+	if (!heeded(t, &topic))
 		return;
 	switch (topic.kind) {
 	case TOPIC_DEVICE_PRESENCE:
@@ -347,37 +370,6 @@ void trainer_writable(struct trainer *t)
 
 /* --- the tick --- */
 
-/* Removes checkpoints that no job needs any more, nor did within keep_days. */
-static void collect(struct trainer *t, int64_t now_ms)
-{
-	_cleanup_free_ char(*keep)[HASH_SIZE] = NULL;
-	int64_t since_ms = trainer_utc(t) - t->conf->keep_days * DAY_MS;
-	struct err err = {0};
-	size_t n = 0;
-	void *more;
-	int r;
-
-	t->collect_at_ms = now_ms + COLLECT_MS;
-	r = db_checkpoint_kept(t->db, since_ms, &keep, &n, &err);
-	if (r == 0) {
-		more = realloc(keep, (n + 2 * (size_t)t->n_entries + 1) * sizeof(*keep));
-		if (!more)
-			return;
-		keep = more;
-		for (const struct entry *e = t->entries; e; e = e->next) {
-			memcpy(keep[n++], e->job.manifest.id, HASH_SIZE);
-			if (e->job.partial[0])
-				memcpy(keep[n++], e->job.partial, HASH_SIZE);
-		}
-		r = store_collect(t->store, keep, n, &err);
-	}
-	if (r == 0)
-		r = db_checkpoint_forget(t->db, since_ms, &err);
-	if (r < 0)
-		trainer_fault(t, &err);
-	trainer_commit(t);
-}
-
 static void each_second(struct trainer *t, int64_t now_ms)
 {
 	t->second_at_ms = now_ms + TICK_MS;
@@ -390,7 +382,7 @@ static void each_second(struct trainer *t, int64_t now_ms)
 	reports_ask(t, now_ms);
 	publish_status(t, false);
 	if (now_ms >= t->collect_at_ms)
-		collect(t, now_ms);
+		disk_collect(t, now_ms);
 }
 
 int64_t trainer_tick(struct trainer *t)

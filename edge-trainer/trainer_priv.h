@@ -5,9 +5,12 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
- *   reports.c   devices and their reports */
+ *   devices.c   the table of devices: who is noted, who is heard, who is barred
+ *   reports.c   what devices say of themselves, and their reports
+ *   disk.c      what is kept on disk */
 #pragma once
 
+#include "common/base/bucket.h"
 #include "common/base/rng.h"
 #include "common/checkpoint/store.h"
 #include "common/protocol/message.h"
@@ -17,39 +20,77 @@
 #include "edge-trainer/idmap.h"
 #include "edge-trainer/job.h"
 #include "edge-trainer/queue.h"
+#include "edge-trainer/quota.h"
 #include "edge-trainer/trainer.h"
 
 #define FLUSH_MS	  50   /* reports and statuses gather for so long before a commit */
 #define TICK_MS		  1000 /* jobs' progress, trainer status, gaps */
+#define FLUSH_RETRY_MS	  5000 /* after a commit that failed */
 #define COLLECT_MS	  (60 * 1000)
 #define MESSAGE_EXPIRY_S  60 /* of results, wants and acks at the broker */
 #define BUSY_NO_WORKER_MS 30000
+#define BUSY_NO_DISK_MS	  60000
+#define BUSY_GIVE_BACK_MS 30000
+/* A device whose offers cannot be taken, as those of another model: doubling while that goes on. */
+#define UNFIT_FIRST_MS	  60000
+#define UNFIT_CAP_MS	  ((int64_t)QUEUE_RETRY_MAX_MS)
+/* One that promised and gave nothing is not taken on for so long: doubling each time, forgiven with
+ * the next checkpoint that comes whole. */
+#define BAR_FIRST_MS	  ((int64_t)10000)
+#define BAR_CAP_MS	  ((int64_t)3600 * 1000)
+#define BAR_STRIKES_MAX	  10
+#define LAPSED_MAX	  256 /* lapsed jobs that are kept; those of unproven devices go first */
 #define GAP_FIRST_MS	  2000
 #define GAP_CAP_MS	  60000
 #define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
 #define GAP_KEPT	  11000 /* a device keeps no more reports than these */
 
+/* What a device says, each with a rate of its own; blocks and wants are bounded by the transfer. */
+enum say { SAY_REPORT, SAY_OFFER, SAY_OTHER, SAY_N };
+extern const struct bucket_limit device_rates[SAY_N];
+
 struct device {
 	struct idmap_node node;
 	char id[ID_SIZE];
+	struct device *older, *newer; /* by when it was heard; see trainer.by_age */
+	bool gone; /* no longer in the table */
 	bool presence_known, online;
-	int64_t boot;
-	int64_t report_seq, report_have;
+	int64_t boot, seen_ms;
+	int64_t handovers; /* completed */
+
+	/* Reports: log_known once its status, its row or a report named the log. */
+	bool log_known;
+	char log[LOGID_SIZE];
+	int64_t report_seq, report_have, report_first;
 	/* Reports that are asked for. */
 	bool has_gap;
 	struct device *next_gap;
 	unsigned gap_tries;
 	int64_t gap_at_ms, gap_to;
+
 	/* To be written with the next commit. */
 	bool dirty;
 	struct device *next_dirty;
 	char *status; /* JSON, owned */
-	int64_t seen_ms;
+	uint64_t batch; /* the transaction that its row was last part of */
 
 	struct entry *jobs;
+	struct bucket said[SAY_N], lines;
 	uint64_t n_refused; /* offers and messages that were not understood or not for us */
+	uint64_t unlogged; /* of those, since the last line */
+	unsigned strikes, n_unfit;
+	int64_t barred_until_ms;
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
+
+struct device_list {
+	struct device *oldest, *newest;
+};
+
+static inline bool device_is_proven(const struct device *d)
+{
+	return d->handovers > 0;
+}
 
 /* A job and what belongs to it at run time. */
 struct entry {
@@ -100,17 +141,24 @@ struct trainer {
 	struct store *store;
 	struct queue queue;
 	struct idmap devices;
+	size_t devices_max;
+	struct device_list by_age[2]; /* unproven, proven */
 	struct device *dirty, *gaps;
+	uint64_t batch; /* counts commits, good or bad */
 	struct entry *entries;
 	unsigned n_entries;
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
 	int64_t boot, handovers;
+	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;
 	const char *reason; /* what is wrong, for the status: without details; NULL */
 	char fault[ERR_TEXT_MAX]; /* with them, as logged last */
+	/* Checkpoints in the store that no open job names, as last counted. */
+	int64_t n_history, n_unknown;
+	bool disk_full; /* the last job that asked found no room within the limit */
 	uint64_t n_dropped; /* messages that were not understood */
 	char incoming[FILE_PATH_MAX];
 };
@@ -148,6 +196,10 @@ double entry_progress(const struct entry *e);
 void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret);
 
 /* offers.c */
+/* Tells the device to come back later; reason: "", or why that is of no use for now. fence: of the
+ * grant that is given back, or 0. */
+void offers_busy(struct trainer *t, const struct device *d, const char *checkpoint, int64_t fence,
+		 int64_t retry_ms, const char *reason);
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
@@ -162,21 +214,44 @@ void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
+bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
 
 /* slots.c */
 void slots_assign(struct trainer *t);
 void slots_evaluate(struct trainer *t, struct entry *e);
 void slots_train(struct trainer *t, struct entry *e);
+void slots_extend(struct trainer *t, const struct entry *e); /* its lease was renewed */
 void slots_release(struct trainer *t, struct entry *e, const char *why);
 void slots_rescan(struct trainer *t, int64_t now_ms);
 bool slots_usable(const struct trainer *t); /* at least one has, or will have, a worker */
 
+/* devices.c */
+struct device *device_find(const struct trainer *t, const char *id);
+/* The same, noted if it is not known: only for who has said something that was understood. NULL: too
+ * many that have jobs, or no memory. */
+struct device *device_get(struct trainer *t, const char *id);
+void devices_free(struct trainer *t);
+void device_release(struct device *d); /* after it left a list: frees it if it is gone, too */
+void device_touch(struct trainer *t, struct device *d); /* its row is to be written */
+void device_seen(struct trainer *t, struct device *d); /* the same: it was heard just now */
+void device_restore(struct trainer *t, struct device *d, int64_t handovers);
+void device_completed(struct trainer *t, struct device *d); /* a handover */
+/* Counts it, and logs it unless there was much of that lately. */
+void device_complain(struct trainer *t, struct device *d, const char *what, const char *why);
+/* The same for whoever sent it, known or not. */
+void device_not_understood(struct trainer *t, const char *id, const char *what, const char *why);
+/* Whether this is to be looked at: it keeps to its rate. */
+bool device_heed(struct trainer *t, struct device *d, enum say what);
+void device_bar(struct trainer *t, struct device *d);
+
+/* disk.c */
+int disk_check(const struct trainer *t, struct err *err); /* at start: the limit is enough for one */
+/* Whether there is room for one more job within the limit; makes it, if something may go. */
+bool disk_admit(struct trainer *t);
+void disk_collect(struct trainer *t, int64_t now_ms);
+void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
+
 /* reports.c */
-struct device *device_get(struct trainer *t, const char *id); /* NULL: too many, or no memory */
-void device_free(struct device *d);
-void device_touch(struct trainer *t, struct device *d);
-/* Counts it; logged the first time. */
-void device_complain(struct device *d, const char *what, const char *why);
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void reports_status(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void reports_report(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

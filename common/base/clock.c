@@ -16,6 +16,11 @@ static int64_t read_ms(clockid_t id)
 
 int64_t clock_mono_ms(void)
 {
+	return read_ms(CLOCK_BOOTTIME);
+}
+
+int64_t clock_awake_ms(void)
+{
 	return read_ms(CLOCK_MONOTONIC);
 }
 

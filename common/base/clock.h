@@ -1,11 +1,14 @@
-/* Time. Deadlines and intervals use the monotonic clock; the wall clock is only for what
+/* Time. Deadlines and intervals use the monotonic clock, which goes on while the machine sleeps: a
+ * lease that another machine counts must not stand still here. The wall clock is only for what
  * people and other machines read. Pure logic takes `now_ms` as a parameter instead. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC, milliseconds */
+int64_t clock_mono_ms(void); /* CLOCK_BOOTTIME, milliseconds */
+/* CLOCK_MONOTONIC: without the time asleep, for how long something had to work. */
+int64_t clock_awake_ms(void);
 int64_t clock_real_ms(void); /* UTC since the epoch, milliseconds */
 
 #define CLOCK_TEXT_MAX 32

@@ -47,6 +47,22 @@ int file_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
+ssize_t file_read_at(int fd, void *buf, size_t len, uint64_t at)
+{
+	size_t got = 0;
+	while (got < len) {
+		ssize_t n = pread(fd, (char *)buf + got, len - got, (off_t)(at + got));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, struct err *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -60,23 +76,17 @@ int file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, st
 	if ((uint64_t)st.st_size > max)
 		return err_set(err, -EFBIG, "%s: %lld bytes, at most %zu expected", path,
 			       (long long)st.st_size, max);
-	size_t len = (size_t)st.st_size, got = 0;
+	size_t len = (size_t)st.st_size;
 	_cleanup_free_ char *data = malloc(len + 1);
 	if (!data)
 		return err_errno(err, -ENOMEM, "%s", path);
-	while (got < len) {
-		ssize_t n = read(fd, data + got, len - got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_errno(err, -errno, "%s", path);
-		if (n == 0)
-			break; /* it shrank meanwhile: what is there is what it is */
-		got += (size_t)n;
-	}
+	ssize_t got = file_read_at(fd, data, len, 0);
+	if (got < 0)
+		return err_errno(err, (int)got, "%s", path);
+	/* It may have shrunk meanwhile: what is there is what it is. */
 	data[got] = 0;
 	*ret_data = TAKE_PTR(data);
-	*ret_len = got;
+	*ret_len = (size_t)got;
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/base/err.h"
 
@@ -32,6 +33,8 @@ int file_free_bytes(const char *path, uint64_t *ret_bytes);
 int file_path(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* write(2) until all is out. */
 int file_write_all(int fd, const void *data, size_t len);
+/* pread(2) until len bytes or the end: the number of bytes there were, or a negative errno. */
+ssize_t file_read_at(int fd, void *buf, size_t len, uint64_t at);
 bool file_exists(const char *path);
 
 #define FILE_PATH_MAX 1024

@@ -110,7 +110,7 @@ int loop_fd_events(struct loop_source *s, uint32_t events)
 
 int loop_add_timer(struct loop *l, loop_timer_cb cb, void *user, struct loop_source **ret)
 {
-	_cleanup_close_ int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	_cleanup_close_ int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	int r = add(l, SOURCE_TIMER, fd, EPOLLIN, user, ret);

@@ -22,7 +22,8 @@ void loop_free(struct loop *l); /* after its sources; NULL allowed */
 int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_cb cb, void *user,
 		struct loop_source **ret);
 int loop_fd_events(struct loop_source *s, uint32_t events);
-/* A one-shot timer on the monotonic clock, disarmed at first. */
+/* A one-shot timer, disarmed at first; one that fell due while the machine slept fires when it
+ * wakes. */
 int loop_add_timer(struct loop *l, loop_timer_cb cb, void *user, struct loop_source **ret);
 /* Fires at `at_ms` (clock_mono_ms scale; past times fire at once); at_ms < 0 disarms. */
 int loop_timer_at(struct loop_source *s, int64_t at_ms);

@@ -171,8 +171,9 @@ static int get_parents(const struct json *obj, struct manifest *m, struct err *e
 	int r = json_get_arr(obj, "parents", MANIFEST_PARENTS_MAX, &arr, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < json_len(arr); i++) {
-		const char *s = json_str_at(arr, i);
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; e; i++, e = json_next(e)) {
+		const char *s = json_str(e);
 		if (!s || !hash_valid(s))
 			return err_set(err, -EINVAL,
 				       "parents: entry %zu: expected 64 lower-case hex digits", i);
@@ -221,8 +222,9 @@ static int check_critical(const struct json *obj, const char *const *also_known,
 	int r = json_get_arr(obj, "critical", CRITICAL_MAX, &arr, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < json_len(arr); i++) {
-		const char *s = json_str_at(arr, i);
+	const struct json *e = json_first(arr);
+	for (size_t i = 0; e; i++, e = json_next(e)) {
+		const char *s = json_str(e);
 		if (!s)
 			return err_set(err, -EINVAL, "critical: entry %zu: expected a string", i);
 		if (!known(s, also_known))

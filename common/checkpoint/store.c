@@ -2,14 +2,14 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add        tmp/<id>.add/ made; manifest.json and weights written or linked there and synced;
- *              renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed.
- *              Weights come in by a hard link, so that until the last step the caller's file is
- *              where it was.
- *   activate   previous.next -> what is active; active -> id; previous.next renamed to previous.
- *              A previous.next that names what is active is an attempt that did not get as far
- *              as the switch, and is dropped; one that names another ends by its last rename.
- *   collect    checkpoints/<id> renamed to tmp/<id>.gone; removed there.
+ *   add        .store-tmp/<id>.add/ made; manifest.json and weights written or linked there and
+ * synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed. Weights come
+ * in by a hard link, so that until the last step the caller's file is where it was. activate
+ * previous.next -> what is active; active -> id; previous.next renamed to previous. A previous.next
+ * that names what is active is an attempt that did not get as far as the switch, and is dropped;
+ * one that names another ends by its last rename. remove     checkpoints/<id> renamed to
+ * .store-tmp/<id>.gone; removed there. set aside  the links that name it switched or removed,
+ * active first; checkpoints/<id> renamed to damaged/<id>.
  *
  * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
 #include "common/checkpoint/store.h"
@@ -26,9 +26,13 @@
 #include "common/base/mem.h"
 
 #define CHECKPOINTS "checkpoints"
+#define DAMAGED     "damaged"
+#define TMP         ".store-tmp"
+#define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
 	char dir[FILE_PATH_MAX];
+	char lost[HASH_SIZE];
 };
 
 static int path_in(const struct store *s, char out[FILE_PATH_MAX], struct err *err, const char *a,
@@ -124,9 +128,8 @@ int store_list(const struct store *s, char (**ret)[HASH_SIZE], size_t *ret_n, st
 	return 0;
 }
 
-/* The checkpoint that a link names, "" when it names none that is there. *ret_there (may be NULL):
- * whether there is such a link at all. */
-static void read_link(const struct store *s, const char *name, char id[HASH_SIZE], bool *ret_there)
+/* The checkpoint that a link names, there or not; "": none. Whether there is such a link at all. */
+static bool read_target(const struct store *s, const char *name, char id[HASH_SIZE])
 {
 	static const char prefix[] = CHECKPOINTS "/";
 	char path[FILE_PATH_MAX], target[FILE_PATH_MAX];
@@ -134,11 +137,20 @@ static void read_link(const struct store *s, const char *name, char id[HASH_SIZE
 	if (path_in(s, path, NULL, name, "") == 0)
 		n = readlink(path, target, sizeof(target) - 1);
 	target[n > 0 ? n : 0] = 0;
-	if (ret_there)
-		*ret_there = n >= 0;
 	const char *to = target + sizeof(prefix) - 1;
-	bool good = strncmp(target, prefix, sizeof(prefix) - 1) == 0 && store_has(s, to);
+	bool good = strncmp(target, prefix, sizeof(prefix) - 1) == 0 && hash_valid(to);
 	memcpy(id, good ? to : "", good ? HASH_SIZE : 1);
+	return n >= 0;
+}
+
+/* The same, "" when it is not there. */
+static void read_link(const struct store *s, const char *name, char id[HASH_SIZE], bool *ret_there)
+{
+	bool there = read_target(s, name, id);
+	if (ret_there)
+		*ret_there = there;
+	if (!store_has(s, id))
+		id[0] = 0;
 }
 
 void store_active(const struct store *s, char id[HASH_SIZE])
@@ -234,21 +246,161 @@ int store_activate(struct store *s, const char *id, struct err *err)
 	return r < 0 ? r : r2;
 }
 
+/* ---- setting aside ---- */
+
+/* Removes the oldest but STORE_DAMAGED_MAX. A rename changes the ctime. */
+static int prune_damaged(const struct store *s, struct err *err)
+{
+	for (;;) {
+		char dir[FILE_PATH_MAX], path[FILE_PATH_MAX], oldest[HASH_SIZE] = "";
+		struct timespec since = {0};
+		size_t n = 0;
+		struct stat st;
+		int r = path_in(s, dir, err, DAMAGED, "");
+		DIR *d = r == 0 ? opendir(dir) : NULL;
+		if (!d)
+			return r < 0 ? r : err_errno(err, -errno, "%s", dir);
+		for (struct dirent *e; (e = readdir(d));) {
+			if (!hash_valid(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+				continue;
+			bool older = st.st_ctim.tv_sec < since.tv_sec ||
+				     (st.st_ctim.tv_sec == since.tv_sec &&
+				      st.st_ctim.tv_nsec < since.tv_nsec);
+			if (n++ == 0 || older) {
+				memcpy(oldest, e->d_name, HASH_SIZE);
+				since = st.st_ctim;
+			}
+		}
+		closedir(d);
+		if (n <= STORE_DAMAGED_MAX)
+			return 0;
+		r = path_in(s, path, err, DAMAGED "/", oldest);
+		if (r == 0)
+			r = file_remove(path, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int move_aside(const struct store *s, const char *id, struct err *err)
+{
+	char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+	int r = path_in(s, from, err, CHECKPOINTS "/", id);
+	if (r == 0 && !file_exists(from))
+		r = err_set(err, -ENOENT, "%s: checkpoint %.12s is not there", s->dir, id);
+	if (r == 0)
+		r = path_in(s, to, err, DAMAGED "/", id);
+	if (r == 0)
+		r = file_remove(to, err); /* the same one, damaged before */
+	if (r == 0)
+		r = file_rename(from, to, err);
+	if (r == 0)
+		r = path_in(s, from, err, CHECKPOINTS, "");
+	if (r == 0)
+		r = file_sync(from, err);
+	return r < 0 ? r : prune_damaged(s, err);
+}
+
+int store_set_aside(struct store *s, const char *id, const char *instead, struct err *err)
+{
+	char active[HASH_SIZE], previous[HASH_SIZE];
+	if (!hash_valid(id) || (*instead && !store_has(s, instead)))
+		return err_set(err, -EINVAL, "%s: expected ids of checkpoints", s->dir);
+	int r = settle(s, err);
+	read_target(s, "active", active);
+	read_target(s, "previous", previous);
+	bool was_active = strcmp(active, id) == 0;
+	if (r == 0 && was_active)
+		r = *instead ? set_link(s, "active", instead, err) : drop_link(s, "active", err);
+	if (r == 0 && *previous &&
+	    (strcmp(previous, id) == 0 || (was_active && strcmp(previous, instead) == 0)))
+		r = drop_link(s, "previous", err);
+	return r < 0 ? r : move_aside(s, id, err);
+}
+
+/* Folders that lack a file: store_list() does not see them, so nobody else would remove them. */
+static int set_aside_incomplete(struct store *s, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, CHECKPOINTS, "");
+	DIR *d = r == 0 ? opendir(path) : NULL;
+	if (!d)
+		return r < 0 ? r : err_errno(err, -errno, "%s", path);
+	for (struct dirent *e; r == 0 && (e = readdir(d));)
+		if (hash_valid(e->d_name) && !store_has(s, e->d_name))
+			r = move_aside(s, e->d_name, err);
+	closedir(d);
+	return r;
+}
+
+void store_lost(const struct store *s, char id[HASH_SIZE])
+{
+	memcpy(id, s->lost, HASH_SIZE);
+}
+
 /* ---- opening ---- */
 
 /* Links to nothing: the previous one stands in for the active one. */
-static int mend_links(const struct store *s, struct err *err)
+static int mend_links(struct store *s, struct err *err)
 {
 	char active[HASH_SIZE], previous[HASH_SIZE];
 	bool active_there, previous_there;
 	int r = settle(s, err);
 	read_link(s, "active", active, &active_there);
 	read_link(s, "previous", previous, &previous_there);
-	if (r == 0 && active_there && !*active)
+	if (r == 0 && active_there && !*active) {
+		read_target(s, "active", s->lost);
 		r = *previous ? set_link(s, "active", previous, err) : drop_link(s, "active", err);
-	if (r == 0 && previous_there && (!*previous || (active_there && !*active)))
+	}
+	if (r == 0 && previous_there &&
+	    (!*previous || strcmp(previous, active) == 0 || (active_there && !*active)))
 		r = drop_link(s, "previous", err);
 	return r == 0 && *active ? permanent_links(s, err) : r;
+}
+
+/* The folder with the file that marks it as ours. What has another's things in it stays as it is.
+ */
+static int make_tmp(const struct store *s, struct err *err)
+{
+	char path[FILE_PATH_MAX], mark[FILE_PATH_MAX];
+	struct stat st;
+	int r = path_in(s, path, err, TMP, "");
+	if (r == 0)
+		r = path_in(s, mark, err, TMP "/", TMP_MARK);
+	if (r < 0)
+		return r;
+	bool there = lstat(path, &st) == 0;
+	if (there && S_ISDIR(st.st_mode) && file_exists(mark))
+		return 0;
+	/* Empty: a crash came before the mark. */
+	if (there && rmdir(path) < 0)
+		return err_set(err, -EEXIST,
+			       "%s: found something that no store made, expected nothing: move it "
+			       "away",
+			       path);
+	r = file_mkdirs(path, err);
+	return r < 0 ? r : file_write(mark, "", 0, err);
+}
+
+static int empty_tmp(const struct store *s, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	int r = path_in(s, path, err, TMP, "");
+	if (r < 0)
+		return r;
+	DIR *d = opendir(path);
+	if (!d)
+		return err_errno(err, -errno, "%s", path);
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, TMP_MARK) == 0)
+			continue;
+		r = path_in(s, path, err, TMP "/", e->d_name);
+		if (r == 0)
+			r = file_remove(path, err);
+	}
+	closedir(d);
+	return r;
 }
 
 static int make_folders(const struct store *s, struct err *err)
@@ -261,11 +413,13 @@ static int make_folders(const struct store *s, struct err *err)
 	if (r == 0)
 		r = file_mkdirs(path, err);
 	if (r == 0)
-		r = path_in(s, path, err, "tmp", "");
-	if (r == 0)
-		r = file_remove(path, err);
+		r = path_in(s, path, err, DAMAGED, "");
 	if (r == 0)
 		r = file_mkdirs(path, err);
+	if (r == 0)
+		r = make_tmp(s, err);
+	if (r == 0)
+		r = empty_tmp(s, err);
 	for (size_t i = 0; i < ARRAY_LEN(leftovers) && r == 0; i++) {
 		r = path_in(s, path, err, leftovers[i], "");
 		if (r == 0 && unlink(path) < 0 && errno != ENOENT)
@@ -286,6 +440,8 @@ int store_open(const char *dir, struct store **ret, struct err *err)
 	int r = make_folders(s, err);
 	if (r == 0)
 		r = mend_links(s, err);
+	if (r == 0)
+		r = set_aside_incomplete(s, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
@@ -295,8 +451,9 @@ int store_open(const char *dir, struct store **ret, struct err *err)
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err)
 {
 	if (!id_valid(name))
-		return err_set(err, -EINVAL, "%s/tmp: '%.40s' is no name for a file", s->dir, name);
-	return path_in(s, path, err, "tmp/", name);
+		return err_set(err, -EINVAL, "%s/" TMP ": '%.40s' is no name for a file", s->dir,
+			       name);
+	return path_in(s, path, err, TMP "/", name);
 }
 
 /* ---- adding ---- */
@@ -383,7 +540,7 @@ int store_add(struct store *s, const char *weights_path, const struct manifest *
 		return r;
 	if (!store_has(s, m->id)) {
 		snprintf(name, sizeof(name), "%s.add", m->id);
-		r = path_in(s, dir, err, "tmp/", name);
+		r = path_in(s, dir, err, TMP "/", name);
 		if (r == 0)
 			r = path_in(s, final, err, CHECKPOINTS "/", m->id);
 		if (r == 0)
@@ -402,13 +559,13 @@ int store_add(struct store *s, const char *weights_path, const struct manifest *
 
 /* ---- collecting ---- */
 
-static int discard(struct store *s, const char *id, struct err *err)
+static int discard(const struct store *s, const char *id, struct err *err)
 {
 	char from[FILE_PATH_MAX], to[FILE_PATH_MAX], name[HASH_SIZE + 8];
 	snprintf(name, sizeof(name), "%s.gone", id);
 	int r = path_in(s, from, err, CHECKPOINTS "/", id);
 	if (r == 0)
-		r = path_in(s, to, err, "tmp/", name);
+		r = path_in(s, to, err, TMP "/", name);
 	if (r == 0)
 		r = file_remove(to, err);
 	if (r == 0 && rename(from, to) < 0)
@@ -436,4 +593,32 @@ int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, stru
 	if (r == 0)
 		r = path_in(s, path, err, CHECKPOINTS, "");
 	return r < 0 ? r : file_sync(path, err);
+}
+
+int store_remove(struct store *s, const char *id, struct err *err)
+{
+	char active[HASH_SIZE], previous[HASH_SIZE];
+	if (!store_has(s, id))
+		return err_set(err, -ENOENT, "%s: checkpoint %.12s is not there", s->dir, id);
+	store_active(s, active);
+	store_previous(s, previous);
+	if (strcmp(id, active) == 0 || strcmp(id, previous) == 0)
+		return err_set(err, -EBUSY,
+			       "%s: checkpoint %.12s is the active or the previous one", s->dir,
+			       id);
+	return discard(s, id, err);
+}
+
+int store_added_ms(const struct store *s, const char *id, int64_t *ret)
+{
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	if (!store_has(s, id))
+		return -ENOENT;
+	int r = file_path(path, sizeof(path), "%s/" CHECKPOINTS "/%s/manifest.json", s->dir, id);
+	if (r == 0 && stat(path, &st) < 0)
+		r = -errno;
+	if (r == 0)
+		*ret = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+	return r;
 }

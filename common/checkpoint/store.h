@@ -5,7 +5,9 @@
  *   DIR/active.weights -> active/weights, DIR/active.json -> active/manifest.json
  *   DIR/previous -> checkpoints/<id>
  *   DIR/previous.next                               only while store_activate() is at work
- *   DIR/tmp/                                        emptied at open
+ *   DIR/.store-tmp/                                 emptied at open; what is in it is the store's,
+ *                                                   as a file in it says
+ *   DIR/damaged/<id>                                put aside, the last STORE_DAMAGED_MAX
  *
  * A folder appears under checkpoints/ by rename only, once all in it is synced. The links come
  * with the first store_activate(): trainers use the same store without them. One process at a
@@ -13,6 +15,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/base/err.h"
 #include "common/base/file.h"
@@ -20,10 +23,13 @@
 
 struct store;
 
-/* Opens or makes it; repairs what a crash left: empties tmp, ends or takes back a half-done
- * store_activate(). A link to a checkpoint that is not there (somebody deleted it) is removed; if
- * that was the active one, the previous one takes its place. The state folder's lock is the
- * caller's. */
+#define STORE_DAMAGED_MAX 2
+
+/* Opens or makes it; repairs what a crash left: empties .store-tmp (-EEXIST where that is somebody
+ * else's), ends or takes back a half-done store_activate(). A link to a checkpoint that is not
+ * there (somebody deleted it, or a file of it) is removed; if that was the active one (see
+ * store_lost), the previous one takes its place. What is left of such a checkpoint is put aside.
+ * The state folder's lock is the caller's. */
 int store_open(const char *dir, struct store **ret, struct err *err);
 void store_free(struct store *s);
 static inline void store_freep(struct store **s)
@@ -31,7 +37,7 @@ static inline void store_freep(struct store **s)
 	store_free(*s);
 }
 
-/* A name in tmp/ for the caller to write to (same file system as the checkpoints). */
+/* A name in .store-tmp/ for the caller to write to (same file system as the checkpoints). */
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err);
 /* Takes `weights_path` (moved in; left alone on failure) under m->id, which the caller has
  * verified with weights_check; it must be on the store's file system, as a store_tmp() file is.
@@ -48,8 +54,20 @@ int store_activate(struct store *s, const char *id, struct err *err);
 void store_active(const struct store *s, char id[HASH_SIZE]);
 void store_previous(const struct store *s, char id[HASH_SIZE]);
 
+/* The checkpoint that was active by its link, but not there, when the store was opened; "" none. */
+void store_lost(const struct store *s, char id[HASH_SIZE]);
+/* Moves what there is of a damaged checkpoint to DIR/damaged. If it was the active one, `instead`
+ * is active after that ("": none), and there is no previous one if that was either of the two.
+ * -ENOENT: nothing is there of it, and no link names it any more. A crash leaves it done, or
+ * `active` whole. */
+int store_set_aside(struct store *s, const char *id, const char *instead, struct err *err);
+
 /* The ids that are there, in no order; the caller frees the array. */
 int store_list(const struct store *s, char (**ret)[HASH_SIZE], size_t *ret_n, struct err *err);
 
 /* Removes every checkpoint but the active and the previous one and those in keep. */
 int store_collect(struct store *s, const char (*keep)[HASH_SIZE], size_t n, struct err *err);
+/* Removes one. -ENOENT; -EBUSY: it is the active or the previous one. */
+int store_remove(struct store *s, const char *id, struct err *err);
+/* When it came (wall clock, by its files), or -ENOENT. */
+int store_added_ms(const struct store *s, const char *id, int64_t *ret);

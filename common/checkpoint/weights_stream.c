@@ -8,29 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
 #include "common/base/mem.h"
 
 #define ABS_BITS   0x7fffffffu
 #define INF_BITS   0x7f800000u /* exponent all ones: infinite or not a number */
 #define SIGN_BIT   0x80000000u
 #define SCREEN_RUN 256
-
-/* Reads exactly len bytes, or what there is until the end. */
-static ssize_t read_full(int fd, void *buf, size_t len)
-{
-	size_t got = 0;
-	while (got < len) {
-		ssize_t n = read(fd, (char *)buf + got, len - got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
-}
 
 static int changed(const struct weights_stream *s, struct err *err)
 {
@@ -39,7 +23,7 @@ static int changed(const struct weights_stream *s, struct err *err)
 
 static int read_header(struct weights_stream *s, struct err *err)
 {
-	ssize_t n = read_full(s->fd, s->raw, sizeof(s->raw));
+	ssize_t n = file_read_at(s->fd, s->raw, sizeof(s->raw), 0);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", s->path);
 	if ((size_t)n < sizeof(s->raw))
@@ -86,7 +70,7 @@ int stream_next(struct weights_stream *s, struct err *err)
 	s->n = (size_t)MIN_OF(left, (uint64_t)WEIGHTS_BUFFER_FLOATS);
 	/* At the end one byte more is asked for: a file that grew is refused, too. */
 	size_t want = s->n ? 4 * s->n : 1;
-	ssize_t n = read_full(s->fd, s->buf, want);
+	ssize_t n = file_read_at(s->fd, s->buf, want, sizeof(s->raw) + 4 * s->at);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", s->path);
 	return (size_t)n == 4 * s->n ? 0 : changed(s, err);

@@ -20,6 +20,7 @@ int classify_begin(struct session *s, struct job *j, struct err *err)
 		return r;
 	j->center_crop = (uint32_t)crop;
 	j->n = (uint32_t)json_len(j->images);
+	j->next_image = json_first(j->images);
 	j->results = json_new_arr();
 	return dnet_load(s->eval_net, weights, &seen, j->checkpoint, err);
 }
@@ -56,7 +57,8 @@ int classify_step(struct session *s, struct job *j, struct json **ret_result, st
 	struct json *batch[SESSION_EVAL_BATCH_MAX];
 	uint32_t n = MIN_OF(dnet_batch(s->eval_net), j->n - j->at);
 	for (uint32_t i = 0; i < n; i++) {
-		const char *path = json_str_at(j->images, j->at + i);
+		const char *path = json_str(j->next_image);
+		j->next_image = json_next(j->next_image);
 		batch[i] = read_one(s, j, path ? path : "", dnet_input(s->eval_net, i));
 	}
 	const float *p = n ? session_predict(s) : NULL;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/engine/args.h"
 #include "common/engine/session.h"
 #include "common/engine/worker.h"
 
@@ -17,6 +18,11 @@ static int on_resume(struct session *s, const struct json *args, struct json **r
 {
 	s->paused = false;
 	return 0;
+}
+
+static int on_until(struct session *s, const struct json *args, struct json **ret, struct err *err)
+{
+	return json_get_int(args, "until_ms", 1, JSON_INT_MAX, &s->until_ms, err);
 }
 
 /* A target that is not there has been answered meanwhile: nothing to stop. */
@@ -50,12 +56,25 @@ static const struct {
 	{"pause", on_pause},
 	{"resume", on_resume},
 	{"stop", on_stop},
+	{"until", on_until},
 	{"rescan", NULL, JOB_RESCAN},
 	{"evaluate", NULL, JOB_EVALUATE},
 	{"blend", NULL, JOB_BLEND},
 	{"classify", NULL, JOB_CLASSIFY},
 	{"sheet", NULL, JOB_SHEET},
 };
+
+static int begin_training(struct session *s, uint64_t id, const struct json *args, struct err *err)
+{
+	int64_t until_ms;
+	int r = arg_int(args, "until_ms", 1, JSON_INT_MAX, 0, &until_ms, err);
+	if (r == 0)
+		r = train_begin(s, id, args, err);
+	if (r < 0)
+		return r;
+	s->until_ms = until_ms;
+	return 1;
+}
 
 /* `request` is taken. Returns 1 when the answer comes later. */
 static int perform(struct session *s, uint64_t id, const char *op, struct json *request,
@@ -64,10 +83,8 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	_cleanup_(json_freep) struct json *args = request;
 	if (!s->is_open && strcmp(op, "open") != 0)
 		return err_set(err, -ENOTCONN, "%s: 'open' must come first", op);
-	if (strcmp(op, "train") == 0) {
-		int r = train_begin(s, id, args, err);
-		return r < 0 ? r : 1;
-	}
+	if (strcmp(op, "train") == 0)
+		return begin_training(s, id, args, err);
 	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
 		if (strcmp(op, ops[i].op) != 0)
 			continue;
@@ -78,7 +95,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, classify, sheet, pause, resume, stop",
+		       "blend, classify, sheet, pause, resume, until, stop",
 		       op);
 }
 

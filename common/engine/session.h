@@ -65,8 +65,8 @@ struct job {
 	bool confusion;
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
-	struct feed *feed;	   /* evaluate */
-	const struct json *images; /* classify: within args */
+	struct feed *feed; /* evaluate */
+	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
 };
@@ -93,6 +93,7 @@ struct session {
 	struct dnet *train_net; /* NULL until the first training */
 	struct dnet *eval_net;
 	struct training training;
+	int64_t until_ms; /* clock_mono_ms(): the training ends there by itself; 0: never */
 	struct job *jobs; /* the first one runs */
 	unsigned n_jobs;
 	bool job_begun;

@@ -50,7 +50,7 @@ struct worker {
 	size_t n_requests;
 	uint64_t next_id, open_id;
 	bool paused;
-	int64_t moved_ms;  /* last progress, or when there was work again */
+	int64_t moved_ms;  /* last progress, or when there was work again; clock_awake_ms() */
 	unsigned failures; /* since the last request that succeeded */
 	struct rng rng;
 };
@@ -88,12 +88,19 @@ static bool has_work(const struct worker *w)
 	return false;
 }
 
+/* Until it is taken for hung. A worker sleeps when the machine does: that is no time it had. */
+static int64_t patience_ms(const struct worker *w)
+{
+	int64_t all_ms = w->state == OPENING ? w->conf.start_timeout_ms : w->conf.stall_ms;
+	return w->moved_ms + all_ms - clock_awake_ms();
+}
+
 static void arm(struct worker *w)
 {
-	if (w->state == OPENING)
-		loop_timer_at(w->timer, w->moved_ms + w->conf.start_timeout_ms);
+	if (w->state == OPENING || (w->state == READY && has_work(w)))
+		loop_timer_at(w->timer, clock_mono_ms() + MAX_OF(patience_ms(w), 0));
 	else if (w->state == READY)
-		loop_timer_at(w->timer, has_work(w) ? w->moved_ms + w->conf.stall_ms : -1);
+		loop_timer_at(w->timer, -1);
 }
 
 /* Ends the process, answers what is outstanding, and sets the time of the next start. Where the
@@ -171,7 +178,7 @@ static int send_request(struct worker *w, const char *op, struct json *taken, ui
 	if (r < 0)
 		return r;
 	if (!has_work(w))
-		w->moved_ms = clock_mono_ms();
+		w->moved_ms = clock_awake_ms();
 	*ret_id = w->next_id++;
 	w->requests[w->n_requests++] = (struct request){*ret_id, op_of(op), -1};
 	flush(w);
@@ -201,7 +208,7 @@ static void on_answer(struct worker *w, const struct worker_line *l, size_t i)
 {
 	struct request r = w->requests[i];
 	w->requests[i] = w->requests[--w->n_requests];
-	w->moved_ms = clock_mono_ms();
+	w->moved_ms = clock_awake_ms();
 	if (w->state == OPENING) {
 		on_open_answer(w, l);
 		return;
@@ -239,7 +246,7 @@ static void on_line(struct worker *w, const char *text, size_t len)
 		return;
 	}
 	if (l.progress.step != w->requests[i].step)
-		w->moved_ms = clock_mono_ms();
+		w->moved_ms = clock_awake_ms();
 	w->requests[i].step = l.progress.step;
 	if (w->state == READY && w->handler.progress)
 		w->handler.progress(w->handler.user, l.id, &l.progress);
@@ -299,7 +306,7 @@ static void start(struct worker *w)
 	}
 	if (r == 0) {
 		w->state = OPENING;
-		w->moved_ms = clock_mono_ms();
+		w->moved_ms = clock_awake_ms();
 		r = send_request(w, "open", worker_wire_open(&w->conf), &w->open_id);
 		if (r < 0)
 			err_errno(&err, r, "tasuki-worker: open");
@@ -314,6 +321,10 @@ static int on_timer(void *user)
 	char text[128];
 	if (w->state == DOWN) {
 		start(w);
+		return 0;
+	}
+	if (patience_ms(w) > 0) {
+		arm(w);
 		return 0;
 	}
 	int64_t patience = w->state == OPENING ? w->conf.start_timeout_ms : w->conf.stall_ms;

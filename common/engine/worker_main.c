@@ -14,6 +14,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/engine/session.h"
 #include "common/engine/worker_protocol.h"
@@ -82,6 +83,8 @@ static void run(struct session *s)
 			bound_log();
 		} else if (s->jobs) {
 			job_step(s);
+		} else if (training && s->until_ms && clock_mono_ms() >= s->until_ms) {
+			train_stop(s, -ETIME, "the time that it was given is over");
 		} else if (training) {
 			train_batch(s);
 		}

@@ -11,7 +11,7 @@
  *
  * Requests are looked at between any two batches: a pause, stop, evaluation or blend asked for in
  * the middle of training is served within one batch, and training then goes on. One training at
- * a time (-EBUSY); all else but pause, resume and stop queues in order, before training.
+ * a time (-EBUSY); all else but pause, resume, until and stop queues in order, before training.
  *
  *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
@@ -26,7 +26,10 @@
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
  *            (images that the learning rate's schedule starts from; absent: as the weights say),
- *            learning_rate_scale (absent: 1), momentum (path of a file; absent: none)
+ *            learning_rate_scale (absent: 1), momentum (path of a file; absent: none),
+ *            until_ms (CLOCK_BOOTTIME; absent: no end): it fails with -ETIME at the first batch after
+ *            that, whatever became of the daemon: what it holds a lease for, somebody else may
+ *            be given then
  *            The momentum file belongs to one checkpoint, which it names: if that is `weights`, training
  *            goes on with it, else from none; it is written with `out`. It stays on its machine.
  *            If `weights` is what this worker saved last, it goes on with the network as it is in
@@ -50,6 +53,7 @@
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
  *  sheet     split, columns, rows, out    -> out           a contact sheet of the data, PNG
+ *  until     until_ms                     -> (nothing)      another end for the training in hand
  *  pause, resume                          -> (nothing)      training stands still in between
  *  stop      target (a request's id)      -> (nothing); the target fails with -ECANCELED
  */

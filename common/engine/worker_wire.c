@@ -99,7 +99,7 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	    (json_has(result, "changed") &&
 	     (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
 		return r;
-	const char *first = json_str_at(names, 0);
+	const char *first = json_str(json_first(names));
 	snprintf(w.skipped_first, sizeof(w.skipped_first), "%s", first ? first : "");
 	w.threads = (int)threads;
 	w.classes = (uint32_t)classes;

@@ -291,49 +291,50 @@ size_t json_len(const struct json *arr_or_obj)
 	return is_container(n) ? (size_t)cJSON_GetArraySize(n) : 0;
 }
 
-static const cJSON *at(const struct json *j, size_t i)
+const struct json *json_first(const struct json *arr_or_obj)
 {
-	const cJSON *n = node(j);
-	n = is_container(n) ? n->child : NULL;
-	while (n && i--)
-		n = n->next;
-	return n;
+	const cJSON *n = node(arr_or_obj);
+	return is_container(n) ? wrap(n->child) : NULL;
 }
 
-const struct json *json_at(const struct json *arr, size_t i)
+const struct json *json_next(const struct json *e)
 {
-	return wrap(at(arr, i));
+	return e ? wrap(node(e)->next) : NULL;
 }
 
-const char *json_str_at(const struct json *arr, size_t i)
+const struct json *json_at(const struct json *arr_or_obj, size_t i)
 {
-	const cJSON *n = at(arr, i);
-	return cJSON_IsString(n) ? n->valuestring : NULL;
+	const struct json *e = json_first(arr_or_obj);
+	while (e && i--)
+		e = json_next(e);
+	return e;
 }
 
-int json_int_at(const struct json *arr, size_t i, int64_t min, int64_t max, int64_t *ret)
+const char *json_name(const struct json *e)
 {
-	const cJSON *n = at(arr, i);
-	if (!n)
+	return e ? node(e)->string : NULL;
+}
+
+const char *json_str(const struct json *e)
+{
+	return cJSON_IsString(node(e)) ? node(e)->valuestring : NULL;
+}
+
+int json_int(const struct json *e, int64_t min, int64_t max, int64_t *ret)
+{
+	if (!e)
 		return -ENOENT;
-	return cJSON_IsNumber(n) ? to_int(n->valuedouble, min, max, ret) : -EINVAL;
+	return cJSON_IsNumber(node(e)) ? to_int(node(e)->valuedouble, min, max, ret) : -EINVAL;
 }
 
-int json_num_at(const struct json *arr, size_t i, double *ret)
+int json_num(const struct json *e, double *ret)
 {
-	const cJSON *n = at(arr, i);
-	if (!n)
+	if (!e)
 		return -ENOENT;
-	if (!cJSON_IsNumber(n))
+	if (!cJSON_IsNumber(node(e)))
 		return -EINVAL;
-	*ret = n->valuedouble;
+	*ret = node(e)->valuedouble;
 	return 0;
-}
-
-const char *json_key_at(const struct json *obj, size_t i)
-{
-	const cJSON *n = cJSON_IsObject(node(obj)) ? at(obj, i) : NULL;
-	return n ? n->string : NULL;
 }
 
 /* ---- building ---- */

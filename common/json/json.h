@@ -47,13 +47,20 @@ bool json_has(const struct json *obj, const char *key);
 bool json_is_obj(const struct json *j);
 
 size_t json_len(const struct json *arr_or_obj);
-const struct json *json_at(const struct json *arr, size_t i); /* NULL past the end */
-/* Elements of arrays: */
-const char *json_str_at(const struct json *arr, size_t i); /* NULL when no string */
-int json_int_at(const struct json *arr, size_t i, int64_t min, int64_t max, int64_t *ret);
-int json_num_at(const struct json *arr, size_t i, double *ret);
-/* The i-th member's name, NULL past the end. */
-const char *json_key_at(const struct json *obj, size_t i);
+/* Elements of an array or members of an object, in order; NULL past the end:
+ *
+ *   for (const struct json *e = json_first(arr); e; e = json_next(e))
+ *
+ * json_len() and json_at() walk there from the first one: not for loops. */
+const struct json *json_first(const struct json *arr_or_obj);
+const struct json *json_next(const struct json *e);
+const struct json *json_at(const struct json *arr_or_obj, size_t i);
+/* What such a one is; NULL allowed. */
+const char *json_name(const struct json *e); /* as a member; NULL: an element */
+const char *json_str(const struct json *e);  /* NULL when no string */
+/* -ENOENT for NULL, -EINVAL wrong type, -ERANGE. */
+int json_int(const struct json *e, int64_t min, int64_t max, int64_t *ret);
+int json_num(const struct json *e, double *ret);
 
 /* Building. Failures are remembered in the tree: json_print() then returns NULL. A failure is an
  * allocation that failed, a NULL child, or an integer beyond JSON_INT_MAX. Setters replace a

@@ -12,10 +12,13 @@
  * 2.0.11 only closes the connection, as it also would by dying. So a session with a retained Will
  * marks that topic: its Will and its own retained messages there carry its claim (when it was
  * made, and a random number) as a user property. When it comes back after a loss it looks at what
- * is retained there before it does anything else (CHECKING): a later claim than its own can only
- * be of a session that took its client id, and it gives way. An earlier one is a leftover, which
- * a broker that was killed may have brought back. The later session is thrown out once by that
- * look, comes back, finds its own claim and goes on. */
+ * is retained there before it does anything else (CHECKING). A later claim than its own should be
+ * of a session that took its client id; but whoever may publish there can forge one. So it is
+ * believed when it happens MQTT_RIVAL_LOSSES times within MQTT_RIVAL_MS: each time we came up our
+ * own claim took its place, and a rival that lives puts its own there again, thrown out by us as we
+ * were by it. Then the session with the earlier claim gives way; the later one finds only earlier
+ * claims, and goes on. A claim from the far future is a forgery, or of a clock that nobody should
+ * believe. */
 #include "common/mqtt/mqtt.h"
 
 #include <errno.h>
@@ -80,6 +83,8 @@ struct mqtt {
 	struct sub subs[MQTT_SUBS_MAX];
 	char claim[LINK_CLAIM_LEN + 1];
 	bool claimed; /* published at least once */
+	unsigned n_rivals;                    /* losses after which a later claim was there */
+	int64_t rivals_ms[MQTT_RIVAL_LOSSES]; /* when; a ring */
 	bool looked;  /* CHECKING: what is retained has come; now waiting for the UNSUBACK */
 	char uri[300];
 	char why[WHY_MAX]; /* of the last MQTT_DOWN, so that it is not repeated */
@@ -302,13 +307,30 @@ static void on_connected(struct mqtt *m)
 	subscribe_all(m);
 }
 
+/* Of another session that began later than ours, as far as its claim may be believed. */
+static bool is_rival(const struct mqtt *m, const char *claim)
+{
+	uint64_t began_ms = strtoull(claim, NULL, 16); /* "" gives 0; ends at the '.' */
+	return strcmp(claim, m->claim) > 0 &&
+	       began_ms <= (uint64_t)clock_real_ms() + MQTT_RIVAL_AHEAD_MS;
+}
+
+/* Notes a loss that was a rival's doing; whether there were too many of late. */
+static bool rivals_insist(struct mqtt *m)
+{
+	int64_t now_ms = clock_mono_ms();
+	m->rivals_ms[m->n_rivals++ % MQTT_RIVAL_LOSSES] = now_ms;
+	return m->n_rivals >= MQTT_RIVAL_LOSSES &&
+	       now_ms - m->rivals_ms[m->n_rivals % MQTT_RIVAL_LOSSES] <= MQTT_RIVAL_MS;
+}
+
 /* The broker works in order: what was retained has come before the UNSUBACK. */
 static void check_claim(struct mqtt *m, const struct link_events *ev)
 {
 	if (!m->looked) {
 		m->looked = true;
 		link_unsubscribe(&m->link, m->conf.will_topic, LINK_SUB_CLAIM);
-	} else if (strcmp(ev->claim, m->claim) > 0) {
+	} else if (is_rival(m, ev->claim) && rivals_insist(m)) {
 		taken_over(m, "session taken over (0x8E): another client has this client id");
 	} else {
 		link_watch(&m->link, NULL);

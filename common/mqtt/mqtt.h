@@ -30,6 +30,11 @@
 #define MQTT_OUT_MAX       256 /* publishes in flight */
 #define MQTT_OUT_BYTES_MAX (4 * 1024 * 1024)
 #define MQTT_SUBS_MAX      32
+#define MQTT_RIVAL_LOSSES  3
+#define MQTT_RIVAL_MS      (5 * 60 * 1000)
+/* A session that says it began so much later than our clock shows is none: clocks of two devices
+ * may differ, but not by this. */
+#define MQTT_RIVAL_AHEAD_MS (24 * 3600 * 1000)
 
 enum mqtt_state {
 	MQTT_DOWN,       /* not connected; a reconnect is due by itself */
@@ -48,7 +53,8 @@ struct mqtt_conf {
 	/* The Will; empty topic: none. QoS 1. A session that has a retained Will, publishes to that
 	 * topic with `retain` whenever it comes up, and may read it, also notices that its client
 	 * id was taken over where the broker does not say so (Mosquitto 2.0.11 does not): when it
-	 * comes back and finds a later session's message there. */
+	 * was lost MQTT_RIVAL_LOSSES times within MQTT_RIVAL_MS and found a later session's message
+	 * there each time it came back. */
 	char will_topic[MQTT_TOPIC_MAX];
 	char will_payload[512];
 	bool will_retain;
@@ -90,7 +96,9 @@ struct mqtt_handler {
 
 struct mqtt_stats {
 	uint64_t in_messages, in_bytes, in_dropped, out_messages, out_bytes, connects;
-	uint64_t out_refused; /* publishes that the broker acknowledged with an error */
+	/* Publishes that the broker acknowledged with an error. That nobody has subscribed to a
+	 * topic (0x10) is none, and Paho 1.3.12 keeps it to itself. */
+	uint64_t out_refused;
 };
 
 struct mqtt;

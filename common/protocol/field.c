@@ -38,8 +38,9 @@ int fields_end(struct fields *f)
 	const struct json *names;
 	if (f->r == 0 && json_has(f->obj, "critical")) {
 		f->r = json_get_arr(f->obj, "critical", FIELDS_CRITICAL_MAX, &names, f->err);
-		for (size_t i = 0; f->r == 0 && i < json_len(names); i++) {
-			const char *s = json_str_at(names, i);
+		const struct json *e = f->r == 0 ? json_first(names) : NULL;
+		for (; f->r == 0 && e; e = json_next(e)) {
+			const char *s = json_str(e);
 			if (!s)
 				f->r = err_set(f->err, -EINVAL,
 					       "critical: found an element that is no string");
@@ -194,6 +195,19 @@ void field_hash(struct fields *f, const char *key, enum need need, char buf[HASH
 	else
 		f->r = err_set(f->err, -EINVAL, "%s: found '%s', expected %d lower-case hex digits",
 			       key, text, HASH_HEX);
+}
+
+void field_logid(struct fields *f, const char *key, enum need need, char buf[LOGID_SIZE])
+{
+	const char *text = borrow(f, key, need, LOGID_MAX);
+	if (!text)
+		return;
+	if (logid_valid(text))
+		memcpy(buf, text, strlen(text) + 1);
+	else
+		f->r = err_set(f->err, -EINVAL,
+			       "%s: found '%s', expected %d to %d letters and digits", key, text,
+			       LOGID_MIN, LOGID_MAX);
 }
 
 void field_time(struct fields *f, const char *key, enum need need, int64_t *ret)

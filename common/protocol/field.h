@@ -59,6 +59,8 @@ void field_bool(struct fields *f, const char *key, enum need need, bool *ret);
 void field_text(struct fields *f, const char *key, enum need need, char *buf, size_t size);
 void field_id(struct fields *f, const char *key, enum need need, char buf[ID_SIZE]);
 void field_hash(struct fields *f, const char *key, enum need need, char buf[HASH_SIZE]);
+/* The id of a log of reports. */
+void field_logid(struct fields *f, const char *key, enum need need, char buf[LOGID_SIZE]);
 /* RFC 3339, from 1970 to 9999, as milliseconds. */
 void field_time(struct fields *f, const char *key, enum need need, int64_t *ret);
 /* One of `words`; *ret is its index. */

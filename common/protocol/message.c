@@ -73,6 +73,9 @@ struct json *msg_status_json(const struct msg_status *m)
 	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	json_set_int(obj, "epoch", m->epoch);
 	json_set_int(obj, "report_seq", m->report_seq);
+	if (m->report_first)
+		json_set_int(obj, "report_first", m->report_first);
+	put_optional(obj, "log", m->log, sizeof(m->log) - 1);
 	if (m->has_active)
 		json_set(obj, "active", print_active(m));
 	else
@@ -124,6 +127,8 @@ int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct e
 	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_count(&f, "report_seq", REQUIRED, &m.report_seq);
+	field_int(&f, "report_first", OPTIONAL, 1, JSON_INT_MAX, &m.report_first);
+	field_logid(&f, "log", OPTIONAL, m.log);
 	parse_active(&f, &m);
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	field_num(&f, "progress", OPTIONAL, 0, 1, &m.progress);
@@ -160,6 +165,7 @@ char *msg_report_print(const struct msg_report *m)
 {
 	struct json *obj = json_new_obj();
 	json_set_int(obj, "seq", m->seq);
+	put_optional(obj, "log", m->log, sizeof(m->log) - 1);
 	json_set_str(obj, "checkpoint", m->checkpoint);
 	json_set_str(obj, "origin", origin_name(m->origin));
 	json_set_str(obj, "snapshot", m->snapshot);
@@ -169,6 +175,7 @@ char *msg_report_print(const struct msg_report *m)
 		json_set(obj, "per_class", print_classes(m));
 	if (m->has_decision)
 		json_set_str(obj, "decision", report_decisions[m->activated]);
+	put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	if (m->has_against) {
 		struct json *against = json_new_obj();
 		json_set_str(against, "checkpoint", m->against);
@@ -180,9 +187,9 @@ char *msg_report_print(const struct msg_report *m)
 	return put_print(obj);
 }
 
-static void parse_class(struct fields *f, const struct json *arr, size_t i, struct class_score *ret)
+static void parse_class(struct fields *f, const struct json *obj, struct class_score *ret)
 {
-	struct fields inner = {.obj = json_at(arr, i), .name = f->name, .err = f->err};
+	struct fields inner = {.obj = obj, .name = f->name, .err = f->err};
 	int64_t index = 0;
 	field_int(&inner, "class", REQUIRED, 0, DATASET_CLASSES_MAX - 1, &index);
 	field_count(&inner, "n", REQUIRED, &ret->n);
@@ -197,16 +204,16 @@ static void parse_classes(struct fields *f, struct msg_report *m)
 	if (!field_there(f, "per_class", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "per_class", MESSAGE_CLASSES_MAX, &arr, f->err);
-	if (f->r < 0 || json_len(arr) == 0)
+	size_t n = f->r < 0 ? 0 : json_len(arr);
+	if (n == 0)
 		return;
-	m->per_class = calloc(json_len(arr), sizeof(*m->per_class));
+	m->per_class = calloc(n, sizeof(*m->per_class));
 	if (!m->per_class) {
 		f->r = err_errno(f->err, -ENOMEM, "per_class");
 		return;
 	}
-	m->n_per_class = json_len(arr);
-	for (size_t i = 0; f->r == 0 && i < m->n_per_class; i++)
-		parse_class(f, arr, i, &m->per_class[i]);
+	for (const struct json *e = json_first(arr); f->r == 0 && e; e = json_next(e))
+		parse_class(f, e, &m->per_class[m->n_per_class++]);
 }
 
 static void parse_against(struct fields *f, struct msg_report *m)
@@ -227,6 +234,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	_cleanup_(fields_done) struct fields f;
 	fields_begin(&f, "report", p, len, MESSAGE_LARGE_MAX, err);
 	field_int(&f, "seq", REQUIRED, 1, JSON_INT_MAX, &m.seq);
+	field_logid(&f, "log", OPTIONAL, m.log);
 	field_hash(&f, "checkpoint", REQUIRED, m.checkpoint);
 	field_origin(&f, "origin", &m.origin);
 	field_hash(&f, "snapshot", REQUIRED, m.snapshot);
@@ -234,6 +242,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	field_score_flat(&f, &m.score);
 	parse_classes(&f, &m);
 	field_word(&f, "decision", OPTIONAL, report_decisions, 2, &decision);
+	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
 	parse_against(&f, &m);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_time(&f, "at", REQUIRED, &m.at_ms);

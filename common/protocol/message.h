@@ -55,6 +55,8 @@ struct msg_status {
 	char reason[MESSAGE_TEXT_MAX]; /* why it waits, pauses or failed; "" */
 	int64_t epoch;
 	int64_t report_seq; /* last report made */
+	int64_t report_first; /* oldest report kept; 0: not said */
+	char log[LOGID_SIZE]; /* of reports, see msg_report; "": not said */
 	bool has_active;
 	struct {
 		char checkpoint[HASH_SIZE];
@@ -73,6 +75,8 @@ struct msg_status {
 
 /* device/<id>/report */
 struct msg_report {
+	/* Numbers count within a log: a device that lost its state begins another one, at 1. */
+	char log[LOGID_SIZE]; /* "": a device that names none */
 	int64_t seq;
 	char checkpoint[HASH_SIZE];
 	enum origin origin;
@@ -82,6 +86,7 @@ struct msg_report {
 	struct class_score *per_class; /* owned: msg_report_done */
 	size_t n_per_class;
 	bool has_decision, activated; /* decision: "activated" or "kept"; absent on plain scores */
+	char reason[MESSAGE_TEXT_MAX]; /* of a decision that does not follow from the scores; "" */
 	bool has_against;
 	char against[HASH_SIZE];
 	double against_accuracy;
@@ -98,13 +103,16 @@ struct msg_offer {
 	struct score validation, test; /* the device's own scores of it */
 };
 
-/* device/<id>/in/claim. fence 0: a first claim; else a renewal under that fence. */
+/* device/<id>/in/claim. fence 0: a first claim; else a renewal under that fence. A busy one with a
+ * reason says that this trainer would not take it later either, unless that reason goes. */
 struct msg_claim {
 	char trainer[ID_SIZE];
 	char checkpoint[HASH_SIZE]; /* the one offered */
 	int64_t fence;
+	int64_t claim; /* the trainer's number of it, never used twice; 0: none (or busy) */
 	bool busy;
 	int64_t retry_ms; /* with busy: come back after so long */
+	char reason[MESSAGE_TEXT_MAX]; /* with busy; "" */
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
 };
@@ -114,6 +122,7 @@ struct msg_grant {
 	char checkpoint[HASH_SIZE];
 	bool granted; /* false: somebody else has it, or it is over */
 	int64_t fence;
+	int64_t claim; /* of the claim that it answers; 0: that one had none */
 	int64_t lease_ms; /* counted by the trainer from when it sent the claim */
 	char reason[MESSAGE_TEXT_MAX];
 };

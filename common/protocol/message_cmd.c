@@ -93,10 +93,9 @@ int msg_cmd_parse(const void *p, size_t len, struct msg_cmd *ret, char ret_id[ID
 /* Copies the members of `extra` that are not ours. */
 static void merge(struct json *obj, const struct json *extra)
 {
-	const char *key;
-	for (size_t i = 0; (key = json_key_at(extra, i)); i++)
-		if (!json_has(obj, key))
-			json_set(obj, key, json_dup(json_at(extra, i)));
+	for (const struct json *e = json_first(extra); e; e = json_next(e))
+		if (!json_has(obj, json_name(e)))
+			json_set(obj, json_name(e), json_dup(e));
 }
 
 char *msg_reply_print(const char *id, const char *error, struct json *extra)

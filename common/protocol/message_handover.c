@@ -34,8 +34,9 @@ static void parse_bases(struct fields *f, struct msg_offer *m)
 	if (!field_there(f, "bases", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "bases", MESSAGE_BASES_MAX, &arr, f->err);
-	for (size_t i = 0; f->r == 0 && i < json_len(arr); i++) {
-		const char *id = json_str_at(arr, i);
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (; f->r == 0 && e; e = json_next(e)) {
+		const char *id = json_str(e);
 		if (id && hash_valid(id))
 			memcpy(m->bases[m->n_bases++], id, HASH_SIZE);
 		else
@@ -71,9 +72,12 @@ char *msg_claim_print(const struct msg_claim *m)
 	json_set_str(obj, "trainer", m->trainer);
 	json_set_str(obj, "checkpoint", m->checkpoint);
 	json_set_int(obj, "fence", m->fence);
+	if (m->claim)
+		json_set_int(obj, "claim", m->claim);
 	if (m->busy) {
 		json_set_bool(obj, "busy", true);
 		json_set_int(obj, "retry_ms", m->retry_ms);
+		put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	}
 	put_optional(obj, "phase", m->phase, sizeof(m->phase) - 1);
 	put_within(obj, "progress", m->progress, 0, 1);
@@ -88,14 +92,18 @@ int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err
 	field_id(&f, "trainer", REQUIRED, m.trainer);
 	field_hash(&f, "checkpoint", REQUIRED, m.checkpoint);
 	field_count(&f, "fence", REQUIRED, &m.fence);
+	field_int(&f, "claim", OPTIONAL, 1, JSON_INT_MAX, &m.claim);
 	field_bool(&f, "busy", OPTIONAL, &m.busy);
 	field_int(&f, "retry_ms", OPTIONAL, 0, LEASE_MS_MAX, &m.retry_ms);
+	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
 	field_text(&f, "phase", OPTIONAL, m.phase, sizeof(m.phase));
 	field_num(&f, "progress", OPTIONAL, 0, 1, &m.progress);
 	if (fields_end(&f) < 0)
 		return f.r;
-	if (!m.busy)
+	if (!m.busy) {
 		m.retry_ms = 0;
+		m.reason[0] = '\0';
+	}
 	*ret = m;
 	return 0;
 }
@@ -108,6 +116,8 @@ char *msg_grant_print(const struct msg_grant *m)
 	json_set_str(obj, "checkpoint", m->checkpoint);
 	json_set_bool(obj, "granted", m->granted);
 	json_set_int(obj, "fence", m->fence);
+	if (m->claim)
+		json_set_int(obj, "claim", m->claim);
 	json_set_int(obj, "lease_ms", m->lease_ms);
 	put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	return put_print(obj);
@@ -122,6 +132,7 @@ int msg_grant_parse(const void *p, size_t len, struct msg_grant *ret, struct err
 	field_bool(&f, "granted", REQUIRED, &m.granted);
 	/* A grant has a fence and a lease; a refusal may name the fence that it is about. */
 	field_int(&f, "fence", REQUIRED, m.granted, JSON_INT_MAX, &m.fence);
+	field_int(&f, "claim", OPTIONAL, 1, JSON_INT_MAX, &m.claim);
 	field_int(&f, "lease_ms", REQUIRED, m.granted, LEASE_MS_MAX, &m.lease_ms);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
 	if (fields_end(&f) < 0)
@@ -200,9 +211,10 @@ static void parse_blocks(struct fields *f, struct msg_want *m)
 	if (!field_there(f, "blocks", OPTIONAL))
 		return;
 	f->r = json_get_arr(f->obj, "blocks", MESSAGE_WANT_MAX, &arr, f->err);
-	for (size_t i = 0; f->r == 0 && i < json_len(arr); i++) {
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (size_t i = 0; f->r == 0 && e; i++, e = json_next(e)) {
 		int64_t block;
-		f->r = json_int_at(arr, i, 0, XFER_BLOCKS_MAX - 1, &block);
+		f->r = json_int(e, 0, XFER_BLOCKS_MAX - 1, &block);
 		if (f->r < 0)
 			err_set(f->err, f->r, "blocks: element %zu is not an integer from 0 to %d",
 				i, XFER_BLOCKS_MAX - 1);

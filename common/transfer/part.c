@@ -4,6 +4,7 @@
  * crash came before the caller moved it, its hash tells. */
 #include "common/transfer/part.h"
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,23 +58,6 @@ static uint64_t check_sum(const uint8_t *data, size_t len)
 	return htole64(h ? h : 1);
 }
 
-/* The number of bytes that were there, or a negative errno. */
-static ssize_t read_at(int fd, void *buf, size_t len, off_t at)
-{
-	size_t got = 0;
-	while (got < len) {
-		ssize_t n = pread(fd, (char *)buf + got, len - got, at + (off_t)got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		got += (size_t)n;
-	}
-	return (ssize_t)got;
-}
-
 static int write_at(int fd, const void *buf, size_t len, off_t at)
 {
 	size_t put = 0;
@@ -122,7 +106,7 @@ static int read_map(struct part *p, uint64_t **ret, struct err *err)
 	if (p->map_fd < 0)
 		return errno == ENOENT ? 0 : err_errno(err, -errno, "%s", p->map_path);
 	map_header_fill(&want, p);
-	ssize_t n = read_at(p->map_fd, &found, sizeof(found), 0);
+	ssize_t n = file_read_at(p->map_fd, &found, sizeof(found), 0);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", p->map_path);
 	if ((size_t)n < sizeof(found) || memcmp(&want, &found, sizeof(want)) != 0)
@@ -130,7 +114,7 @@ static int read_map(struct part *p, uint64_t **ret, struct err *err)
 	_cleanup_free_ uint64_t *sums = malloc(len);
 	if (!sums)
 		return err_errno(err, -ENOMEM, "%s", p->map_path);
-	n = read_at(p->map_fd, sums, len, map_offset(0));
+	n = file_read_at(p->map_fd, sums, len, (uint64_t)map_offset(0));
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", p->map_path);
 	if ((size_t)n == len)
@@ -148,7 +132,7 @@ static int check_blocks(struct part *p, const uint64_t *sums, struct err *err)
 		size_t len = xfer_block_len(&p->xfer, i);
 		if (sums[i] == 0)
 			continue;
-		ssize_t n = read_at(p->data_fd, buf, len, data_offset(p, i));
+		ssize_t n = file_read_at(p->data_fd, buf, len, (uint64_t)data_offset(p, i));
 		if (n < 0)
 			return err_errno(err, (int)n, "%s", p->data_path);
 		if ((size_t)n == len && check_sum(buf, len) == sums[i])
@@ -159,9 +143,12 @@ static int check_blocks(struct part *p, const uint64_t *sums, struct err *err)
 
 /* ---- beginning ---- */
 
-static int check_space(const struct part *p, const char *dir, struct err *err)
+static int check_space(const struct part *p, struct err *err)
 {
 	uint64_t free_bytes, need = p->xfer.size + SPACE_MARGIN;
+	char dir[FILE_PATH_MAX];
+	memcpy(dir, p->data_path, sizeof(dir));
+	*strrchr(dir, '/') = 0;
 	int r = file_free_bytes(dir, &free_bytes);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
@@ -216,12 +203,10 @@ static int remove_files(const struct part *p, struct err *err)
 	return r < 0 ? r : file_remove(p->data_path, err);
 }
 
-static int begin(struct part *p, const char *dir, struct err *err)
+/* Makes both files, empty. */
+static int begin(struct part *p, struct err *err)
 {
-	close_files(p);
-	int r = remove_files(p, err);
-	if (r == 0)
-		r = check_space(p, dir, err);
+	int r = check_space(p, err);
 	if (r < 0)
 		return r;
 	p->data_fd = open(p->data_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
@@ -233,9 +218,19 @@ static int begin(struct part *p, const char *dir, struct err *err)
 			  (unsigned long long)p->xfer.size);
 	else
 		r = make_map(p, err);
-	if (r < 0)
+	if (r < 0) {
+		close_files(p);
 		remove_files(p, NULL); /* lest a full disk stay full */
+	}
 	return r;
+}
+
+/* What stands in the way of begin(). */
+static int clear(struct part *p, struct err *err)
+{
+	close_files(p);
+	int r = remove_files(p, err);
+	return r < 0 ? r : check_space(p, err);
 }
 
 /* Goes on with what is there; *ret_found tells whether it was of this transfer. */
@@ -289,7 +284,7 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 	bool found;
 	r = resume(p, &found, err);
 	if (r == 0 && !found)
-		r = begin(p, dir, err);
+		r = clear(p, err);
 	if (r < 0)
 		part_close(p);
 	return r;
@@ -310,7 +305,10 @@ static int sync_files(struct part *p, struct err *err)
 static int store(struct part *p, uint32_t i, const void *data, size_t len, struct err *err)
 {
 	uint64_t sum = check_sum(data, len);
-	int r = write_at(p->data_fd, data, len, data_offset(p, i));
+	int r = p->data_fd < 0 ? begin(p, err) : 0;
+	if (r < 0)
+		return r;
+	r = write_at(p->data_fd, data, len, data_offset(p, i));
 	if (r < 0)
 		return err_errno(err, r, "%s: block %u", p->data_path, i);
 	r = write_at(p->map_fd, &sum, sizeof(sum), map_offset(i));
@@ -365,6 +363,12 @@ void part_close(struct part *p)
 	xfer_done(&p->xfer);
 }
 
+bool part_there(const char *dir, const char *id)
+{
+	char data[FILE_PATH_MAX], map[FILE_PATH_MAX];
+	return hash_valid(id) && part_paths(dir, id, data, map) == 0 && file_exists(map);
+}
+
 void part_discard(const char *dir, const char *id)
 {
 	char data[FILE_PATH_MAX], map[FILE_PATH_MAX];
@@ -372,6 +376,22 @@ void part_discard(const char *dir, const char *id)
 		return;
 	file_remove(map, NULL);
 	file_remove(data, NULL);
+}
+
+void part_sweep(const char *dir, const char *keep)
+{
+	DIR *d = opendir(dir);
+	if (!d)
+		return;
+	/* ID.part, ID.map, and the ID.map.tmp of a map that was never finished. */
+	for (struct dirent *e; (e = readdir(d));) {
+		char id[HASH_SIZE], path[FILE_PATH_MAX];
+		snprintf(id, sizeof(id), "%.64s", e->d_name);
+		if (hash_valid(id) && e->d_name[HASH_HEX] == '.' && strcmp(id, keep) != 0 &&
+		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) == 0)
+			file_remove(path, NULL);
+	}
+	closedir(d);
 }
 
 /* ---- the sender's side ---- */
@@ -388,7 +408,7 @@ int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(err, -errno, "%s", path);
-	ssize_t n = read_at(fd, buf, len, (off_t)at);
+	ssize_t n = file_read_at(fd, buf, len, at);
 	if (n < 0)
 		return err_errno(err, (int)n, "%s", path);
 	if ((size_t)n < len)

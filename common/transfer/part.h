@@ -5,9 +5,13 @@
  * bytes, written after them. part_open() reads each block that the map names and holds it only if
  * the sum agrees, so the order in which a crash lets bytes reach the disk does not matter: what
  * was torn is asked for again. Data and map are synced every PART_SYNC_BLOCKS blocks. What is
- * complete is verified against the id. */
+ * complete is verified against the id.
+ *
+ * Both files are made when the first block comes: whoever announces a checkpoint and sends nothing
+ * of it takes no room. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -26,13 +30,13 @@ struct part {
 	char data_path[FILE_PATH_MAX], map_path[FILE_PATH_MAX];
 };
 
-/* Opens or begins; a leftover of another size or block size is begun anew. -ENOSPC when the file
- * system has not room for the whole: checked first, and the space is reserved where the file
- * system can. All blocks may be there already: see xfer_complete(&p->xfer). On failure there is
- * nothing to close. */
+/* Opens what is there; a leftover of another size or block size is removed. -ENOSPC when the file
+ * system has not room for the whole. All blocks may be there already: see xfer_complete(&p->xfer).
+ * On failure there is nothing to close. */
 int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t now_ms,
 	      struct err *err);
-/* Stores a block. Returns an enum xfer_result (>= 0; all but XFER_OK change nothing) or a negative
+/* Stores a block; with the first one the space of all is reserved, where the file system can, or
+ * -ENOSPC. Returns an enum xfer_result (>= 0; all but XFER_OK change nothing) or a negative
  * errno from the disk: the block is then missing still, and the part stays usable. */
 int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
 	       struct err *err);
@@ -42,8 +46,12 @@ int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t
  * case. */
 int part_finish(struct part *p, char path[FILE_PATH_MAX], struct err *err);
 void part_close(struct part *p); /* keeps the files; a zeroed or closed one is allowed */
+/* Whether blocks of it are on disk. */
+bool part_there(const char *dir, const char *id);
 /* Deletes what is left of a transfer. */
 void part_discard(const char *dir, const char *id);
+/* Deletes what is left of all transfers but that of `keep` (""; none). */
+void part_sweep(const char *dir, const char *keep);
 
 /* The sender's side: reads block i of the file. *ret_len is set; -ERANGE past the end. */
 int part_read_block(const char *path, uint64_t size, uint32_t block_size, uint32_t i, void *buf,

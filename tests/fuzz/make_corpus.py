@@ -38,26 +38,26 @@ MANIFEST = {
     "created": AT, "encoding": "raw",
 }
 
-# The order of decoders[] in fuzz_message.c: a, b, c ...
+# The order of tests/codecs.h: a, b, c ...
 MESSAGES = [
     ("presence", {"online": True, "boot": 7}),
     ("status", {
         "boot": 7, "agent": "0.1.0", "model": H1, "phase": "training", "reason": "caf\u00e9",
-        "epoch": 3, "report_seq": 12,
+        "epoch": 3, "report_seq": 12, "report_first": 3, "log": "Ab3dEf9h",
         "active": {"checkpoint": H2, "origin": "blend", "accuracy": 0.5, "pinned": False},
         "skipped_images": 2, "at": AT, "progress": 0.25, "loss": 2.5, "images_per_second": 165.5,
         "handover": "granted", "trainer": "t1"}),
     ("report", {
-        "seq": 1, "checkpoint": H1, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
+        "seq": 1, "log": "Ab3dEf9h", "checkpoint": H1, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
         "per_class": [{"class": 0, "n": 60, "correct": 40}, {"class": 9, "n": 40, "correct": 4}],
         "decision": "kept", "against": {"checkpoint": H2, "accuracy": 0.65}, "epoch": 3,
         "at": AT}),
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),
-    ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "busy": True, "retry_ms": 5000,
-               "phase": "queued", "progress": 0.5}),
-    ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "lease_ms": 60000,
-               "reason": "again"}),
+    ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True,
+               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5}),
+    ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "claim": 41,
+               "lease_ms": 60000, "reason": "again"}),
     ("result", {**MANIFEST, "fence": 9, "before": SCORE, "after": SCORE, "snapshot": H2,
                 "images_trained": 5000, "duration_ms": 60000}),
     ("want", {"trainer": "t1", "checkpoint": H1, "blocks": [0, 5, 1048575],

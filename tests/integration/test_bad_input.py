@@ -246,6 +246,23 @@ class Network(rig.Case):
         self.assertTrue(trainer.running())
         with self.trainer_db('edge-1') as db:
             self.assertEqual(db.execute('SELECT COUNT(*) FROM runs WHERE device = "bad-1"').fetchone()[0], 0)
+        why = listener.wait('why', lambda m: m['topic'].endswith('bad-1/in/claim') and body(m).get('busy'), WAIT)
+        self.assertIn('another model', body(why)['reason'])
+        # More invented devices than there are places, which promise and send nothing: they take no room on disk, and the
+        # device that is known is served again.
+        fakes = [f'fake-{i}' for i in range(10)]
+        for fake in fakes:
+            self.fleet.publish(f'device/{fake}/offer', {**fine, 'device': fake, 'model': model['model'], 'size': model['size']})
+            claim = body(listener.wait('an answer', lambda m: m['topic'].endswith(f'{fake}/in/claim'), WAIT))
+            if not claim.get('busy'):
+                self.fleet.publish(f'trainer/edge-1/in/{fake}/grant', {'checkpoint': HASH, 'granted': True, 'fence': 1,
+                                                                       'claim': claim['claim'], 'lease_ms': 60000})
+        refused = [f for f in fakes if any(body(m).get('busy') for m in listener.all(lambda m: m['topic'].endswith(f'{f}/in/claim')))]
+        self.assertGreaterEqual(len(refused), 4)
+        self.fleet.command('cam-1', 'train', epochs=1)
+        self.fleet.command('cam-1', 'handover')
+        self.decided(listener, 'cam-1', 2)
+        self.assertEqual([str(p) for p in (self.work / 'edge-1/state/incoming').glob('fake-*/*')], [])
 
 
 class Trouble(rig.Case):

@@ -75,6 +75,12 @@ class Diverge(rig.Case):
             with self.trainer_db('edge-1') as db:
                 return db.execute("SELECT reason FROM jobs WHERE outcome = 'dropped'").fetchone()
         self.assertEqual(wait_for('the end of the job', dropped, WAIT)[0], REASON)
+        # The device is told, and need not wait for the lease to run out.
+        claim = body(listener.wait('the giving back', lambda m: m['topic'].endswith('cam-1/in/claim') and body(m).get('busy')
+                                   and body(m)['fence'] > 0, WAIT))
+        self.assertEqual(claim['reason'], REASON)
+        wait_for('the reason in the log of the device', lambda: f'is not taken: {REASON}' in self.fleet.programs['cam-1'].text(), WAIT)
+        wait_for('the end of the lease', lambda: self.last(listener, 'cam-1/status').get('handover') != 'granted', WAIT)
         self.assertTrue(self.consistent('cam-1'))
         self.assertFalse(listener.all(lambda m: m['topic'].endswith('cam-1/in/offer')), 'there was no result')
         # The same checkpoint is not taken a second time.

@@ -98,7 +98,7 @@ class Kill(rig.Case):
             self.fleet.command(d, 'pause', timeout=60)
         wait_for('all handovers to end', self.all_ended, WAIT)
         self.reports_are_whole()
-        self.no_overlap()
+        self.never_at_once('edge-1')
         self.done = True
         self.watcher.join(10)
         self.assertEqual(self.torn, [])
@@ -122,14 +122,6 @@ class Kill(rig.Case):
                 return ([r[0] for r in rows] == list(range(1, len(made) + 1))
                         and all((made[s]['checkpoint'], made[s]['correct']) == (c, n) for s, c, n in rows)) or None
             wait_for(f'all reports of {d}', same, WAIT)
-
-    def no_overlap(self):
-        with self.trainer_db('edge-1') as db:
-            runs = db.execute('SELECT device, checkpoint, fence, started_mono_ms, COALESCE(ended_mono_ms, until_mono_ms) '
-                              'FROM runs ORDER BY device, checkpoint, started_mono_ms').fetchall()
-        for a, b in zip(runs, runs[1:]):
-            if a[:2] == b[:2]:
-                self.assertLessEqual(a[4], b[3] + 1000, f'{a} overlaps {b}')
 
 
 rig.main()

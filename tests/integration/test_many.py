@@ -25,24 +25,6 @@ class Many(rig.Case):
         """The devices that have judged a return, by their own reports: a trainer that was killed may not know."""
         return {d for d in names if any(r['origin'] == 'edge' and 'decision' in r for r in self.device_reports(d).values())}
 
-    def never_at_once(self, *trainers):
-        """From the fence numbers and times of both databases: one checkpoint is never trained twice at once."""
-        runs = []
-        for t in trainers:
-            with self.trainer_db(t) as db:
-                runs += [(*r, t) for r in db.execute(
-                    'SELECT device, checkpoint, started_mono_ms, COALESCE(ended_mono_ms, until_mono_ms), fence FROM runs')]
-        runs.sort()
-        fences = {}
-        for device, checkpoint, began, ended, fence, trainer in runs:
-            fences.setdefault((device, fence), set()).add(trainer)
-        for key, who in fences.items():
-            self.assertEqual(len(who), 1, f'fence {key} was used by {who}')
-        for a, b in zip(runs, runs[1:]):
-            if a[:2] == b[:2]:
-                self.assertLessEqual(a[3], b[2], f'{a} and {b} trained at once')
-        return len(runs)
-
     def test_one_trainer(self):
         self.fleet.start_broker()
         self.digits('edge', 200, 1)

@@ -85,18 +85,19 @@ class Topics(rig.Case):
         answer = c('cam-1', 'evaluate', split='train')
         self.assertGreater(answer['n'], 0)
         # rollback goes to the previous one and pins it; unpin lets the selector decide again.
-        seqs = self.device_reports('cam-1')
-        activated = [r['checkpoint'] for _, r in sorted(seqs.items()) if r.get('decision') == 'activated']
-        if len(set(activated)) > 1:
-            now = self.fleet.active('cam-1')[0]
-            back = c('cam-1', 'rollback')['checkpoint']
-            self.assertNotEqual(back, now)
-            self.assertEqual(self.fleet.active('cam-1')[0], back)
-            wait_for('pinned in the status', lambda: (self.last('cam-1/status').get('active') or {}).get('pinned'), 10)
-            c('cam-1', 'pin', checkpoint=now)
-            self.assertEqual(self.fleet.active('cam-1')[0], now)
-        else:
-            self.assertIn('previous', c('cam-1', 'rollback', expect_ok=False)['error'])
+        def activations():
+            if self.last('cam-1/status')['phase'] == 'idle':
+                c('cam-1', 'train', epochs=2)
+            return len([r for r in self.device_reports('cam-1').values() if r.get('decision') == 'activated']) > 1
+        wait_for('a second activation', activations, WAIT, every=0.5)
+        self.idle()
+        now = self.fleet.active('cam-1')[0]
+        back = c('cam-1', 'rollback')['checkpoint']
+        self.assertNotEqual(back, now)
+        self.assertEqual(self.fleet.active('cam-1')[0], back)
+        wait_for('pinned in the status', lambda: (self.last('cam-1/status').get('active') or {}).get('pinned'), 10)
+        c('cam-1', 'pin', checkpoint=now)
+        self.assertEqual(self.fleet.active('cam-1')[0], now)
         c('cam-1', 'unpin')
         # set: allow-listed keys only.
         self.assertEqual(c('cam-1', 'set', key='round_epochs', value='7')['value'], '7')
@@ -202,9 +203,11 @@ class Topics(rig.Case):
         r = self.fleet.run_tasuki('cmd', 'cam-1', 'pong', check=False)
         self.assertEqual(r.returncode, 2)
         self.assertIn("did you mean 'ping'", r.stderr)
-        r = self.fleet.run_tasuki('cmd', 'cam-9', 'ping', '--timeout', 1, check=False)
-        self.assertEqual(r.returncode, 1)
-        self.assertIn('no answer within 1 s; the command has expired', r.stderr)
+        for how in (('--timeout', 1), ('--later',)):
+            r = self.fleet.run_tasuki('cmd', 'cam-9', 'ping', *how, check=False)
+            self.assertEqual(r.returncode, 1, how)
+            self.assertIn('cam-9: no device of that name has ever said anything at site test', r.stderr)
+            self.assertEqual(r.stdout, '')
         lines = self.fleet.run_tasuki('watch', '--seconds', 2, '--json').stdout.splitlines()
         self.assertEqual(rig.json.loads(lines[0])['id'], 'cam-1')
         r = self.fleet.run_tasuki('devices', '--broker', f'127.0.0.1:{rig.free_port()}', check=False)
@@ -215,8 +218,11 @@ class Topics(rig.Case):
         self.fleet.programs['cam-1'].stop()
         row = [x for x in self.fleet.run_tasuki('devices').stdout.splitlines() if x.startswith('cam-1')][0].split()
         self.assertEqual(row[1:5], ['offline', '-', str(epoch), '-'])
+        shown = self.fleet.run_tasuki('show', 'cam-1').stdout
+        self.assertRegex(shown, r'offline +since \d{4}-\d\d-\d\dT')
+        self.assertRegex(shown, r'phase +offline, was \w+, epoch')
         r = self.fleet.run_tasuki('cmd', 'cam-1', 'pause', '--timeout', 1, check=False)
-        self.assertIn('has expired', r.stderr)
+        self.assertIn('cam-1: no answer within 1 s (it is offline); the command has expired', r.stderr)
         self.assertEqual(self.fleet.run_tasuki('cmd', 'cam-1', 'train', 'epochs=1', '--later').stdout, 'queued for cam-1\n')
         self.fleet.programs['cam-1'].start()
         wait_for('one more epoch', lambda: self.last('cam-1/status').get('epoch') == epoch + 1, WAIT)

@@ -148,8 +148,11 @@ static inline int setup(void **state)
 	strcpy(conf.id, "cam-1");
 	snprintf(conf.state, sizeof(conf.state), "%s/state", dir);
 	conf.block_size = 1024;
-	conf.live = (struct agent_live){
-		.round_epochs = 100, .every_epochs = 2, .min_epochs = 1, .lease_s = 60};
+	conf.live = (struct agent_live){.round_epochs = 100,
+					.every_epochs = 2,
+					.min_epochs = 1,
+					.lease_s = 60,
+					.hold_max_s = 1200};
 	for (int i = 0; i < SPLIT_N; i++) {
 		memset(snapshot[i], "abc"[i], HASH_HEX);
 		snapshot[i][HASH_HEX] = 0;

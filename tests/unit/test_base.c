@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/base/bucket.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
 #include "common/base/id.h"
@@ -98,6 +99,53 @@ static void err_may_quote_itself(void **state)
 }
 
 /* ---- log ---- */
+
+static int count(const char *text, const char *part)
+{
+	int n = 0;
+	for (const char *p = text; (p = strstr(p, part)); p++)
+		n++;
+	return n;
+}
+
+/* A flood is cut, and what was cut is counted; errors get through it. */
+static void log_flood_is_cut(void **state)
+{
+	static char text[1 << 20];
+	FILE *f = tmpfile();
+	int saved = dup(STDERR_FILENO), infos = 0, left_out = 0;
+	assert_non_null(f);
+	dup2(fileno(f), STDERR_FILENO);
+	log_init("prog", LOG_P_DEBUG);
+	for (int i = 0; i < 3 * LOG_BURST; i++)
+		log_info("flood");
+	for (int i = 0; i < LOG_ERRORS / 2; i++)
+		log_error("trouble");
+	for (int i = 0; i < 2 * LOG_BURST; i++)
+		log_debug("asked for");
+	usleep(100000);
+	for (int i = 0; i < LOG_BURST; i++)
+		log_info("flood");
+	usleep((LOG_ERRORS + 10) * 1000000 / LOG_PER_S); /* until what errors took is given back */
+	log_info("end");
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	rewind(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+	fclose(f);
+	infos = count(text, "prog: flood\n");
+	assert_in_range(infos, LOG_BURST - LOG_ERRORS, LOG_BURST);
+	assert_int_equal(count(text, "error: trouble\n"), LOG_ERRORS / 2);
+	assert_int_equal(count(text, "prog: asked for\n"), 2 * LOG_BURST);
+	assert_int_equal(count(text, "prog: end\n"), 1);
+	for (const char *p = text; (p = strstr(p, " lines left out")); p++) {
+		const char *from = p;
+		while (from[-1] >= '0' && from[-1] <= '9')
+			from--;
+		left_out += atoi(from);
+	}
+	assert_int_equal(infos + left_out, 4 * LOG_BURST);
+}
 
 enum journal { JOURNAL_NONE, JOURNAL_THIS, JOURNAL_OTHER, JOURNAL_JUNK };
 
@@ -392,6 +440,18 @@ static void hash_names_are_64_digits(void **state)
 	assert_false(hash_valid(NULL));
 }
 
+static void log_names_are_8_to_32_letters_and_digits(void **state)
+{
+	static const char *const good[] = {"abcdEFG8", "12345678901234567890123456789012"};
+	static const char *const bad[] = {"", "abcdEFG", "123456789012345678901234567890123",
+					  "abcd-EFG8", "abcd.EFG8", "abcd EFG8", "abcd/EFG8"};
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_true(logid_valid(good[i]));
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_false(logid_valid(bad[i]));
+	assert_false(logid_valid(NULL));
+}
+
 /* ---- rng ---- */
 
 static void rng_is_splitmix64(void **state)
@@ -451,6 +511,32 @@ static void backoff_doubles_up_to_its_cap(void **state)
 	}
 }
 
+static void bucket_lets_a_burst_and_a_rate(void **state)
+{
+	static const struct bucket_limit l = {3, 2}; /* every 500 ms */
+	struct bucket b = {0};
+	int64_t wait_ms = -1;
+	for (int i = 0; i < 3; i++)
+		assert_true(bucket_take(&b, &l, 1000000, NULL));
+	assert_false(bucket_take(&b, &l, 1000000, &wait_ms));
+	assert_in_range(wait_ms, 500, 501);
+	assert_false(bucket_take(&b, &l, 1000499, NULL));
+	assert_true(bucket_take(&b, &l, 1000000 + wait_ms, NULL));
+	assert_false(bucket_take(&b, &l, 1000000 + wait_ms, NULL));
+	/* A clock that goes back gives nothing; a long rest no more than the burst. */
+	assert_false(bucket_take(&b, &l, 5, NULL));
+	int n = 0;
+	while (bucket_take(&b, &l, INT64_MAX, NULL))
+		n++;
+	assert_int_equal(n, 3);
+	/* In the long run it is the rate. */
+	b = (struct bucket){0};
+	n = 0;
+	for (int64_t now = 1; now <= 100000; now += 7)
+		n += bucket_take(&b, &l, now, NULL);
+	assert_in_range(n, 202, 204);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +550,7 @@ int main(void)
 		cmocka_unit_test(log_drops_what_is_less_important),
 		cmocka_unit_test(log_line_cannot_be_forged),
 		cmocka_unit_test(log_line_is_cut_but_ended),
+		cmocka_unit_test(log_flood_is_cut),
 		cmocka_unit_test(notify_reaches_the_socket),
 		cmocka_unit_test(notify_ignores_bad_sockets),
 		cmocka_unit_test(clock_parses_rfc3339),
@@ -472,9 +559,11 @@ int main(void)
 		cmocka_unit_test(clock_runs),
 		cmocka_unit_test(id_checks_its_alphabet),
 		cmocka_unit_test(hash_names_are_64_digits),
+		cmocka_unit_test(log_names_are_8_to_32_letters_and_digits),
 		cmocka_unit_test(rng_is_splitmix64),
 		cmocka_unit_test(rng_keeps_its_ranges),
 		cmocka_unit_test(backoff_doubles_up_to_its_cap),
+		cmocka_unit_test(bucket_lets_a_burst_and_a_rate),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,115 +1,12 @@
 /* The database: what is written comes back, also after reopening and after kill -9 in the middle. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/unit/db_util.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sqlite3.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "common/base/file.h"
-#include "edge-trainer/db.h"
-
-#define C1 "1111111111111111111111111111111111111111111111111111111111111111"
-#define C2 "2222222222222222222222222222222222222222222222222222222222222222"
-#define W1 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define S1 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
-static char dir[64], path[128];
-static struct db *db;
-static struct err err;
-
-static void reopen(void)
-{
-	db_free(db);
-	db = NULL;
-	if (db_open(path, &db, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	strcpy(dir, "/tmp/tasuki-db-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	snprintf(path, sizeof(path), "%s/trainer.db", dir);
-	memset(&err, 0, sizeof(err));
-	return db_open(path, &db, &err);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	db_free(db);
-	db = NULL;
-	return file_remove(dir, NULL);
-}
-
-/* The first number that a query gives, from outside. */
-static int64_t query(const char *sql)
-{
-	sqlite3 *h;
-	sqlite3_stmt *s;
-	int64_t v;
-
-	assert_int_equal(sqlite3_open_v2(path, &h, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_prepare_v2(h, sql, -1, &s, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_step(s), SQLITE_ROW);
-	v = sqlite3_column_int64(s, 0);
-	sqlite3_finalize(s);
-	sqlite3_close(h);
-	return v;
-}
-
-static struct msg_report report(int64_t seq)
-{
-	struct msg_report r = {.seq = seq, .checkpoint = C1, .snapshot = S1,
-			       .split = SPLIT_VALIDATION, .score = {100, 43, 1.25}, .epoch = 3};
-	return r;
-}
-
-static bool put(const char *device, int64_t seq)
-{
-	struct msg_report r = report(seq);
-	bool is_new = false;
-
-	if (db_report_put(db, device, &r, 1000, &is_new, &err) < 0)
-		fail_msg("%s", err.text);
-	return is_new;
-}
-
-static void make_job(struct job *j, const char *device, const char *checkpoint, int64_t fence)
-{
-	static const struct job_conf conf = {120000, 10};
-	struct manifest m = {
-		.model = C2, .origin = ORIGIN_LOCAL, .epoch = 4, .images_seen = 5000,
-		.classes = 10, .size = 200020, .block_size = 131072,
-		.created_ms = 1700000000000, .encoding = "raw",
-	};
-
-	memcpy(m.id, checkpoint, HASH_SIZE);
-	strcpy(m.device, device);
-	job_init(j, &conf, device, &m, 1);
-	j->fence = fence;
-	j->state = JOB_PULLING;
-}
-
-static void save(struct job *j, int64_t now_ms)
-{
-	if (db_job_put(db, j, now_ms, &err) < 0 || db_commit(db, &err) < 0)
-		fail_msg("%s", err.text);
-}
 
 static void test_boot(void **state)
 {
@@ -164,37 +61,64 @@ static void test_gaps(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(there) / sizeof(there[0]); i++)
 		put("cam-1", there[i]);
-	assert_int_equal(db_report_gap(db, "cam-1", 0, 10, 100, &have, &from, &to, &err), 0);
+	assert_int_equal(db_report_gap(db, "cam-1", "", 0, 10, 100, &have, &from, &to, &err), 0);
 	assert_int_equal(have, 2);
 	assert_int_equal(from, 3);
 	assert_int_equal(to, 4);
-	assert_int_equal(db_report_gap(db, "cam-1", 4, 10, 100, &have, &from, &to, &err), 0);
+	assert_int_equal(db_report_gap(db, "cam-1", "", 4, 10, 100, &have, &from, &to, &err), 0);
 	assert_int_equal(have, 6);
 	assert_int_equal(from, 7);
 	assert_int_equal(to, 8);
-	assert_int_equal(db_report_gap(db, "cam-1", 8, 300, 100, &have, &from, &to, &err), 0);
+	assert_int_equal(db_report_gap(db, "cam-1", "", 8, 300, 100, &have, &from, &to, &err), 0);
 	assert_int_equal(have, 9);
 	assert_int_equal(from, 10);
 	assert_int_equal(to, 109);
-	assert_int_equal(db_report_gap(db, "cam-1", 8, 9, 100, &have, &from, &to, &err), 0);
+	assert_int_equal(db_report_gap(db, "cam-1", "", 8, 9, 100, &have, &from, &to, &err), 0);
 	assert_int_equal(have, 9);
 	assert_int_equal(from, 0);
 	assert_int_equal(to, 0);
-	assert_int_equal(db_report_gap(db, "cam-9", 0, 5, 2, &have, &from, &to, &err), 0);
+	assert_int_equal(db_report_gap(db, "cam-9", "", 0, 5, 2, &have, &from, &to, &err), 0);
 	assert_int_equal(from, 1);
 	assert_int_equal(to, 2);
 }
 
-static int take_device(void *user, const struct db_device *d)
+/* A device that lost its state counts from 1 again, under another name of its log. */
+static void test_logs(void **state)
 {
-	*(struct db_device *)user = *d;
-	return 0;
+	struct msg_report r = report(1);
+	int64_t have, from, to;
+	bool is_new;
+
+	(void)state;
+	put("cam-1", 1);
+	put("cam-1", 2);
+	strcpy(r.log, "abcdefgh");
+	r.score.correct = 99;
+	assert_int_equal(db_report_put(db, "cam-1", &r, 0, &is_new, &err), 0);
+	assert_true(is_new);
+	assert_int_equal(db_report_put(db, "cam-1", &r, 0, &is_new, &err), 0);
+	assert_false(is_new);
+	strcpy(r.log, "ABCDEFGH");
+	r.seq = 3;
+	assert_int_equal(db_report_put(db, "cam-1", &r, 0, &is_new, &err), 0);
+	assert_true(is_new);
+	assert_int_equal(db_report_gap(db, "cam-1", "abcdefgh", 0, 3, 9, &have, &from, &to, &err), 0);
+	assert_int_equal(have, 1);
+	assert_int_equal(from, 2);
+	assert_int_equal(to, 3);
+	assert_int_equal(db_report_gap(db, "cam-1", "", 0, 3, 9, &have, &from, &to, &err), 0);
+	assert_int_equal(have, 2);
+	assert_int_equal(db_commit(db, &err), 0);
+	assert_int_equal(query("SELECT count(*) FROM reports"), 4);
+	assert_int_equal(query("SELECT correct FROM reports WHERE seq = 1 AND log = ''"), 43);
+	assert_int_equal(query("SELECT correct FROM reports WHERE seq = 1 AND log = 'abcdefgh'"), 99);
 }
 
 static void test_devices(void **state)
 {
 	struct db_device d = {.id = "cam-1", .status = "{\"phase\":\"idle\"}", .boot = 3,
-			      .online = true, .report_seq = 9, .report_have = 7, .seen_ms = 11};
+			      .online = true, .report_seq = 9, .report_have = 7, .seen_ms = 11,
+			      .log = "abcdefgh", .handovers = 4};
 	struct db_device got = {0};
 
 	(void)state;
@@ -209,7 +133,18 @@ static void test_devices(void **state)
 	assert_true(got.online);
 	assert_int_equal(got.report_seq, 9);
 	assert_int_equal(got.report_have, 8);
+	assert_string_equal(got.log, "abcdefgh");
+	assert_int_equal(got.handovers, 4);
 	assert_int_equal(query("SELECT count(*) FROM devices WHERE status LIKE '%idle%'"), 1);
+	/* The one that was heard last comes last. */
+	d.seen_ms = 5;
+	strcpy(d.id, "cam-0");
+	assert_int_equal(db_device_put(db, &d, &err), 0);
+	assert_int_equal(db_device_each(db, take_device, &got, &err), 0);
+	assert_string_equal(got.id, "cam-1");
+	assert_int_equal(db_device_forget(db, "cam-1", &err), 0);
+	assert_int_equal(db_device_each(db, take_device, &got, &err), 0);
+	assert_string_equal(got.id, "cam-0");
 }
 
 struct taken {
@@ -338,6 +273,74 @@ static void test_kept_and_served(void **state)
 	assert_int_equal(db_checkpoint_forget(db, 2000, &err), 0);
 	assert_int_equal(db_commit(db, &err), 0);
 	assert_int_equal(query("SELECT count(*) FROM checkpoints"), 1);
+}
+
+/* Which checkpoints a device gave all blocks of, and which ids are known at all. */
+static void test_sent_and_known(void **state)
+{
+	struct job a;
+	struct manifest m;
+	bool yes;
+
+	(void)state;
+	make_job(&a, "cam-1", C1, 1);
+	save(&a, 100);
+	assert_int_equal(db_checkpoint_known(db, C1, &yes, &err), 0);
+	assert_true(yes);
+	assert_int_equal(db_checkpoint_known(db, W1, &yes, &err), 0);
+	assert_false(yes);
+	assert_int_equal(db_job_sent(db, "cam-1", C1, &yes, &err), 0);
+	assert_false(yes); /* named it, no more */
+	a.pulled = true;
+	save(&a, 200);
+	assert_int_equal(db_job_sent(db, "cam-1", C1, &yes, &err), 0);
+	assert_true(yes);
+	assert_int_equal(db_job_sent(db, "cam-2", C1, &yes, &err), 0);
+	assert_false(yes);
+	m = a.manifest;
+	strcpy(m.id, W1);
+	assert_int_equal(db_checkpoint_put(db, "cam-1", &m, 300, &err), 0);
+	assert_int_equal(db_checkpoint_known(db, W1, &yes, &err), 0);
+	assert_true(yes);
+	/* An epoch's, in the middle of the job: forgotten once the job is at another. */
+	strcpy(a.partial, W1);
+	save(&a, 300);
+	assert_int_equal(db_checkpoint_forget(db, 0, &err), 0);
+	assert_int_equal(db_checkpoint_known(db, W1, &yes, &err), 0);
+	assert_true(yes);
+	strcpy(a.partial, C2);
+	save(&a, 300);
+	assert_int_equal(db_checkpoint_forget(db, 0, &err), 0);
+	assert_int_equal(db_checkpoint_known(db, W1, &yes, &err), 0);
+	assert_false(yes);
+	assert_int_equal(db_checkpoint_known(db, C1, &yes, &err), 0);
+	assert_true(yes);
+}
+
+/* The newest are first: who has room for fewer keeps those. */
+static void test_kept_newest_first(void **state)
+{
+	char(*ids)[HASH_SIZE] = NULL;
+	struct job a;
+	size_t n;
+
+	(void)state;
+	for (int i = 1; i <= 4; i++) {
+		char id[HASH_SIZE];
+
+		memset(id, '0' + i, HASH_HEX);
+		id[HASH_HEX] = '\0';
+		make_job(&a, "cam-1", id, i);
+		a.state = i == 2 ? JOB_LAPSED : JOB_DONE;
+		save(&a, 1000 * i);
+	}
+	assert_int_equal(db_checkpoint_kept(db, 0, &ids, &n, &err), 0);
+	assert_int_equal(n, 4);
+	assert_int_equal(ids[0][0], '2'); /* not over */
+	assert_int_equal(ids[1][0], '4');
+	assert_int_equal(ids[2][0], '3');
+	assert_int_equal(ids[3][0], '1');
+	free(ids);
 }
 
 static void test_runs(void **state)
@@ -510,18 +513,19 @@ static void test_killed(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_boot),
 		TEST(test_reports),
 		TEST(test_gaps),
+		TEST(test_logs),
 		TEST(test_devices),
 		TEST(test_jobs),
 		TEST(test_same_fence_again),
 		TEST(test_kept_and_served),
+		TEST(test_sent_and_known),
+		TEST(test_kept_newest_first),
 		TEST(test_runs),
 		TEST(test_runs_after_reboot),
 		TEST(test_newer_schema),

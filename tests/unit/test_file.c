@@ -262,6 +262,21 @@ static void free_bytes_are_told(void **state)
 	assert_int_equal(n, 7);
 }
 
+static void read_at_gives_what_is_there(void **state)
+{
+	char buf[8] = "";
+	int fd;
+	assert_int_equal(file_write("f", "0123456789", 10, NULL), 0);
+	fd = open("f", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(file_read_at(fd, buf, 4, 3), 4);
+	assert_memory_equal(buf, "3456", 4);
+	assert_int_equal(file_read_at(fd, buf, 8, 8), 2);
+	assert_memory_equal(buf, "8956", 4);
+	assert_int_equal(file_read_at(fd, buf, 8, 10), 0);
+	close(fd);
+	assert_int_equal(file_read_at(fd, buf, 8, 0), -EBADF);
+}
+
 int main(void)
 {
 #define FILE_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -278,6 +293,7 @@ int main(void)
 		FILE_TEST(lock_ends_with_its_process),
 		FILE_TEST(path_is_whole_or_empty),
 		FILE_TEST(free_bytes_are_told),
+		FILE_TEST(read_at_gives_what_is_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

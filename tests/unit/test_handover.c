@@ -15,6 +15,7 @@
 #include "device-agent/handover.h"
 
 #define LEASE 120000
+#define HOLD  (20 * LEASE)
 
 /* Checkpoints, by one letter. */
 static const char *hash(char letter)
@@ -39,8 +40,15 @@ struct row {
 	/* Expected: */
 	const char *actions;
 	enum handover_phase phase;
+	/* CLAIM: what the trainer does. */
+	const char *doing;
+	double progress;
 };
 
+#define WANTED(at, ...)                                                     \
+	{                                                                   \
+		at, HANDOVER_EV_WANTED, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
+	}
 #define UP(at, ...)                                                     \
 	{                                                               \
 		at, HANDOVER_EV_UP, 0, NULL, 0, 0, NULL, 0, __VA_ARGS__ \
@@ -64,6 +72,10 @@ struct row {
 #define BUSY(at, who, c, ms, ...)                                          \
 	{                                                                  \
 		at, HANDOVER_EV_CLAIM, c, who, 0, 0, NULL, ms, __VA_ARGS__ \
+	}
+#define GIVE_BACK(at, who, c, fence, ms, ...)                                  \
+	{                                                                      \
+		at, HANDOVER_EV_CLAIM, c, who, fence, 0, NULL, ms, __VA_ARGS__ \
 	}
 #define RESULT(at, who, r, parent, fence, ...)                                      \
 	{                                                                           \
@@ -102,11 +114,13 @@ struct row {
 
 static struct handover h;
 static struct handover_actions acts;
+static struct handover_conf conf;
 
 static int setup(void **state)
 {
+	conf = (struct handover_conf){LEASE, HOLD};
 	memset(&h, 0, sizeof(h));
-	handover_restart(&h, LEASE, 7, 0);
+	handover_restart(&h, &conf, 7, 0);
 	return 0;
 }
 
@@ -132,7 +146,8 @@ static void play_row(const struct row *r, size_t i)
 	struct msg_claim claim = {.fence = r->fence,
 				  .busy = r->retry_ms > 0,
 				  .retry_ms = r->retry_ms,
-				  .progress = 0.5};
+				  .claim = (int64_t)i + 100,
+				  .progress = r->progress};
 	struct msg_result result = {.fence = r->fence};
 	struct msg_ack ack = {.decision = DECISION_ACTIVATED, .validation = {10, 9, 0.1}};
 	struct handover_event ev = {.kind = r->kind,
@@ -142,6 +157,9 @@ static void play_row(const struct row *r, size_t i)
 				    .ack = &ack,
 				    .reason = r->reason};
 	snprintf(claim.trainer, sizeof(claim.trainer), "%s", r->trainer ? r->trainer : "");
+	snprintf(claim.phase, sizeof(claim.phase), "%s", r->doing ? r->doing : "");
+	if (claim.busy)
+		snprintf(claim.reason, sizeof(claim.reason), "%s", r->reason ? r->reason : "");
 	snprintf(claim.checkpoint, sizeof(claim.checkpoint), "%s", hash(r->checkpoint));
 	snprintf(result.manifest.trainer, ID_SIZE, "%s", claim.trainer);
 	snprintf(result.manifest.id, HASH_SIZE, "%s", hash(r->checkpoint));
@@ -250,6 +268,27 @@ static void test_busy(void **state)
 	setup(NULL);
 	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), BUSY(5, "t1", 'c', 1, "", OFFERING));
 	assert_int_equal(handover_deadline_ms(&h), 5 + HANDOVER_BUSY_MIN_MS);
+}
+
+/* The trainer is full after all: the lease is over at once, others are asked when it said. */
+static void test_given_back(void **state)
+{
+	PLAY(TO_GRANTED, GIVE_BACK(20, "t2", 'c', 1, 5000, "", GRANTED),
+	     GIVE_BACK(20, "t1", 'c', 2, 5000, "", GRANTED),
+	     GIVE_BACK(20, "t1", 'd', 1, 5000, "", GRANTED), BUSY(20, "t1", 'c', 5000, "", GRANTED),
+	     GIVE_BACK(30, "t1", 'c', 1, 5000, "P", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 5030);
+	assert_string_equal(h.checkpoint, hash('c'));
+	PLAY(GIVE_BACK(40, "t1", 'c', 1, 90000, "", OFFERING), DOWN(50, "", OFFERING),
+	     UP(60, "", OFFERING), RESULT(70, "t1", 'r', 'c', 1, "R", OFFERING),
+	     TIMER(5030, "O", OFFERING), CLAIM(5040, "t1", 'c', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+	/* Whoever does that again and again comes last. */
+	PLAY(GIVE_BACK(5050, "t1", 'c', 2, 1000, "P", OFFERING),
+	     CLAIM(5060, "t1", 'c', 0, "g", OFFERING), CLAIM(5070, "t2", 'c', 0, "PG", GRANTED));
+	/* A result that is coming in is not given back. */
+	PLAY(RESULT(5080, "t2", 'r', 'c', 3, "P", PULLING),
+	     GIVE_BACK(5090, "t2", 'c', 3, 1000, "", PULLING));
 }
 
 static void test_two_trainers(void **state)
@@ -374,19 +413,19 @@ static void test_restart(void **state)
 {
 	/* In each phase: what is kept is enough to go on. */
 	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
-	handover_restart(&h, LEASE, 8, 1000);
+	handover_restart(&h, &conf, 8, 1000);
 	PLAY(UP(1000, "O", OFFERING), CLAIM(1010, "t1", 'c', 0, "PG", GRANTED));
-	handover_restart(&h, LEASE, 9, 2000);
+	handover_restart(&h, &conf, 9, 2000);
 	assert_int_equal(handover_deadline_ms(&h), 2000 + LEASE);
 	PLAY(UP(2000, "", GRANTED), CLAIM(2010, "t1", 'c', 1, "G", GRANTED));
 	assert_int_equal(h.fence, 1);
 	PLAY(RESULT(2020, "t1", 'r', 'c', 1, "P", PULLING));
-	handover_restart(&h, LEASE, 10, 3000);
+	handover_restart(&h, &conf, 10, 3000);
 	PLAY(UP(3000, "", PULLING), RESULT(3010, "t1", 'r', 'c', 1, "", PULLING),
 	     PULLED(3020, "P", JUDGING));
-	handover_restart(&h, LEASE, 11, 4000);
+	handover_restart(&h, &conf, 11, 4000);
 	PLAY(UP(4000, "", JUDGING), JUDGED(4010, "PA", IDLE));
-	handover_restart(&h, LEASE, 12, 5000);
+	handover_restart(&h, &conf, 12, 5000);
 	PLAY(UP(5000, "", IDLE), RESULT(5010, "t1", 'r', 'c', 1, "A", IDLE),
 	     DUE(5020, 'd', "PO", OFFERING), CLAIM(5030, "t1", 'd', 0, "PG", GRANTED));
 	assert_int_equal(h.fence, 2);
@@ -417,14 +456,228 @@ static void test_awaits_claim(void **state)
 	assert_false(handover_awaits_claim(&h, 501));
 }
 
-/* `set lease_s` to less, in the middle: what was given stays given. */
-static void test_lease_is_never_shortened(void **state)
+/* `set lease_s` in the middle, and a restart with another lease_s in the file: a lease is as long
+ * as it was when its fence was given out. */
+static void test_lease_belongs_to_its_fence(void **state)
 {
-	PLAY(UP(0, "", IDLE), DUE(10, 'a', "PO", OFFERING), CLAIM(20, "t1", 'a', 0, "PG", GRANTED));
-	int64_t until = h.lease_until_ms;
-	h.lease_ms = 1;
-	PLAY(CLAIM(30, "t1", 'a', h.fence, "G", GRANTED));
-	assert_int_equal(h.lease_until_ms, until);
+	static const int64_t others[] = {1000, 10 * LEASE};
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		int64_t other = others[i];
+		setup(NULL);
+		PLAY(TO_GRANTED);
+		conf.lease_ms = h.conf.lease_ms = other;
+		PLAY(CLAIM(30, "t1", 'c', 1, "G", GRANTED));
+		assert_int_equal(acts.at[0].grant.lease_ms, LEASE);
+		assert_int_equal(handover_deadline_ms(&h), 30 + LEASE);
+		handover_restart(&h, &conf, 8, 1000);
+		assert_int_equal(handover_deadline_ms(&h), 1000 + LEASE);
+		PLAY(UP(1000, "", GRANTED), CLAIM(1010, "t1", 'c', 1, "G", GRANTED));
+		assert_int_equal(acts.at[0].grant.lease_ms, LEASE);
+		/* The next fence has what is set now. */
+		PLAY(TIMER(1010 + LEASE, "PO", OFFERING),
+		     CLAIM(1011 + LEASE, "t1", 'c', 0, "PG", GRANTED));
+		assert_int_equal(acts.at[1].grant.lease_ms, other);
+	}
+}
+
+/* The answer to a claim names it, so that a delayed one is not taken for that to a later claim. */
+static void test_answers_name_their_claim(void **state)
+{
+	PLAY(TO_GRANTED);
+	assert_int_equal(acts.at[1].grant.claim, 102); /* its row */
+	PLAY(CLAIM(20, "t1", 'c', 1, "G", GRANTED));
+	assert_int_equal(acts.at[0].grant.claim, 100);
+	PLAY(UP(30, "", GRANTED), CLAIM(30, "t2", 'c', 0, "g", GRANTED));
+	assert_int_equal(acts.at[0].grant.claim, 101);
+}
+
+#define RENEW(at, ...) CLAIM(at, "t1", 'c', 1, __VA_ARGS__)
+
+/* Renewals alone hold nothing for ever. */
+static void test_only_renewing(void **state)
+{
+	int64_t now = 10;
+	PLAY(TO_GRANTED);
+	while (now + LEASE / 3 <= 10 + HANDOVER_STILL_LEASES * LEASE) {
+		now += LEASE / 3;
+		PLAY(RENEW(now, "G", GRANTED));
+	}
+	PLAY(RENEW(now + 1000, "g", GRANTED));
+	assert_non_null(strstr(acts.at[0].grant.reason, "moved"));
+	assert_int_equal(acts.at[0].grant.fence, 1);
+	/* What was granted is kept: the trainer counts on it. */
+	PLAY(TIMER(now + LEASE - 1, "", GRANTED), CLAIM(now + 2000, "t2", 'c', 0, "g", GRANTED),
+	     TIMER(now + LEASE, "PO", OFFERING));
+	/* Then others first, */
+	now += LEASE;
+	PLAY(CLAIM(now + 10, "t1", 'c', 0, "g", OFFERING),
+	     CLAIM(now + 20, "t2", 'c', 0, "PG", GRANTED));
+	assert_int_equal(h.fence, 2);
+}
+
+static void test_cut_off_and_moving_again(void **state)
+{
+	int64_t still = 10 + HANDOVER_STILL_LEASES * LEASE;
+	PLAY(TO_GRANTED, RENEW(still - 1000, "G", GRANTED), RENEW(still + 1000, "g", GRANTED),
+	     RENEW(still + 2000, "G", GRANTED, "training", 0.1));
+	assert_int_equal(handover_deadline_ms(&h), still + 2000 + LEASE);
+	/* It was no fault: a lease lost is one strike, not two. */
+	PLAY(TIMER(still + 2000 + LEASE, "PO", OFFERING),
+	     CLAIM(still + 2010 + LEASE, "t1", 'c', 0, "PG", GRANTED));
+}
+
+/* Each way to move, for twice as long as standing still is allowed. */
+static void test_what_moves(void **state)
+{
+	enum { PROGRESS, PHASES, BLOCKS, QUEUE, CREEPS_BACK, WAYS };
+	for (int way = 0; way < WAYS; way++) {
+		int64_t now = 10, end = 10 + 2 * HANDOVER_STILL_LEASES * LEASE;
+		bool lasts = way != CREEPS_BACK;
+		setup(NULL);
+		PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING),
+		     CLAIM(10, "t1", 'c', 0, "PG", GRANTED, "pulling", 0.5));
+		for (int i = 0; now < end; i++) {
+			bool refused = !lasts && now - 10 > HANDOVER_STILL_LEASES * LEASE;
+			if (way == BLOCKS && i % 6 == 0)
+				PLAY(WANTED(now, "", GRANTED));
+			PLAY(RENEW(now, refused ? "g" : "G", GRANTED,
+				   way == QUEUE                  ? HANDOVER_QUEUED
+				   : way == PHASES && i % 12 < 6 ? "training"
+								 : "pulling",
+				   way == PROGRESS      ? 0.5 + 0.01 * i
+				   : way == CREEPS_BACK ? 0.5 - 0.01 * (i % 10)
+							: 0.5));
+			now += LEASE / 3;
+			if (refused)
+				break;
+		}
+		assert_true(lasts || now < end);
+	}
+}
+
+static void test_phases_do_not_count_for_ever(void **state)
+{
+	int64_t now = 10, end = 10 + (HANDOVER_PHASES_MAX + HANDOVER_STILL_LEASES + 2) * LEASE;
+	h.conf.hold_ms = conf.hold_ms = 1000 * LEASE;
+	PLAY(TO_GRANTED);
+	for (int i = 0; now < end && h.phase == GRANTED && !h.cut_off; i++) {
+		struct msg_claim c = {.trainer = "t1", .fence = 1};
+		struct handover_event ev = {.kind = HANDOVER_EV_CLAIM, .claim = &c};
+		snprintf(c.checkpoint, sizeof(c.checkpoint), "%s", hash('c'));
+		snprintf(c.phase, sizeof(c.phase), "%s", i % 2 ? "one" : "two");
+		handover_step(&h, &ev, now, &acts);
+		now += LEASE;
+	}
+	assert_true(h.cut_off);
+	assert_true(now > 10 + HANDOVER_PHASES_MAX * LEASE);
+}
+
+/* However it moves, or waits: not beyond the limit; its lease ends no later. */
+static void test_hold_is_bounded(void **state)
+{
+	for (int queued = 0; queued <= 1; queued++) {
+		int64_t now = 10;
+		int i = 0;
+		setup(NULL);
+		PLAY(TO_GRANTED);
+		for (; now + LEASE <= 10 + HOLD; now += LEASE / 3)
+			PLAY(RENEW(now, "G", GRANTED, queued ? HANDOVER_QUEUED : "training",
+				   0.001 * ++i));
+		PLAY(RENEW(now, "g", GRANTED, queued ? HANDOVER_QUEUED : "training", 0.9));
+		assert_non_null(strstr(acts.at[0].grant.reason, "too long"));
+		assert_in_range(handover_deadline_ms(&h), 10 + HOLD - LEASE, 10 + HOLD);
+		PLAY(TIMER(10 + HOLD, "PO", OFFERING),
+		     CLAIM(20 + HOLD, "t1", 'c', 0, "g", OFFERING));
+	}
+}
+
+/* The way back has the same limit, once: a block now and then is not enough. */
+static void test_way_back_is_bounded(void **state)
+{
+	PLAY(TO_PULLING);
+	assert_int_equal(handover_deadline_ms(&h), 20 + HOLD);
+	PLAY(STALLED(1000, "PO", OFFERING), RESULT(2000, "t1", 'r', 'c', 1, "P", PULLING));
+	assert_int_equal(handover_deadline_ms(&h), 20 + HOLD);
+	PLAY(TIMER(19 + HOLD, "", PULLING), TIMER(20 + HOLD, "PO", OFFERING),
+	     RESULT(30 + HOLD, "t1", 'r', 'c', 1, "R", OFFERING),
+	     CLAIM(40 + HOLD, "t1", 'c', 0, "g", OFFERING),
+	     CLAIM(50 + HOLD, "t2", 'c', 0, "PG", GRANTED));
+}
+
+/* Lets leases run out until it is known for that. */
+static int64_t make_slow(int64_t now)
+{
+	for (int i = 0; i < HANDOVER_STRIKES; i++) {
+		PLAY(CLAIM(now, "t1", 'c', 0, "PG", GRANTED), TIMER(now + LEASE, "PO", OFFERING));
+		now += LEASE + 1;
+	}
+	return now;
+}
+
+static void test_slow_comes_last(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	int64_t now = make_slow(10);
+	/* It has to let the offer go round, but where it is the only one, it is better than none.
+	 */
+	for (int i = 1; i < HANDOVER_SLOW_OFFERS; i++) {
+		PLAY(CLAIM(now, "t1", 'c', 0, "g", OFFERING));
+		now = handover_deadline_ms(&h);
+		PLAY(TIMER(now, "O", OFFERING));
+	}
+	PLAY(CLAIM(now, "t1", 'c', 0, "PG", GRANTED));
+	/* A result clears it of all that. */
+	PLAY(RESULT(now, "t1", 'r', 'c', h.fence, "P", PULLING), PULLED(now, "P", JUDGING),
+	     JUDGED(now, "PA", IDLE), DUE(now, 'd', "PO", OFFERING),
+	     CLAIM(now, "t1", 'd', 0, "PG", GRANTED));
+}
+
+static void test_slow_is_forgotten(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	int64_t now = make_slow(10);
+	PLAY(CLAIM(now, "t1", 'c', 0, "g", OFFERING),
+	     CLAIM(now - 1 + HANDOVER_SLOW_MS, "t1", 'c', 0, "PG", GRANTED));
+	/* Away from the broker, leases run out by no fault of the trainer. */
+	setup(NULL);
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	for (int64_t i = 0, at = 10; i < 2 * HANDOVER_STRIKES; i++, at += 2 * LEASE)
+		PLAY(CLAIM(at, "t1", 'c', 0, "PG", GRANTED), DOWN(at + 1, "", GRANTED),
+		     TIMER(at + LEASE, "P", OFFERING), UP(at + LEASE + 1, "O", OFFERING));
+	/* One lost lease is nothing. */
+	setup(NULL);
+	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING),
+	     CLAIM(20 + LEASE, "t1", 'c', 0, "PG", GRANTED));
+}
+
+/* Many trainers: whoever was struck longest ago is forgotten first. */
+static void test_slow_ones_are_bounded(void **state)
+{
+	int64_t now = 10;
+	char id[ID_SIZE];
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	for (int i = 0; i < HANDOVER_SLOW_MAX + 1; i++)
+		for (int k = 0; k < HANDOVER_STRIKES; k++) {
+			snprintf(id, sizeof(id), "t%d", i);
+			PLAY(CLAIM(now, id, 'c', 0, "PG", GRANTED),
+			     TIMER(now + LEASE, "PO", OFFERING));
+			now += LEASE + 1;
+		}
+	PLAY(CLAIM(now, "t1", 'c', 0, "g", OFFERING), CLAIM(now, id, 'c', 0, "g", OFFERING),
+	     CLAIM(now, "t0", 'c', 0, "PG", GRANTED));
+}
+
+static void test_why_nobody_takes_it(void **state)
+{
+	static const char why[] = "model: found abc, expected def";
+	struct row r = BUSY(5, "t1", 'c', 600000, "", OFFERING);
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
+	assert_string_equal(handover_busy_reason(&h), "");
+	r.reason = why;
+	play(&r, 1);
+	assert_string_equal(handover_busy_reason(&h), why);
+	PLAY(CLAIM(10, "t2", 'c', 0, "PG", GRANTED));
+	assert_string_equal(handover_busy_reason(&h), "");
 }
 
 int main(void)
@@ -436,6 +689,7 @@ int main(void)
 		T(test_due_while_offline),
 		T(test_newer_takes_the_place),
 		T(test_busy),
+		T(test_given_back),
 		T(test_two_trainers),
 		T(test_repeated_claim),
 		T(test_lease_runs_out),
@@ -451,7 +705,18 @@ int main(void)
 		T(test_restart),
 		T(test_remembers_sixteen),
 		T(test_awaits_claim),
-		T(test_lease_is_never_shortened),
+		T(test_lease_belongs_to_its_fence),
+		T(test_answers_name_their_claim),
+		T(test_only_renewing),
+		T(test_cut_off_and_moving_again),
+		T(test_what_moves),
+		T(test_phases_do_not_count_for_ever),
+		T(test_hold_is_bounded),
+		T(test_way_back_is_bounded),
+		T(test_slow_comes_last),
+		T(test_slow_is_forgotten),
+		T(test_slow_ones_are_bounded),
+		T(test_why_nobody_takes_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,6 +231,36 @@ static void many_members_are_checked_fast(void **state)
 	assert_int_equal(json_parse(text, strlen(text), sizeof(text), &j, NULL), -EINVAL);
 }
 
+static void walking_visits_each_once(void **state)
+{
+	static char text[400000];
+	size_t len = 0;
+	for (int i = 0; i < 60000; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%c%d", i ? ',' : '[', i % 10);
+	text[len++] = ']';
+	_cleanup_(json_freep) struct json *arr = NULL;
+	assert_int_equal(json_parse(text, len, sizeof(text), &arr, NULL), 0);
+	int64_t n = 0, v;
+	for (const struct json *e = json_first(arr); e; e = json_next(e), n++) {
+		assert_int_equal(json_int(e, 0, 9, &v), 0);
+		assert_int_equal(v, n % 10);
+		assert_null(json_name(e));
+	}
+	assert_int_equal(n, 60000);
+	_cleanup_(json_freep) struct json *obj = must_parse("{\"a\":\"x\",\"b\":{}}");
+	const struct json *e = json_first(obj);
+	assert_string_equal(json_name(e), "a");
+	assert_string_equal(json_str(e), "x");
+	e = json_next(e);
+	assert_string_equal(json_name(e), "b");
+	assert_null(json_str(e));
+	assert_null(json_first(e));
+	assert_null(json_next(e));
+	assert_null(json_next(NULL));
+	assert_null(json_first(NULL));
+	assert_null(json_str(NULL));
+}
+
 static void parse_file_names_it(void **state)
 {
 	char dir[] = "/tmp/tasuki-test-XXXXXX", path[64], expected[256];
@@ -282,14 +312,14 @@ static void getters_get(void **state)
 	assert_true(b);
 	assert_int_equal(json_get_obj(j, "o", &sub, NULL), 0);
 	assert_true(json_is_obj(sub) && json_has(sub, "in") && !json_has(sub, "s"));
-	assert_string_equal(json_key_at(sub, 0), "in");
-	assert_null(json_key_at(sub, 1));
+	assert_string_equal(json_name(json_at(sub, 0)), "in");
+	assert_null(json_name(json_at(sub, 1)));
 	assert_int_equal(json_get_arr(j, "a", 4, &sub, NULL), 0);
 	assert_int_equal(json_len(sub), 4);
-	assert_int_equal(json_int_at(sub, 0, 1, 1, &i), 0);
+	assert_int_equal(json_int(json_at(sub, 0), 1, 1, &i), 0);
 	assert_int_equal(i, 1);
-	assert_string_equal(json_str_at(sub, 1), "two");
-	assert_int_equal(json_num_at(sub, 2, &f), 0);
+	assert_string_equal(json_str(json_at(sub, 1)), "two");
+	assert_int_equal(json_num(json_at(sub, 2), &f), 0);
 	assert_true(f == 3.5);
 	assert_int_equal(json_len(json_at(sub, 3)), 1);
 	assert_false(json_is_obj(sub));
@@ -302,15 +332,15 @@ static void elements_out_of_place(void **state)
 	int64_t i = 42;
 	double f = 42;
 	assert_null(json_at(j, 3));
-	assert_null(json_str_at(j, 0));
-	assert_null(json_str_at(j, 3));
-	assert_null(json_key_at(j, 0));
-	assert_int_equal(json_int_at(j, 3, 0, 9, &i), -ENOENT);
-	assert_int_equal(json_int_at(j, 1, 0, 9, &i), -EINVAL);
-	assert_int_equal(json_int_at(j, 2, 0, 9, &i), -EINVAL);
-	assert_int_equal(json_int_at(j, 0, 2, 9, &i), -ERANGE);
-	assert_int_equal(json_num_at(j, 3, &f), -ENOENT);
-	assert_int_equal(json_num_at(j, 1, &f), -EINVAL);
+	assert_null(json_str(json_at(j, 0)));
+	assert_null(json_str(json_at(j, 3)));
+	assert_null(json_name(json_at(j, 0)));
+	assert_int_equal(json_int(json_at(j, 3), 0, 9, &i), -ENOENT);
+	assert_int_equal(json_int(json_at(j, 1), 0, 9, &i), -EINVAL);
+	assert_int_equal(json_int(json_at(j, 2), 0, 9, &i), -EINVAL);
+	assert_int_equal(json_int(json_at(j, 0), 2, 9, &i), -ERANGE);
+	assert_int_equal(json_num(json_at(j, 3), &f), -ENOENT);
+	assert_int_equal(json_num(json_at(j, 1), &f), -EINVAL);
 	assert_int_equal(i, 42);
 	assert_true(f == 42);
 	assert_int_equal(json_len(json_at(j, 0)), 0);
@@ -436,7 +466,7 @@ static void numbers_survive_the_trip(void **state)
 	_cleanup_(json_freep) struct json *back = must_parse(text);
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		double v = 42;
-		assert_int_equal(json_num_at(back, i, &v), 0);
+		assert_int_equal(json_num(json_at(back, i), &v), 0);
 		assert_true(v == values[i]);
 	}
 }
@@ -514,6 +544,7 @@ int main(void)
 		cmocka_unit_test(parse_says_where),
 		cmocka_unit_test(parse_limits_depth_and_size),
 		cmocka_unit_test(many_members_are_checked_fast),
+		cmocka_unit_test(walking_visits_each_once),
 		cmocka_unit_test(parse_file_names_it),
 		cmocka_unit_test(getters_get),
 		cmocka_unit_test(elements_out_of_place),

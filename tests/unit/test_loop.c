@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -155,6 +158,52 @@ static void timer_takes_past_times_and_is_disarmed(void **state)
 	loop_source_free(p.source);
 }
 
+/* In a world of its own that claims to have slept for 1,000 s: what counts time asleep differs from
+ * what does not, and a timer is set on the scale of clock_mono_ms(). The exit status tells. */
+static int after_sleep(void)
+{
+	struct probe p = {.loop = NULL};
+	int64_t slept_ms = clock_mono_ms() - clock_awake_ms();
+	if (slept_ms < 999000)
+		return 1;
+	if (loop_new(&p.loop) < 0 || loop_add_timer(p.loop, on_timer, &p, &p.source) < 0)
+		return 2;
+	int64_t at = clock_mono_ms() + 30;
+	loop_timer_at(p.source, at);
+	if (loop_once(p.loop, 5000) < 0 || p.calls != 1)
+		return 3;
+	return clock_mono_ms() >= at ? 0 : 4;
+}
+
+/* Exit statuses: after_sleep()'s; 77: such worlds cannot be made here. */
+static int in_time_namespace(void)
+{
+	static const char offset[] = "boottime 1000 0\n";
+	int fd, status;
+	if (unshare(CLONE_NEWTIME) < 0)
+		return 77;
+	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, offset, strlen(offset)) != (ssize_t)strlen(offset))
+		return 77;
+	pid_t pid = fork(); /* only children live in it */
+	if (pid == 0)
+		_exit(after_sleep());
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 5;
+}
+
+static void time_goes_on_while_the_machine_sleeps(void **state)
+{
+	int status;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(in_time_namespace());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static int postpone(void *user)
 {
 	struct probe *p = user;
@@ -284,6 +333,7 @@ int main(void)
 		LOOP_TEST(fd_that_cannot_be_watched_is_refused),
 		LOOP_TEST(timer_fires_once_and_not_early),
 		LOOP_TEST(timer_takes_past_times_and_is_disarmed),
+		LOOP_TEST(time_goes_on_while_the_machine_sleeps),
 		LOOP_TEST(timer_put_off_in_its_round_stays_quiet),
 		LOOP_TEST(signal_comes_through_the_loop),
 		LOOP_TEST(source_may_free_itself),

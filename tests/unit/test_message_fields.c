@@ -27,13 +27,14 @@
 static const char good_status[] =
 	"{\"boot\":7,\"agent\":\"0.1.0\",\"model\":\"" H1
 	"\",\"phase\":\"training\",\"reason\":\"\",\"epoch\":3,\"report_seq\":12,"
-	"\"active\":{\"checkpoint\":\"" H2
+	"\"report_first\":3,\"log\":\"Ab3dEf9h\",\"active\":{\"checkpoint\":\"" H2
 	"\",\"origin\":\"blend\",\"accuracy\":0.5,\"pinned\":false},"
 	"\"skipped_images\":2,\"at\":\"2024-11-23T12:00:00.123Z\",\"progress\":0.25,"
 	"\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
 	"\"trainer\":\"t1\"}";
 static const char good_report[] =
-	"{\"seq\":1,\"checkpoint\":\"" H1 "\",\"origin\":\"local\",\"snapshot\":\"" H2
+	"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1
+	"\",\"origin\":\"local\",\"snapshot\":\"" H2
 	"\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 	"\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 	"{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
@@ -59,6 +60,8 @@ static void test_status_fields(void **state)
 	assert_int_equal(m.phase, PHASE_TRAINING);
 	assert_int_equal(m.epoch, 3);
 	assert_int_equal(m.report_seq, 12);
+	assert_int_equal(m.report_first, 3);
+	assert_string_equal(m.log, "Ab3dEf9h");
 	assert_true(m.has_active);
 	assert_string_equal(m.active.checkpoint, H2);
 	assert_int_equal(m.active.origin, ORIGIN_BLEND);
@@ -85,6 +88,7 @@ static void test_report_fields(void **state)
 	struct msg_report m;
 	const char *good = good_report;
 	assert_int_equal(msg_report_parse(good, strlen(good), &m, NULL), 0);
+	assert_string_equal(m.log, "Ab3dEf9h");
 	assert_int_equal(m.split, SPLIT_TEST);
 	assert_int_equal(m.score.n, 100);
 	assert_int_equal(m.score.correct, 44);
@@ -98,6 +102,22 @@ static void test_report_fields(void **state)
 	assert_string_equal(m.against, H2);
 	msg_report_done(&m);
 	msg_report_done(&m);
+}
+
+/* A decision that does not follow from the scores says why. */
+static void test_report_reason(void **state)
+{
+	struct msg_report m = {.seq = 1, .checkpoint = H1, .snapshot = H2, .has_decision = true},
+			  back;
+	strcpy(m.reason, "what was active is damaged");
+	_cleanup_free_ char *text = msg_report_print(&m);
+	assert_int_equal(msg_report_parse(text, strlen(text), &back, NULL), 0);
+	assert_string_equal(back.reason, m.reason);
+	m.reason[0] = 0;
+	_cleanup_free_ char *bare = msg_report_print(&m);
+	assert_null(strstr(bare, "reason"));
+	assert_int_equal(msg_report_parse(bare, strlen(bare), &back, NULL), 0);
+	assert_string_equal(back.reason, "");
 }
 
 static void test_report_of_many_classes(void **state)
@@ -139,6 +159,28 @@ static void test_offer_and_result_fields(void **state)
 	assert_int_equal(r.after.n, 100);
 	assert_int_equal(r.images_trained, 5000);
 	assert_int_equal(r.duration_ms, 60000);
+}
+
+static void test_claim_and_grant_fields(void **state)
+{
+	static const char busy[] = "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
+				   "\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
+				   "\"reason\":\"another model\"}";
+	static const char plain[] = "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
+				    "\",\"fence\":0,\"retry_ms\":5000,\"reason\":\"why?\"}";
+	static const char grant[] = "{\"checkpoint\":\"" H1
+				    "\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":1}";
+	struct msg_claim c;
+	struct msg_grant g;
+	assert_int_equal(msg_claim_parse(busy, strlen(busy), &c, NULL), 0);
+	assert_true(c.busy && c.retry_ms == 5000 && c.claim == 41);
+	assert_string_equal(c.reason, "another model");
+	/* What only says something of a busy one is not there without it. */
+	assert_int_equal(msg_claim_parse(plain, strlen(plain), &c, NULL), 0);
+	assert_true(!c.busy && c.retry_ms == 0 && c.claim == 0);
+	assert_string_equal(c.reason, "");
+	assert_int_equal(msg_grant_parse(grant, strlen(grant), &g, NULL), 0);
+	assert_int_equal(g.claim, 41);
 }
 
 static void test_want_fields(void **state)
@@ -333,8 +375,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status_fields),
 		cmocka_unit_test(test_report_fields),
+		cmocka_unit_test(test_report_reason),
 		cmocka_unit_test(test_report_of_many_classes),
 		cmocka_unit_test(test_offer_and_result_fields),
+		cmocka_unit_test(test_claim_and_grant_fields),
 		cmocka_unit_test(test_want_fields),
 		cmocka_unit_test(test_encoders_fit),
 		cmocka_unit_test(test_commands),

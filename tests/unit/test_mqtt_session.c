@@ -243,6 +243,53 @@ static void test_taken_over(void **state)
 	take_over(*state, false);
 }
 
+/* Throws the session out, leaves `claim` (NULL: nothing) where it will look for a rival's, waits
+ * until it is back. Its own Will, with its own claim, was there in between. */
+static void throw_out(struct broker *b, struct loop *loop, struct peer *a, const char *claim)
+{
+	char cmd[256];
+	int ups = a->n_up;
+	snprintf(cmd, sizeof(cmd), "mosquitto_pub -V 5 -p %d -i same -t y -m x", b->port);
+	assert_int_equal(system(cmd), 0);
+	snprintf(cmd, sizeof(cmd),
+		 "mosquitto_pub -V 5 -p %d -t presence -r -m old -D publish user-property "
+		 "session '%s'",
+		 b->port, claim);
+	assert_int_equal(claim ? system(cmd) : 0, 0);
+	WAIT_FOR(loop, a->n_up == ups + 1 || a->n_taken_over);
+	spin(loop, 20); /* for its presence */
+}
+
+/* A later claim is easily forged: only one that comes again and again is believed. */
+static void test_forged_claim(void **state)
+{
+	struct broker *b = *state;
+	struct loop *loop;
+	loop_new(&loop);
+	struct peer a;
+	peer_with_presence(&a, loop, b, true);
+	WAIT_FOR(loop, a.n_up == 1);
+	spin(loop, 20);
+	/* From the far future: never, */
+	for (int i = 0; i < MQTT_RIVAL_LOSSES + 1; i++)
+		throw_out(b, loop, &a, "ffffffffffffffff.ffffffffffffffff");
+	/* credible, but forged once, however often the connection is lost afterwards. */
+	char claim[64];
+	snprintf(claim, sizeof(claim), "%016llx.ffffffffffffffff",
+		 (unsigned long long)clock_real_ms() + 3600 * 1000);
+	for (int i = 0; i < MQTT_RIVAL_LOSSES + 1; i++)
+		throw_out(b, loop, &a, i ? NULL : claim);
+	assert_int_equal(a.n_taken_over, 0);
+	/* Who goes on throwing out and forging does what a second session would do. */
+	for (int i = 1; i < MQTT_RIVAL_LOSSES; i++) {
+		assert_int_equal(a.n_taken_over, 0);
+		throw_out(b, loop, &a, claim);
+	}
+	assert_int_equal(a.n_taken_over, 1);
+	peer_free(&a);
+	loop_free(loop);
+}
+
 /* What an earlier session left there is no reason to give way. */
 static void test_leftover_claim(void **state)
 {
@@ -259,16 +306,7 @@ static void test_leftover_claim(void **state)
 	/* A hand that looks like a later one but is not well-formed changes nothing either. */
 	const char *claims[] = {"0000000000000001.0000000000000001", "zzz"};
 	for (size_t i = 0; i < ARRAY_LEN(claims); i++) {
-		char cmd[256];
-		snprintf(cmd, sizeof(cmd),
-			 "mosquitto_pub -V 5 -p %d -t presence -r -m old -D publish user-property "
-			 "session '%s'",
-			 b->port, claims[i]);
-		assert_int_equal(system(cmd), 0);
-		int ups = a.n_up;
-		snprintf(cmd, sizeof(cmd), "mosquitto_pub -V 5 -p %d -i same -t y -m x", b->port);
-		assert_int_equal(system(cmd), 0); /* throws it out, leaves no claim */
-		WAIT_FOR(loop, a.n_up == ups + 1);
+		throw_out(b, loop, &a, claims[i]);
 		assert_int_equal(a.n_taken_over, 0);
 	}
 	peer_free(&a);
@@ -291,6 +329,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_refused),
 		T(test_durable_session),
 		T(test_taken_over),
+		T(test_forged_claim),
 		T(test_leftover_claim),
 	};
 	if (argc == 2)

@@ -386,6 +386,43 @@ static void test_bad_manifests(void **state)
 	assert_non_null(strstr(err.text, "nowhere"));
 }
 
+static void touch(const char *name)
+{
+	char path[FILE_PATH_MAX];
+	assert_int_equal(file_path(path, sizeof(path), "%s/%s", dir, name), 0);
+	assert_int_equal(file_write(path, "x", 1, NULL), 0);
+}
+
+static bool there(const char *name)
+{
+	char path[FILE_PATH_MAX];
+	assert_int_equal(file_path(path, sizeof(path), "%s/%s", dir, name), 0);
+	return file_exists(path);
+}
+
+#define OTHER "00000000000000000000000000000000000000000000000000000000000000ff"
+
+static void test_sweep(void **state)
+{
+	static const char *const others[] = {OTHER ".part", OTHER ".map", OTHER ".map.tmp"};
+	char mine[HASH_SIZE + 8];
+	snprintf(mine, sizeof(mine), "%s.part", manifest.id);
+	touch(mine);
+	touch("notes");
+	touch(OTHER);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		touch(others[i]);
+	part_sweep(dir, manifest.id);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		assert_false(there(others[i]));
+	/* What no transfer has made stays. */
+	assert_true(there(mine) && there("notes") && there(OTHER));
+	part_sweep(dir, "");
+	assert_false(there(mine));
+	assert_true(there("notes"));
+	part_sweep("/nowhere", "");
+}
+
 static int open_fds(void)
 {
 	int n = 0;
@@ -424,10 +461,12 @@ static int with_file_limit(void)
 	struct part p;
 	struct err err = {0};
 	char path[FILE_PATH_MAX];
+	uint32_t want[1];
 	signal(SIGXFSZ, SIG_IGN);
-	if (setrlimit(RLIMIT_FSIZE, &lim) < 0)
+	if (setrlimit(RLIMIT_FSIZE, &lim) < 0 || part_open(&p, dir, &manifest, 0, NULL) < 0)
 		return 1;
-	if (part_open(&p, dir, &manifest, 0, &err) != -EFBIG || !strstr(err.text, ".part"))
+	xfer_want(&p.xfer, 0, want, 1);
+	if (part_block(&p, 0, data, BLOCK, 0, &err) != -EFBIG || !strstr(err.text, ".part"))
 		return 2;
 	path_of("part", path);
 	return file_exists(path) ? 3 : 0;
@@ -440,7 +479,8 @@ static int with_late_limit(void)
 	struct part p;
 	struct err err = {0};
 	signal(SIGXFSZ, SIG_IGN);
-	if (part_open(&p, dir, &manifest, 0, &err) < 0 || setrlimit(RLIMIT_FSIZE, &lim) < 0)
+	if (part_open(&p, dir, &manifest, 0, &err) < 0 || feed(&p, 1) < 0 ||
+	    setrlimit(RLIMIT_FSIZE, &lim) < 0)
 		return 1;
 	if (feed(&p, BLOCKS) != -EFBIG)
 		return 2;
@@ -502,6 +542,59 @@ static void test_full_disk(void **state)
 	assert_true(room >= 4 * 1024 * 1024 - 65536); /* nothing was left behind */
 }
 
+/* A promise takes no room: whoever never sends a block, or sends none that fits, leaves nothing. */
+static void test_no_room_before_the_first_block(void **state)
+{
+	char path[2][FILE_PATH_MAX];
+	struct stat st;
+	struct part p;
+	uint32_t want[1];
+	path_of("part", path[0]);
+	path_of("map", path[1]);
+	open_part(&p, 0);
+	assert_int_equal(xfer_want(&p.xfer, 0, want, 1), 1);
+	assert_int_equal(part_block(&p, 0, data, 5, 0, NULL), XFER_E_LENGTH);
+	assert_int_equal(part_block(&p, 1, data, BLOCK, 0, NULL), XFER_E_UNASKED);
+	assert_int_equal(part_block(&p, BLOCKS, data, BLOCK, 0, NULL), XFER_E_RANGE);
+	for (int i = 0; i < 2; i++)
+		assert_false(file_exists(path[i]));
+	assert_false(part_there(dir, manifest.id));
+	part_close(&p);
+	open_part(&p, 0);
+	assert_int_equal(feed(&p, 1), 0);
+	assert_true(part_there(dir, manifest.id));
+	assert_int_equal(stat(path[0], &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+	part_close(&p);
+	open_part(&p, 1);
+	part_close(&p);
+}
+
+/* There was room when it was opened, and there is none when the first block comes: that block is
+ * missing again, nothing is left behind, and it goes on when there is room. */
+static int with_no_room_at_first_block(void)
+{
+	struct rlimit lim = {0, RLIM_INFINITY};
+	struct part p;
+	signal(SIGXFSZ, SIG_IGN);
+	if (part_open(&p, dir, &manifest, 0, NULL) < 0 || setrlimit(RLIMIT_FSIZE, &lim) < 0)
+		return 1;
+	if (feed(&p, 1) >= 0 || p.xfer.n_held != 0 || part_there(dir, manifest.id))
+		return 2;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_FSIZE, &lim) < 0)
+		return 3;
+	xfer_restart(&p.xfer, 0);
+	if (feed(&p, BLOCKS) < 0 || !xfer_complete(&p.xfer))
+		return 4;
+	return part_finish(&p, (char[FILE_PATH_MAX]){0}, NULL);
+}
+
+static void test_no_room_at_first_block(void **state)
+{
+	in_child(with_no_room_at_first_block);
+}
+
 /* ---- the sender's side ---- */
 
 static void test_read_block(void **state)
@@ -544,9 +637,12 @@ int main(void)
 		TEST(test_missing_map),
 		TEST(test_odd_things_in_the_way),
 		TEST(test_bad_manifests),
+		TEST(test_sweep),
 		TEST(test_no_descriptor_leaks),
 		TEST(test_file_limit),
 		TEST(test_full_disk),
+		TEST(test_no_room_before_the_first_block),
+		TEST(test_no_room_at_first_block),
 		TEST(test_read_block),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

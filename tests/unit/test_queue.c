@@ -30,13 +30,38 @@ static void test_room(void **state)
 
 	(void)state;
 	assert_int_equal(queue_init(&q, 2, 60, 1), 0);
-	assert_int_equal(queue_room(&q, "a", 0, &retry_ms), 0);
-	queue_set_in(&q, 1);
-	assert_int_equal(queue_room(&q, "a", 0, &retry_ms), 0);
+	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), 0);
+	queue_set_in(&q, 1, 0);
+	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), 0);
 	assert_int_equal(retry_ms, -1);
-	queue_set_in(&q, 2);
-	assert_int_equal(queue_room(&q, "a", 0, &retry_ms), -EBUSY);
+	queue_set_in(&q, 2, 0);
+	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), -EBUSY);
 	assert_int_equal(retry_ms, QUEUE_JOB_GUESS_MS);
+}
+
+/* Whoever invents devices fills what is not kept; those that are known come in all the same. */
+static void test_room_for_the_proven(void **state)
+{
+	int64_t retry_ms = 0;
+
+	(void)state;
+	assert_int_equal(queue_init(&q, 8, 60, 1), 0);
+	queue_set_in(&q, 5, 5);
+	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), 0);
+	queue_set_in(&q, 6, 6);
+	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), -EBUSY);
+	assert_true(retry_ms > 0);
+	assert_int_equal(queue_room(&q, "old", true, 0, &retry_ms), 0);
+	queue_set_in(&q, 8, 6);
+	assert_int_equal(queue_room(&q, "old", true, 0, &retry_ms), -EBUSY);
+	/* Proven ones take no places from the others but by being there. */
+	queue_set_in(&q, 7, 0);
+	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), 0);
+	queue_done(&q);
+	/* Too few to keep any. */
+	assert_int_equal(queue_init(&q, 3, 60, 1), 0);
+	queue_set_in(&q, 2, 2);
+	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), 0);
 }
 
 /* The estimate follows the length of jobs, the number of slots and what the device had. */
@@ -46,21 +71,21 @@ static void test_retry_estimate(void **state)
 
 	(void)state;
 	assert_int_equal(queue_init(&q, 1, 60, 2), 0);
-	queue_set_in(&q, 1);
+	queue_set_in(&q, 1, 0);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 8000);
-	assert_int_equal(queue_room(&q, "a", 0, &first), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
 	assert_in_range(first, 4000, 4100);
 	queue_serve(&q, "b", 0);
-	assert_int_equal(queue_room(&q, "b", 0, &later), -EBUSY);
+	assert_int_equal(queue_room(&q, "b", true, 0, &later), -EBUSY);
 	assert_true(later > first);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 0);
-	assert_int_equal(queue_room(&q, "a", 0, &first), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
 	assert_int_equal(first, QUEUE_RETRY_MIN_MS);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 100 * HOUR);
-	assert_int_equal(queue_room(&q, "a", 0, &first), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
 	assert_int_equal(first, QUEUE_RETRY_MAX_MS);
 }
 
@@ -71,17 +96,17 @@ static void test_hour(void **state)
 	(void)state;
 	assert_int_equal(queue_init(&q, 10, 3, 1), 0);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(queue_room(&q, "a", now, &retry_ms), 0);
+		assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), 0);
 		assert_int_equal(queue_serve(&q, "a", now), 0);
 	}
-	assert_int_equal(queue_room(&q, "a", now, &retry_ms), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EBUSY);
 	assert_int_equal(retry_ms, QUEUE_RETRY_MAX_MS);
-	assert_int_equal(queue_room(&q, "b", now, &retry_ms), 0);
+	assert_int_equal(queue_room(&q, "b", true, now, &retry_ms), 0);
 	now += HOUR - QUEUE_WINDOW_MS;
-	assert_int_equal(queue_room(&q, "a", now, &retry_ms), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EBUSY);
 	assert_int_equal(retry_ms, QUEUE_WINDOW_MS);
 	now += QUEUE_WINDOW_MS;
-	assert_int_equal(queue_room(&q, "a", now, &retry_ms), 0);
+	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), 0);
 	assert_int_equal(queue_served(&q, "a", now), 0);
 	assert_int_equal(q.served.n, 0); /* forgotten, not kept for ever */
 }
@@ -172,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_room, done),
+		cmocka_unit_test_teardown(test_room_for_the_proven, done),
 		cmocka_unit_test_teardown(test_retry_estimate, done),
 		cmocka_unit_test_teardown(test_hour, done),
 		cmocka_unit_test_teardown(test_turns, done),

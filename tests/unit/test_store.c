@@ -190,10 +190,10 @@ static void adding(void **state)
 	assert_non_null(strstr(err.text, "100001"));
 	assert_true(file_exists(path));
 	m.size--;
-	path_of(link, dir, "tmp/link");
+	path_of(link, dir, ".store-tmp/link");
 	assert_int_equal(symlink("x", link), 0);
 	assert_int_equal(store_add(s, link, &m, &err), -ELOOP);
-	path_of(link, dir, "tmp/none");
+	path_of(link, dir, ".store-tmp/none");
 	assert_int_equal(store_add(s, link, &m, &err), -ENOENT);
 	assert_int_equal(store_add(s, dir, &m, &err), -EINVAL);
 	assert_false(store_has(s, m.id));
@@ -313,9 +313,9 @@ static void half_done(void **state)
 	/* Leftovers of links and of adding. */
 	link_to(dir, "active.tmp", a);
 	link_to(dir, "previous.next.tmp", a);
-	path_of(path, dir, "tmp/half.add");
+	path_of(path, dir, ".store-tmp/half.add");
 	assert_int_equal(mkdir(path, 0700), 0);
-	path_of(path, dir, "tmp/half.add/weights");
+	path_of(path, dir, ".store-tmp/half.add/weights");
 	util_write(path, "x", 1);
 	s = open_store(dir);
 	expect(s, dir, b, a);
@@ -324,6 +324,161 @@ static void half_done(void **state)
 	struct stat st;
 	assert_int_equal(lstat(path, &st), -1);
 	store_free(s);
+}
+
+static size_t n_damaged(const char *dir)
+{
+	char path[FILE_PATH_MAX];
+	size_t n = 0;
+	path_of(path, dir, "damaged");
+	DIR *d = opendir(path);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d));)
+		n += hash_valid(e->d_name);
+	closedir(d);
+	return n;
+}
+
+static bool is_damaged(const char *dir, const char *id)
+{
+	char path[FILE_PATH_MAX];
+	assert_int_equal(file_path(path, sizeof(path), "%s/damaged/%s/weights", dir, id), 0);
+	return file_exists(path);
+}
+
+static void setting_aside(void **state)
+{
+	const char *dir = *state;
+	char id[6][HASH_SIZE], none[HASH_SIZE], path[FILE_PATH_MAX];
+	struct err err = {0};
+	memset(none, '9', HASH_HEX);
+	none[HASH_HEX] = 0;
+	_cleanup_(store_freep) struct store *s = open_store(dir);
+	for (unsigned i = 0; i < 6; i++)
+		add(s, i, id[i]);
+	assert_int_equal(store_activate(s, id[0], NULL), 0);
+	assert_int_equal(store_activate(s, id[1], NULL), 0);
+	/* One that no link names. */
+	assert_int_equal(store_set_aside(s, id[2], "", NULL), 0);
+	expect(s, dir, id[1], id[0]);
+	assert_false(store_has(s, id[2]));
+	assert_true(is_damaged(dir, id[2]));
+	assert_int_equal(store_set_aside(s, id[2], "", &err), -ENOENT);
+	assert_true(is_damaged(dir, id[2]));
+	assert_int_equal(store_set_aside(s, "../x", "", &err), -EINVAL);
+	assert_int_equal(store_set_aside(s, id[1], none, &err), -EINVAL);
+	expect(s, dir, id[1], id[0]);
+	/* The previous one; the active one, also when a file of it is gone; with another in its
+	 * place. */
+	assert_int_equal(store_set_aside(s, id[0], "", NULL), 0);
+	expect(s, dir, id[1], "");
+	assert_int_equal(store_activate(s, id[3], NULL), 0);
+	assert_int_equal(
+		file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, id[3]), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(store_set_aside(s, id[3], id[1], NULL), 0);
+	expect(s, dir, id[1], "");
+	/* With none. */
+	assert_int_equal(store_activate(s, id[4], NULL), 0);
+	assert_int_equal(store_set_aside(s, id[4], "", NULL), 0);
+	expect(s, dir, "", id[1]);
+	assert_int_equal(store_activate(s, id[5], NULL), 0);
+	expect(s, dir, id[5], id[1]);
+	/* The last ones are kept. */
+	assert_int_equal(n_damaged(dir), STORE_DAMAGED_MAX);
+	assert_true(is_damaged(dir, id[4]) && is_damaged(dir, id[3]));
+	/* A stop before the other link was removed. */
+	store_free(TAKE_PTR(s));
+	link_to(dir, "previous", id[5]);
+	s = open_store(dir);
+	expect(s, dir, id[5], "");
+}
+
+/* A file of a checkpoint was lost while nobody looked. */
+static void incomplete(void **state)
+{
+	const char *dir = *state;
+	char a[HASH_SIZE], b[HASH_SIZE], c[HASH_SIZE], path[FILE_PATH_MAX], lost[HASH_SIZE];
+	struct store *s = open_store(dir);
+	add(s, 1, a);
+	add(s, 2, b);
+	add(s, 3, c);
+	assert_int_equal(store_activate(s, a, NULL), 0);
+	assert_int_equal(store_activate(s, b, NULL), 0);
+	store_lost(s, lost);
+	assert_string_equal(lost, "");
+	store_free(s);
+	assert_int_equal(file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, b),
+			 0);
+	assert_int_equal(unlink(path), 0);
+	s = open_store(dir);
+	expect(s, dir, a, "");
+	store_lost(s, lost);
+	assert_string_equal(lost, b);
+	assert_true(is_damaged(dir, b));
+	assert_true(store_has(s, c));
+	assert_int_equal(file_path(path, sizeof(path), "%s/checkpoints/%s", dir, b), 0);
+	assert_false(file_exists(path));
+	store_free(s);
+	s = open_store(dir);
+	store_lost(s, lost);
+	assert_string_equal(lost, "");
+	store_free(s);
+}
+
+/* Only what the store made is emptied: a folder of that name that holds somebody's things is not.
+ */
+static void foreign_folders(void **state)
+{
+	const char *dir = *state;
+	char path[FILE_PATH_MAX], mine[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+	struct store *s = NULL;
+	struct err err = {0};
+	path_of(path, dir, "tmp");
+	path_of(mine, dir, "tmp/letter");
+	assert_int_equal(mkdir(path, 0700), 0);
+	util_write(mine, "x", 1);
+	path_of(path, dir, ".store-tmp");
+	path_of(tmp, dir, ".store-tmp/letter");
+	assert_int_equal(mkdir(path, 0700), 0);
+	util_write(tmp, "x", 1);
+	assert_int_equal(store_open(dir, &s, &err), -EEXIST);
+	assert_non_null(strstr(err.text, ".store-tmp"));
+	assert_true(file_exists(tmp));
+	/* An empty one is what a crash may have left of making it. */
+	assert_int_equal(unlink(tmp), 0);
+	store_free(open_store(dir));
+	util_write(tmp, "x", 1);
+	store_free(open_store(dir));
+	assert_false(file_exists(tmp));
+	assert_true(file_exists(mine));
+	assert_int_equal(file_remove(path, NULL), 0);
+	assert_int_equal(symlink("tmp", path), 0);
+	assert_int_equal(store_open(dir, &s, &err), -EEXIST);
+	assert_true(file_exists(mine));
+}
+
+/* One by one, for who decides by more than a list. */
+static void removing(void **state)
+{
+	const char *dir = *state;
+	char a[HASH_SIZE], b[HASH_SIZE], c[HASH_SIZE];
+	_cleanup_(store_freep) struct store *s = open_store(dir);
+	int64_t at_ms = 0;
+	add(s, 1, a);
+	add(s, 2, b);
+	add(s, 3, c);
+	assert_int_equal(store_activate(s, a, NULL), 0);
+	assert_int_equal(store_activate(s, b, NULL), 0);
+	assert_int_equal(store_added_ms(s, c, &at_ms), 0);
+	assert_true(llabs(at_ms - clock_real_ms()) < 60000);
+	assert_int_equal(store_remove(s, a, NULL), -EBUSY);
+	assert_int_equal(store_remove(s, b, NULL), -EBUSY);
+	assert_int_equal(store_remove(s, c, NULL), 0);
+	assert_int_equal(store_remove(s, c, NULL), -ENOENT);
+	assert_int_equal(store_added_ms(s, c, &at_ms), -ENOENT);
+	assert_false(store_has(s, c));
+	expect(s, dir, b, a);
 }
 
 static void lost_checkpoints(void **state)
@@ -593,7 +748,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(adding, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(damaged_manifest, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(collecting, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(setting_aside, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(incomplete, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(half_done, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(foreign_folders, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(removing, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(lost_checkpoints, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(full_disk, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(failing_write, util_dir, util_dir_done),

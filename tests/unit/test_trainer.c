@@ -87,20 +87,40 @@ static void test_training_requests(void **state)
 	assert_int_equal(w->schedule_seen, 600);
 }
 
+/* The device is told why, in words without paths, and later each time. */
+static int64_t refused_because(const struct msg_offer *o, const char *why)
+{
+	struct msg_claim c;
+
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(o));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 0);
+	if (!strstr(c.reason, why) || strchr(c.reason, '/'))
+		fail_msg("reason: '%s', expected '%s'", c.reason, why);
+	return c.retry_ms;
+}
+
 static void test_refused_offers(void **state)
 {
 	struct msg_offer o = offer_of("cam-1");
+	int64_t first, last = 0;
 
 	(void)state;
 	strcpy(o.manifest.model, OTHER);
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
-	o = offer_of("cam-2"); /* speaks for another */
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	first = refused_because(&o, "another model: found cccccccccccc, expected ");
+	assert_in_range(first, 30000, 60000);
+	for (int i = 0; i < 6; i++)
+		last = refused_because(&o, "another model");
+	assert_in_range(last, 300000, 600000);
 	o = offer_of("cam-1");
 	o.manifest.size--;
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	refused_because(&o, "size or classes");
 	o = offer_of("cam-1");
-	o.manifest.expires_ms = 1700000000000; /* past */
+	o.manifest.expires_ms = 1700000000500; /* past */
+	refused_because(&o, "expired");
+	/* Those are nobody's to answer. */
+	o = offer_of("cam-2"); /* speaks for another */
 	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
 	say_raw(TOPIC_DEVICE_OFFER, "cam-1", NULL, 0, "{\"id\":", 6, false);
 	say_raw(TOPIC_DEVICE_OFFER, "cam-1", NULL, 0, "", 0, false);
@@ -176,6 +196,8 @@ static void test_pull_resumed(void **state)
 
 static void test_bad_checkpoint(void **state)
 {
+	unsigned before = f.n_sent;
+	struct msg_claim c;
 	float nan = NAN;
 
 	(void)state;
@@ -187,8 +209,17 @@ static void test_bad_checkpoint(void **state)
 	give_blocks("cam-1", 1000);
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped'"), 1);
 	assert_int_equal(f.n_work, 0);
+	/* It is told so, under its fence: it need not wait for the lease to end. */
+	f.read = before;
+	claimed("cam-1");
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 1);
+	assert_string_equal(c.reason, err_category_text(ERR_CHECKPOINT));
 	offer("cam-1"); /* not again */
-	assert_null(next(TOPIC_DEVICE_CLAIM));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_non_null(strstr(c.reason, "came before"));
 }
 
 static void test_flipped_bit(void **state)
@@ -281,6 +312,42 @@ static void test_lapse(void **state)
 	assert_int_equal(query("SELECT count(*) FROM runs WHERE fence = 4"), 1);
 }
 
+/* The worker knows the lease's end, and every later one; where it stopped there before we looked,
+ * that is no failure of its. */
+static void test_until(void **state)
+{
+	const struct work *w;
+
+	(void)state;
+	to_training("cam-1", 3);
+	w = asked("train");
+	assert_int_equal(w->until_ms, f.now_ms + LEASE - 3000);
+	tick(20000);
+	claimed("cam-1");
+	grant_claim("cam-1", 3, f.claim, LEASE);
+	assert_int_equal(asked("until")->until_ms, f.now_ms + LEASE - 3000);
+	f.now_ms += LEASE;
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ETIME, ERR_OTHER, "its time is over"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
+	assert_int_equal(query("SELECT ended_mono_ms - until_mono_ms FROM runs"), 0);
+	assert_int_equal(
+		query("SELECT ended_ms - started_ms - ended_mono_ms + started_mono_ms FROM runs"),
+		0);
+	/* Renewed just when it stopped: it is asked again. */
+	f.read = f.n_sent;
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 4, f.claim, LEASE);
+	w = asked("train");
+	tick(20000);
+	claimed("cam-1");
+	grant_claim("cam-1", 4, f.claim, LEASE);
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ETIME, ERR_OTHER, "its time is over"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'queued'"), 1);
+	tick(1100);
+	asked("train");
+}
+
 /* A worker that says it made weights, and did not. */
 static void test_lying_worker(void **state)
 {
@@ -339,6 +406,7 @@ static void test_diverging(void **state)
 	const struct work *w;
 	char id[HASH_SIZE];
 	struct msg_result r;
+	struct msg_claim c;
 	const struct sent *s;
 
 	(void)state;
@@ -361,10 +429,14 @@ static void test_diverging(void **state)
 			       " 'the loss is not finite'"),
 			 1);
 	assert_int_equal(f.worked, f.n_work); /* it is not tried again */
+	c = claimed("cam-2"); /* it is given back, with the reason */
+	assert_true(c.busy);
+	assert_int_equal(c.fence, 4);
+	assert_string_equal(c.reason, err_category_text(ERR_DIVERGED));
 	tick(120000);
 	assert_int_equal(f.worked, f.n_work);
 	offer("cam-2");
-	assert_null(next(TOPIC_DEVICE_CLAIM));
+	assert_true(claimed("cam-2").busy);
 }
 
 /* Two devices, one worker: the second waits, and has its turn. */
@@ -377,8 +449,8 @@ static void test_two_devices(void **state)
 	offer("cam-2");
 	claimed("cam-2");
 	grant("cam-2", f.id, true, 9);
-	/* The very same weights are here already: no block is asked for. */
-	assert_int_equal(give_blocks("cam-2", 1000), 0);
+	/* The very same weights are here already, but this device has shown none of them. */
+	assert_int_equal(give_blocks("cam-2", 1000), 3);
 	trained(asked("train"), 2, id);
 	trained(asked("train"), 3, id);
 	evaluated(asked("evaluate"), 65);
@@ -487,6 +559,7 @@ int main(void)
 		TEST(test_restart_in_training),
 		TEST(test_restart_in_offering),
 		TEST(test_lapse),
+		TEST(test_until),
 		TEST(test_lying_worker),
 		TEST(test_dying_worker),
 		TEST(test_diverging),

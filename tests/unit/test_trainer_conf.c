@@ -89,6 +89,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.capacity, 16);
 	assert_int_equal(c.device_per_hour, 60);
 	assert_int_equal(c.keep_days, 30);
+	assert_int_equal(c.history_days, 365);
+	assert_int_equal(c.disk_max_bytes, (int64_t)16 << 30);
 	assert_int_equal(c.lease_ms, 120000);
 	assert_int_equal(c.block_size, 131072);
 	assert_string_equal(c.worker.program, "");
@@ -109,6 +111,7 @@ static void test_given(void **state)
 			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
 			      "engine=darknet\nprecision=f32\ncpus=0\nmemory_max_mb=64\nstall_s=5\njobs=3\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
+			      "history_days=3\ndisk_max_mb=5\n"
 			      "block_size=4096\n[worker]\nprogram=w\n",
 			      &c, &err),
 			 0);
@@ -134,6 +137,9 @@ static void test_given(void **state)
 	assert_int_equal(c.worker.stall_ms, 5000);
 	assert_int_equal(c.slots, 3);
 	assert_int_equal(c.lease_ms, 10000);
+	assert_int_equal(c.keep_days, 2);
+	assert_int_equal(c.history_days, 3);
+	assert_int_equal(c.disk_max_bytes, 5 << 20);
 	assert_int_equal(c.block_size, 4096);
 	snprintf(path, sizeof(path), "%s/w", dir);
 	assert_string_equal(c.worker.program, path);
@@ -158,7 +164,9 @@ static void test_refused(void **state)
 		{HEAD "[train]\nepochs = 0\n", "epochs"},
 		{HEAD "[train]\njobs = 17\n", "jobs"},
 		{HEAD "[queue]\ncapacity = 0\n", "capacity"},
-		{HEAD "[queue]\nlease_s = 1\n", "lease_s"},
+		{HEAD "[queue]\nlease_s = 4\n", "lease_s"},
+		{HEAD "[queue]\nkeep_days = 9\nhistory_days = 8\n", "history_days"},
+		{HEAD "[queue]\ndisk_max_mb = 0\n", "disk_max_mb"},
 		{HEAD "[queue]\nblock_size = 131073\n", "block_size"},
 		{HEAD "test_share = 0.6\nvalidation_share = 0.5\n", "test_share"},
 		{HEAD "[augment]\nflip = maybe\n", "flip"},
@@ -219,6 +227,8 @@ static void test_example(void **state)
 	assert_true(example.worker.augment.brightness == plain.worker.augment.brightness);
 	assert_int_equal(example.block_size, plain.block_size);
 	assert_int_equal(example.keep_days, plain.keep_days);
+	assert_int_equal(example.history_days, plain.history_days);
+	assert_int_equal(example.disk_max_bytes, plain.disk_max_bytes);
 	assert_int_equal(example.device_per_hour, plain.device_per_hour);
 }
 

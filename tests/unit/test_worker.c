@@ -88,7 +88,7 @@ static void check_counts(const struct json *e, int n)
 		correct += (int64_t)num(json_at(classes, i), "correct");
 		row = json_at(confusion, i);
 		for (size_t k = 0; k < 10; k++) {
-			assert_int_equal(json_int_at(row, k, 0, n, &v), 0);
+			assert_int_equal(json_int(json_at(row, k), 0, n, &v), 0);
 			cells += v;
 			diagonal += k == i ? v : 0;
 		}

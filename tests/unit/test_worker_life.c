@@ -52,8 +52,8 @@ static void test_hung(void **state)
 	assert_int_equal(rig.n_died, 0);
 	/* Paused it may stand still for as long as it likes. */
 	rig_do(&rig, "pause", NULL);
-	int64_t until = clock_mono_ms() + 900;
-	while (clock_mono_ms() < until)
+	int64_t end = clock_mono_ms() + 900;
+	while (clock_mono_ms() < end)
 		assert_true(loop_once(rig.loop, 50) >= 0);
 	assert_int_equal(rig.n_died, 0);
 	rig_do(&rig, "resume", NULL);
@@ -64,6 +64,39 @@ static void test_hung(void **state)
 	assert_int_equal(rig.requests[t].category, ERR_HUNG);
 	assert_int_equal(rig.category, ERR_HUNG);
 	RIG_WAIT(&rig, rig.n_ready == 2);
+	rig_stop(&rig);
+}
+
+static struct json *until(struct json *j, int64_t at_ms)
+{
+	json_set_int(j, "until_ms", at_ms);
+	return j;
+}
+
+/* It ends at its time, though nobody tells it to; a later time takes the place of an earlier one.
+ */
+static void test_until(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready == 1);
+	int64_t begun = clock_mono_ms();
+	uint64_t t = rig_send(&rig, "train", until(long_training("never"), begun + 400));
+	rig_do(&rig, "until", until(json_new_obj(), begun + 900));
+	struct rig_request *q = &rig.requests[t];
+	RIG_WAIT(&rig, q->progress.step > 0 || q->answered);
+	usleep(1200000); /* as if the daemon hung */
+	int64_t step = q->progress.step;
+	RIG_WAIT(&rig, q->answered);
+	assert_int_equal(q->code, -ETIME);
+	assert_true(clock_mono_ms() - begun >= 900);
+	assert_true(q->progress.step > step);
+	assert_false(file_exists(at("never")));
+	/* The next one has no end but its own. */
+	rig_do(&rig, "train", train_args(NULL, "k", 1, 0));
+	assert_int_equal(rig_ask(&rig, "train", until(long_training("never"), 1))->code, -ETIME);
+	assert_true(rig_ask(&rig, "train", until(long_training("never"), -1))->code < 0);
 	rig_stop(&rig);
 }
 
@@ -524,11 +557,11 @@ static void test_orphan(void **state)
 	assert_int_equal(kill(pid, 0), 0);
 	kill(daemon, SIGKILL);
 	waitpid(daemon, NULL, 0);
-	int64_t until = clock_mono_ms() + 5000;
+	int64_t end = clock_mono_ms() + 5000;
 	char state_path[64];
 	bool gone = false;
 	snprintf(state_path, sizeof(state_path), "/proc/%d/cmdline", pid);
-	while (!gone && clock_mono_ms() < until) {
+	while (!gone && clock_mono_ms() < end) {
 		/* A zombie that nobody reaps has no command line any more. */
 		int fd = open(state_path, O_RDONLY | O_CLOEXEC);
 		char c;
@@ -552,7 +585,7 @@ int main(void)
 		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_fits),
 		cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_log_and_engine), cmocka_unit_test(test_processors),
-		cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_orphan),         cmocka_unit_test(test_until),
 	};
 	return cmocka_run_group_tests_name("worker_life", tests, set_up, tear_down);
 }

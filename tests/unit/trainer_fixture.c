@@ -1,5 +1,8 @@
 #include "tests/unit/trainer_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 static const char cfg[] = "[net]\nbatch=4\nsubdivisions=1\nwidth=8\nheight=8\nchannels=1\n"
 			  "learning_rate=0.1\nmax_batches=10\n\n[connected]\noutput=10\n"
 			  "activation=linear\n\n[softmax]\n";
@@ -45,6 +48,7 @@ static int fake_work(void *user, unsigned slot, const char *op, struct json *arg
 		json_get_int(args, "epoch", 0, 1000, &w->epoch, NULL);
 		json_get_int(args, "schedule_seen", 0, 1000000, &w->schedule_seen, NULL);
 		json_get_int(args, "target", 0, 1000000, &w->target, NULL);
+		json_get_int(args, "until_ms", 0, JSON_INT_MAX, &w->until_ms, NULL);
 	}
 	json_free(args);
 	return 0;
@@ -120,6 +124,8 @@ int set_up(void **state)
 	f.conf.capacity = 2;
 	f.conf.device_per_hour = 5;
 	f.conf.keep_days = 1;
+	f.conf.history_days = 30;
+	f.conf.disk_max_bytes = 1 << 24;
 	f.conf.lease_ms = LEASE;
 	f.conf.block_size = BLOCK;
 	f.weights = calloc(1, f.model->file_bytes);
@@ -230,6 +236,31 @@ void grant(const char *device, const char *checkpoint, bool granted, int64_t fen
 	say(TOPIC_TRAINER_GRANT, device, msg_grant_print(&g));
 }
 
+void grant_claim(const char *device, int64_t fence, int64_t claim, int64_t lease_ms)
+{
+	struct msg_grant g = {.granted = true, .fence = fence, .claim = claim,
+			      .lease_ms = lease_ms};
+
+	strcpy(g.checkpoint, f.id);
+	say(TOPIC_TRAINER_GRANT, device, msg_grant_print(&g));
+}
+
+void other_weights(char mark)
+{
+	f.weights[WEIGHTS_HEADER_SIZE] = mark;
+	hash_bytes(f.weights, f.model->file_bytes, f.id);
+}
+
+void limit_files(unsigned long bytes)
+{
+	struct rlimit l;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &l);
+	l.rlim_cur = bytes ? bytes : l.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
 struct msg_claim claimed(const char *device)
 {
 	const struct sent *s = next(TOPIC_DEVICE_CLAIM);
@@ -240,6 +271,7 @@ struct msg_claim claimed(const char *device)
 	assert_int_equal(msg_claim_parse(s->payload, s->len, &c, NULL), 0);
 	assert_string_equal(c.trainer, "edge-1");
 	assert_string_equal(c.checkpoint, f.id);
+	f.claim = c.claim;
 	return c;
 }
 
@@ -269,6 +301,10 @@ const struct work *asked(const char *op)
 {
 	const struct work *w;
 
+	/* A renewal may come at any time. */
+	while (f.worked < f.n_work && strcmp(op, "until") != 0 &&
+	       strcmp(f.work[f.worked].op, "until") == 0)
+		f.worked++;
 	assert_true(f.worked < f.n_work);
 	w = &f.work[f.worked++];
 	assert_string_equal(w->op, op);
@@ -339,4 +375,14 @@ struct msg_result to_offering(const char *device, int64_t fence, char id[HASH_SI
 	assert_non_null(s);
 	assert_int_equal(msg_result_parse(s->payload, s->len, &r, NULL), 0);
 	return r;
+}
+
+void hand_over(const char *device, int64_t fence)
+{
+	char id[HASH_SIZE];
+
+	to_offering(device, fence, id);
+	ack(device, id, fence, DECISION_KEPT);
+	tick(2000);
+	f.read = f.n_sent;
 }

@@ -45,7 +45,7 @@ struct work {
 	char op[16];
 	char out[FILE_PATH_MAX];
 	char weights[FILE_PATH_MAX];
-	int64_t epoch, schedule_seen, target;
+	int64_t epoch, schedule_seen, target, until_ms;
 };
 
 struct trainer_fixture {
@@ -60,6 +60,7 @@ struct trainer_fixture {
 	struct work work[WORK_MAX];
 	unsigned n_work, worked;
 	uint64_t last_id;
+	int64_t claim; /* number of the last one that was looked at */
 	/* what the device holds */
 	char *weights;
 	char id[HASH_SIZE];
@@ -81,7 +82,15 @@ void say(enum topic_kind kind, const char *device, char *text);
 struct msg_offer offer_of(const char *device);
 void offer(const char *device);
 void grant(const char *device, const char *checkpoint, bool granted, int64_t fence);
+/* The same, naming its claim, for a lease of so long. */
+void grant_claim(const char *device, int64_t fence, int64_t claim, int64_t lease_ms);
 struct msg_claim claimed(const char *device);
+/* The device goes on to other weights, which are valid, too. */
+void other_weights(char mark);
+/* A whole handover, at the end of which the device has said `kept`. */
+void hand_over(const char *device, int64_t fence);
+/* Open file limit in bytes, as on a full disk, or none again (0). */
+void limit_files(unsigned long bytes);
 /* Answers wants until all blocks are there, or at most n blocks. */
 unsigned give_blocks(const char *device, unsigned most);
 const struct work *asked(const char *op);

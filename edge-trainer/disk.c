@@ -1,0 +1,231 @@
+/* What is kept on disk, and what goes: checkpoints by quota.h and [queue] keep_days, rows of the
+ * database by [queue] history_days and the limits of db.h.
+ *
+ * The store holds, of each job that is not over, what it came with and the last epoch's; of those
+ * that are over, both, for keep_days or until there is need of their place; and perhaps checkpoints
+ * that the database does not know (it was lost, or is another's): those go by their age alone. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "edge-trainer/trainer_priv.h"
+
+#define DAY_MS ((int64_t)24 * 3600 * 1000)
+
+static int64_t files_max(const struct trainer *t)
+{
+	return t->conf->disk_max_bytes / (int64_t)t->model->file_bytes;
+}
+
+int disk_check(const struct trainer *t, struct err *err)
+{
+	int64_t least = (QUOTA_WORK * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
+
+	if (files_max(t) >= QUOTA_WORK)
+		return 0;
+	return err_set(
+		err, -ERANGE,
+		"[queue] disk_max_mb: found %lld, expected at least %lld for one handover of "
+		"this model (%d checkpoints of %llu bytes)",
+		(long long)t->conf->disk_max_bytes >> 20, (long long)least, QUOTA_WORK,
+		(unsigned long long)t->model->file_bytes);
+}
+
+/* ---- jobs ---- */
+
+static bool is_loose(const struct entry *e)
+{
+	return !device_is_proven(e->device);
+}
+
+static void count_jobs(const struct trainer *t, struct quota *q)
+{
+	*q = (struct quota){.max = files_max(t), .unknown = t->n_unknown, .history = t->n_history};
+	for (const struct entry *e = t->entries; e; e = e->next)
+		if (e->job.state == JOB_OFFERING)
+			q->offering++;
+		else if (e->job.state == JOB_LAPSED)
+			*(is_loose(e) ? &q->loose : &q->lapsed) += 1;
+		else if (e->job.state != JOB_DONE)
+			q->working++;
+}
+
+static void drop_lapsed(struct trainer *t, bool loose, int64_t n, const char *why)
+{
+	struct job_event drop = {.kind = JOB_E_DROP, .reason = why};
+
+	for (; n > 0; n--) {
+		struct entry *first = NULL;
+
+		for (struct entry *e = t->entries; e; e = e->next)
+			if (e->job.state == JOB_LAPSED && is_loose(e) == loose &&
+			    (!first || e->job.idle_since_ms < first->job.idle_since_ms))
+				first = e;
+		if (!first)
+			return;
+		entry_event(t, first, &drop);
+	}
+}
+
+/* ---- checkpoints ---- */
+
+static bool is_open(const struct trainer *t, const char *id)
+{
+	for (const struct entry *e = t->entries; e; e = e->next)
+		if (strcmp(e->job.manifest.id, id) == 0 || strcmp(e->job.partial, id) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a checkpoint that no job needs any more may go. */
+static int may_go(struct trainer *t, const char *id, int64_t since_ms, bool *ret, struct err *err)
+{
+	int64_t added_ms;
+	int r = db_checkpoint_known(t->db, id, ret, err);
+
+	if (r < 0 || *ret)
+		return r;
+	*ret = store_added_ms(t->store, id, &added_ms) == 0 && added_ms < since_ms;
+	return 0;
+}
+
+/* Of `kept` (newest first) what is in the store and no open job's. Returns how many there are now,
+ * and leaves the first `most` of them; the others are removed. */
+static int trim_history(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int64_t most,
+			struct err *err)
+{
+	int r = 0;
+
+	t->n_history = 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (!store_has(t->store, kept[i]) || is_open(t, kept[i]))
+			continue;
+		if (t->n_history < most)
+			t->n_history++;
+		else
+			r = store_remove(t->store, kept[i], err);
+	}
+	return r;
+}
+
+static bool is_among(char (*ids)[HASH_SIZE], size_t n, const char *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(ids[i], id) == 0)
+			return true;
+	return false;
+}
+
+/* What is neither an open job's nor kept: removed, or, where the database does not know it,
+ * counted. */
+static int remove_rest(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int64_t since_ms,
+		       struct err *err)
+{
+	_cleanup_free_ char(*ids)[HASH_SIZE] = NULL;
+	int64_t unknown = 0;
+	size_t n_ids = 0;
+	int r = store_list(t->store, &ids, &n_ids, err);
+
+	for (size_t i = 0; i < n_ids && r == 0; i++) {
+		bool goes;
+
+		if (is_open(t, ids[i]) || is_among(kept, n, ids[i]))
+			continue;
+		r = may_go(t, ids[i], since_ms, &goes, err);
+		if (r == 0 && goes)
+			r = store_remove(t->store, ids[i], err);
+		else if (r == 0)
+			unknown++;
+	}
+	if (r == 0 && unknown > t->n_unknown)
+		log_warning("%lld checkpoints in the store that the database does not know: they "
+			    "stay until they are keep_days old",
+			    (long long)unknown);
+	if (r == 0)
+		t->n_unknown = unknown;
+	return r;
+}
+
+static int collect_checkpoints(struct trainer *t, int64_t more, struct err *err)
+{
+	_cleanup_free_ char(*kept)[HASH_SIZE] = NULL;
+	int64_t since_ms = trainer_utc(t) - t->conf->keep_days * DAY_MS, too_many;
+	struct quota_cut cut;
+	struct quota q;
+	size_t n = 0;
+	int r = db_checkpoint_kept(t->db, since_ms, &kept, &n, err);
+
+	if (r == 0)
+		r = remove_rest(t, kept, n, since_ms, err);
+	if (r == 0)
+		r = trim_history(t, kept, n, INT64_MAX, err); /* counts */
+	if (r < 0)
+		return r;
+	count_jobs(t, &q);
+	quota_plan(&q, more, &cut);
+	too_many = q.loose + q.lapsed - LAPSED_MAX;
+	drop_lapsed(t, true, MAX_OF(cut.loose, too_many), "its place on disk was needed");
+	r = trim_history(t, kept, n, t->n_history - cut.history, err);
+	drop_lapsed(t, false, MAX_OF(cut.lapsed, too_many - q.loose),
+		    "its place on disk was needed");
+	return r < 0 ? r : db_checkpoint_forget(t->db, since_ms, err);
+}
+
+bool disk_admit(struct trainer *t)
+{
+	bool was_full = t->disk_full;
+	char why[MESSAGE_TEXT_MAX];
+	struct quota_cut cut;
+	struct err err = {0};
+	struct quota q;
+
+	count_jobs(t, &q);
+	t->disk_full = quota_plan(&q, 1, &cut) < 0;
+	if (!t->disk_full && cut.loose + cut.history + cut.lapsed > 0) {
+		if (collect_checkpoints(t, 1, &err) < 0)
+			trainer_fault(t, &err);
+		trainer_commit(t);
+		count_jobs(t, &q);
+		t->disk_full =
+			quota_plan(&q, 1, &cut) < 0 || cut.loose + cut.history + cut.lapsed > 0;
+	}
+	disk_describe(t, why, sizeof(why));
+	if (t->disk_full && !was_full)
+		log_warning("%s", why);
+	return !t->disk_full;
+}
+
+void disk_describe(const struct trainer *t, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	if (t->disk_full)
+		snprintf(buf, size,
+			 "no room for another handover: disk_max_mb = %lld, %lld unknown "
+			 "checkpoints",
+			 (long long)t->conf->disk_max_bytes >> 20, (long long)t->n_unknown);
+}
+
+/* ---- all of it ---- */
+
+void disk_collect(struct trainer *t, int64_t now_ms)
+{
+	struct db_limits limits = {trainer_utc(t) - t->conf->history_days * DAY_MS, DB_JOBS_MAX,
+				   DB_BYTES_MAX};
+	struct quota_cut cut;
+	struct err err = {0};
+	struct quota q;
+	int64_t pruned = 0;
+	int r = collect_checkpoints(t, 0, &err);
+
+	if (r == 0)
+		r = db_prune(t->db, &limits, &pruned, &err);
+	if (r < 0)
+		trainer_fault(t, &err);
+	trainer_commit(t);
+	count_jobs(t, &q);
+	if (t->disk_full && quota_plan(&q, 1, &cut) == 0)
+		t->disk_full = false;
+	t->collect_at_ms = now_ms + (pruned > 0 ? TICK_MS : COLLECT_MS);
+}
