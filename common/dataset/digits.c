@@ -1,7 +1,12 @@
 /* A digit is made as a person makes it: points of a way to write it (glyphs.c), moved at random;
  * a hand that slants, turns, stretches and waves; a pen of some width and pressure drawn along
  * Catmull-Rom curves through the points; then the paper: a stray stroke, blur, shading, noise.
- * Every number comes from one generator seeded with (seed, index, label). */
+ * Every number comes from one generator seeded with (seed, index, label).
+ *
+ * The same numbers make the same picture, to the bit, with every compiler and processor. So no two
+ * draws share an expression, whose order C leaves open; the sine is ours, since those of C
+ * libraries differ in their last digit; and products are not fused into sums (-ffp-contract=off).
+ */
 #include "common/dataset/digits.h"
 
 #include <errno.h>
@@ -46,7 +51,9 @@ static float between(struct rng *r, double lo, double hi)
 /* About normal, standard deviation 1: four uniform numbers have a variance of 1/3 together. */
 static float normal(struct rng *r)
 {
-	double sum = rng_unit(r) + rng_unit(r) + rng_unit(r) + rng_unit(r);
+	double sum = 0;
+	for (int i = 0; i < 4; i++)
+		sum += rng_unit(r);
 	return (float)((sum - 2) * 1.7320508);
 }
 
@@ -60,21 +67,39 @@ static float clamp_unit(float v)
 	return v < 0 ? 0 : v > 1 ? 1 : v;
 }
 
+/* Taylor's series in [-pi/2, pi/2], where the next term is below 1e-11; |x| up to some thousands.
+ */
+static float sine(double x)
+{
+	const double pi = 3.14159265358979323846;
+	double turns = floor(x / pi + 0.5), v = x - turns * pi, square = v * v, sum = v, term = v;
+	for (int k = 2; k <= 14; k += 2) {
+		term *= -square / (k * (k + 1));
+		sum += term;
+	}
+	return (float)((long)turns % 2 ? -sum : sum);
+}
+
+static float length_of(float x, float y)
+{
+	return (float)sqrt((double)x * x + (double)y * y);
+}
+
 static struct hand make_hand(struct rng *r)
 {
 	float height = between(r, 16, 22.5), width = height * between(r, 0.55, 1.0);
 	float slant = 0.22f * normal(r), turn = 0.14f * normal(r);
-	float s = sinf(turn), c = cosf(turn);
+	float s = sine(turn), c = sine(turn + 1.57079632679489661923);
 	/* Stretch, then slant, then turn. */
 	struct hand h = {
 		.xx = c * width,
 		.xy = (-c * slant - s) * height,
 		.yx = s * width,
 		.yy = (-s * slant + c) * height,
-		.wave = between(r, 0, 1.2),
-		.wave_x = between(r, 0, 6.2832),
-		.wave_y = between(r, 0, 6.2832),
 	};
+	h.wave = between(r, 0, 1.2);
+	h.wave_x = between(r, 0, 6.2832);
+	h.wave_y = between(r, 0, 6.2832);
 	float room = (SIDE - height) / 2 + 1;
 	h.middle.x = SIDE / 2.0f + between(r, -0.6, 0.6) * room;
 	h.middle.y = SIDE / 2.0f + between(r, -0.6, 0.6) * room;
@@ -83,12 +108,12 @@ static struct hand make_hand(struct rng *r)
 
 static struct pen make_pen(struct rng *r)
 {
-	return (struct pen){
-		.radius = between(r, 0.65, 1.5),
-		.level = between(r, 0.55, 1),
-		.swing = between(r, 0, 0.4),
-		.phase = between(r, 0, 6.2832),
-	};
+	struct pen p;
+	p.radius = between(r, 0.65, 1.5);
+	p.level = between(r, 0.55, 1);
+	p.swing = between(r, 0, 0.4);
+	p.phase = between(r, 0, 6.2832);
+	return p;
 }
 
 static struct point place(const struct hand *h, float x, float y)
@@ -97,8 +122,8 @@ static struct point place(const struct hand *h, float x, float y)
 	y -= 0.5f;
 	struct point p = {h->middle.x + h->xx * x + h->xy * y, h->middle.y + h->yx * x + h->yy * y};
 	float px = p.x;
-	p.x += h->wave * sinf(0.3f * p.y + h->wave_x);
-	p.y += h->wave * sinf(0.3f * px + h->wave_y);
+	p.x += h->wave * sine(0.3f * p.y + h->wave_x);
+	p.y += h->wave * sine(0.3f * px + h->wave_y);
 	return p;
 }
 
@@ -138,10 +163,10 @@ static void draw_curve(float *ink, const struct point p[4], const struct pen *pe
 	struct point from = p[1];
 	for (int i = 1; i <= CURVE_STEPS; i++) {
 		struct point to = curve_at(p, (float)i / CURVE_STEPS);
-		float press = 1 + pen->swing * sinf(0.25f * *way + pen->phase);
+		float press = 1 + pen->swing * sine(0.25f * *way + pen->phase);
 		draw_piece(ink, from, to, pen->radius * press,
 			   pen->level * fminf(1, 0.75f + 0.25f * press));
-		*way += hypotf(to.x - from.x, to.y - from.y);
+		*way += length_of(to.x - from.x, to.y - from.y);
 		from = to;
 	}
 }
@@ -151,9 +176,11 @@ static void draw_glyph(float *ink, const struct glyph *g, const struct hand *han
 {
 	struct point at[GLYPH_POINTS_MAX];
 	float shake = between(r, 0.015, 0.05), way = 0;
-	for (size_t i = 0; i < g->n; i++)
-		at[i] = place(hand, (float)g->points[i].x / 100 + shake * normal(r),
-			      (float)g->points[i].y / 100 + shake * normal(r));
+	for (size_t i = 0; i < g->n; i++) {
+		float y = (float)g->points[i].y / 100 + shake * normal(r);
+		float x = (float)g->points[i].x / 100 + shake * normal(r);
+		at[i] = place(hand, x, y);
+	}
 	for (size_t i = 1; i < g->n; i++) {
 		if (g->points[i].kind == GLYPH_START)
 			continue;
@@ -192,7 +219,7 @@ static void fade(float *ink, struct rng *r)
 	float radius = between(r, 1.5, 4), left = between(r, 0.1, 0.6);
 	for (int y = 0; y < SIDE; y++)
 		for (int x = 0; x < SIDE; x++) {
-			float d = hypotf((float)x + 0.5f - x0, (float)y + 0.5f - y0);
+			float d = length_of((float)x + 0.5f - x0, (float)y + 0.5f - y0);
 			float keep = clamp_unit(d - radius);
 			ink[y * SIDE + x] *= left + (1 - left) * keep;
 		}
