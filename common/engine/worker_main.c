@@ -10,12 +10,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
-
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/engine/denormals.h"
 #include "common/engine/session.h"
 #include "common/engine/worker_protocol.h"
 
@@ -57,11 +54,7 @@ static void prepare(void)
 	signal(SIGXFSZ, SIG_IGN); /* EFBIG instead */
 	signal(SIGINT, SIG_IGN);  /* of a terminal: the daemon decides */
 	setvbuf(stdout, NULL, _IONBF, 0);
-#if defined(__SSE__)
-	/* Numbers below 1e-38 cost a hundred times the time of others and are noise here. Threads
-	 * that start later inherit it. */
-	_mm_setcsr(_mm_getcsr() | 0x8040); /* flush to zero, denormals are zero */
-#endif
+	denormals_off();
 }
 
 static void bound_log(void)

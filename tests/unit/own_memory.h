@@ -1,9 +1,8 @@
-/* Whether what a process takes is its own: sanitizers and valgrind take memory beside it. */
+/* Whether what a process takes is its own, and a limit of it is kept: sanitizers, valgrind and qemu
+ * take memory beside it. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
+#include "emulated.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define UNDER_ASAN 1
@@ -18,6 +17,6 @@
 
 static inline bool own_memory(void)
 {
-	const char *preload = getenv("LD_PRELOAD");
-	return !UNDER_ASAN && !(preload && strstr(preload, "vgpreload"));
+	return !UNDER_ASAN && !under_valgrind() &&
+	       !under_qemu("tell a program's memory from its own, or limit it (RLIMIT_DATA)");
 }

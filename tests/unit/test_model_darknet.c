@@ -339,8 +339,7 @@ static void packaged(void **state)
 	char path[FILE_PATH_MAX];
 	size_t found = 0;
 	/* Minutes of drawing random weights there, and none of it is our code. */
-	const char *preload = getenv("LD_PRELOAD");
-	if (preload && strstr(preload, "vgpreload"))
+	if (under_valgrind())
 		skip();
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		assert_int_equal(file_path(path, sizeof(path), CFG_DIR "%s.cfg", names[i]), 0);
