@@ -1,30 +1,18 @@
 # build: plain
 """deploy/lib/darknet-source against a package archive of the test's own, in a folder, that apt is told about."""
-import email.utils
 import hashlib
 import io
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
-import unittest
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import apt_rig
 import rig
+from apt_rig import release, sums
 
-SCRIPT = rig.ROOT / 'deploy/lib/darknet-source'
 VERSION = '1.0-1'
 PATCH = '--- a/src/parser.c\n+++ b/src/parser.c\n@@ -1 +1 @@\n-int upstream;\n+int debian;\n'
-
-
-def release(index):
-    return f'Suite: test\nDate: {email.utils.formatdate(usegmt=True)}\nSHA256:\n' + sums({'Sources': index})
-
-
-def sums(files):
-    return ''.join(f' {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n' for name, data in files.items())
 
 
 def tar_xz(files):
@@ -37,12 +25,12 @@ def tar_xz(files):
     return out.getvalue()
 
 
-class DarknetSource(unittest.TestCase):
+class DarknetSource(apt_rig.Case):
+    script = rig.ROOT / 'deploy/lib/darknet-source'
+
     def setUp(self):
-        self.work = pathlib.Path(tempfile.mkdtemp(prefix='tasuki-test-'))
-        self.addCleanup(shutil.rmtree, self.work)
-        self.work.chmod(0o755)  # apt fetches as a user of its own
-        self.archive, self.cache, self.dir = (self.work / x for x in ('archive', 'cache', 'build/source'))
+        super().setUp()
+        self.cache, self.dir = self.work / 'cache', self.work / 'build/source'
         self.write_archive()
 
     def write_archive(self, patch=PATCH):
@@ -57,41 +45,10 @@ class DarknetSource(unittest.TestCase):
             (self.archive / name).write_bytes(data)
         index = (head % 'Package' + 'Directory: .\nChecksums-Sha256:\n' + sums(files) + '\n').encode()
         (self.archive / 'Sources').write_bytes(index)
-        (self.archive / 'Release').write_text(release(index))
-
-    def run_script(self, *args, entry='deb [trusted=yes] copy:{} ./', sources='', env=None, path=None):
-        """On a machine whose apt is configured with these entries."""
-        etc = self.work / 'etc'
-        (etc / 'sources.list.d').mkdir(parents=True, exist_ok=True)
-        (etc / 'sources.list').write_text(entry.format(self.archive) + '\n')
-        (etc / 'sources.list.d/machine.sources').write_text(sources.format(self.archive))
-        conf = self.work / 'apt.conf'
-        (self.work / 'lists/partial').mkdir(parents=True, exist_ok=True)
-        conf.write_text(f'Dir::Etc::sourcelist "{etc}/sources.list"; Dir::Etc::sourceparts "{etc}/sources.list.d";\n'
-                        f'Dir::State::lists "{self.work}/lists";\n'
-                        f'APT::Update::Post-Invoke {{ "touch {self.work}/hook"; }};\n')
-        before = self.state()
-        r = subprocess.run([SCRIPT, *args], capture_output=True, text=True, timeout=rig.WAIT,
-                           env={**os.environ, 'APT_CONFIG': str(conf), **({'PATH': str(path)} if path else {}), **(env or {})})
-        self.assertEqual(self.state(), before)
-        self.assertFalse((self.work / 'hook').exists())
-        self.assertFalse(list(self.work.glob('cache/new.*')))
-        return r
-
-    def state(self):
-        """What apt is told and keeps on the machine."""
-        return [(p, p.stat().st_mtime_ns) for d in ('etc', 'lists') for p in sorted((self.work / d).rglob('*'))]
-
-    def ok(self, *args, **kw):
-        r = self.run_script(*args, **kw)
-        self.assertEqual((r.returncode, r.stderr), (0, ''))
+        (self.archive / 'Release').write_text(release({'Sources': index}))
 
     def refused(self, status, *words, args=(), **kw):
-        r = self.run_script(*(args or (self.cache, self.dir)), **kw)
-        self.assertEqual(r.returncode, status, r.stderr)
-        self.assertEqual(len(r.stderr.splitlines()), 1, r.stderr)
-        for word in words:
-            self.assertIn(word, r.stderr)
+        super().refused(status, *words, args=args or (self.cache, self.dir), **kw)
         self.assertFalse(self.dir.exists())
 
     def test_download_unpack_and_keep(self):
@@ -147,7 +104,7 @@ class DarknetSource(unittest.TestCase):
     def test_no_such_package(self):
         index = (self.archive / 'Sources').read_bytes().replace(b': darknet\n', b': another\n')
         (self.archive / 'Sources').write_bytes(index)
-        (self.archive / 'Release').write_text(release(index))
+        (self.archive / 'Release').write_text(release({'Sources': index}))
         self.refused(3, 'Unable to find a source package for darknet')
 
     def test_patch_that_does_not_apply(self):
