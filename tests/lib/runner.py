@@ -14,7 +14,7 @@ COVERAGE_WANTED = 85.0
 
 # name -> (compiler, meson options). One build each for: sanitizers and coverage with gcc; sanitizers
 # with clang; neither, for valgrind, memory figures and long campaigns; Darknet from source, as for a
-# small device, for what touches the engine.
+# small device, for what touches the engine; the same for arm64, whose programs qemu runs (slow only).
 SANITIZE = '-Db_sanitize=address,undefined'
 BUILDS = {
     'gcc': ('gcc', [SANITIZE, '-Db_coverage=true', '-Dwerror=true']),
@@ -22,6 +22,7 @@ BUILDS = {
     'plain': ('gcc', ['-Dwerror=true']),
     'device': ('gcc', ['-Dwerror=true', '-Ddarknet=source', '-Ddarknet_cache=.cache/darknet']),
 }
+BUILDS['arm64'] = ('gcc', [*BUILDS['device'][1], '--cross-file', '.cache/arm64/sysroot.ini', '--cross-file', 'deploy/lib/arm64.ini'])
 SANITIZER_ENV = {
     'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=86:allocator_may_return_null=1:detect_stack_use_after_return=0',
     'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1:exitcode=86',
@@ -50,19 +51,27 @@ def sh(argv, **kw):
                           errors='replace', stdin=subprocess.DEVNULL, **kw)
 
 
-def darknet_source(tally):
-    """Darknet's source package is in its cache, or is downloaded through apt now."""
-    began = time.monotonic()
-    r = sh([ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet'])
-    absent = r.returncode == 3 and os.environ.get('CI') != 'true'
-    if r.returncode:
-        tally.add('darknet source', 'skipped' if absent else 'FAILED', time.monotonic() - began, r.stdout)
-    return r.returncode == 0
+def at_hand(name, tally):
+    """What a build needs beside packages is in its cache, or is downloaded through apt now."""
+    needs = []
+    if name in ('device', 'arm64'):
+        needs.append(['darknet-source', ROOT / '.cache/darknet'])
+    if name == 'arm64':
+        libraries = sh([ROOT / 'deploy/lib/packages', 'libraries']).stdout.split()
+        needs.append(['sysroot', 'arm64', ROOT / '.cache/arm64', *libraries, 'libcmocka-dev'])
+    for script, *args in needs:
+        began = time.monotonic()
+        r = sh([ROOT / 'deploy/lib' / script, *args])
+        absent = r.returncode == 3 and os.environ.get('CI') != 'true'
+        if r.returncode:
+            tally.add(f'{script} for build {name}', 'skipped' if absent else 'FAILED', time.monotonic() - began, r.stdout)
+            return False
+    return True
 
 
 def build(name, tally):
     """True: built, False: failed, None: skipped."""
-    if name == 'device' and not darknet_source(tally):
+    if not at_hand(name, tally):
         return None
     compiler, options = BUILDS[name]
     folder = ROOT / f'build-{name}'
@@ -83,7 +92,7 @@ def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, labe
     folder = ROOT / f'build-{name}'
     label = label or name
     argv = ['meson', 'test', '-C', folder, '--no-rebuild', '--logbase', f'log-{label}',
-            '--timeout-multiplier', '10' if wrap else '4']
+            '--timeout-multiplier', '10' if wrap or name == 'arm64' else '4']
     for suite in suites:
         argv += ['--suite', suite]
     if wrap:
@@ -102,26 +111,28 @@ def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, labe
         result = {'OK': 'ok', 'EXPECTEDFAIL': 'ok', 'SKIP': 'skipped'}.get(t['result'], 'FAILED')
         tally.add(f'{label}: {t["name"].split(" ")[-1]}', result, t['duration'],
                   f"{t['result']}\n{t.get('stdout', '')[-4000:]}\n{t.get('stderr', '')[-4000:]}")
+        for left_out in sorted(set(re.findall(r'^qemu-user cannot .*', t.get('stdout', ''), re.M))):
+            print(f'        in part: {left_out}', flush=True)
 
 
 def integration_tests(args):
     """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped. Its header line
-    '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told),
-    '# slow' keeps it for --slow. Yields (path, builds)."""
+    '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told), '# beside: NAME'
+    one that it compares with, '# slow' keeps it for --slow. Yields (path, builds, beside)."""
     for path in sorted((ROOT / 'tests/integration').glob('test_*.py')):
         head = path.read_text().split('"""')[0]
         if re.search(r'^# slow', head, re.M) and not args.slow:
             continue
         if args.only and not re.search(args.only, path.stem):
             continue
-        found = re.search(r'^# build: ([a-z ]+)', head, re.M)
-        yield path, (found.group(1) if found else 'gcc').split()
+        found, beside = (re.search(rf'^# {key}: ([a-z0-9 ]+)', head, re.M) for key in ('build', 'beside'))
+        yield path, (found.group(1) if found else 'gcc').split(), (beside.group(1) if beside else '').split()
 
 
 def integration(tally, args, built):
-    for path, builds in integration_tests(args):
+    for path, builds, beside in integration_tests(args):
         for which in builds:
-            if built[which] is None:
+            if None in [built[x] for x in [which, *beside]]:
                 continue  # why was said once
             began = time.monotonic()
             env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
@@ -159,8 +170,8 @@ def main():
     args = p.parse_args()
     began, tally = time.monotonic(), Tally()
     os.chdir(ROOT)
-    wanted = {b for _, builds in integration_tests(args) for b in builds}
-    names = [n for n in BUILDS if n in wanted or not args.only]
+    wanted = {b for _, builds, beside in integration_tests(args) for b in [*builds, *beside]}
+    names = [n for n in BUILDS if n in wanted or not args.only and n != 'arm64']
     built = {name: build(name, tally) for name in names}
     for stale in (ROOT / 'build-gcc').rglob('*.gcda'):
         stale.unlink()
@@ -174,6 +185,8 @@ def main():
                              f'--suppressions={ROOT}/tests/valgrind.supp')
         if built['device']:
             meson_tests('device', tally, suites=('engine',))
+    if built.get('arm64'):
+        meson_tests('arm64', tally)
     if False not in built.values():
         integration(tally, args, built)
         if not args.only:

@@ -450,7 +450,14 @@ static void test_random_cfgs(void **state)
 		compare_weights(&p, TRAINED);
 		pair_done(&p);
 	}
+#if defined(__x86_64__)
 	assert_true(planned > RANDOM_CFGS * 9 / 10);
+#else
+	/* Debian's oneDNN has fast code for few other processors; without it Darknet computes. */
+	print_message("oneDNN has fast code for %d of %d networks\n", planned, RANDOM_CFGS);
+	if (!planned)
+		skip();
+#endif
 }
 
 int main(void)
