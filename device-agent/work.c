@@ -144,7 +144,7 @@ static void ask_training(struct agent *a)
 {
 	const struct rounds *r = &a->state->rounds;
 	struct err err = {0};
-	char weights[FILE_PATH_MAX], name[ID_SIZE];
+	char weights[FILE_PATH_MAX], momentum[FILE_PATH_MAX], name[ID_SIZE];
 	snprintf(name, sizeof(name), "epoch-%lld.weights", (long long)r->epoch + 1);
 	int c = store_tmp(a->store, name, a->train_out, &err);
 	struct json *args = json_new_obj();
@@ -155,6 +155,8 @@ static void ask_training(struct agent *a)
 		json_set_str(args, "weights", weights);
 	}
 	json_set_str(args, "out", a->train_out);
+	if (file_path(momentum, sizeof(momentum), "%s/momentum", a->conf.state) == 0)
+		json_set_str(args, "momentum", momentum);
 	json_set_int(args, "epochs", 1);
 	/* An order of images that has led to no finite loss is not tried again and again. */
 	json_set_int(args, "seed", a->conf.seed + a->diverged);

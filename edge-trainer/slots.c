@@ -91,7 +91,7 @@ void slots_train(struct trainer *t, struct entry *e)
 {
 	const struct job *j = &e->job;
 	struct slot *s = &t->slots[e->slot];
-	char path[FILE_PATH_MAX], name[32];
+	char path[FILE_PATH_MAX], momentum[FILE_PATH_MAX], name[32];
 	struct err err = {0};
 	struct json *args;
 
@@ -106,6 +106,8 @@ void slots_train(struct trainer *t, struct entry *e)
 	args = json_new_obj();
 	json_set_str(args, "weights", path);
 	json_set_str(args, "out", s->out);
+	if (file_path(momentum, sizeof(momentum), "%s/momentum-%d", t->conf->state, e->slot) == 0)
+		json_set_str(args, "momentum", momentum);
 	json_set_int(args, "epochs", 1);
 	json_set_int(args, "seed", t->conf->seed);
 	json_set_int(args, "epoch", j->manifest.epoch + j->epoch_done);
