@@ -247,7 +247,7 @@ static void make_buffers(struct op *o)
 struct pass {
 	struct conv *c;
 	const struct plan *p;
-	char *y; /* or dy */
+	char *y; /* or dy; NULL: z alone */
 	size_t y_bytes;
 	void (*slice)(const struct pass *v, void *z, void *y, size_t block, double *sums);
 };
@@ -266,8 +266,9 @@ static void pass_part(void *arg, int thread, int threads)
 	memset(sums_of(v, thread, 0), 0, c->blocks * 2 * v->p->k->block * sizeof(double));
 	par_share(c->z_slices, thread, threads, &i, &to);
 	for (; i < to; i++)
-		v->slice(v, (char *)c->z + i * c->slice_bytes, v->y + i * v->y_bytes,
-			 i % c->blocks, sums_of(v, thread, i % c->blocks));
+		v->slice(v, (char *)c->z + i * c->slice_bytes,
+			 v->y ? v->y + i * v->y_bytes : NULL, i % c->blocks,
+			 sums_of(v, thread, i % c->blocks));
 }
 
 static void run_pass(const struct op *o, void *y,
