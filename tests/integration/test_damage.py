@@ -68,7 +68,6 @@ class Damage(rig.Case):
         self.start({'train': {'rounds': 0, 'round_epochs': 2}, 'handover': {'every_epochs': 0}})
         seed = int(os.environ.get('TASUKI_SEED', time.time_ns() % 1000000))
         random.seed(seed)
-        found = 0
         for _ in range(KILLS):
             wait_for('an active one', lambda: self.consistent('cam-1'), WAIT)
             self.agent.kill()
@@ -82,9 +81,9 @@ class Damage(rig.Case):
                 self.agent.start()
                 time.sleep(random.random() * 0.05)
                 self.agent.kill()
+            found = self.agent.text().count(' started')
             self.agent.start()
-            wait_for('its start', lambda: self.agent.text().count('started') > found, WAIT)
-            found = self.agent.text().count('started')
+            wait_for('its start', lambda: self.agent.text().count(' started') > found, WAIT)
             # Started means looked through: nothing damaged is active from here on.
             try:
                 self.assertNotEqual(os.path.basename(os.readlink(self.state / 'active')), active, f'seed {seed}')

@@ -53,7 +53,8 @@ class Diverge(rig.Case):
         listener = self.fleet.listen('#')
         # 100 training images, 7 steps an epoch.
         self.quick_trainer('edge-1', self.digits('edge', 100, 1), {'model': {'cfg': self.wild('edge', steps)}, 'train': {'epochs': 4}})
-        self.fleet.start_trainer('edge-1')
+        trainer = self.fleet.start_trainer('edge-1')
+        wait_for('its database', lambda: 'started' in trainer.text(), WAIT)
         self.quick_agent('cam-1', self.digits('cam', 100, 2))
         self.fleet.start_agent('cam-1')
         return listener
