@@ -393,7 +393,7 @@ const char *dataset_skipped_name(const struct dataset *d, uint32_t i)
 static const struct source *source_of(const struct dataset *d, const struct entry *e)
 {
 	const struct source *s = d->content.sources;
-	while (!(e >= s->entries && e < s->entries + s->n))
+	while (!s->n || e < s->entries || e >= s->entries + s->n)
 		s++;
 	return s;
 }
