@@ -1,6 +1,6 @@
 /* Speed of the engine on random images: engine_speed CFG train|predict ENGINE PRECISION THREADS
- * SECONDS [BATCH [-]]. Prints one JSON object; with "-" one for each line on standard input, all of
- * one network, so that several programs can be measured by turns. Which arithmetic Darknet's own
+ * SECONDS [BATCH [-]]. Prints one JSON object; with "-" the line "ready" and then one for each line on
+ * standard input, so that several programs can be measured by turns. Which arithmetic Darknet's own
  * products take is what the program is linked with (engine_speed: as the worker;
  * engine_speed_stock: Darknet's). */
 #include <limits.h>
@@ -125,6 +125,9 @@ int main(int argc, char **argv)
 	bool steered = argc > 8;
 	if (!steered)
 		print(&s, run(&s, LONG_MAX));
+	else
+		puts("ready");
+	fflush(stdout);
 	while (steered && fgets(line, sizeof(line), stdin))
 		print(&s, run(&s, LONG_MAX));
 	dnet_free(s.net);

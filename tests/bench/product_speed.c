@@ -51,6 +51,9 @@ int main(int argc, char **argv)
 	gflops(n, a, b, c, 0);
 	char line[16];
 	bool steered = argc > 4, more = true;
+	if (steered)
+		puts("ready");
+	fflush(stdout);
 	while (more && (!steered || fgets(line, sizeof(line), stdin))) {
 		printf("{\"gflops\": %.2f, \"side\": %d, \"threads\": %d, \"core\": \"%s\"}\n",
 		       gflops(n, a, b, c, atof(argv[3])), n, threads, openblas_get_corename());

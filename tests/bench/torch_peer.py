@@ -5,7 +5,7 @@ torch_peer.py CFG train|predict contiguous|channels_last f32|bf16 THREADS SECOND
 
 Training is what a user of PyTorch writes: stochastic gradient descent with momentum and weight decay, cross-entropy,
 random images. Evaluation runs in inference mode. bf16 is PyTorch's own autocast. Prints one JSON object a measurement;
-with "-" one for each line on standard input.
+with "-" the line "ready" and then one for each line on standard input.
 """
 import json
 import resource
@@ -177,6 +177,7 @@ def main(argv):
             'peak_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}), flush=True)
 
     if len(argv) > 8:
+        print('ready', flush=True)
         for _ in iter(sys.stdin.readline, ''):
             measure()
     else:
