@@ -1,0 +1,212 @@
+"""What a user gets: `tasuki train` with its worker, on images. Scaling, feeding, memory."""
+import json
+import pathlib
+import random
+import re
+import statistics
+import struct
+import subprocess
+import threading
+import time
+import zlib
+
+from speed import NETWORKS, TORCH, TORCH_LAST, flops
+from subjects import ROOT, Disturbance, Unavailable, by_turns, clean_env, proc_kib, ratio
+
+LFW = ROOT.parent / 'shared/data/lfw'
+AUGMENT = ['--fold', 9, '--flip', '--shift', 4, '--blur', 0.8, '--brightness', 0.2]
+TIMES = (1, 2, 4)  # of images, of filters
+CFG = {n.name: n.cfg for n in NETWORKS}
+
+
+class Tasuki:
+    def __init__(self, build, threads, work):
+        self.program, self.threads, self.work = build / 'cli/tasuki', threads, work
+
+    def run(self, *args):
+        """Its JSON; peak_bytes is added: of its worker, a process of its own."""
+        argv = [str(x) for x in (self.program, *args, '--json')]
+        p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_env(), text=True)
+        peak = [0]
+
+        def watch():
+            while p.poll() is None:
+                for path in pathlib.Path(f'/proc/{p.pid}/task').glob('*/children'):
+                    try:
+                        children = path.read_text().split()
+                    except OSError:
+                        continue
+                    peak[0] = max([peak[0], *(proc_kib(c, 'VmHWM') for c in children)])
+                time.sleep(0.01)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        out, errors = p.communicate()
+        watcher.join()
+        if p.returncode:
+            raise Unavailable((errors.strip().splitlines() or [f'status {p.returncode}'])[-1])
+        return {**json.loads(out), 'peak_bytes': peak[0] * 1024}
+
+    def train(self, cfg, data, *args, precision='f32', engine='onednn'):
+        return self.run('train', '--cfg', cfg, '--data', data, '--out', self.work / 'bench.weights', '--threads',
+                        self.threads, '--engine', engine, '--precision', precision, *args)
+
+
+def png(path, side, rng):
+    """A colour image of noise on a slope; the zlib of the standard library suffices for that."""
+    base = [rng.randrange(128) for _ in range(3)]
+    rows = bytearray()
+    for y in range(side):
+        rows.append(0)
+        noise = rng.randbytes(3 * side)
+        rows += bytes((base[i % 3] + y + noise[i] // 8) % 256 for i in range(3 * side))
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)) +
+                     chunk(b'IDAT', zlib.compress(bytes(rows), 1)) + chunk(b'IEND', b''))
+
+
+def image_folders(work, data=None):
+    """(folder, options of tasuki, in words): the given one, the faces that lie beside the project, or drawn ones."""
+    if data:
+        return pathlib.Path(data), [], str(data)
+    if LFW.is_dir():
+        return LFW, ['--center-crop', 120], 'LFW, middle 120 of 250 px'
+    folder, rng = work / 'images', random.Random(1)
+    for c in range(33):
+        (folder / f'{c:02}').mkdir(parents=True)
+        for i in range(10):
+            png(folder / f'{c:02}/{i}.png', 96, rng)
+    return folder, [], '330 generated images of 96x96 px'
+
+
+def measure_feed(makers, tasuki, rounds, progress, data=None):
+    """Training from image folders with augmentation beside the same kernels on tensors that are always there."""
+    folder, options, words = image_folders(tasuki.work, data)
+    disturbance, rows, missing = Disturbance(), [], []
+    for precision in ('f32', 'bf16'):
+        progress(f'feed, {precision}')
+        try:
+            tensors = makers.engine('tensors', CFG['faces'], 'train', 'onednn', precision)
+        except Unavailable as e:
+            missing.append({'network': 'faces', 'mode': 'training', 'subject': f'Tasuki {precision}', 'why': str(e)})
+            continue
+        fed = []
+        try:
+            tensors.measure()
+            speed, batch = (tensors.results[0][k] for k in ('images_per_second', 'batch'))
+            steps = max(4, round(2 * makers.seconds * speed / batch))
+            tensors.results.clear()
+            for i in range(rounds):
+                progress(f'feed, {precision}, round {i + 1} of {rounds}')
+                tensors.measure()
+                fed.append(tasuki.train(CFG['faces'], folder, '--steps', steps, *options, *AUGMENT, precision=precision))
+            f = [r['images_per_second'] for r in fed]
+            rows.append({'engine': fed[0].get('engine'), 'precision': fed[0].get('precision'), 'steps': steps,
+                         'rounds': rounds, 'tensors': statistics.median(tensors.figures()),
+                         'images': statistics.median(f), 'ratio': ratio(f, tensors.figures()),
+                         'figures_tensors': tensors.figures(), 'figures_images': f})
+        except Unavailable as e:
+            missing.append({'network': 'faces', 'mode': 'training', 'subject': f'Tasuki {precision}', 'why': str(e)})
+        finally:
+            tensors.close()
+    return {'data': words, 'augmentation': ' '.join(map(str, AUGMENT)), 'rows': rows, 'missing': missing,
+            'disturbance': disturbance.shares()}
+
+
+def widened(work, times):
+    """The digits' network with so many times the filters in each layer."""
+    text = re.sub(r'^filters=(\d+)', lambda m: f'filters={int(m[1]) * times}', CFG['digits'].read_text(), flags=re.M)
+    path = work / f'digits-x{times}.cfg'
+    path.write_text(text)
+    return path
+
+
+def scaling_filters(makers, rounds, work, progress, missing):
+    rows = []
+    for mode, precision in (('train', 'f32'), ('predict', 'f32'), ('train', 'bf16'), ('predict', 'bf16')):
+        subjects = []
+        try:
+            for times in TIMES:
+                progress(f'filters, {mode} {precision}: starting x{times}')
+                subjects.append(makers.engine(f'x{times}', widened(work, times), mode, 'onednn', precision))
+            failed = by_turns(subjects, rounds, lambda text: progress(f'filters, {mode} {precision}, {text}'))
+            if failed:
+                raise Unavailable('; '.join(failed.values()))
+        except Unavailable as e:
+            missing.append({'network': 'digits', 'mode': mode, 'subject': f'Tasuki {precision}', 'why': str(e)})
+            continue
+        finally:
+            for s in subjects:
+                s.close()
+        first = None
+        for times, s in zip(TIMES, subjects):
+            r = s.results[0]
+            cost = flops(r['macs_per_image'], r['macs_first_layer'], mode)
+            first = first or (s, cost)
+            rows.append({'mode': mode, 'precision': precision, 'times': times, 'flops_per_image': cost,
+                         'images_per_second': statistics.median(s.figures()),
+                         'flops_ratio': cost / first[1], 'time_ratio': ratio(first[0].figures(), s.figures())})
+    return rows
+
+
+def scaling_images(tasuki, rounds, n, progress):
+    """One epoch over n, 2n and 4n images; its seconds without start and decoding."""
+    folders, found = {}, {t: [] for t in TIMES}
+    for times in TIMES:
+        folders[times] = tasuki.work / f'digits-{times}'
+        tasuki.run('dataset', 'digits', '--out', folders[times], '--n', n * times, '--seed', 1)
+    for i in range(rounds):
+        for times in TIMES:
+            progress(f'images, round {i + 1} of {rounds}: x{times}')
+            found[times].append(tasuki.train(CFG['digits'], folders[times], '--epochs', 1))
+    seconds = {t: [r['seconds'] for r in found[t]] for t in TIMES}
+    return [{'times': t, 'images': found[t][0]['images'], 'seconds': statistics.median(seconds[t]),
+             'images_ratio': found[t][0]['images'] / found[1][0]['images'],
+             'time_ratio': ratio(seconds[t], seconds[1]), 'engine': found[t][0].get('engine'),
+             'figures': seconds[t]} for t in TIMES]
+
+
+def measure_scaling(makers, tasuki, rounds, progress, n):
+    disturbance, missing, images = Disturbance(), [], []
+    try:
+        images = scaling_images(tasuki, rounds, n, progress)
+    except Unavailable as e:
+        missing.append({'network': 'digits', 'mode': 'training', 'subject': 'tasuki train', 'why': str(e)})
+    filters = scaling_filters(makers, rounds, tasuki.work, progress, missing)
+    return {'images': images, 'filters': filters, 'missing': missing, 'disturbance': disturbance.shares()}
+
+
+def measure_memory(makers, tasuki, progress, data=None):
+    """Peak resident memory of the whole process while it trains faces.cfg: the real worker, with its images and its
+    network for evaluation, and PyTorch with one batch of random images."""
+    folder, options, words = image_folders(tasuki.work, data)
+    rows, missing = [], []
+
+    def note(name, function):
+        progress(f'memory: {name}')
+        try:
+            rows.append({'subject': name, **function()})
+        except Unavailable as e:
+            missing.append({'network': 'faces', 'mode': 'training', 'subject': name, 'why': str(e)})
+
+    def worker(engine, precision):
+        r = tasuki.train(CFG['faces'], folder, '--steps', 20, *options, *AUGMENT, engine=engine, precision=precision)
+        return {'engine': r.get('engine'), 'peak_bytes': r['peak_bytes']}
+
+    def torch(layout):
+        s = makers.torch('PyTorch', CFG['faces'], 'train', layout, 'f32')
+        try:
+            s.measure()
+            return {'engine': s.results[0]['engine'], 'peak_bytes': s.peak_bytes}
+        finally:
+            s.close()
+    note('worker, Darknet + OpenBLAS', lambda: worker('darknet', 'f32'))
+    note('worker, Tasuki f32', lambda: worker('onednn', 'f32'))
+    note('worker, Tasuki bf16', lambda: worker('onednn', 'bf16'))
+    note(TORCH, lambda: torch('contiguous'))
+    note(TORCH_LAST, lambda: torch('channels_last'))
+    peers = [r['peak_bytes'] for r in rows if r['subject'] in (TORCH, TORCH_LAST)]
+    for r in rows:  # beside the leaner of PyTorch's
+        r['to_pytorch'] = r['peak_bytes'] / min(peers) if peers else None
+    return {'data': words, 'rows': rows, 'missing': missing}
