@@ -468,6 +468,7 @@ static int with_file_limit(void)
 	xfer_want(&p.xfer, 0, want, 1);
 	if (part_block(&p, 0, data, BLOCK, 0, &err) != -EFBIG || !strstr(err.text, ".part"))
 		return 2;
+	part_close(&p);
 	path_of("part", path);
 	return file_exists(path) ? 3 : 0;
 }
