@@ -65,7 +65,7 @@ class Stall(rig.Case):
         """Whoever it is, at any moment, in many handovers; and the device's lease is changed in the middle."""
         seed = int(os.environ.get('TASUKI_SEED', time.time_ns() % 1000000))
         random.seed(seed)
-        self.start(1000, [{'train': {'epochs': 8}, 'augment': {'fold': 50}}] * 2,
+        self.start(4000, [{'train': {'epochs': 8}, 'augment': {'fold': 100}}] * 2,
                    {'train': {'rounds': 0, 'round_epochs': 4, 'round_pause_s': 1}})
         self.fleet.start_trainer('edge-2')
 
