@@ -16,14 +16,15 @@
 
 /* Images per batch of an evaluation follow from the topology alone, so that every process
  * computes the same scores, whatever its training batch; this bounds memory. */
-#define EVAL_FLOATS_MAX ((uint64_t)4 * 1024 * 1024) /* outputs of all layers for one batch */
+#define EVAL_FLOATS_MAX \
+	((uint64_t)4 * 1024 * 1024) /* outputs of all layers, or inputs, for one batch */
 
 static uint32_t eval_batch(const struct model *m)
 {
-	uint64_t floats = 1;
+	uint64_t inputs = (uint64_t)m->width * m->height * m->channels, floats = 1;
 	for (size_t i = 0; i < m->n_layers; i++)
 		floats += (uint64_t)m->layers[i].out_w * m->layers[i].out_h * m->layers[i].out_c;
-	uint64_t batch = EVAL_FLOATS_MAX / floats;
+	uint64_t batch = EVAL_FLOATS_MAX / MAX_OF(floats, inputs); /* Darknet counts in int */
 	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
 }
 
