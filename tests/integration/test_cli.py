@@ -68,6 +68,16 @@ class Offline(rig.Case):
             self.run_json(*base, '--epochs', 1, '--epoch', 2, '--weights', stopped, '--out', stopped, '--momentum', momentum)
             self.assertNotEqual(straight.read_bytes(), stopped.read_bytes(), (engine, cfg))
 
+    def test_momentum_is_no_checkpoint(self):
+        data, w = self.digits('d', 60, 1), self.work / 'w'
+        self.fleet.run_tasuki('train', '--cfg', rig.TINY, '--data', data, '--steps', 1, '--out', w)
+        before = w.read_bytes()
+        for more in (('--out', w), ('--weights', w, '--out', self.work / 'x'), ('--weights', self.work / '.' / 'w', '--out', self.work / 'x')):
+            r = self.fleet.run_tasuki('train', '--cfg', rig.TINY, '--data', data, '--steps', 1, '--momentum', w, *more, check=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn('--momentum', r.stderr)
+        self.assertEqual(w.read_bytes(), before)
+
     def test_data_sets(self):
         data = self.digits('d', 500, 1)
         again = self.digits('e', 500, 1)
