@@ -291,8 +291,21 @@ void dnet_rate_scale(struct dnet *d, double scale)
 	d->net->learning_rate = (float)((double)d->rate * scale);
 }
 
-/* train_network_datum(), but for what is no number: a maximum of such has no place, and Darknet's
- * backward pass then writes in front of its arrays. */
+/* Of nothing but minus infinity, or what is no number, there is no maximum: -1 is its place, and
+ * Darknet's backward pass then writes in front of its arrays. What follows may hide it from the
+ * loss: relu makes 0 of what Darknet puts there. */
+static bool maxima_have_places(const network *net)
+{
+	for (int i = 0; i < net->n; i++) {
+		const layer *l = &net->layers[i];
+		for (int k = 0; l->type == MAXPOOL && k < l->outputs * l->batch; k++)
+			if (l->indexes[k] < 0)
+				return false;
+	}
+	return true;
+}
+
+/* train_network_datum(), but for what is no number. */
 static float train_datum(network *net)
 {
 	*net->seen += (size_t)net->batch;
@@ -300,6 +313,8 @@ static float train_datum(network *net)
 	forward_network(net);
 	if (!isfinite(*net->cost))
 		return *net->cost;
+	if (!maxima_have_places(net))
+		return NAN;
 	backward_network(net);
 	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
 		update_network(net);
