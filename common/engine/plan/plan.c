@@ -81,7 +81,7 @@ static int make_blob(struct plan *p, int i)
 			  (size_t)l->out_w, l->output, l->delta);
 	else
 		blob_init(b, p, (size_t)l->batch, (size_t)l->outputs, 1, 1, l->output, l->delta);
-	b->no_delta = !l->delta; /* of [crop], which nothing flows back through */
+	b->no_delta = l->type == CROP; /* nothing flows back through it */
 	p->blobs[i] = b;
 	return 0;
 }
