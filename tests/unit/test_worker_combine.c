@@ -15,7 +15,7 @@ static const char deep_cfg[] =
 	"[connected]\noutput=30\nbatch_normalize=1\nactivation=leaky\n"
 	"[connected]\noutput=10\nactivation=linear\n[softmax]\n";
 
-static const char plain_cfg[] = "[net]\nbatch=16\nwidth=28\nheight=28\nchannels=1\n"
+static const char plain_cfg[] = "[net]\nbatch=16\nsubdivisions=1\nwidth=28\nheight=28\nchannels=1\n"
 				"[connected]\noutput=10\nactivation=linear\n[softmax]\n";
 
 static int set_up_deep(void **state)
@@ -222,15 +222,6 @@ static void test_settle_merge(void **state)
 	assert_int_equal(q->code, -ENODATA);
 	assert_non_null(strstr(q->error, "settle: "));
 	rig_stop(&rig);
-	/* Nothing to measure. */
-	conf = conf_of("plain.cfg");
-	rig_start(&rig, &conf);
-	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
-	rig_do(&rig, "train", train_args("a", "b", 1, 1));
-	id_of(rig_do(&rig, "blend", blend_args(.5, true)), a);
-	id_of(rig_do(&rig, "blend", blend_args(.5, false)), b);
-	assert_string_equal(a, b);
-	rig_stop(&rig);
 }
 
 /* A training goes on as if nothing had been, dropout included; a job that is stopped leaves
@@ -264,12 +255,28 @@ static void test_settle_in_the_middle(void **state)
 	}
 }
 
+/* The last one: its weights are of another model. */
+static void test_nothing_to_settle(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("plain.cfg");
+	char a[HASH_SIZE], b[HASH_SIZE];
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
+	rig_do(&rig, "train", train_args("a", "b", 1, 1));
+	id_of(rig_do(&rig, "blend", blend_args(.5, true)), a);
+	id_of(rig_do(&rig, "blend", blend_args(.5, false)), b);
+	assert_string_equal(a, b);
+	rig_stop(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_blend),        cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_graft),        cmocka_unit_test(test_settle),
 		cmocka_unit_test(test_settle_merge), cmocka_unit_test(test_settle_in_the_middle),
+		cmocka_unit_test(test_nothing_to_settle),
 	};
 	return cmocka_run_group_tests_name("worker_combine", tests, set_up_deep, tear_down);
 }
