@@ -49,7 +49,15 @@ struct training {
 	double recent_loss; /* moving mean over about RECENT_STEPS steps; NaN: none yet */
 };
 
-enum job_kind { JOB_EVALUATE, JOB_CLASSIFY, JOB_BLEND, JOB_SHEET, JOB_RESCAN };
+enum job_kind {
+	JOB_EVALUATE,
+	JOB_CLASSIFY,
+	JOB_BLEND,
+	JOB_MERGE,
+	JOB_GRAFT,
+	JOB_SHEET,
+	JOB_RESCAN,
+};
 
 /* A request that waits for its turn, or is having it. */
 struct job {
@@ -57,7 +65,7 @@ struct job {
 	enum job_kind kind;
 	struct json *args;
 	struct job *next;
-	/* Evaluations and classifications go batch by batch: */
+	/* Evaluations, classifications and settling go batch by batch: */
 	enum split split;
 	uint32_t n, at;
 	double seconds;
@@ -65,10 +73,14 @@ struct job {
 	bool confusion;
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
-	struct feed *feed; /* evaluate */
+	char *outcomes;	  /* evaluate: as the answer has them, NULL: not asked for */
+	struct feed *feed; /* evaluate, settling */
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
+	char out[FILE_PATH_MAX]; /* blend, merge, graft */
+	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
+	uint64_t seen;		 /* of it */
 };
 
 struct session {
@@ -100,6 +112,8 @@ struct session {
 };
 
 double session_seconds(void); /* monotonic */
+/* A batch of the feed of a network into it. */
+void session_input(const struct session *s, struct dnet *net, const struct feed_batch *b);
 /* The batch in eval_net, forward: the same numbers whatever the number of threads. */
 const float *session_predict(struct session *s);
 /* Name of an output: from the class list, else its number (in `buf`). */
@@ -122,8 +136,8 @@ void train_drop_feed(struct session *s);
 /* The data changed: the epoch's order is drawn anew. */
 void train_data_changed(struct session *s);
 
-/* jobs.c: queue; evaluate.c, classify.c: the kinds that take several batches. A step is one batch;
- * it returns 1 when there is more to do, and else has put the result into
+/* jobs.c: queue; evaluate.c, classify.c, combine.c: kinds of jobs. A step is one batch, where
+ * there are any; it returns 1 when there is more to do, and else has put the result into
  * *ret_result or failed. */
 int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
 	      struct err *err);
@@ -133,3 +147,14 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err);
 int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int classify_begin(struct session *s, struct job *j, struct err *err);
 int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int blend_begin(struct session *s, struct job *j, struct err *err);
+int merge_begin(struct session *s, struct job *j, struct err *err);
+int graft_begin(struct session *s, struct job *j, struct err *err);
+int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+
+/* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and
+ * the seed of random numbers. */
+uint32_t settle_batches(const struct dnet *net, uint32_t epoch_images);
+int settle_feed(const struct session *s, const struct dnet *net, uint64_t seed, uint64_t epoch,
+		struct feed **ret, struct err *err);
+uint64_t settle_random(uint64_t seed, uint64_t epoch);

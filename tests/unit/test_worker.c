@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "common/dataset/image.h"
+#include "common/engine/worker_protocol.h"
 
 static void test_learns(void **state)
 {
@@ -230,35 +231,49 @@ static void test_middle_changes_nothing(void **state)
 	assert_string_equal(alone, disturbed);
 }
 
-static struct json *blend_args(double alpha)
+/* Correct ones of an evaluation's outcomes, each image's loss added to `losses`. */
+static unsigned read_outcomes(const struct json *e, unsigned n, double *losses)
 {
-	struct json *j = json_new_obj();
-	json_set_str(j, "a", at("a"));
-	json_set_str(j, "b", at("b"));
-	json_set_num(j, "alpha", alpha);
-	json_set_str(j, "out", at("ab"));
-	return j;
+	const char *text;
+	unsigned correct = 0;
+	assert_int_equal(json_get_text(e, "outcomes", 4 * n, &text, NULL), 0);
+	assert_int_equal(strlen(text), 4 * n);
+	for (unsigned i = 0; i < n; i++) {
+		char one[5] = "", *end;
+		memcpy(one, text + 4 * (size_t)i, 4);
+		unsigned v = (unsigned)strtoul(one, &end, 16);
+		assert_true(*end == 0 && strspn(one, "0123456789abcdef") == 4);
+		correct += (v & WORKER_OUTCOME_CORRECT) != 0;
+		losses[i] += (v & 0x7fff) * WORKER_OUTCOME_LOSS_MAX / WORKER_OUTCOME_LOSS_STEPS;
+	}
+	return correct;
 }
 
-static void test_blend(void **state)
+/* Image by image they add up to the score; not asked for, they are not there. */
+static void test_outcomes(void **state)
 {
+	enum { N = 1000 };
 	struct rig rig;
 	struct worker_conf conf = conf_of("model.cfg");
-	char id[HASH_SIZE];
 	rig_start(&rig, &conf);
-	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
-	uint64_t seen = (uint64_t)num(rig_do(&rig, "train", train_args("a", "b", 4, 1)), "seen");
-	double a = num(rig_do(&rig, "evaluate", evaluate_args("a", "train")), "loss");
-	double b = num(rig_do(&rig, "evaluate", evaluate_args("b", "train")), "loss");
-	const double alphas[] = {0, 1, 0.5};
-	double loss[3];
-	for (int i = 0; i < 3; i++) {
-		id_of(rig_do(&rig, "blend", blend_args(alphas[i])), id);
-		check_weights("model.cfg", "ab", seen, id);
-		loss[i] = num(rig_do(&rig, "evaluate", evaluate_args("ab", "train")), "loss");
+	rig_do(&rig, "train", train_args(NULL, "o", 5, 0));
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("o", "train"));
+	assert_false(json_has(e, "outcomes"));
+	struct json *args = evaluate_args("o", "train");
+	json_set_bool(args, "outcomes", true);
+	e = rig_do(&rig, "evaluate", args);
+	double losses[N] = {0}, sum = 0, worst = 0;
+	unsigned n = rig.ready.n[SPLIT_TRAIN], sure = 0;
+	assert_true(n > 64 && n < N);
+	assert_int_equal(read_outcomes(e, n, losses), (unsigned)num(e, "correct"));
+	for (unsigned i = 0; i < n; i++) {
+		sum += losses[i];
+		sure += losses[i] < 0.6931;
+		worst = fmax(worst, losses[i]);
 	}
-	assert_true(loss[0] == a && loss[1] == b && loss[2] != a && loss[2] != b);
-	assert_int_equal(rig_ask(&rig, "blend", blend_args(1.5))->code, -ERANGE);
+	assert_true(fabs(sum / n - num(e, "loss")) < WORKER_OUTCOME_LOSS_MAX / 60000);
+	/* Whose class has more than a half is right. */
+	assert_true(sure > n / 4 && sure <= (unsigned)num(e, "correct") && worst > 0.6931);
 	rig_stop(&rig);
 }
 
@@ -487,7 +502,7 @@ int main(void)
 		cmocka_unit_test(test_evaluate_same_everywhere),
 		cmocka_unit_test(test_in_the_middle),
 		cmocka_unit_test(test_middle_changes_nothing),
-		cmocka_unit_test(test_blend),
+		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_classify),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_end_of_schedule),
