@@ -84,7 +84,7 @@ struct verdict {
 	struct verdict_pair pair[VERDICT_CONTENDERS_MAX];
 };
 
-#define VERDICT_TEST "mcnemar" /* the test's name in reports */
+#define VERDICT_TEST "mcnemar-mid-p" /* the test's name in reports */
 
 /* active NULL: nothing is active yet. All must have been judged on the same snapshot, which is the
  * caller's to see to; -EINVAL, with nothing in *ret, where numbers of images differ (also those of
