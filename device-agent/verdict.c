@@ -17,12 +17,10 @@ static int hex_digit(char c)
 	return -1;
 }
 
-#define DIGITS 4 /* an image */
-
 static int parse_image(const char *digits, uint16_t *ret)
 {
 	unsigned v = 0;
-	for (int i = 0; i < DIGITS; i++) {
+	for (int i = 0; i < WORKER_OUTCOME_DIGITS; i++) {
 		int d = hex_digit(digits[i]);
 		if (d < 0)
 			return -EINVAL;
@@ -34,24 +32,25 @@ static int parse_image(const char *digits, uint16_t *ret)
 
 int outcomes_parse(const char *name, const char *text, struct outcomes *ret, struct err *err)
 {
-	size_t most = (size_t)OUTCOMES_MAX * DIGITS, length = strnlen(text, most + 1);
+	size_t most = (size_t)WORKER_OUTCOMES_MAX * WORKER_OUTCOME_DIGITS,
+	       length = strnlen(text, most + 1);
 	if (length > most)
 		return err_set(err, -EFBIG, "%s: outcomes of more than %d images", name,
-			       OUTCOMES_MAX);
-	if (length % DIGITS)
+			       WORKER_OUTCOMES_MAX);
+	if (length % WORKER_OUTCOME_DIGITS)
 		return err_set(err, -EINVAL,
 			       "%s: outcomes of %zu characters, expected %d for each image", name,
-			       length, DIGITS);
-	struct outcomes o = {.n = length / DIGITS};
+			       length, WORKER_OUTCOME_DIGITS);
+	struct outcomes o = {.n = length / WORKER_OUTCOME_DIGITS};
 	o.image = malloc((o.n ? o.n : 1) * sizeof(*o.image));
 	if (!o.image)
 		return err_set(err, -ENOMEM, "%s: no memory for outcomes", name);
 	for (size_t i = 0; i < o.n; i++) {
-		if (parse_image(text + i * DIGITS, &o.image[i]) < 0) {
+		if (parse_image(text + i * WORKER_OUTCOME_DIGITS, &o.image[i]) < 0) {
 			outcomes_done(&o);
 			return err_set(err, -EINVAL,
 				       "%s: outcome of image %zu is not %d lower-case hex digits",
-				       name, i, DIGITS);
+				       name, i, WORKER_OUTCOME_DIGITS);
 		}
 	}
 	*ret = o;
@@ -64,11 +63,16 @@ void outcomes_done(struct outcomes *o)
 	*o = (struct outcomes){0};
 }
 
+static bool right(const struct outcomes *o, size_t i)
+{
+	return o->image[i] & WORKER_OUTCOME_CORRECT;
+}
+
 size_t outcomes_correct(const struct outcomes *o)
 {
 	size_t correct = 0;
 	for (size_t i = 0; i < o->n; i++)
-		correct += o->image[i] >> 15;
+		correct += right(o, i);
 	return correct;
 }
 
@@ -76,7 +80,7 @@ static uint64_t total_loss(const struct outcomes *o)
 {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < o->n; i++)
-		sum += o->image[i] & OUTCOME_LOSS_MASK;
+		sum += o->image[i] & WORKER_OUTCOME_LOSS_STEPS;
 	return sum;
 }
 
@@ -105,9 +109,8 @@ static void compare(const struct outcomes *active, const struct outcomes *c,
 {
 	*ret = (struct verdict_pair){.p = 1, .p_adjusted = 1};
 	for (size_t i = 0; i < active->n; i++) {
-		unsigned had = active->image[i] >> 15, has = c->image[i] >> 15;
-		ret->won += has & ~had;
-		ret->lost += had & ~has;
+		ret->won += right(c, i) && !right(active, i);
+		ret->lost += right(active, i) && !right(c, i);
 	}
 	if (ret->won > ret->lost)
 		ret->p = mcnemar(active->n, ret->won, ret->lost);

@@ -15,23 +15,20 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/engine/worker_protocol.h"
 #include "common/protocol/message.h"
 
-#define OUTCOMES_MAX           100000 /* images; the worker sends none of more */
 #define VERDICT_CONTENDERS_MAX 16
 #define VERDICT_CONFIDENCE_MIN 0.5
 #define VERDICT_CONFIDENCE_MAX 0.9999
 
-/* What one checkpoint made of each image of a split, in the split's order. As the worker sends them
- * and they are kept: 4 hex digits an image, bit 15 correct, the others its loss, in steps
- * of OUTCOME_LOSS_MAX / 32767. */
+/* What one checkpoint made of each image of a split, in the split's order, as the worker's
+ * evaluation tells it (worker_protocol.h): WORKER_OUTCOME_CORRECT, and the loss in the bits below.
+ */
 struct outcomes {
 	uint16_t *image;
 	size_t n;
 };
-
-#define OUTCOME_CORRECT   0x8000u
-#define OUTCOME_LOSS_MASK 0x7fffu
 
 /* `name` is what errors call the text. -EINVAL: not what the worker sends; -EFBIG: too many images;
  * -ENOMEM. "" is no image. *ret is to be released with outcomes_done(). */

@@ -27,8 +27,8 @@ static void test_parses(void **state)
 	struct err err = {0};
 	assert_int_equal(outcomes_parse("x", "80010000ffff7fff", &o, &err), 0);
 	assert_int_equal(o.n, 4);
-	assert_int_equal(o.image[0], OUTCOME_CORRECT | 1);
-	assert_int_equal(o.image[3], OUTCOME_LOSS_MASK);
+	assert_int_equal(o.image[0], WORKER_OUTCOME_CORRECT | 1);
+	assert_int_equal(o.image[3], WORKER_OUTCOME_LOSS_STEPS);
 	assert_int_equal(outcomes_correct(&o), 2);
 	outcomes_done(&o);
 	outcomes_done(&o);
@@ -63,7 +63,7 @@ static void test_refuses_hostile_text(void **state)
 
 static void test_as_many_images_as_allowed(void **state)
 {
-	size_t most = (size_t)OUTCOMES_MAX * 4;
+	size_t most = (size_t)WORKER_OUTCOMES_MAX * 4;
 	_cleanup_free_ char *text = malloc(most + 5);
 	struct outcomes o;
 	struct err err = {0};
@@ -74,7 +74,7 @@ static void test_as_many_images_as_allowed(void **state)
 	assert_non_null(strstr(err.text, "100000"));
 	text[most] = 0;
 	assert_int_equal(outcomes_parse("x", text, &o, &err), 0);
-	assert_int_equal(o.n, OUTCOMES_MAX);
+	assert_int_equal(o.n, WORKER_OUTCOMES_MAX);
 	/* And judged: a hundred thousand images against the same. */
 	struct contender c = {.outcomes = o};
 	struct verdict v;
@@ -106,8 +106,8 @@ static void bench_pair(struct bench *b, size_t i, size_t won, size_t lost)
 	size_t n = b->active.outcomes.n;
 	assert_true(won + lost <= n);
 	for (size_t k = 0; k < n; k++) {
-		b->active_image[k] = k < won ? 0 : OUTCOME_CORRECT;
-		b->image[i][k] = k >= won && k < won + lost ? 0 : OUTCOME_CORRECT;
+		b->active_image[k] = k < won ? 0 : WORKER_OUTCOME_CORRECT;
+		b->image[i][k] = k >= won && k < won + lost ? 0 : WORKER_OUTCOME_CORRECT;
 	}
 }
 
@@ -191,7 +191,7 @@ static void test_losses_do_not_swap(void **state)
 	bench_init(&b, 500);
 	bench_pair(&b, 0, 20, 20);
 	for (size_t k = 0; k < 500; k++)
-		b.active_image[k] |= OUTCOME_LOSS_MASK;
+		b.active_image[k] |= WORKER_OUTCOME_LOSS_STEPS;
 	assert_int_equal(choose(&plain, &b, 1).winner, -1);
 	bench_pair(&b, 0, 21, 20);
 	assert_int_equal(choose(&plain, &b, 1).pair[0].why, VERDICT_UNSURE);
@@ -239,9 +239,9 @@ static void test_most_correct_of_the_sure_ones(void **state)
 	static struct bench b;
 	bench_init(&b, 100);
 	for (size_t k = 0; k < 100; k++) {
-		b.active_image[k] = k < 20 ? 0 : OUTCOME_CORRECT;
-		b.image[0][k] = k >= 7 && k < 20 ? 0 : OUTCOME_CORRECT;  /* 7 : 0 */
-		b.image[1][k] = k >= 20 && k < 29 ? 0 : OUTCOME_CORRECT; /* 20 : 9, 0.0205 */
+		b.active_image[k] = k < 20 ? 0 : WORKER_OUTCOME_CORRECT;
+		b.image[0][k] = k >= 7 && k < 20 ? 0 : WORKER_OUTCOME_CORRECT;  /* 7 : 0 */
+		b.image[1][k] = k >= 20 && k < 29 ? 0 : WORKER_OUTCOME_CORRECT; /* 20 : 9, 0.0205 */
 	}
 	struct verdict v = choose(&plain, &b, 2);
 	assert_true(v.pair[1].p * 2 < 0.05);
@@ -256,7 +256,7 @@ static void test_most_correct_of_the_sure_ones(void **state)
 	/* Without a sure one beside it, it waits. */
 	bench_pair(&b, 2, 0, 0);
 	for (size_t k = 0; k < 100; k++) {
-		b.active_image[k] = k < 20 ? 0 : OUTCOME_CORRECT;
+		b.active_image[k] = k < 20 ? 0 : WORKER_OUTCOME_CORRECT;
 		b.image[0][k] = b.active_image[k];
 	}
 	assert_int_equal(choose(&plain, &b, 2).winner, -1);
@@ -362,9 +362,9 @@ static void test_floor_leaves_the_others(void **state)
 	static struct bench b;
 	bench_init(&b, 100);
 	for (size_t k = 0; k < 100; k++) {
-		b.active_image[k] = k < 30 ? 0 : OUTCOME_CORRECT;
-		b.image[0][k] = OUTCOME_CORRECT;
-		b.image[1][k] = k < 10 ? 0 : OUTCOME_CORRECT;
+		b.active_image[k] = k < 30 ? 0 : WORKER_OUTCOME_CORRECT;
+		b.image[0][k] = WORKER_OUTCOME_CORRECT;
+		b.image[1][k] = k < 10 ? 0 : WORKER_OUTCOME_CORRECT;
 	}
 	b.active.per_class = b.c[1].per_class = whole;
 	b.c[0].per_class = less;

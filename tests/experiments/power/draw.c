@@ -9,22 +9,24 @@
 
 static bool right(uint16_t image)
 {
-	return image & OUTCOME_CORRECT;
+	return image & WORKER_OUTCOME_CORRECT;
 }
 
 double outcome_loss(uint16_t image)
 {
-	return (image & OUTCOME_LOSS_MASK) * (LOSS_MAX / OUTCOME_LOSS_MASK);
+	return (image & WORKER_OUTCOME_LOSS_STEPS) *
+	       (WORKER_OUTCOME_LOSS_MAX / WORKER_OUTCOME_LOSS_STEPS);
 }
 
-/* The loss had the network's logits been `scale` times as large, taken as if there were two classes:
- * what is right stays so, and how sure it is changes. */
+/* The loss had the network's logits been `scale` times as large, taken as if there were two
+ * classes: what is right stays so, and how sure it is changes. */
 static uint16_t sharpened(uint16_t image, double scale)
 {
 	double p = fmin(exp(-outcome_loss(image)), 1 - 1e-12);
 	double loss = log1p(exp(-scale * log(p / (1 - p))));
-	return (uint16_t)((image & OUTCOME_CORRECT) |
-			  (unsigned)lrint(fmin(loss, LOSS_MAX) * (OUTCOME_LOSS_MASK / LOSS_MAX)));
+	return (uint16_t)((image & WORKER_OUTCOME_CORRECT) |
+			  (unsigned)lrint(fmin(loss, WORKER_OUTCOME_LOSS_MAX) *
+					  (WORKER_OUTCOME_LOSS_STEPS / WORKER_OUTCOME_LOSS_MAX)));
 }
 
 /* ---- pools ---- */
@@ -130,9 +132,7 @@ void draw(const struct pools *pools, const struct cell *cell, struct rng *rng, u
 	const struct pool *p = cell->losses == LOSSES_LATER ? &pools->later : &pools->alike;
 	double win = (cell->disagree + cell->better) / 2, both = (double)p->n[1][1];
 	double both_right = (1 - cell->disagree) * both / (both + (double)p->n[0][0]);
-	double scale = cell->losses == LOSSES_COOLED  ? 0.5
-		       : cell->losses == LOSSES_SHARP ? 2
-						      : 1;
+	double scale = cell->losses == LOSSES_COOLED ? 0.5 : cell->losses == LOSSES_SHARP ? 2 : 1;
 	for (size_t i = 0; i < cell->n; i++) {
 		double u = rng_unit(rng);
 		bool a = u >= win && u < cell->disagree + both_right, c = u < win;

@@ -1,18 +1,17 @@
 /* Draws what two checkpoints make of the same images. Whether they are right follows from the cell
- * asked for (how often they disagree, how much better one is); their losses are those of images that
- * real networks were right or wrong on in the same way. */
+ * asked for (how often they disagree, how much better one is); their losses are those of images
+ * that real networks were right or wrong on in the same way. */
 #pragma once
 
 #include "common/base/rng.h"
 #include "device-agent/verdict.h"
 
-#define LOSS_MAX 27.6310211 /* = -log 1e-12: 32767 of an outcome */
-
-/* An image's losses are taken of a random image of the same kind: right or wrong with which of both. */
+/* An image's losses are taken of a random image of the same kind: right or wrong with which of
+ * both. */
 struct pool {
 	struct pair {
 		uint16_t active, challenger;
-	} *cell[2][2]; /* [active is right][challenger is right] */
+	} * cell[2][2]; /* [active is right][challenger is right] */
 	size_t n[2][2];
 };
 
@@ -24,7 +23,8 @@ enum losses {
 	LOSSES_N
 };
 
-/* The pools of one kind of network ("faces") from a file of lines `kind/seed/early|late outcomes`. */
+/* The pools of one kind of network ("faces") from a file of lines `kind/seed/early|late outcomes`.
+ */
 struct pools {
 	struct pool alike, later;
 };

@@ -36,7 +36,7 @@ static double normal_tail(double z)
 /* ---- one sample of differences, the challenger's advantage positive ---- */
 
 struct differences {
-	double x[OUTCOMES_MAX];
+	double x[WORKER_OUTCOMES_MAX];
 	size_t n;
 };
 
@@ -85,7 +85,7 @@ static size_t only_right(const struct outcomes *a, const struct outcomes *b)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < a->n; i++)
-		n += (a->image[i] & ~b->image[i] & OUTCOME_CORRECT) != 0;
+		n += (a->image[i] & ~b->image[i] & WORKER_OUTCOME_CORRECT) != 0;
 	return n;
 }
 
@@ -100,7 +100,7 @@ static double within_step(const struct outcomes *active, const struct outcomes *
 {
 	double sum = 0, squares = 0;
 	for (size_t i = 0; i < active->n; i++) {
-		if ((active->image[i] ^ challenger->image[i]) & OUTCOME_CORRECT)
+		if ((active->image[i] ^ challenger->image[i]) & WORKER_OUTCOME_CORRECT)
 			continue;
 		double x = p_true(challenger->image[i]) - p_true(active->image[i]);
 		sum += x;
@@ -147,10 +147,10 @@ void rules_apply(const struct outcomes *active, const struct outcomes *challenge
 /* Whether the agent's rule exchanges at `won` of m discordant images among n. */
 static bool verdict_takes(size_t n, size_t m, size_t won)
 {
-	static uint16_t a[OUTCOMES_MAX], c[OUTCOMES_MAX];
+	static uint16_t a[WORKER_OUTCOMES_MAX], c[WORKER_OUTCOMES_MAX];
 	for (size_t i = 0; i < n; i++) {
-		a[i] = i < won ? 0 : OUTCOME_CORRECT;
-		c[i] = i >= won && i < m ? 0 : OUTCOME_CORRECT;
+		a[i] = i < won ? 0 : WORKER_OUTCOME_CORRECT;
+		c[i] = i >= won && i < m ? 0 : WORKER_OUTCOME_CORRECT;
 	}
 	return verdict_p(&(struct outcomes){a, n}, &(struct outcomes){c, n}) <= LEVEL;
 }
