@@ -22,9 +22,8 @@
 #define VERDICT_CONFIDENCE_MIN 0.5
 #define VERDICT_CONFIDENCE_MAX 0.9999
 
-/* What one checkpoint made of each image of a split, in the split's order, as the worker's
- * evaluation tells it (worker_protocol.h): WORKER_OUTCOME_CORRECT, and the loss in the bits below.
- */
+/* What one checkpoint made of each image of a split, in the split's order, as the worker tells it
+ * (worker_protocol.h): WORKER_OUTCOME_CORRECT, and the loss in the bits below. */
 struct outcomes {
 	uint16_t *image;
 	size_t n;
@@ -37,9 +36,8 @@ void outcomes_done(struct outcomes *o); /* also of a zeroed one */
 size_t outcomes_correct(const struct outcomes *o);
 
 struct verdict_conf {
-	double confidence;   /* that two equally good ones are not exchanged */
-	double floor_points; /* of recall, 0 .. 100, that a protected class may lose in an exchange
-			      */
+	double confidence;      /* that two equally good ones are not swapped */
+	double floor_points;    /* of recall, 0 .. 100, that a protected class may lose */
 	const int32_t *protect; /* output numbers of protected classes; borrowed */
 	size_t n_protect;
 };
@@ -73,11 +71,9 @@ struct verdict_pair {
 };
 
 struct verdict {
-	int winner; /* index of the challenger that takes over, -1: what is active stays */
-	size_t n;   /* images that it stands on */
-	/* Protected classes that no validation image shows: they forbid nothing, since nothing is
-	 * known. */
-	size_t unwatched;
+	int winner;       /* index of the challenger that takes over, -1: what is active stays */
+	size_t n;         /* images that it stands on */
+	size_t unwatched; /* protected classes without an image: they forbid nothing */
 	struct verdict_pair pair[VERDICT_CONTENDERS_MAX];
 };
 

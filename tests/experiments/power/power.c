@@ -1,9 +1,9 @@
-/* How often rules to exchange the active checkpoint by err, and what they find: the tables of
+/* How often rules to swap the active checkpoint by err, and what they find: the tables of
  * docs/experiments.md, "Decisions". The agent's rule is the agent's own code.
  *
  *   power [--trials N] [--seed N] [--outcomes FILE] [--json]
  *
- * It fails where the agent's rule exchanges equally accurate ones more often than it may, or where
+ * It fails where the agent's rule swaps equally accurate ones more often than it may, or where
  * what was drawn is not what was enumerated. */
 #include <errno.h>
 #include <getopt.h>
@@ -114,7 +114,7 @@ static void run_cell(const struct pools *p, const struct cell *cell, int trials,
 		ret_swaps[r] = (double)swaps[r] / trials;
 }
 
-/* Drawn within five standard errors of enumerated; equally accurate ones exchanged no more often
+/* Drawn within five standard errors of enumerated; equally accurate ones swapped no more often
  * than the level says. */
 static bool as_expected(const struct cell *cell, double drawn, double enumerated, int trials)
 {

@@ -144,7 +144,7 @@ void rules_apply(const struct outcomes *active, const struct outcomes *challenge
 
 /* ---- enumeration ---- */
 
-/* Whether the agent's rule exchanges at `won` of m discordant images among n. */
+/* Whether the agent's rule swaps at `won` of m discordant images among n. */
 static bool verdict_takes(size_t n, size_t m, size_t won)
 {
 	static uint16_t a[WORKER_OUTCOMES_MAX], c[WORKER_OUTCOMES_MAX];
@@ -161,7 +161,7 @@ struct enumerated rules_enumerate(size_t n, double disagree, double better)
 	double win = (disagree + better) / (2 * disagree);
 	for (size_t m = 0; m <= n; m++) {
 		double weight = binomial(n, m, disagree), tail = 0, power = 0;
-		size_t won = m + 1; /* the exact test exchanges from so many on */
+		size_t won = m + 1; /* the exact test swaps from so many on */
 		if (weight < 1e-12)
 			continue;
 		while (won > 0 && tail + binomial(m, won - 1, 0.5) <= LEVEL)

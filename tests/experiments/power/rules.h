@@ -1,4 +1,4 @@
-/* Rules to decide by, beside the agent's own. All of them, as the agent must, exchange only for a
+/* Rules to decide by, beside the agent's own. All of them, as the agent must, swap only for a
  * challenger that is right on more images. */
 #pragma once
 

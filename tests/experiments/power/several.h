@@ -22,7 +22,7 @@ struct several {
 	double disagree, better; /* of each and the active one */
 	double kin;              /* share of images on which all challengers are the same */
 };
-/* Shares of trials in which each rule exchanges. */
+/* Shares of trials in which each rule swaps. */
 void several_run(const struct several *s, int trials, struct rng *rng, double ret_swaps[SEVERAL_N]);
 
 /* ---- rounds ---- */
@@ -52,7 +52,7 @@ void rounds_run(const struct rounds *r, int trials, struct rng *rng,
 
 /* ---- the floor ---- */
 
-/* Shares of trials in which an exchange is forbidden for a class of n images, of which the
+/* Shares of trials in which a swap is forbidden for a class of n images, of which the
  * challenger's recall is `lost` lower: by the agent's rule (what is seen may not be more than
  * `points`), and if the loss had to be proven first. */
 struct floor_result {
