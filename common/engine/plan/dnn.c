@@ -42,6 +42,26 @@ void *dnn_alloc(size_t bytes)
 	return memset(p, 0, whole);
 }
 
+/* ---- products ---- */
+
+void dnn_product(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda,
+		 const float *b, size_t ldb, float keep, float *c, size_t ldc)
+{
+	if (dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k,
+		       1, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, keep, c,
+		       (dnnl_dim_t)ldc) != dnnl_success)
+		die(ENOMEM);
+}
+
+bool dnn_has_product(void)
+{
+#if defined(__x86_64__)
+	return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_sse41) == dnnl_cpu_isa_sse41;
+#else
+	return false;
+#endif
+}
+
 /* ---- descriptors ---- */
 
 dnnl_memory_desc_t dnn_dense(int ndims, const dnnl_dims_t dims, dnnl_data_type_t type)

@@ -19,6 +19,13 @@ void dnn_done(struct dnn *d);
  * worker_main.c, on_fault(). */
 void *dnn_alloc(size_t bytes);
 
+/* Row-major float32 products, c = op(a) * op(b) + keep * c with op(a) m x k and op(b) k x n; a row
+ * every lda, ldb, ldc floats. On the calling thread where that is one of par_run()'s. */
+void dnn_product(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda,
+		 const float *b, size_t ldb, float keep, float *c, size_t ldc);
+/* Are they fast here? oneDNN's own code for other processors is a loop for reference. */
+bool dnn_has_product(void);
+
 /* Descriptors. Dense: row-major, as Darknet lays out everything. */
 dnnl_memory_desc_t dnn_dense(int ndims, const dnnl_dims_t dims, dnnl_data_type_t type);
 /* NCHW in blocks of 8 or 16 channels. */

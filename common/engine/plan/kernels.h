@@ -74,7 +74,7 @@ struct kernels {
 };
 
 /* Darknet's step of stochastic gradient descent on n floats:
- * m += g - decay * w; w += rate * m; m *= momentum. */
+ * m += g - decay * w; w += rate * m; m *= momentum. g NULL: it is in m already. */
 struct sgd {
 	float decay, rate, momentum;
 };

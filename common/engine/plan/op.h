@@ -46,7 +46,8 @@ struct op {
 	int index;
 	struct blob *in, *out;
 	void *own;		  /* of the class */
-	struct param *param;	  /* weights, NULL: none of the plan's */
+	struct param *param;	  /* weights, NULL: none, or in Darknet's arrays */
+	bool fast;		  /* oneDNN computes it */
 };
 
 struct plan {
@@ -125,6 +126,10 @@ void op_darknet_init(struct op *o);
 
 /* Slope of an activation that kernels know: 1 linear, 0 relu, .1 leaky; negative: another. */
 float op_slope(ACTIVATION a);
+/* One Darknet step of n weights, with the gradient in `grad`, or (NULL) added to the momentum
+ * already; on all threads. */
+void op_step(struct plan *p, float *weights, float *momentum, const float *grad, size_t n,
+	     const update_args *a, float rate_scale);
 /* Darknet's small arrays (biases, scales): x += rate/batch * updates; updates *= momentum. */
 void op_step_small(float *x, float *updates, int n, const update_args *a, float rate_scale);
 /* Elements of a range through Darknet's activation, or its gradient, on all threads. */

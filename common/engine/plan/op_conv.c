@@ -569,6 +569,7 @@ int op_conv_init(struct op *o, bool pool, struct err *err)
 	}
 	make_buffers(o);
 	o->param = &c->w;
+	o->fast = true;
 	o->class = &class;
 	return 0;
 }

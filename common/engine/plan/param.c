@@ -76,31 +76,9 @@ void param_out(struct param *w, struct plan *p)
 		reorder_run(&w->store, &p->dnn, w->master, *w->darknet);
 }
 
-struct step {
-	struct param *w;
-	const struct kernels_flat *flat;
-	struct sgd sgd;
-};
-
-static void step_part(void *arg, int thread, int threads)
-{
-	struct step *s = arg;
-	size_t from, to, unit = KERNELS_BLOCK_MAX;
-	par_share((s->w->floats + unit - 1) / unit, thread, threads, &from, &to);
-	from *= unit;
-	to = to * unit < s->w->floats ? to * unit : s->w->floats;
-	if (from < to)
-		s->flat->sgd(s->w->master + from, s->w->momentum + from, s->w->grad + from,
-			     to - from, &s->sgd);
-}
-
 void param_update(struct param *w, struct plan *p, const update_args *a, float rate_scale)
 {
-	struct step s = {w, p->flat,
-			 {.decay = a->decay * (float)a->batch,
-			  .rate = a->learning_rate * rate_scale / (float)a->batch,
-			  .momentum = a->momentum}};
-	par_run(p->conf.threads, step_part, &s);
+	op_step(p, w->master, w->momentum, w->grad, w->floats, a, rate_scale);
 	refresh(w, p);
 }
 

@@ -194,7 +194,7 @@ int plan_new(network *net, const struct plan_conf *conf, struct plan **ret, stru
 	}
 	bool any = false;
 	for (int i = 0; r == 0 && i < net->n; i++)
-		any |= p->ops[i].param != NULL;
+		any |= p->ops[i].fast;
 	if (r == 0 && !any)
 		r = err_set(err, -EOPNOTSUPP, "oneDNN has nothing fast for this network on this CPU");
 	if (r < 0) {
@@ -202,7 +202,7 @@ int plan_new(network *net, const struct plan_conf *conf, struct plan **ret, stru
 		return r;
 	}
 	for (int i = 0; i < net->n; i++)
-		if (p->ops[i].param)
+		if (p->ops[i].fast)
 			p->ops[i].class->weights_in(&p->ops[i]);
 	drop_darknet_arrays(p);
 	*ret = p;
@@ -247,11 +247,10 @@ void plan_weights_in(struct plan *p, bool in)
 {
 	for (int i = 0; i < p->net->n; i++) {
 		struct op *o = &p->ops[i];
-		if (!o->param)
-			continue;
-		if (in)
+		if (in && o->fast)
 			o->class->weights_in(o);
-		drop_array(&o->l->weights);
+		if (o->param)
+			drop_array(&o->l->weights);
 	}
 }
 
