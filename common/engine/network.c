@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -123,6 +124,19 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
 	return 0;
 }
 
+/* A network's arrays are large, and many of them are dropped again: by a plan, which has others, and
+ * with the network. malloc() would keep those below a limit that grows up to 32 MB, in pieces, for
+ * the next; each is to be mapped by itself instead and so to go back at once. What is allocated
+ * for each batch, up to a megabyte, stays. */
+#define MAPPED_BYTES (1024 * 1024)
+#define KEPT_BYTES   (8 * 1024 * 1024)
+
+static void give_back_large_arrays(void)
+{
+	mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err)
 {
@@ -136,6 +150,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
+	give_back_large_arrays();
 	forget_spare_normal();
 	dnet_seed(conf->seed);
 	errno = 0;

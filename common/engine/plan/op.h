@@ -4,6 +4,7 @@
 #include <darknet.h>
 
 #include "common/base/err.h"
+#include "common/engine/plan/arena.h"
 #include "common/engine/plan/dnn.h"
 #include "common/engine/plan/kernels.h"
 #include "common/engine/plan/par.h"
@@ -26,6 +27,9 @@ struct blob {
 	void *data[REPS], *delta[REPS];
 	bool has[REPS], owed[REPS];
 	bool no_delta; /* the network's input */
+	/* BLOCKED, if an operation asks for it: where it lies in the plan's arena. */
+	bool blocked;
+	struct region data_at, delta_at;
 };
 
 struct op;
@@ -60,6 +64,7 @@ struct plan {
 	struct blob input;
 	struct blob **blobs; /* by layer; layers that share one (in place, fused) share it */
 	struct op *ops;	     /* by layer; class NULL: fused into the one before */
+	struct arena arena; /* of BLOCKED blobs, and what operations need meanwhile */
 	bool settling; /* the statistics are being measured anew, and so many batches are in them */
 	unsigned settled;
 	float *scratch; /* of the largest gradient that had to be added */
@@ -69,7 +74,12 @@ struct plan {
 /* ---- blob.c ---- */
 void blob_init(struct blob *b, const struct plan *p, size_t n, size_t c, size_t h, size_t w,
 	       float *plain_data, float *plain_delta);
-void blob_done(struct blob *b);
+/* While operations are made: one that reads or writes it BLOCKED says so. */
+void blob_blocked(struct blob *b);
+/* When they are: from the operation that writes it to the last that reads it. */
+void blob_place(struct plan *p, struct blob *b, int first, int last);
+/* The addresses of this run; nothing is in them yet. */
+void blob_begin(struct plan *p, struct blob *b);
 size_t blob_blocks(const struct plan *p, const struct blob *b); /* slices of an image */
 size_t blob_slice_bytes(const struct plan *p, const struct blob *b);
 dnnl_memory_desc_t blob_md(const struct plan *p, const struct blob *b, enum rep rep);
@@ -85,6 +95,10 @@ void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep);
 /* x += y over a gradient; from the scratch buffer. */
 void *plan_scratch(struct plan *p, size_t bytes);
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y);
+
+/* ---- plan.c: memory for some steps of a run ---- */
+int plan_back_step(const struct plan *p, int layer);
+void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to);
 
 /* ---- param.c ---- */
 /* Weights that the plan computes with: float32 master and momentum in the layout in which

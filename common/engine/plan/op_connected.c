@@ -11,7 +11,10 @@
 
 /* Outputs that a thread computes at a time where the result must not depend on the number of
  * threads: how a product is cut may change the order of its sums. */
-#define PIECE 128
+#define OUTPUTS_PIECE 128
+/* Inputs at a time of the products on the way back: bounds what oneDNN allocates for each (half a
+ * megabyte), and costs no time. */
+#define INPUTS_PIECE 1024
 
 struct connected {
 	float slope;
@@ -45,18 +48,20 @@ static void product_part(void *arg, int thread, int threads)
 	}
 }
 
-/* In even parts among the threads; in pieces of a fixed size for an inference. */
-static void run(struct product *v, size_t total,
+static void run(struct product *v, size_t total, size_t piece,
 		void (*part)(const struct product *v, size_t from, size_t to))
 {
-	const struct plan_conf *conf = &v->o->plan->conf;
-	size_t each = (total + (size_t)conf->threads - 1) / (size_t)conf->threads;
 	v->total = total;
-	v->piece = conf->training ? (each + KERNELS_BLOCK_MAX - 1) / KERNELS_BLOCK_MAX *
-					    KERNELS_BLOCK_MAX
-				  : PIECE;
+	v->piece = piece;
 	v->part = part;
-	par_run(conf->threads, product_part, v);
+	par_run(v->o->plan->conf.threads, product_part, v);
+}
+
+/* One piece a thread. */
+static size_t even(const struct op *o, size_t total)
+{
+	size_t threads = (size_t)o->plan->conf.threads, unit = threads * KERNELS_BLOCK_MAX;
+	return (total + unit - 1) / unit * KERNELS_BLOCK_MAX;
 }
 
 /* y = x * weights', by way of its transpose: oneDNN takes 2 to 4 times as long the other way round,
@@ -73,13 +78,13 @@ static void forward_part(const struct product *v, size_t from, size_t to)
 			v->y[b * out + i] = t[b];
 }
 
-/* updates += dy' * x */
+/* updates += dy' * x, of some inputs */
 static void weights_part(const struct product *v, size_t from, size_t to)
 {
 	const layer *l = v->o->l;
 	size_t batch = (size_t)l->batch, in = (size_t)l->inputs, out = (size_t)l->outputs;
-	dnn_product(true, false, to - from, in, batch, v->dy + from, out, v->x, in, 1,
-		    l->weight_updates + from * in, in);
+	dnn_product(true, false, out, to - from, batch, v->dy, out, v->x + from, in, 1,
+		    l->weight_updates + from, in);
 }
 
 /* dx (+)= dy * weights, of some inputs */
@@ -98,7 +103,8 @@ static void forward(struct op *o, bool train)
 	const layer *l = o->l;
 	float *y = blob_write(p, o->out, PLAIN);
 	struct product v = {.o = o, .x = blob_read(p, o->in, PLAIN), .y = y};
-	run(&v, (size_t)l->outputs, forward_part);
+	size_t out = (size_t)l->outputs;
+	run(&v, out, p->conf.training ? even(o, out) : OUTPUTS_PIECE, forward_part);
 	p->flat->bias(y, l->biases, (size_t)l->batch, (size_t)l->outputs, c->slope);
 	if (c->darknet_activation)
 		op_activate(p, y, o->out->plain_floats, l->activation);
@@ -117,13 +123,15 @@ static void backward(struct op *o)
 		p->flat->bias_back(y, dy, rows, k, c->slope);
 	p->flat->columns(dy, l->bias_updates, rows, k, k);
 	struct product v = {.o = o, .x = blob_read(p, o->in, PLAIN), .dy = dy};
-	run(&v, k, weights_part);
+	size_t in = (size_t)l->inputs, each = even(o, in);
+	size_t piece = each < INPUTS_PIECE ? each : INPUTS_PIECE;
+	run(&v, in, piece, weights_part);
 	if (o->in->no_delta)
 		return;
 	bool add;
 	v.dx = blob_delta(p, o->in, PLAIN, &add);
 	v.keep = add ? 1 : 0;
-	run(&v, (size_t)l->inputs, data_part);
+	run(&v, in, piece, data_part);
 }
 
 static void update(struct op *o, const update_args *a)

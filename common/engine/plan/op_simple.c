@@ -156,6 +156,8 @@ int op_maxpool_init(struct op *o, struct err *err)
 {
 	if (o->in->no_delta)
 		return err_set(err, -EOPNOTSUPP, "pooling of the input");
+	blob_blocked(o->in);
+	blob_blocked(o->out);
 	o->class = &maxpool_class;
 	return 0;
 }
@@ -205,6 +207,7 @@ int op_avgpool_init(struct op *o, struct err *err)
 {
 	if (o->in->no_delta)
 		return err_set(err, -EOPNOTSUPP, "pooling of the input");
+	blob_blocked(o->in);
 	o->class = &avgpool_class;
 	return 0;
 }
@@ -279,10 +282,13 @@ static const struct op_class shortcut_class = {.forward = shortcut_forward,
 
 int op_shortcut_init(struct op *o, struct err *err)
 {
-	const struct blob *from = from_of(o);
+	struct blob *from = from_of(o);
 	if (o->in->no_delta || op_slope(o->l->activation) < 0 || from->c != o->in->c ||
 	    from->h != o->in->h || from->w != o->in->w)
 		return err_set(err, -EOPNOTSUPP, "shortcut between different shapes");
+	blob_blocked(o->in);
+	blob_blocked(from);
+	blob_blocked(o->out);
 	o->class = &shortcut_class;
 	return 0;
 }
