@@ -41,9 +41,9 @@ void blob_place(struct plan *p, struct blob *b, int first, int last)
 		return;
 	int back = plan_back_step(p, first);
 	size_t bytes = bytes_of(p, b, BLOCKED);
-	plan_region(p, &b->data_at, bytes, first, p->conf.training ? back : last);
+	plan_region(p, &b->data_at, bytes, first, p->conf.training ? back + 1 : last);
 	if (p->conf.training && !b->no_delta)
-		plan_region(p, &b->delta_at, bytes, plan_back_step(p, last), back);
+		plan_region(p, &b->delta_at, bytes, plan_back_step(p, last), back + 1);
 }
 
 void blob_begin(struct plan *p, struct blob *b)

@@ -97,18 +97,20 @@ void *plan_scratch(struct plan *p, size_t bytes);
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y);
 
 /* ---- plan.c: memory for some steps of a run ---- */
+/* Steps of a run: one a layer forward, then two a layer back; the first of these two. */
 int plan_back_step(const struct plan *p, int layer);
 void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to);
 
 /* ---- param.c ---- */
 /* Weights that the plan computes with: float32 master and momentum in the layout in which
- * gradients come, copies in the layouts (and type) in which products want them. */
+ * gradients come, copies in the layouts (and type) in which products want them. A gradient is
+ * added to the momentum as soon as it is there, as Darknet does. */
 struct param {
 	float **darknet;	  /* the layer's array, freed while the plan holds the weights */
 	size_t n;		  /* floats there */
 	dnnl_memory_desc_t dense; /* of them */
 	size_t floats;		  /* of the master's layout, padding included */
-	float *master, *momentum, *grad; /* inference: a master only where no copy serves */
+	float *master, *momentum; /* inference: a master only where no copy serves */
 	struct reorder load, store; /* dense -> master, master -> dense */
 	struct port forward, backward;
 	bool has_backward;
@@ -121,12 +123,10 @@ int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memo
 void param_done(struct param *w);
 void param_in(struct param *w, struct plan *p);
 void param_out(struct param *w, struct plan *p);
-/* One Darknet step with w->grad. */
+/* The gradient of a batch. */
+void param_gather(struct param *w, struct plan *p, const float *grad);
+/* One Darknet step with all that was gathered. */
 void param_update(struct param *w, struct plan *p, const update_args *a, float rate_scale);
-/* The gradient of one of several batches of a step. */
-void param_gather(struct param *w, struct plan *p);
-/* A step without a gradient. */
-void param_still(struct param *w);
 /* The momentum in Darknet's order, out or in. */
 void param_momentum(struct param *w, struct plan *p, float *out, const float *in);
 
@@ -140,10 +140,11 @@ void op_darknet_init(struct op *o);
 
 /* Slope of an activation that kernels know: 1 linear, 0 relu, .1 leaky; negative: another. */
 float op_slope(ACTIVATION a);
-/* One Darknet step of n weights, with the gradient in `grad`, or (NULL) added to the momentum
- * already; on all threads. */
-void op_step(struct plan *p, float *weights, float *momentum, const float *grad, size_t n,
-	     const update_args *a, float rate_scale);
+/* On all threads: x += y of n floats; one Darknet step of n weights, whose gradients have been
+ * added to the momentum. */
+void op_add(struct plan *p, float *x, const float *y, size_t n);
+void op_step(struct plan *p, float *weights, float *momentum, size_t n, const update_args *a,
+	     float rate_scale);
 /* Darknet's small arrays (biases, scales): x += rate/batch * updates; updates *= momentum. */
 void op_step_small(float *x, float *updates, int n, const update_args *a, float rate_scale);
 /* Elements of a range through Darknet's activation, or its gradient, on all threads. */

@@ -138,8 +138,8 @@ static void update(struct op *o, const update_args *a)
 {
 	layer *l = o->l;
 	op_step_small(l->biases, l->bias_updates, l->outputs, a, l->learning_rate_scale);
-	op_step(o->plan, l->weights, l->weight_updates, NULL,
-		(size_t)l->outputs * (size_t)l->inputs, a, l->learning_rate_scale);
+	op_step(o->plan, l->weights, l->weight_updates, (size_t)l->outputs * (size_t)l->inputs, a,
+		l->learning_rate_scale);
 }
 
 static void weights_in(struct op *o)

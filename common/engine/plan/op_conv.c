@@ -25,7 +25,7 @@ struct conv {
 	bool darknet_activation;
 	enum rep src_rep;
 	struct prim forward, back_data, back_weights;
-	struct region forward_scratch, back_data_scratch, back_weights_scratch, z_at;
+	struct region forward_scratch, back_data_scratch, back_weights_scratch, z_at, grad_at;
 	struct port src, src_back, dz_data, dz_weights, diff_src;
 	struct port dst;
 	struct param w;
@@ -35,7 +35,7 @@ struct conv {
 	struct norm *norms; /* by block */
 	double *sums;	    /* [thread][block][2][B] */
 	float *fold, *bias; /* inference */
-	dnnl_memory_t bias_memory;
+	dnnl_memory_t bias_memory, grad;
 };
 
 static struct conv *conv_of(const struct op *o)
@@ -203,14 +203,12 @@ static int make_args(struct op *o, struct err *err)
 		prim_arg(&c->forward, DNNL_ARG_BIAS, c->bias_memory);
 		return 0;
 	}
-	dnnl_memory_t grad;
-	if (dnnl_memory_create(&grad, prim_md(&c->back_weights, dnnl_query_diff_weights_md),
-			       p->dnn.engine, c->w.grad) != dnnl_success)
+	if (dnnl_memory_create(&c->grad, prim_md(&c->back_weights, dnnl_query_diff_weights_md),
+			       p->dnn.engine, NULL) != dnnl_success)
 		return err_set(err, -ENOMEM, "oneDNN has no memory");
-	c->bias_memory = grad;
 	prim_arg(&c->back_weights, DNNL_ARG_SRC, c->src_back.inner);
 	prim_arg(&c->back_weights, DNNL_ARG_DIFF_DST, c->dz_weights.inner);
-	prim_arg(&c->back_weights, DNNL_ARG_DIFF_WEIGHTS, grad);
+	prim_arg(&c->back_weights, DNNL_ARG_DIFF_WEIGHTS, c->grad);
 	if (c->back_data.desc) {
 		prim_arg(&c->back_data, DNNL_ARG_WEIGHTS, c->w.backward.inner);
 		prim_arg(&c->back_data, DNNL_ARG_DIFF_DST, c->dz_data.inner);
@@ -238,7 +236,8 @@ static void make_buffers(struct op *o)
 		return;
 	plan_region(p, &c->z_at, c->z_slices * c->slice_bytes, on, back);
 	plan_region(p, &c->back_weights_scratch, c->back_weights.scratch_bytes, back, back);
-	plan_region(p, &c->back_data_scratch, c->back_data.scratch_bytes, back, back);
+	plan_region(p, &c->grad_at, c->w.floats * sizeof(float), back, back);
+	plan_region(p, &c->back_data_scratch, c->back_data.scratch_bytes, back + 1, back + 1);
 	c->norms = dnn_alloc(c->blocks * sizeof(*c->norms));
 	c->sums = dnn_alloc((size_t)p->conf.threads * c->blocks * 2 * b * sizeof(double));
 	for (size_t i = 0; i < c->blocks; i++)
@@ -444,14 +443,23 @@ static void set_back_norms(struct op *o)
 	}
 }
 
-static void back_products(struct op *o)
+static void back_weights(struct op *o)
 {
 	struct conv *c = conv_of(o);
 	struct plan *p = o->plan;
+	float *grad = arena_at(&p->arena, &c->grad_at);
 	port_set(&c->src_back, &p->dnn,
 		 c->src.copy ? c->src.copy : blob_read(p, o->in, c->src_rep));
 	port_set(&c->dz_weights, &p->dnn, c->z);
+	dnnl_memory_set_data_handle(c->grad, grad);
 	prim_run(&c->back_weights, &p->dnn, arena_at(&p->arena, &c->back_weights_scratch));
+	param_gather(&c->w, p, grad);
+}
+
+static void back_data(struct op *o)
+{
+	struct conv *c = conv_of(o);
+	struct plan *p = o->plan;
 	if (!c->back_data.desc)
 		return;
 	bool add;
@@ -479,7 +487,8 @@ static void backward(struct op *o)
 	run_pass(o, dy, sums_slice);
 	set_back_norms(o);
 	run_pass(o, dy, back_slice);
-	back_products(o);
+	back_weights(o);
+	back_data(o);
 }
 
 static void update(struct op *o, const update_args *a)
@@ -520,6 +529,8 @@ static void conv_free(struct op *o)
 	prim_done(&c->back_weights);
 	if (c->bias_memory)
 		dnnl_memory_destroy(c->bias_memory);
+	if (c->grad)
+		dnnl_memory_destroy(c->grad);
 	param_done(&c->w);
 	free(c->norms);
 	free(c->sums);

@@ -21,9 +21,32 @@ void op_step_small(float *x, float *updates, int n, const update_args *a, float 
 	}
 }
 
+struct sum {
+	float *x;
+	const float *y;
+	size_t n;
+	const struct kernels_flat *flat;
+};
+
+static void sum_part(void *arg, int thread, int threads)
+{
+	const struct sum *s = arg;
+	size_t from, to, unit = KERNELS_BLOCK_MAX;
+	par_share((s->n + unit - 1) / unit, thread, threads, &from, &to);
+	from *= unit;
+	to = to * unit < s->n ? to * unit : s->n;
+	if (from < to)
+		s->flat->add(s->x + from, s->y + from, to - from);
+}
+
+void op_add(struct plan *p, float *x, const float *y, size_t n)
+{
+	struct sum s = {x, y, n, p->flat};
+	par_run(p->conf.threads, sum_part, &s);
+}
+
 struct step {
 	float *weights, *momentum;
-	const float *grad;
 	size_t n;
 	const struct kernels_flat *flat;
 	struct sgd sgd;
@@ -37,14 +60,13 @@ static void step_part(void *arg, int thread, int threads)
 	from *= unit;
 	to = to * unit < s->n ? to * unit : s->n;
 	if (from < to)
-		s->flat->sgd(s->weights + from, s->momentum + from, s->grad ? s->grad + from : NULL,
-			     to - from, &s->sgd);
+		s->flat->sgd(s->weights + from, s->momentum + from, to - from, &s->sgd);
 }
 
-void op_step(struct plan *p, float *weights, float *momentum, const float *grad, size_t n,
-	     const update_args *a, float rate_scale)
+void op_step(struct plan *p, float *weights, float *momentum, size_t n, const update_args *a,
+	     float rate_scale)
 {
-	struct step s = {weights, momentum, grad, n, p->flat,
+	struct step s = {weights, momentum, n, p->flat,
 			 {.decay = a->decay * (float)a->batch,
 			  .rate = a->learning_rate * rate_scale / (float)a->batch,
 			  .momentum = a->momentum}};

@@ -146,14 +146,14 @@ static int make_ops(struct plan *p)
 
 int plan_back_step(const struct plan *p, int layer)
 {
-	return 2 * p->net->n - 1 - layer;
+	return p->net->n + 2 * (p->net->n - 1 - layer);
 }
 
 void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to)
 {
 	if (p->conf.apart) {
 		from = 0;
-		to = 2 * p->net->n;
+		to = 3 * p->net->n;
 	}
 	arena_add(&p->arena, r, bytes, from, to);
 }
@@ -382,17 +382,11 @@ float plan_train(struct plan *p)
 	bool stopped = false;
 	for (int i = net->n - 1; i >= 0; i--) {
 		stopped |= net->layers[i].stopbackward != 0;
-		if (stopped && p->ops[i].param)
-			param_still(p->ops[i].param);
-		else if (!stopped && p->ops[i].class && p->ops[i].class->backward)
+		if (!stopped && p->ops[i].class && p->ops[i].class->backward)
 			p->ops[i].class->backward(&p->ops[i]);
 	}
-	bool complete = *net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0;
-	if (complete)
+	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
 		update(p);
-	for (int i = 0; !complete && i < net->n; i++)
-		if (p->ops[i].param)
-			param_gather(p->ops[i].param, p);
 	return loss;
 }
 
