@@ -186,6 +186,17 @@ void dnet_free(struct dnet *d)
 	free(d);
 }
 
+bool dnet_uses_gemm(const struct dnet *d)
+{
+	return !d->plan || plan_multiplies_elsewhere(d->plan);
+}
+
+void dnet_rest(struct dnet *d)
+{
+	if (d->plan)
+		plan_rest(d->plan);
+}
+
 const char *dnet_engine_name(const struct dnet *d)
 {
 	return d->plan ? "onednn" : "darknet";

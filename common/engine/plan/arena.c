@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/engine/plan/dnn.h"
 
@@ -15,6 +16,7 @@ static struct {
 	char *base;
 	size_t bytes;
 	unsigned users; /* arenas that have been placed */
+	const struct arena *last; /* that ran */
 } memory;
 
 static void release(void)
@@ -99,15 +101,28 @@ void arena_place(struct arena *a)
 void arena_done(struct arena *a)
 {
 	bool placed = a->bytes > 0;
+	if (memory.last == a)
+		memory.last = NULL;
 	free(a->regions);
 	*a = (struct arena){0};
 	if (placed && --memory.users == 0)
 		release();
 }
 
+/* Of the memory, what lies behind so many bytes: read again, it is zero. */
+static void give_back(size_t behind)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), from = (behind + page - 1) / page * page;
+	if (from < memory.bytes)
+		madvise(memory.base + from, memory.bytes - from, MADV_DONTNEED);
+}
+
 void arena_begin(struct arena *a)
 {
 	reserve(a->bytes);
+	if (memory.last != a)
+		give_back(a->bytes);
+	memory.last = a;
 	a->base = memory.base;
 }
 

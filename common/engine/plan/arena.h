@@ -4,7 +4,8 @@
  * A run is a row of steps: forward through the layers, then back. Each region is declared with its
  * first and last step, all are placed once, and their addresses hold for one run. The memory
  * itself belongs to all arenas of the process: nothing in it outlives a run, and networks run one at
- * a time (network.h). It is as large as the largest of them. */
+ * a time (network.h). It is as large as the largest of them; what the one that runs does not
+ * need of it is given back. */
 #pragma once
 
 #include <stddef.h>
@@ -25,7 +26,7 @@ struct arena {
 void arena_add(struct arena *a, struct region *r, size_t bytes, int from, int to);
 void arena_place(struct arena *a);
 void arena_done(struct arena *a);
-/* Before a run. What the regions hold then is anything. */
+/* Before a run, or earlier, to have others' memory given back. What the regions hold is anything. */
 void arena_begin(struct arena *a);
 /* NULL: a region of no bytes. */
 void *arena_at(const struct arena *a, const struct region *r);

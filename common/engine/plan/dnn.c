@@ -236,12 +236,11 @@ int port_init(struct port *p, struct dnn *d, const dnnl_memory_desc_t *outer,
 	      const dnnl_memory_desc_t *inner, bool out, struct err *err)
 {
 	*p = (struct port){.out = out};
-	if (dnnl_memory_desc_equal(outer, inner))
-		return memory_init(&p->inner, d, inner, NULL, err);
-	p->copy = dnn_alloc(dnnl_memory_desc_get_size(inner));
-	int r = memory_init(&p->inner, d, inner, p->copy, err);
-	return r < 0 ? r
-		     : reorder_init(&p->reorder, d, out ? inner : outer, out ? outer : inner, err);
+	int r = memory_init(&p->inner, d, inner, NULL, err);
+	if (r < 0 || dnnl_memory_desc_equal(outer, inner))
+		return r;
+	p->copy_bytes = dnnl_memory_desc_get_size(inner);
+	return reorder_init(&p->reorder, d, out ? inner : outer, out ? outer : inner, err);
 }
 
 void port_done(struct port *p)
@@ -253,12 +252,19 @@ void port_done(struct port *p)
 	*p = (struct port){0};
 }
 
+void port_rest(struct port *p)
+{
+	free(p->copy);
+	p->copy = NULL;
+}
+
 void port_set(struct port *p, struct dnn *d, void *buffer)
 {
 	p->buffer = buffer;
-	if (!p->copy)
-		dnnl_memory_set_data_handle(p->inner, buffer);
-	else if (!p->out)
+	if (p->copy_bytes && !p->copy)
+		p->copy = dnn_alloc(p->copy_bytes);
+	dnnl_memory_set_data_handle(p->inner, p->copy ? p->copy : buffer);
+	if (p->copy && !p->out)
 		reorder_run(&p->reorder, d, buffer, p->copy);
 }
 

@@ -69,12 +69,15 @@ void reorder_run(struct reorder *r, struct dnn *d, const void *from, void *to);
 struct port {
 	dnnl_memory_t inner; /* what the primitive is given */
 	struct reorder reorder;
+	size_t copy_bytes; /* 0: the layouts agree */
 	void *copy, *buffer;
 	bool out;
 };
 int port_init(struct port *p, struct dnn *d, const dnnl_memory_desc_t *outer,
 	      const dnnl_memory_desc_t *inner, bool out, struct err *err);
 void port_done(struct port *p);
+/* Drops the copy until the next port_set(). */
+void port_rest(struct port *p);
 /* The buffer for the next run; reads it in now if it goes in. */
 void port_set(struct port *p, struct dnn *d, void *buffer);
 /* After a run: writes out what goes out. */

@@ -40,6 +40,7 @@ struct op_class {
 	/* Darknet's arrays to the plan's and back. */
 	void (*weights_in)(struct op *o);
 	void (*weights_out)(struct op *o);
+	void (*rest)(struct op *o); /* see plan_rest() */
 	void (*free)(struct op *o);
 };
 
@@ -123,6 +124,8 @@ int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memo
 void param_done(struct param *w);
 void param_in(struct param *w, struct plan *p);
 void param_out(struct param *w, struct plan *p);
+/* Inference: the weights are dropped until param_in(). */
+void param_rest(struct param *w);
 /* The gradient of a batch. */
 void param_gather(struct param *w, struct plan *p, const float *grad);
 /* One Darknet step with all that was gathered. */

@@ -150,6 +150,20 @@ static void weights_in(struct op *o)
 		       (size_t)l->outputs * (size_t)l->inputs * sizeof(*l->weight_updates));
 }
 
+static void weights_out(struct op *o)
+{
+	layer *l = o->l;
+	if (!l->weights)
+		l->weights = dnn_alloc((size_t)l->outputs * (size_t)l->inputs *
+				       sizeof(*l->weights));
+}
+
+static void rest(struct op *o)
+{
+	free(o->l->weights);
+	o->l->weights = NULL;
+}
+
 static void connected_free(struct op *o)
 {
 	free(connected_of(o)->columns);
@@ -162,6 +176,8 @@ static const struct op_class class = {
 	.backward = backward,
 	.update = update,
 	.weights_in = weights_in,
+	.weights_out = weights_out,
+	.rest = rest,
 	.free = connected_free,
 };
 

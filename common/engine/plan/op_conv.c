@@ -517,6 +517,11 @@ static void weights_out(struct op *o)
 	param_out(&conv_of(o)->w, o->plan);
 }
 
+static void rest(struct op *o)
+{
+	param_rest(&conv_of(o)->w);
+}
+
 static void conv_free(struct op *o)
 {
 	struct conv *c = conv_of(o);
@@ -546,6 +551,7 @@ static const struct op_class class = {
 	.update = update,
 	.weights_in = weights_in,
 	.weights_out = weights_out,
+	.rest = rest,
 	.free = conv_free,
 };
 

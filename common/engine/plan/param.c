@@ -68,6 +68,12 @@ void param_in(struct param *w, struct plan *p)
 		drop(&w->master);
 }
 
+void param_rest(struct param *w)
+{
+	drop(&w->master);
+	port_rest(&w->forward);
+}
+
 void param_out(struct param *w, struct plan *p)
 {
 	if (w->momentum)

@@ -284,13 +284,29 @@ void plan_free(struct plan *p)
 
 void plan_weights_out(struct plan *p)
 {
+	arena_begin(&p->arena); /* another network's memory goes back before this one needs more */
 	for (int i = 0; i < p->net->n; i++) {
 		struct op *o = &p->ops[i];
-		if (!o->param)
-			continue;
-		o->l->weights = dnn_alloc(o->param->n * sizeof(float));
-		o->class->weights_out(o);
+		if (o->param)
+			o->l->weights = dnn_alloc(o->param->n * sizeof(float));
+		if (o->fast)
+			o->class->weights_out(o);
 	}
+}
+
+void plan_rest(struct plan *p)
+{
+	for (int i = 0; i < p->net->n; i++)
+		if (p->ops[i].fast)
+			p->ops[i].class->rest(&p->ops[i]);
+}
+
+bool plan_multiplies_elsewhere(const struct plan *p)
+{
+	for (int i = 0; i < p->net->n; i++)
+		if (p->ops[i].class && !p->ops[i].fast && p->net->layers[i].update)
+			return true;
+	return false;
 }
 
 void plan_weights_in(struct plan *p, bool in)

@@ -39,6 +39,12 @@ void plan_free(struct plan *p); /* NULL allowed */
 void plan_weights_out(struct plan *p);
 void plan_weights_in(struct plan *p, bool in);
 
+/* Inference only: the weights are dropped; they are to be loaded before the next plan_predict(). */
+void plan_rest(struct plan *p);
+
+/* Are there layers with weights that Darknet computes? */
+bool plan_multiplies_elsewhere(const struct plan *p);
+
 /* The momentum of the weights of layer i, in Darknet's order, to `out` or from `in`. false: the plan
  * does not hold them, they are Darknet's weight_updates. */
 bool plan_momentum(struct plan *p, int i, float *out, const float *in);
