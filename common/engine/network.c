@@ -124,16 +124,18 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
 	return 0;
 }
 
-/* A network's arrays are large, and many of them are dropped again: by a plan, which has others, and
- * with the network. malloc() would keep those below a limit that grows up to 32 MB, in pieces, for
- * the next; each is to be mapped by itself instead and so to go back at once. What is allocated
- * for each batch, up to a megabyte, stays. */
-#define MAPPED_BYTES (1024 * 1024)
-#define KEPT_BYTES   (8 * 1024 * 1024)
+/* A network's arrays are large, and many of them are never used or dropped again: by a plan, which
+ * has others, and with the network. malloc() would keep those below a limit that grows up to 32 MB
+ * in one piece, zeroed by hand, for the next; while a network is made, each is mapped by itself
+ * instead. It costs nothing before it is used and goes back at once. Later, what is allocated for
+ * each batch is to be at hand. */
+#define MAKING_MAPPED_BYTES  (64 * 1024)
+#define RUNNING_MAPPED_BYTES (1024 * 1024)
+#define KEPT_BYTES	     (2 * 1024 * 1024)
 
-static void give_back_large_arrays(void)
+static void set_allocator(int mapped_bytes)
 {
-	mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+	mallopt(M_MMAP_THRESHOLD, mapped_bytes);
 	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 }
 
@@ -150,7 +152,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
-	give_back_large_arrays();
+	set_allocator(MAKING_MAPPED_BYTES);
 	forget_spare_normal();
 	dnet_seed(conf->seed);
 	errno = 0;
@@ -162,6 +164,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 			    d->net->batch, batch);
 	if (r == 0)
 		r = make_plan(d, conf, err);
+	set_allocator(RUNNING_MAPPED_BYTES);
 	if (r < 0) {
 		dnet_free(d);
 		return r;
