@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,21 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
 	return 0;
 }
 
+/* A network's arrays are large, and many of them are never used or dropped again: by a plan, which
+ * has others, and with the network. malloc() would keep those below a limit that grows up to 32 MB
+ * in one piece, zeroed by hand, for the next; while a network is made, each is mapped by itself
+ * instead. It costs nothing before it is used and goes back at once. Later, what is allocated for
+ * each batch is to be at hand. */
+#define MAKING_MAPPED_BYTES  (64 * 1024)
+#define RUNNING_MAPPED_BYTES (1024 * 1024)
+#define KEPT_BYTES	     (2 * 1024 * 1024)
+
+static void set_allocator(int mapped_bytes)
+{
+	mallopt(M_MMAP_THRESHOLD, mapped_bytes);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err)
 {
@@ -149,6 +165,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
+	set_allocator(MAKING_MAPPED_BYTES);
 	forget_spare_normal();
 	dnet_seed(conf->seed);
 	errno = 0;
@@ -160,6 +177,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 			    d->net->batch, batch);
 	if (r == 0)
 		r = make_plan(d, conf, err);
+	set_allocator(RUNNING_MAPPED_BYTES);
 	if (r < 0) {
 		dnet_free(d);
 		return r;
@@ -182,6 +200,17 @@ void dnet_free(struct dnet *d)
 		free_network(d->net);
 	}
 	free(d);
+}
+
+bool dnet_uses_gemm(const struct dnet *d)
+{
+	return !d->plan || plan_multiplies_elsewhere(d->plan);
+}
+
+void dnet_rest(struct dnet *d)
+{
+	if (d->plan)
+		plan_rest(d->plan);
 }
 
 const char *dnet_engine_name(const struct dnet *d)

@@ -169,7 +169,7 @@ static int read_engine(struct session *s, const struct json *args, struct err *e
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 	s->threads = (int)MIN_OF(threads, WORKER_THREADS_MAX);
-	return gemm_init(s->threads, err);
+	return 0;
 }
 
 /* Now, rather than when the first training begins. */
@@ -217,12 +217,19 @@ static int read_settings(struct session *s, const struct json *args, uint64_t *r
 	return r;
 }
 
+int session_gemm(const struct session *s, const struct dnet *d, struct err *err)
+{
+	return dnet_uses_gemm(d) ? gemm_init(s->threads, err) : 0;
+}
+
 static int make_network(struct session *s, struct err *err)
 {
 	/* Scores are taken in float32 always: the same weights score the same everywhere. */
 	const struct dnet_conf conf = {
 		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s->model)};
 	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
+	if (r == 0)
+		r = session_gemm(s, s->eval_net, err);
 	return r < 0 ? r : check_precision(s, err);
 }
 
@@ -243,7 +250,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 	}
 	if (r == 0) {
 		r = make_network(s, err);
-		if (r == -EOPNOTSUPP)
+		if (r == -EOPNOTSUPP || r == -ELIBACC)
 			err_categorize(err, ERR_CONF);
 	}
 	if (r < 0) {
@@ -251,6 +258,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		return r;
 	}
 	session_predict(s); /* so that memory that is not there shows now */
+	dnet_rest(s->eval_net);
 	s->is_open = true;
 	return 0;
 }

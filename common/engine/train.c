@@ -90,6 +90,8 @@ static int load(struct session *s, const char *weights, const char *momentum, ui
 				       .training = true,
 				       .seed = seed};
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
+	if (r == 0)
+		r = session_gemm(s, s->train_net, err);
 	if (r == 0 && *weights)
 		r = dnet_load(s->train_net, weights, ret_seen, id, err);
 	if (r == 0 && *weights && *momentum)

@@ -120,7 +120,7 @@ static void copy_scales(network *to, const network *from)
 }
 
 /* 0, or 1 when oneDNN has nothing for it. */
-static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
+static int pair_init(struct pair *p, const char *cfg, bool bf16, bool apart, uint64_t seed)
 {
 	struct rng r;
 	struct err err = {0};
@@ -133,7 +133,8 @@ static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
 	spread(p->theirs, &r);
 	copy_weights(p->ours, p->theirs);
 	copy_scales(p->ours, p->theirs);
-	struct plan_conf conf = {.threads = 2, .training = true, .bf16 = bf16};
+	struct plan_conf conf = {
+		.threads = 2, .training = true, .bf16 = bf16, .apart = apart};
 	int e = plan_new(p->ours, &conf, &p->plan, &err);
 	if (e < 0) {
 		net_free(p->ours);
@@ -461,7 +462,7 @@ static void one_step(const char *cfg, uint64_t seed)
 	struct rng r;
 	double most;
 	rng_init(&r, seed);
-	if (pair_init(&p, cfg, false, seed))
+	if (pair_init(&p, cfg, false, true, seed))
 		return;
 	for (int i = 0; i < p.ours->subdivisions; i++) {
 		fill(&p, &r);
@@ -522,7 +523,7 @@ static void test_random_cfgs(void **state)
 		struct rng nudging;
 		double most;
 		make(cfg, sizeof(cfg), kinds[i % (int)ARRAY_LEN(kinds)], &r, true);
-		if (pair_init(&p, cfg, false, (uint64_t)i))
+		if (pair_init(&p, cfg, false, false, (uint64_t)i))
 			continue;
 		planned++;
 		rng_init(&nudging, (uint64_t)i);
