@@ -91,7 +91,8 @@ class Poison(rig.Case):
 
     def with_poisoned(self, conf=None, flip=False):
         self.start(len(HONEST) + 1)
-        data = self.digits('bad', 300, 20, test=False)
+        # Of more images than the others': as large a share as a member can have.
+        data = self.digits('bad', 900, 20, test=False)
         if flip:
             labels = data / 'train-labels-idx1-ubyte'
             raw = labels.read_bytes()
