@@ -143,7 +143,7 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
 			  131072, &a->block_size, err)) < 0)
 		return r;
-	return worker_conf_read(c, &a->worker, err);
+	return worker_conf_read(c, "train", &a->worker, err);
 }
 
 /* Last: what is written comes before what it stands for. */
