@@ -16,7 +16,7 @@ static struct {
 	char *base;
 	size_t bytes;
 	unsigned users; /* arenas that have been placed */
-	const struct arena *last; /* that ran */
+	const struct arena *last; /* that began */
 } memory;
 
 static void release(void)

@@ -22,11 +22,13 @@ struct arena {
 	char *base; /* for this run */
 };
 
-/* The region stays the caller's, and where it is until arena_done(). Out of memory: as dnn_alloc(). */
+/* The region stays the caller's, and where it is until arena_done(). Out of memory: as
+ * dnn_alloc(). */
 void arena_add(struct arena *a, struct region *r, size_t bytes, int from, int to);
 void arena_place(struct arena *a);
 void arena_done(struct arena *a);
-/* Before a run, or earlier, to have others' memory given back. What the regions hold is anything. */
+/* Before a run, or earlier, to have others' memory given back. What the regions hold is
+ * anything. */
 void arena_begin(struct arena *a);
 /* NULL: a region of no bytes. */
 void *arena_at(const struct arena *a, const struct region *r);
