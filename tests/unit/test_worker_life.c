@@ -617,15 +617,23 @@ static void test_orphan(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed),         cmocka_unit_test(test_hung),
-		cmocka_unit_test(test_not_a_worker),   cmocka_unit_test(test_lines_are_no_progress),
-		cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_bad_requests),   cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_fits),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_hung),
+		cmocka_unit_test(test_not_a_worker),
+		cmocka_unit_test(test_lines_are_no_progress),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bad_requests),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_fits),
 		cmocka_unit_test(test_settles_in_turn),
-		cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_out_of_memory),
-		cmocka_unit_test(test_log_and_engine), cmocka_unit_test(test_processors),
-		cmocka_unit_test(test_orphan),         cmocka_unit_test(test_until),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_log_and_engine),
+		cmocka_unit_test(test_processors),
+		cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_until),
 	};
 	return cmocka_run_group_tests_name("worker_life", tests, set_up, tear_down);
 }
