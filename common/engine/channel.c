@@ -106,8 +106,8 @@ static bool fill(struct channel *c, int64_t wait_ms)
 		c->in_size = c->in_len + READ_BYTES;
 	}
 	for (;;) {
-		ssize_t n = recv(c->fd, c->in + c->in_len, READ_BYTES,
-				 wait_ms < 0 ? 0 : MSG_DONTWAIT);
+		ssize_t n =
+			recv(c->fd, c->in + c->in_len, READ_BYTES, wait_ms < 0 ? 0 : MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

@@ -65,7 +65,7 @@ static int make_network(struct session *s, struct job *j, struct err *err)
 	dnet_random_begin(&random, 0);
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &j->net, err);
 	dnet_random_end(&random);
-	return r;
+	return r < 0 ? r : session_gemm(s, j->net, err);
 }
 
 static int begin_settling(struct session *s, struct job *j, const char *path, struct err *err)

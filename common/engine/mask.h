@@ -27,7 +27,7 @@ void mask_free(struct mask *m);
 const bool *mask_outputs(const struct mask *m);
 void mask_set(struct mask *m, const bool *outputs);
 
-/* While Darknet's arrays of weights are there (plan_weights_out()): the rows of the outputs that are
- * left out, copied; and put back. -ENOMEM: none is left out then. */
+/* While Darknet's arrays of weights are there (plan_weights_out()): the rows of the outputs that
+ * are left out, copied; and put back. -ENOMEM: none is left out then. */
 int mask_keep_rows(struct mask *m, struct err *err);
 void mask_rows_back(struct mask *m);

@@ -31,7 +31,7 @@
  *            outputs take part, as in Darknet.
  *            step_ms: a step of a training takes at least so long, at most WORKER_STEP_MS_MAX; what
  *            is left of it is waited for after the step, while requests are served. It counts in the
- *            training's seconds. What statistics are measured on after the last step does not wait.
+ *            training's seconds. Measuring statistics after the last step is not paced.
  *  rescan    -> as open, and changed
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen

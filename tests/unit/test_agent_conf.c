@@ -97,7 +97,8 @@ static void test_values(void **state)
 		     "classes = c\n[data]\npath = data\nvalidation_share = 0.3\nlimit = 9\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
-		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = mask\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = "
+		     "mask\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
