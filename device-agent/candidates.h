@@ -58,11 +58,12 @@ const struct candidate_entry *candidates_kind(const struct judgement *j, enum ca
 bool candidate_descends(const struct candidate_entry *e);
 
 struct candidates_view {
-	const char *active;        /* "": none */
-	bool has_split[SPLIT_N];   /* images to score on */
-	bool can_train;            /* there are images to train on */
-	bool over;                 /* the time for it is up */
-	/* Of a checkpoint on the images as they are now; NULL: not known (well enough to decide). */
+	const char *active;      /* "": none */
+	bool has_split[SPLIT_N]; /* images to score on */
+	bool can_train;          /* there are images to train on */
+	bool over;               /* the time for it is up */
+	/* Of a checkpoint on the images as they are now; NULL: not known (well enough to decide).
+	 */
 	const struct score *(*score)(const void *user, const char *checkpoint, enum split split);
 	const void *user;
 };

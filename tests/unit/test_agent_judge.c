@@ -1,0 +1,5 @@
+#include "agent_rig.h"
+int main(void)
+{
+	return 0;
+}
