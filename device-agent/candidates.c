@@ -177,9 +177,10 @@ struct candidates_step candidates_next(const struct judgement *j, const struct c
 	return (struct candidates_step){.todo = CANDIDATES_DECIDE};
 }
 
-bool candidates_will_tune(const struct judgement *j, const struct candidates_view *v)
+bool candidates_tuning(const struct judgement *j, const struct candidates_view *v)
 {
 	const struct candidate_entry *e = candidates_kind(j, CANDIDATE_TUNED);
-	return e && !e->out && !*e->checkpoint && !v->over && v->can_train &&
-	       v->has_split[SPLIT_VALIDATION];
+	if (!e || e->out || v->over || !v->has_split[SPLIT_VALIDATION])
+		return false;
+	return *e->checkpoint ? !v->score(v->user, e->checkpoint, SPLIT_VALIDATION) : v->can_train;
 }

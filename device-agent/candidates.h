@@ -84,5 +84,5 @@ struct candidates_step {
 };
 
 struct candidates_step candidates_next(const struct judgement *j, const struct candidates_view *v);
-/* Whether something is still to be trained: then local epochs wait. */
-bool candidates_will_tune(const struct judgement *j, const struct candidates_view *v);
+/* Whether local epochs are to wait: the tuned one is not trained, or not scored yet. */
+bool candidates_tuning(const struct judgement *j, const struct candidates_view *v);

@@ -76,7 +76,7 @@ bool judge_next(const struct agent *a, struct candidates_step *ret)
 bool judge_holds_training(const struct agent *a)
 {
 	struct candidates_view v = view_of(a);
-	return judging(a) && candidates_will_tune(&a->state->judgement, &v);
+	return judging(a) && candidates_tuning(&a->state->judgement, &v);
 }
 
 static bool begin(struct agent *a)
@@ -170,23 +170,6 @@ static int blend(struct agent *a, const struct candidate_entry *e, struct json *
 	return 0;
 }
 
-static int graft(struct agent *a, const char *result, struct json *args, struct err *err)
-{
-	const struct judgement *j = &a->state->judgement;
-	char base[FILE_PATH_MAX], rows[FILE_PATH_MAX];
-	a->making.manifest.origin = ORIGIN_EDGE;
-	COPY(a->making.manifest.trainer, a->state->handover.trainer);
-	int r = parent(a, result, base, err);
-	if (r == 0)
-		r = parent(a, candidates_kind(j, CANDIDATE_LOCAL)->checkpoint, rows, err);
-	if (r < 0)
-		return r;
-	json_set_str(args, "base", base);
-	json_set_str(args, "rows", rows);
-	json_set_int(args, "first_row", a->model->n_classes);
-	return 0;
-}
-
 /* No momentum: it belongs to the local lineage, which goes on with it after this. */
 static int tune(struct agent *a, const char *id, struct json *args, struct err *err)
 {
@@ -220,22 +203,15 @@ static void ask(struct agent *a, const struct candidates_step *s)
 	memset(&a->making.manifest, 0, sizeof(a->making.manifest));
 	int r = store_tmp(a->store, "candidate.weights", a->making.out, &err);
 	json_set_str(args, "out", a->making.out);
-	const char *op = "train";
-	if (r == 0 && s->todo == CANDIDATES_TUNE) {
-		r = tune(a, s->checkpoint, args, &err);
-	} else if (r == 0 && s->todo == CANDIDATES_GRAFT) {
-		op = "graft";
-		r = graft(a, s->checkpoint, args, &err);
-	} else if (r == 0) {
-		op = "blend";
-		r = blend(a, e, args, &err);
-	}
+	bool tunes = s->todo == CANDIDATES_TUNE;
 	if (r == 0)
-		r = work_request(a, op, TAKE_PTR(args), &a->making.id, &err);
+		r = tunes ? tune(a, s->checkpoint, args, &err) : blend(a, e, args, &err);
+	if (r == 0)
+		r = work_request(a, tunes ? "train" : "blend", TAKE_PTR(args), &a->making.id, &err);
 	json_free(args);
 	if (r < 0)
 		failed(a, &err);
-	else if (s->todo == CANDIDATES_TUNE)
+	else if (tunes)
 		work_training(a, a->making.id);
 }
 

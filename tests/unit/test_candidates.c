@@ -187,23 +187,25 @@ static void test_time_is_up(void **state)
 	WALK("blend 25", "blend 25/v", "blend 75");
 	v.over = true;
 	WALK("decide");
-	assert_false(candidates_will_tune(&j, &v));
+	assert_false(candidates_tuning(&j, &v));
 }
 
 static void test_training_waits_for_tuning(void **state)
 {
 	candidates_begin(&j, &c, "R", "L", "P", false);
-	assert_true(candidates_will_tune(&j, &v));
+	assert_true(candidates_tuning(&j, &v));
 	v.can_train = false;
-	assert_false(candidates_will_tune(&j, &v));
+	assert_false(candidates_tuning(&j, &v));
 	WALK("A/v", "L/v", "L/t", "R/t", "R/v", "blend 25", "blend 25/v", "blend 75", "blend 75/v",
 	     "P/v", "decide");
 	v.can_train = true;
 	WALK("tune R");
-	assert_false(candidates_will_tune(&j, &v)); /* it is there */
+	assert_true(candidates_tuning(&j, &v)); /* it is there, */
+	WALK("tune R/v");
+	assert_false(candidates_tuning(&j, &v)); /* and scored */
 	c.tune_steps = 0;
 	candidates_begin(&j, &c, "R", "L", "P", false);
-	assert_false(candidates_will_tune(&j, &v));
+	assert_false(candidates_tuning(&j, &v));
 }
 
 static void test_no_images_to_score_on(void **state)
@@ -211,7 +213,7 @@ static void test_no_images_to_score_on(void **state)
 	candidates_begin(&j, &c, "R", "L", "P", false);
 	v.has_split[SPLIT_VALIDATION] = false;
 	WALK("L/t", "R/t", "decide"); /* nothing can be chosen: nothing is made */
-	assert_false(candidates_will_tune(&j, &v));
+	assert_false(candidates_tuning(&j, &v));
 	v.has_split[SPLIT_TEST] = false;
 	n_known = 0;
 	WALK("decide");
