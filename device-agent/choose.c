@@ -112,12 +112,12 @@ void choose_report(const struct agent *a, const struct choice *c, size_t i, stru
 	const struct verdict_pair *p = &c->verdict.pair[i];
 	const struct score *s = learn_score(a, a->active, SPLIT_VALIDATION);
 	COPY(d->why, verdict_why_name(p->why));
-	d->contenders = (int64_t)c->n;
 	if (!*a->active)
 		return;
 	d->has_against = true;
 	COPY(d->against, a->active);
 	d->against_accuracy = s && s->n ? (double)s->correct / (double)s->n : 0;
+	d->contenders = (int64_t)c->n;
 	COPY(d->test, c->paired ? VERDICT_TEST : TEST_BEST);
 	if (!c->paired)
 		return;

@@ -156,7 +156,10 @@ static int read_blends(struct conf *c, struct select_conf *s, struct err *err)
 	const char *at = text;
 	while (r >= 0 && *at) {
 		char *end;
+		at += strspn(at, " \t");
 		long v = isdigit((unsigned char)*at) ? strtol(at, &end, 10) : 0;
+		if (v > 0)
+			end += strspn(end, " \t");
 		if (v < 1 || v > 99 || (*end && *end != ',') || (*end && !end[1]) ||
 		    (s->n_blends && v <= s->blends[s->n_blends - 1]))
 			return conf_fail(c, "select", "blends", -EINVAL, err,

@@ -87,14 +87,15 @@ struct msg_report {
 	size_t n_per_class;
 	bool has_decision, activated; /* decision: "activated" or "kept"; absent on plain scores */
 	char reason[MESSAGE_TEXT_MAX]; /* of a decision that does not follow from the scores; "" */
-	char why[17];       /* the selector's word for it: "unsure", ...; "" */
-	int64_t contenders; /* checkpoints that could have been chosen; 0: not said */
 	bool has_against;
 	char against[HASH_SIZE];
 	double against_accuracy;
-	char test[17]; /* of the two: "best" (by their scores), "mcnemar"; "" */
-	bool has_pair; /* with the test's figures: */
-	int64_t won, lost; /* images that this one alone got right; that the other alone did */
+	char why[17]; /* the selector's word for it: "unsure", ...; "" */
+	/* How the two were compared: */
+	char test[17]; /* "best" (by their scores), "mcnemar"; "": not said */
+	int64_t contenders; /* that could have taken the other one's place */
+	bool has_pair; /* image by image: */
+	int64_t won, lost; /* images that this one alone got right, that the other one alone did */
 	double p; /* that two equally good ones come out so, adjusted for all contenders */
 	int64_t epoch;
 	int64_t at_ms;

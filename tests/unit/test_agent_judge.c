@@ -177,7 +177,7 @@ static void test_none_is_better(void **state)
 	assert_said(DEVICE "report", "\"origin\":\"edge\"");
 	assert_said(DEVICE "report", "\"decision\":\"kept\"");
 	assert_said(DEVICE "report", "\"why\":\"not-more\"");
-	assert_said(DEVICE "report", "\"test\":\"best\"");
+	assert_said(DEVICE "report", "\"test\":{\"name\":\"best\",\"contenders\":4}");
 	assert_false(is_kept(blend) || is_kept(tuned) || is_kept(result.manifest.id));
 }
 
@@ -655,8 +655,8 @@ static void test_gains_add_up(void **state)
 		assert_active(first);
 		assert_said(DEVICE "report", "\"why\":\"unsure\"");
 	}
-	assert_said(DEVICE "report", "\"test\":\"mcnemar\",\"p\":0.0625,\"against\":{");
-	assert_said(DEVICE "report", "\"won\":4,\"lost\":0}");
+	assert_said(DEVICE "report", "\"test\":{\"name\":\"mcnemar\",\"contenders\":1,"
+				     "\"won\":4,\"lost\":0,\"p\":0.0625}");
 	assert_said(DEVICE "report", "\"n\":20,");
 	trained(6, next);
 	evaluated(next, SPLIT_VALIDATION, 15); /* one more than before, five more than the active */
