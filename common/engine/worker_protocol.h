@@ -45,14 +45,25 @@
  *            replaced: images whose files were gone or changed since the data were read, in whose
  *            place others were taken; replaced_first: what was wrong with the first. Absent: none
  *            Loss or weights that turn non-finite: fails with -EDOM, out is not written.
- *  evaluate  weights, split, confusion (bool)
+ *  evaluate  weights, split, confusion (bool), outcomes (bool)
  *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
- *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
- *               images_per_second, checkpoint (sha256 of the weights file)
+ *               (row: truth; only up to WORKER_CONFUSION_MAX classes), outcomes (only up to
+ *               WORKER_OUTCOMES_MAX images), snapshot, seconds, images_per_second, checkpoint
+ *               (sha256 of the weights file)
+ *            outcomes: WORKER_OUTCOME_DIGITS hexadecimal digits an image, in the order of the split,
+ *            end to end: bit 15 (WORKER_OUTCOME_CORRECT): its class was found; the others: its loss
+ *            -log(p of its class), at most WORKER_OUTCOME_LOSS_MAX, in steps of
+ *            1/WORKER_OUTCOME_LOSS_STEPS of that. The order follows the images' contents, so equal
+ *            snapshots have equal order: answers of one snapshot can be compared image by image.
  *            An image whose file is gone or changed since the data were read fails it with -ESTALE:
  *            rescan first.
  *            class: number of the output; name: from the class list, the data, or the number again
- *  blend     a, b, alpha, out             -> out, checkpoint
+ *  blend     a, b, alpha, out             -> out, checkpoint: (1 - alpha) a + alpha b
+ *  merge     inputs [{weights, share}], out -> out, checkpoint
+ *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
+ *            unit), with pooled statistics of batch normalization: weights_merge()
+ *  graft     base, rows (absent: zeros), first_row, out -> out, checkpoint
+ *            `base` with the rows first_row.. of its output layer from `rows`: weights_graft()
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
@@ -69,5 +80,10 @@
 #define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}
 #define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
 #define WORKER_CONFUSION_MAX	100
+#define WORKER_OUTCOMES_MAX	  100000 /* images; they must fit into a line */
+#define WORKER_OUTCOME_DIGITS	  4
+#define WORKER_OUTCOME_CORRECT	  0x8000u
+#define WORKER_OUTCOME_LOSS_STEPS 32767
+#define WORKER_OUTCOME_LOSS_MAX	  27.6310211 /* -log 1e-12: no loss counts for more */
 #define WORKER_PROGRESS_MS	400 /* interval of progress lines */
 #define WORKER_CLASSIFY_MAX	10000 /* images of one request */

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "common/dataset/image.h"
+#include "common/engine/worker_protocol.h"
 
 static void test_learns(void **state)
 {
@@ -233,6 +234,118 @@ static void test_blend(void **state)
 	}
 	assert_true(loss[0] == a && loss[1] == b && loss[2] != a && loss[2] != b);
 	assert_int_equal(rig_ask(&rig, "blend", blend_args(1.5))->code, -ERANGE);
+	rig_stop(&rig);
+}
+
+/* Correct ones of an evaluation's outcomes, each image's loss added to `losses`. */
+static unsigned read_outcomes(const struct json *e, unsigned n, double *losses)
+{
+	const char *text;
+	unsigned correct = 0;
+	assert_int_equal(json_get_text(e, "outcomes", 4 * n, &text, NULL), 0);
+	assert_int_equal(strlen(text), 4 * n);
+	for (unsigned i = 0; i < n; i++) {
+		char one[5] = "", *end;
+		memcpy(one, text + 4 * (size_t)i, 4);
+		unsigned v = (unsigned)strtoul(one, &end, 16);
+		assert_true(*end == 0 && strspn(one, "0123456789abcdef") == 4);
+		correct += (v & WORKER_OUTCOME_CORRECT) != 0;
+		losses[i] += (v & 0x7fff) * WORKER_OUTCOME_LOSS_MAX / WORKER_OUTCOME_LOSS_STEPS;
+	}
+	return correct;
+}
+
+/* Image by image they add up to the score; not asked for, they are not there. */
+static void test_outcomes(void **state)
+{
+	enum { N = 1000 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "o", 5, 0));
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("o", "train"));
+	assert_false(json_has(e, "outcomes"));
+	struct json *args = evaluate_args("o", "train");
+	json_set_bool(args, "outcomes", true);
+	e = rig_do(&rig, "evaluate", args);
+	double losses[N] = {0}, sum = 0, worst = 0;
+	unsigned n = rig.ready.n[SPLIT_TRAIN], sure = 0;
+	assert_true(n > 64 && n < N);
+	assert_int_equal(read_outcomes(e, n, losses), (unsigned)num(e, "correct"));
+	for (unsigned i = 0; i < n; i++) {
+		sum += losses[i];
+		sure += losses[i] < 0.6931;
+		worst = fmax(worst, losses[i]);
+	}
+	assert_true(fabs(sum / n - num(e, "loss")) < WORKER_OUTCOME_LOSS_MAX / 60000);
+	/* Whose class has more than a half is right. */
+	assert_true(sure > n / 4 && sure <= (unsigned)num(e, "correct") && worst > 0.6931);
+	rig_stop(&rig);
+}
+
+static struct json *merge_args(const char *const *names, const double *shares, size_t n)
+{
+	struct json *j = json_new_obj(), *list = json_new_arr();
+	for (size_t i = 0; i < n; i++) {
+		struct json *one = json_new_obj();
+		json_set_str(one, "weights", at(names[i]));
+		json_set_num(one, "share", shares[i]);
+		json_push(list, one);
+	}
+	json_set(j, "inputs", list);
+	json_set_str(j, "out", at("merged"));
+	return j;
+}
+
+static void test_merge(void **state)
+{
+	static const char *const names[] = {"a", "b", "nowhere"};
+	const double shares[] = {3, 1, 1}, wrong[] = {1, -1};
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char id[HASH_SIZE];
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
+	uint64_t seen = (uint64_t)num(rig_do(&rig, "train", train_args("a", "b", 4, 1)), "seen");
+	id_of(rig_do(&rig, "merge", merge_args(names, shares, 2)), id);
+	check_weights("model.cfg", "merged", seen, id);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 3))->code, -ENOENT);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 1))->code, -EINVAL);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, wrong, 2))->code, -ERANGE);
+	struct json *args = json_new_obj();
+	json_set_str(args, "out", at("merged"));
+	assert_int_equal(rig_ask(&rig, "merge", args)->code, -ENOENT);
+	rig_stop(&rig);
+}
+
+static struct json *graft_args(const char *base, const char *rows, int64_t first)
+{
+	struct json *j = json_new_obj();
+	json_set_str(j, "base", at(base));
+	if (rows)
+		json_set_str(j, "rows", at(rows));
+	json_set_int(j, "first_row", first);
+	json_set_str(j, "out", at("grafted"));
+	return j;
+}
+
+static void test_graft(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char a[HASH_SIZE], b[HASH_SIZE], id[HASH_SIZE];
+	rig_start(&rig, &conf);
+	id_of(rig_do(&rig, "train", train_args(NULL, "a", 1, 0)), a);
+	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 8)), b);
+	assert_string_not_equal(a, b);
+	assert_int_equal(rename(at("grafted"), at("zeroed")), 0);
+	/* Zeros have gone out; with the own rows back it is what it was. */
+	id_of(rig_do(&rig, "graft", graft_args("zeroed", "a", 8)), id);
+	assert_string_equal(id, a);
+	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 10)), id);
+	assert_string_equal(id, a);
+	assert_int_equal(rig_ask(&rig, "graft", graft_args("a", NULL, 11))->code, -ERANGE);
+	assert_int_equal(rig_ask(&rig, "graft", graft_args("", NULL, 8))->code, -EBADMSG);
 	rig_stop(&rig);
 }
 
@@ -555,6 +668,9 @@ int main(void)
 		cmocka_unit_test(test_in_the_middle),
 		cmocka_unit_test(test_middle_changes_nothing),
 		cmocka_unit_test(test_blend),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_graft),
 		cmocka_unit_test(test_classify),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_end_of_schedule),
