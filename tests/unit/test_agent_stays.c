@@ -33,11 +33,40 @@ static void note(const char *id, bool is_seen)
 	nodes[n_nodes++].seen = is_seen;
 }
 
+static bool is_noted(const char *id)
+{
+	for (size_t i = 0; i < n_nodes; i++)
+		if (strcmp(nodes[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+/* What the agent has made by itself: copies without private rows, results with them. */
+static void note_derived(void)
+{
+	char(*ids)[HASH_SIZE];
+	size_t n;
+	assert_int_equal(store_list(a->store, &ids, &n, &err), 0);
+	for (size_t i = 0; i < n; i++) {
+		struct manifest m;
+		bool is_seen = false;
+		if (is_noted(ids[i]))
+			continue;
+		assert_int_equal(store_manifest(a->store, ids[i], &m, &err), 0);
+		assert_true(*m.source || m.n_parents == 2);
+		for (size_t k = 0; k < m.n_parents; k++)
+			is_seen |= seen(m.parents[k]);
+		note(ids[i], is_seen);
+	}
+	free(ids);
+}
+
 static size_t n_offers, n_blocks;
 
 /* All that was sent since the last time. */
 static void check_sent(void)
 {
+	note_derived();
 	for (size_t i = 0; i < n_sent; i++) {
 		struct topic t;
 		struct msg_offer m;
@@ -47,8 +76,6 @@ static void check_sent(void)
 			n_offers++;
 			assert_int_equal(msg_offer_parse(sent[i].payload, sent[i].len, &m, &err),
 					 0);
-			if (*m.manifest.source) /* a copy without private rows */
-				note(m.manifest.id, seen(m.manifest.source));
 			if (seen(m.manifest.id))
 				fail_msg("%.12s is offered", m.manifest.id);
 		}
@@ -184,8 +211,6 @@ static void come_back(void)
 	agent_tick(a);
 	if (last(TRAINER "want"))
 		send_blocks(&r.manifest, path, false);
-	if (*a->judged)
-		note(a->judged, false);
 }
 
 static void order(void)
@@ -261,7 +286,7 @@ static void random_lineages(uint64_t seed, bool private, bool may_mark)
 		util_write(conf.private_classes, "cellar\n", 7);
 	}
 	restart();
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 120; i++) {
 		happen(may_mark);
 		check_sent();
 	}
@@ -283,11 +308,12 @@ static void test_random_lineages(void **state)
 {
 	stays_setup_model();
 	n_offers = n_blocks = 0;
-	for (uint64_t seed = 1; seed <= 12; seed++)
+	for (uint64_t seed = 1; seed <= 6; seed++)
 		random_lineages(seed, seed % 2, seed % 3 == 0);
+	print_message("%zu offers, %zu blocks of what may leave\n", n_offers, n_blocks);
 	/* Else it proves nothing. */
-	assert_true(n_offers > 50);
-	assert_true(n_blocks > 20);
+	assert_true(n_offers > 30);
+	assert_true(n_blocks > 10);
 }
 
 /* ---- one by one ---- */
