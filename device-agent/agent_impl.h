@@ -5,6 +5,7 @@
  *   learn.c     epochs, reports, decisions about them
  *   choose.c    which checkpoint becomes active
  *   judge.c     what came back: candidates, and the decision
+ *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -149,6 +150,7 @@ struct agent {
 	struct part part;
 	int64_t pull_progress_ms;
 	struct retry pull;
+	struct retry rows; /* of private outputs: taking them out, putting them back */
 	uint32_t serve[MESSAGE_WANT_MAX];
 	size_t n_serve;
 	char *block; /* block_size bytes, while serving */
@@ -208,8 +210,6 @@ int learn_report_validation(struct agent *a, struct state *next, const char *che
 void learn_touch(const struct agent *a, struct state *next, const char *checkpoint);
 /* The decision was against that one, without a test between the two. */
 void learn_against(const struct agent *a, const char *checkpoint, struct msg_report *d);
-/* What every manifest that is made here says; parents, origin and epoch are the caller's. */
-void learn_fill_manifest(const struct agent *a, int64_t images_seen, struct manifest *m);
 
 /* choose.c */
 struct choice {
@@ -236,9 +236,32 @@ bool judge_next(const struct agent *a, struct candidates_step *ret);
 bool judge_holds_training(const struct agent *a);
 /* A request for a candidate has ended; failure NULL: well. */
 void judge_made(struct agent *a, const struct err *failure);
-/* That candidate cannot be scored. False: it is none. */
-bool judge_leave_out(struct agent *a, const char *checkpoint);
+/* A checkpoint cannot be scored: if it is a candidate, it is decided without it; if it is what came
+ * back, that is refused with the reason. */
+void judge_unscorable(struct agent *a, const char *checkpoint, const char *reason);
 int64_t judge_deadline_ms(const struct agent *a);
+
+/* lineage.c */
+/* Completes the manifest of what is made here: id, parents (which the store has), origin, epoch,
+ * images_seen and trainer are the caller's, and stays where the making itself is a reason. It stays
+ * if one of its parents does. */
+int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
+/* Whether nothing that descends from it may leave. */
+bool lineage_stays(const struct agent *a, const char *id);
+/* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private outputs,
+ * which is made where there is none. */
+int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct err *err);
+/* -EPERM: it does not leave, err says why. The second one looks at the weights as well. */
+int lineage_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
+int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
+/* Of what `id` is such a copy; "": of none. */
+void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
+/* The checkpoint whose private rows are to be put into what comes back; "": they went out with it. */
+void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
+int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
+		  struct err *err);
+/* What local training goes on from without its newest checkpoint; "": from new weights. */
+void lineage_instead(const struct agent *a, char ret[HASH_SIZE]);
 
 /* work.c */
 void work_step(struct agent *a);
@@ -265,6 +288,8 @@ void exchange_result(struct agent *a, const struct msg_result *r);
 void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
 void exchange_want(struct agent *a, const struct msg_want *w);
 void exchange_serve(struct agent *a);
+/* What is on offer, or out with a trainer, must not leave: why is logged. */
+void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);

@@ -35,7 +35,7 @@ void candidates_begin(struct judgement *j, const struct select_conf *c, const ch
 	COPY(j->result, result);
 	if (own)
 		add(j, CANDIDATE_LOCAL, 0, local);
-	add(j, CANDIDATE_RETURNED, 0, graft && own ? "" : result);
+	add(j, CANDIDATE_RETURNED, 0, graft ? "" : result);
 	for (size_t i = 0; own && i < c->n_blends; i++)
 		add(j, CANDIDATE_BLEND, c->blends[i], "");
 	if (c->previous && *previous && !same(previous, local) && !same(previous, result))
@@ -81,16 +81,27 @@ static bool missing(const struct candidates_view *v, const char *checkpoint, enu
 	return true;
 }
 
+static bool both_missing(const struct candidates_view *v, const struct candidate_entry *e,
+			 struct candidates_step *ret)
+{
+	return usable(e) && (missing(v, e->checkpoint, SPLIT_TEST, ret) ||
+			     missing(v, e->checkpoint, SPLIT_VALIDATION, ret));
+}
+
 /* What the decision cannot do without, and the trainer is told. */
 static bool needed(const struct judgement *j, const struct candidates_view *v,
 		   struct candidates_step *ret)
 {
-	const struct candidate_entry *local = candidates_kind(j, CANDIDATE_LOCAL);
+	const struct candidate_entry *returned = candidates_kind(j, CANDIDATE_RETURNED);
+	if (returned && !returned->out && !*returned->checkpoint) {
+		*ret = (struct candidates_step){.todo = CANDIDATES_GRAFT,
+						.entry = (size_t)(returned - j->at),
+						.checkpoint = j->result};
+		return true;
+	}
 	return missing(v, v->active, SPLIT_VALIDATION, ret) ||
-	       (usable(local) && (missing(v, local->checkpoint, SPLIT_VALIDATION, ret) ||
-				  missing(v, local->checkpoint, SPLIT_TEST, ret))) ||
-	       missing(v, j->result, SPLIT_TEST, ret) ||
-	       missing(v, j->result, SPLIT_VALIDATION, ret);
+	       both_missing(v, candidates_kind(j, CANDIDATE_LOCAL), ret) ||
+	       both_missing(v, returned, ret);
 }
 
 static bool blend_step(const struct judgement *j, const struct candidates_view *v, size_t i,
@@ -102,18 +113,6 @@ static bool blend_step(const struct judgement *j, const struct candidates_view *
 	    !usable(candidates_kind(j, CANDIDATE_RETURNED)))
 		return false;
 	*ret = (struct candidates_step){.todo = CANDIDATES_BLEND, .entry = i};
-	return true;
-}
-
-static bool graft_step(const struct judgement *j, const struct candidates_view *v, size_t i,
-		       struct candidates_step *ret)
-{
-	if (*j->at[i].checkpoint)
-		return missing(v, j->at[i].checkpoint, SPLIT_VALIDATION, ret);
-	if (!usable(candidates_kind(j, CANDIDATE_LOCAL)))
-		return false;
-	*ret = (struct candidates_step){
-		.todo = CANDIDATES_GRAFT, .entry = i, .checkpoint = j->result};
 	return true;
 }
 
@@ -161,7 +160,6 @@ static bool previous_step(const struct judgement *j, const struct candidates_vie
 struct candidates_step candidates_next(const struct judgement *j, const struct candidates_view *v)
 {
 	static step_fn *const steps[CANDIDATE_KIND_N] = {
-		[CANDIDATE_RETURNED] = graft_step,
 		[CANDIDATE_BLEND] = blend_step,
 		[CANDIDATE_TUNED] = tune_step,
 		[CANDIDATE_PREVIOUS] = previous_step,

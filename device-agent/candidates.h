@@ -70,7 +70,7 @@ struct candidates_view {
 
 enum candidates_todo {
 	CANDIDATES_SCORE,  /* checkpoint on split */
-	CANDIDATES_GRAFT,  /* make `entry` of the result and LOCAL's rows */
+	CANDIDATES_GRAFT,  /* make `entry` of the result and rows that stayed here */
 	CANDIDATES_BLEND,  /* make `entry` of LOCAL and RETURNED */
 	CANDIDATES_TUNE,   /* train `checkpoint` on, to be `entry` */
 	CANDIDATES_DECIDE, /* nothing is missing any more */

@@ -81,24 +81,29 @@ bool judge_holds_training(const struct agent *a)
 
 static bool begin(struct agent *a)
 {
-	char previous[HASH_SIZE];
+	char previous[HASH_SIZE], rows[HASH_SIZE];
 	store_previous(a->store, previous);
+	lineage_rows(a, rows);
 	struct state *next = agent_draft(a);
 	candidates_begin(&next->judgement, &a->conf.select, next->handover.result.manifest.id,
-			 next->local, previous, false);
+			 next->local, previous, *rows);
 	return agent_commit(a) == 0;
 }
 
-bool judge_leave_out(struct agent *a, const char *checkpoint)
+void judge_unscorable(struct agent *a, const char *checkpoint, const char *reason)
 {
+	const struct handover_event refused = {.kind = HANDOVER_EV_REFUSED, .reason = reason};
 	struct state *next = agent_draft(a);
 	struct candidate_entry *e =
 		judging(a) ? candidates_find(&next->judgement, checkpoint) : NULL;
 	if (!e)
-		return false;
+		return;
+	if (e->kind == CANDIDATE_RETURNED) {
+		exchange_event(a, &refused);
+		return;
+	}
 	e->out = true;
 	agent_commit(a);
-	return true;
 }
 
 /* ---- making one ---- */
@@ -124,14 +129,17 @@ static void left_out(struct agent *a, const char *why)
 	retry_done(&a->making.retry);
 }
 
+/* What says nothing about the candidate is tried again; so is what all others are made of. */
 static void failed(struct agent *a, const struct err *err)
 {
 	struct retry *r = &a->making.retry;
+	const struct manifest *m = &a->making.manifest;
 	bool passes = work_worker_lost(err->code) || err->code == -ESTALE || err->code == -EBUSY ||
 		      err->code == -EAGAIN || err->code == -ENOSPC;
-	if (!passes && err->code != -EDOM && err->code != -ECANCELED)
-		guard_suspect(a, a->making.manifest.parents[0]);
-	if (!passes || r->failures + 1 >= MAKE_FAILURES_MAX)
+	if (!passes && err->code != -EDOM && err->code != -ECANCELED && m->n_parents)
+		guard_suspect(a, m->parents[r->failures % m->n_parents]);
+	if ((!passes && a->making.kind != CANDIDATE_RETURNED) ||
+	    r->failures + 1 >= MAKE_FAILURES_MAX)
 		left_out(a, err->text);
 	else
 		retry_failed(a, r, "candidate", err);
@@ -186,21 +194,64 @@ static int tune(struct agent *a, const char *id, struct json *args, struct err *
 	json_set_int(args, "seed", a->conf.seed);
 	json_set_int(args, "epoch", rounds->epoch);
 	json_set_int(args, "schedule_seen", rounds->images_seen);
+	a->making.manifest.stays = a->data.n_stay > 0;
+	json_set_bool(args, "stay", a->making.manifest.stays);
 	return 0;
 }
 
-static void ask(struct agent *a, const struct candidates_step *s)
+static void begin_making(struct agent *a, size_t entry)
 {
 	const struct judgement *j = &a->state->judgement;
-	const struct candidate_entry *e = &j->at[s->entry];
-	struct json *args = json_new_obj();
-	struct err err = {0};
-	a->making.entry = s->entry;
-	a->making.kind = e->kind;
+	a->making.entry = entry;
+	a->making.kind = j->at[entry].kind;
 	a->making.detail[0] = 0;
 	a->making.stopped = false;
 	COPY(a->making.result, j->result);
 	memset(&a->making.manifest, 0, sizeof(a->making.manifest));
+}
+
+static int made(struct agent *a, const char *id, struct err *err)
+{
+	struct state *next = agent_draft(a);
+	COPY(next->judgement.at[a->making.entry].checkpoint, id);
+	int r = agent_commit(a);
+	if (r < 0)
+		return err_set(err, r, "%s",
+			       *a->saving.logged ? a->saving.logged : "waiting for the disk");
+	retry_done(&a->making.retry);
+	log_info("device=%s checkpoint=%.12s candidate=%s%s made", a->conf.id, id,
+		 candidate_kind_name(a->making.kind), a->making.detail);
+	return 0;
+}
+
+/* Rows of private outputs, which did not travel, are put back into what did. */
+static bool graft(struct agent *a, const struct candidates_step *s)
+{
+	struct manifest *m = &a->making.manifest;
+	char rows[HASH_SIZE], id[HASH_SIZE];
+	struct err err = {0};
+	if (a->making.id || retry_waits(a, &a->making.retry))
+		return false;
+	begin_making(a, s->entry);
+	lineage_rows(a, rows);
+	COPY(m->parents[0], s->checkpoint);
+	COPY(m->parents[1], rows);
+	m->n_parents = 2;
+	COPY(id, s->checkpoint);
+	int r = *rows ? lineage_graft(a, s->checkpoint, rows, id, &err) : 0;
+	if (r == 0)
+		r = made(a, id, &err);
+	if (r < 0)
+		failed(a, &err);
+	return r == 0;
+}
+
+static void ask(struct agent *a, const struct candidates_step *s)
+{
+	const struct candidate_entry *e = &a->state->judgement.at[s->entry];
+	struct json *args = json_new_obj();
+	struct err err = {0};
+	begin_making(a, s->entry);
 	int r = store_tmp(a->store, "candidate.weights", a->making.out, &err);
 	json_set_str(args, "out", a->making.out);
 	bool tunes = s->todo == CANDIDATES_TUNE;
@@ -219,9 +270,9 @@ void judge_make_step(struct agent *a)
 {
 	struct candidates_step s;
 	if (a->making.id || retry_waits(a, &a->making.retry) || agent_blocked(a) ||
-	    !judge_next(a, &s) || s.todo == CANDIDATES_SCORE || s.todo == CANDIDATES_DECIDE)
+	    !judge_next(a, &s))
 		return;
-	if (s.todo != CANDIDATES_TUNE || work_may_train(a))
+	if (s.todo == CANDIDATES_BLEND || (s.todo == CANDIDATES_TUNE && work_may_train(a)))
 		ask(a, &s);
 }
 
@@ -243,17 +294,11 @@ static int keep(struct agent *a, struct err *err)
 	int r = weights_check(a->model, a->making.out, &h, m->id, err);
 	if (r < 0)
 		return r;
-	learn_fill_manifest(a, (int64_t)h.seen, m);
-	r = store_add(a->store, a->making.out, m, err);
-	if (r < 0)
-		return r;
-	struct state *next = agent_draft(a);
-	COPY(next->judgement.at[a->making.entry].checkpoint, m->id);
-	r = agent_commit(a);
-	if (r < 0)
-		return err_set(err, r, "%s",
-			       *a->saving.logged ? a->saving.logged : "waiting for the disk");
-	return 0;
+	m->images_seen = (int64_t)h.seen;
+	r = lineage_manifest(a, m, err);
+	if (r == 0)
+		r = store_add(a->store, a->making.out, m, err);
+	return r < 0 ? r : made(a, m->id, err);
 }
 
 void judge_made(struct agent *a, const struct err *failure)
@@ -269,11 +314,7 @@ void judge_made(struct agent *a, const struct err *failure)
 	if (failure) {
 		file_remove(a->making.out, NULL);
 		failed(a, failure);
-		return;
 	}
-	retry_done(&a->making.retry);
-	log_info("device=%s checkpoint=%.12s candidate=%s%s made", a->conf.id,
-		 a->making.manifest.id, candidate_kind_name(a->making.kind), a->making.detail);
 }
 
 /* ---- deciding ---- */
@@ -308,15 +349,14 @@ static void gather(const struct agent *a, struct challengers *c)
 	}
 }
 
-/* What the report of the decision is about: what became active, else what came back. */
+/* What the report of the decision is about: what became active, else what came back; "": that was
+ * not scored. */
 static const char *subject(const struct agent *a, const struct challengers *c, bool activate)
 {
-	const struct judgement *j = &a->state->judgement;
-	const struct candidate_entry *e = candidates_kind(j, CANDIDATE_RETURNED);
+	const struct candidate_entry *e = candidates_kind(&a->state->judgement, CANDIDATE_RETURNED);
 	if (activate)
 		return c->id[c->choice.verdict.winner];
-	return e && !e->out && learn_score(a, e->checkpoint, SPLIT_VALIDATION) ? e->checkpoint
-									       : j->result;
+	return learn_score(a, e->checkpoint, SPLIT_VALIDATION) ? e->checkpoint : "";
 }
 
 static int report(struct agent *a, struct state *next, const struct challengers *c, bool activate)
@@ -330,15 +370,21 @@ static int report(struct agent *a, struct state *next, const struct challengers 
 	if (!activate && winner >= 0)
 		learn_against(a, c->id[winner], &d);
 	learn_touch(a, next, a->active);
-	return learn_report_validation(a, next, id, &d);
+	return *id ? learn_report_validation(a, next, id, &d) : 0;
 }
 
-/* Local training goes on from it. What is being trained meanwhile is not of that lineage. */
-static void adopt(struct agent *a, struct state *next, const char *id)
+/* Local training goes on from it; or, if it has to stay here, from what it was tuned from, so that
+ * there will be something to offer again. What is being trained meanwhile is not of that lineage.
+ */
+static void adopt(struct agent *a, struct state *next, const char *chosen)
 {
 	struct weights_header h;
-	char path[FILE_PATH_MAX];
+	struct manifest m;
+	char path[FILE_PATH_MAX], id[HASH_SIZE];
 	struct err err = {0};
+	COPY(id, chosen);
+	if (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
+		COPY(id, m.parents[0]);
 	const struct score *s = learn_score(a, id, SPLIT_VALIDATION);
 	int r = store_weights(a->store, id, path);
 	if (r == 0)
@@ -454,5 +500,9 @@ bool judge_step(struct agent *a)
 	}
 	if (!judging(a))
 		return begin(a);
-	return judge_next(a, &s) && s.todo == CANDIDATES_DECIDE && decide(a);
+	if (!judge_next(a, &s))
+		return false;
+	return s.todo == CANDIDATES_GRAFT    ? graft(a, &s)
+	       : s.todo == CANDIDATES_DECIDE ? decide(a)
+					     : false;
 }

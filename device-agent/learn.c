@@ -67,20 +67,8 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 
 /* ---- an epoch is done ---- */
 
-void learn_fill_manifest(const struct agent *a, int64_t images_seen, struct manifest *m)
-{
-	COPY(m->model, a->model->id);
-	COPY(m->device, a->conf.id);
-	m->images_seen = images_seen;
-	m->classes = a->model->n_classes;
-	m->size = (int64_t)a->model->file_bytes;
-	m->block_size = a->conf.block_size;
-	m->created_ms = a->port.real_ms(a->port.user);
-	COPY(m->encoding, "raw");
-}
-
-static void fill_local(const struct agent *a, const char *id, const struct weights_header *h,
-		       struct manifest *m)
+static int fill_manifest(const struct agent *a, const char *id, const struct weights_header *h,
+			 struct manifest *m, struct err *err)
 {
 	memset(m, 0, sizeof(*m));
 	COPY(m->id, id);
@@ -90,7 +78,8 @@ static void fill_local(const struct agent *a, const char *id, const struct weigh
 	}
 	m->origin = ORIGIN_LOCAL;
 	m->epoch = a->state->rounds.epoch + 1;
-	learn_fill_manifest(a, (int64_t)h->seen, m);
+	m->images_seen = (int64_t)h->seen;
+	return lineage_manifest(a, m, err);
 }
 
 static int keep_trained(struct agent *a, struct err *err)
@@ -100,13 +89,14 @@ static int keep_trained(struct agent *a, struct err *err)
 	int r;
 	if (!a->trained.added) {
 		r = weights_check(a->model, a->train_out, &h, id, err);
+		if (r == 0)
+			r = fill_manifest(a, id, &h, &a->trained.manifest, err);
 		if (r == -EBADMSG || r == -ENOENT) {
 			a->trained.there = false; /* trained for nothing: do it again */
 			file_remove(a->train_out, NULL);
 		}
 		if (r < 0)
 			return r;
-		fill_local(a, id, &h, &a->trained.manifest);
 		r = store_add(a->store, a->train_out, &a->trained.manifest, err);
 		if (r < 0)
 			return r;

@@ -464,9 +464,6 @@ static int read_score(struct agent *a, const struct json *result, struct state_s
 /* A checkpoint that cannot be evaluated is not waited for any longer. */
 static void give_up(struct agent *a, const struct evaluation *e, const struct err *err)
 {
-	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED,
-				    .reason = err_category_text(err->category)};
-	const struct handover *h = &a->state->handover;
 	struct state *next = agent_draft(a);
 	size_t before = next->n_undecided;
 	log_error("device=%s checkpoint=%.12s cannot be evaluated: %s", a->conf.id, e->checkpoint,
@@ -474,9 +471,7 @@ static void give_up(struct agent *a, const struct evaluation *e, const struct er
 	state_undecided_drop(next, e->checkpoint);
 	if (next->n_undecided < before)
 		agent_commit(a);
-	judge_leave_out(a, e->checkpoint);
-	if (h->phase == HANDOVER_JUDGING && same(h->result.manifest.id, e->checkpoint))
-		exchange_event(a, &ev);
+	judge_unscorable(a, e->checkpoint, err_category_text(err->category));
 	if (same(a->candidate, e->checkpoint))
 		a->candidate[0] = 0;
 }
