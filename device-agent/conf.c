@@ -230,8 +230,9 @@ int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n,
 			i++;
 		if (i == n)
 			return err_set(err, -EINVAL,
-				       "[select] protect: found '%s', expected names from %s", name,
-				       c->worker.classes);
+				       "[select] protect: found '%s', expected names from %s%s%s",
+				       name, c->worker.classes, *c->private_classes ? " and " : "",
+				       c->private_classes);
 		if (s->n_protect == SELECT_PROTECT_MAX)
 			return err_set(err, -E2BIG, "[select] protect: found more than %d classes",
 				       SELECT_PROTECT_MAX);

@@ -134,6 +134,14 @@ static void test_values(void **state)
 	assert_int_equal(conf.select.budget_s, 0);
 }
 
+static void test_blends(void **state)
+{
+	assert_int_equal(load(MINIMAL "[select]\nblends = 25 , 50\n"), 0);
+	assert_int_equal(conf.select.n_blends, 2);
+	assert_int_equal(conf.select.blends[0], 25);
+	assert_int_equal(conf.select.blends[1], 50);
+}
+
 static void test_protected_classes(void **state)
 {
 	static const char *const names[] = {"cat", "tabby cat", "dog"};
@@ -199,8 +207,8 @@ static void test_refused(void **state)
 	assert_refused("[select]\ntune_steps = -1\n", -ERANGE, "tune_steps");
 	assert_refused("[select]\ntune_rate_percent = 0\n", -ERANGE, "tune_rate_percent");
 	assert_refused("[select]\nbudget_s = -1\n", -ERANGE, "budget_s");
-	static const char *const blends[] = {"0", "100",   "50,25", "50,50",  "25,", ",25",
-					     "x", "25;50", "-5",    "25, 50", "0x10"};
+	static const char *const blends[] = {"0", "100",   "50,25", "50,50",   "25,", ",25",
+					     "x", "25;50", "-5",    "25,, 50", "0x10"};
 	for (size_t i = 0; i < ARRAY_LEN(blends); i++) {
 		char more[64];
 		snprintf(more, sizeof(more), "[select]\nblends = %s\n", blends[i]);
@@ -266,7 +274,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_example_says_the_defaults), T(test_values), T(test_refused),
+		T(test_example_says_the_defaults), T(test_values), T(test_refused), T(test_blends),
 		T(test_protected_classes),         T(test_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

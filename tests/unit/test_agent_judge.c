@@ -594,6 +594,37 @@ static void test_adopt_what_was_tuned(void **state)
 	assert_false(is_kept(third));
 }
 
+/* What is tuned also sees the images that are never shared; it is used, and never offered: the
+ * lineage goes on from what it was tuned from. */
+static void test_adopt_what_has_to_stay(void **state)
+{
+	char third[HASH_SIZE], tuned[HASH_SIZE], text[FILE_PATH_MAX], *manifest;
+	size_t len;
+	bool stay = false;
+	all_candidates();
+	conf.select.lineage = LINEAGE_ADOPT;
+	conf.select.n_blends = 0;
+	n_stay = 7;
+	again();
+	judged_beside(15);
+	trained(3, third);
+	evaluated(third, SPLIT_VALIDATION, 11);
+	struct asked q = take("train");
+	json_get_bool(q.args, "stay", &stay, NULL);
+	assert_true(stay);
+	made(q, 60, tuned);
+	evaluated(tuned, SPLIT_VALIDATION, 18);
+	assert_active(tuned);
+	file_path(text, sizeof(text), "%s/active.json", conf.state);
+	assert_int_equal(file_read(text, 65536, &manifest, &len, NULL), 0);
+	assert_non_null(strstr(manifest, "\"stays\": true"));
+	free(manifest);
+	q = take("train");
+	assert_path(&q, "weights", result.manifest.id);
+	assert_false(json_has(q.args, "stay"));
+	json_free(q.args);
+}
+
 static void test_adopt_only_what_was_chosen(void **state)
 {
 	char third[HASH_SIZE];
@@ -805,6 +836,7 @@ int main(void)
 		T(test_images_change),
 		T(test_adopt),
 		T(test_adopt_what_was_tuned),
+		T(test_adopt_what_has_to_stay),
 		T(test_adopt_only_what_was_chosen),
 		T(test_adopt_not_a_forged_count),
 		T(test_gains_add_up),
