@@ -337,13 +337,16 @@ static int challenger_of(const struct challengers *c, const char *id)
 	return -1;
 }
 
-/* All that are scored, each once. */
+/* All that are scored, each once. Where each further one makes it harder for the others to be told
+ * from chance, the local one is left out: it has a decision of its own. */
 static void gather(const struct agent *a, struct challengers *c)
 {
 	const struct judgement *j = &a->state->judgement;
 	c->n = 0;
 	for (size_t i = 0; i < j->n; i++) {
 		const struct candidate_entry *e = &j->at[i];
+		if (e->kind == CANDIDATE_LOCAL && choose_wants_outcomes(a))
+			continue;
 		if (e->out || !*e->checkpoint || same(e->checkpoint, a->active) ||
 		    challenger_of(c, e->checkpoint) >= 0 || !choose_score(a, e->checkpoint))
 			continue;

@@ -91,8 +91,8 @@ static void test_example_says_the_defaults(void **state)
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
-	assert_int_equal(conf.select.n_blends, 3);
-	assert_int_equal(conf.select.blends[2], 75);
+	assert_int_equal(conf.select.n_blends, 1);
+	assert_int_equal(conf.select.blends[0], 50);
 	assert_true(conf.select.confidence == 0.95);
 }
 
@@ -108,7 +108,7 @@ static void test_values(void **state)
 		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
 		     "private_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
-		     "blends =\ntune_steps = 0\nprevious = no\nbudget_s = 0\n"
+		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
@@ -142,7 +142,7 @@ static void test_values(void **state)
 	assert_int_equal(conf.select.lineage, LINEAGE_KEEP);
 	assert_int_equal(conf.select.n_blends, 0);
 	assert_int_equal(conf.select.tune_steps, 0);
-	assert_false(conf.select.previous);
+	assert_true(conf.select.previous);
 	assert_int_equal(conf.select.budget_s, 0);
 }
 
