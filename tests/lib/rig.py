@@ -170,6 +170,11 @@ class Case(unittest.TestCase):
         lines = path.read_text().splitlines() if path.exists() else []
         return {r['seq']: r for r in map(json.loads, lines)}
 
+    def judgements(self, device):
+        """Its reports of decisions about what came back, or was made of that."""
+        return [r for _, r in sorted(self.device_reports(device).items())
+                if 'decision' in r and r['origin'] in ('edge', 'blend', 'tuned')]
+
 
 def rss_kib(pid, what='VmRSS'):
     for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():

@@ -91,8 +91,8 @@ static void test_example_says_the_defaults(void **state)
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
-	assert_int_equal(conf.select.n_blends, 3);
-	assert_int_equal(conf.select.blends[2], 75);
+	assert_int_equal(conf.select.n_blends, 1);
+	assert_int_equal(conf.select.blends[0], 50);
 	assert_true(conf.select.confidence == 0.95);
 }
 
@@ -108,7 +108,7 @@ static void test_values(void **state)
 		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
 		     "private_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
-		     "blends =\ntune_steps = 0\nprevious = no\nbudget_s = 0\n"
+		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
@@ -142,8 +142,16 @@ static void test_values(void **state)
 	assert_int_equal(conf.select.lineage, LINEAGE_KEEP);
 	assert_int_equal(conf.select.n_blends, 0);
 	assert_int_equal(conf.select.tune_steps, 0);
-	assert_false(conf.select.previous);
+	assert_true(conf.select.previous);
 	assert_int_equal(conf.select.budget_s, 0);
+}
+
+static void test_blends(void **state)
+{
+	assert_int_equal(load(MINIMAL "[select]\nblends = 25 , 50\n"), 0);
+	assert_int_equal(conf.select.n_blends, 2);
+	assert_int_equal(conf.select.blends[0], 25);
+	assert_int_equal(conf.select.blends[1], 50);
 }
 
 static void test_protected_classes(void **state)
@@ -215,8 +223,8 @@ static void test_refused(void **state)
 	assert_refused("[select]\ntune_steps = -1\n", -ERANGE, "tune_steps");
 	assert_refused("[select]\ntune_rate_percent = 0\n", -ERANGE, "tune_rate_percent");
 	assert_refused("[select]\nbudget_s = -1\n", -ERANGE, "budget_s");
-	static const char *const blends[] = {"0", "100",   "50,25", "50,50",  "25,", ",25",
-					     "x", "25;50", "-5",    "25, 50", "0x10"};
+	static const char *const blends[] = {"0", "100",   "50,25", "50,50",   "25,", ",25",
+					     "x", "25;50", "-5",    "25,, 50", "0x10"};
 	for (size_t i = 0; i < ARRAY_LEN(blends); i++) {
 		char more[64];
 		snprintf(more, sizeof(more), "[select]\nblends = %s\n", blends[i]);
@@ -282,7 +290,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_example_says_the_defaults), T(test_values), T(test_refused),
+		T(test_example_says_the_defaults), T(test_values), T(test_refused), T(test_blends),
 		T(test_protected_classes),         T(test_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
