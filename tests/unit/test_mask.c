@@ -14,12 +14,12 @@
 #define TOLERANCE 2e-4
 
 /* %d: outputs. */
+#define CONVOLUTION "[convolutional]\nfilters=%d\nsize=1\n"
 static const char *const ends[] = {
 	"[connected]\noutput=%d\nactivation=linear\n[softmax]\n",
 	"[connected]\noutput=%d\nactivation=leaky\nbatch_normalize=1\n[softmax]\n[cost]\n",
-	"[convolutional]\nfilters=%d\nsize=1\nactivation=linear\n[avgpool]\n[softmax]\n",
-	"[convolutional]\nfilters=%d\nsize=1\nactivation=leaky\nbatch_normalize=1\n[avgpool]\n"
-	"[softmax]\n",
+	CONVOLUTION "activation=linear\n[avgpool]\n[softmax]\n",
+	CONVOLUTION "activation=leaky\nbatch_normalize=1\n[avgpool]\n[softmax]\n",
 	/* Its gradient is one of what it puts out, and not finite for what a mask puts there. */
 	"[connected]\noutput=%d\nactivation=logistic\n[softmax]\n",
 };
