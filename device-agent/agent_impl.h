@@ -2,7 +2,10 @@
  *
  *   agent.c     start, the turn (what is to be done next), saving
  *   work.c      what the worker is asked for, and its answers
- *   learn.c     epochs, reports, decisions
+ *   learn.c     epochs, reports, decisions about them
+ *   choose.c    which checkpoint becomes active
+ *   judge.c     what came back: candidates, and the decision
+ *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -23,6 +26,7 @@
 #include "common/transfer/part.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
+#include "device-agent/details.h"
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
@@ -89,10 +93,10 @@ struct agent {
 	struct reports *reports;
 	struct state *state, *draft;
 	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
-	char active[HASH_SIZE]; /* as the store's link says; "": none */
-	int64_t now_ms;         /* of this turn */
-	bool up;                /* connected */
-	bool collect_due;       /* checkpoints may have become superfluous */
+	char active[HASH_SIZE];        /* as the store's link says; "": none */
+	int64_t now_ms;                /* of this turn */
+	bool up;                       /* connected */
+	bool collect_due;              /* checkpoints may have become superfluous */
 	char suspect[HASH_SIZE];       /* to be looked through; "": none */
 	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
 	int64_t damage_until_ms;
@@ -102,7 +106,8 @@ struct agent {
 	bool worker_ready, worker_paused;
 	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
-	bool warned_none, warned_few; /* of validation images */
+	bool warned_none, warned_few;              /* of validation images */
+	bool warned_unwatched;                     /* of protected classes without any */
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];
@@ -111,31 +116,44 @@ struct agent {
 	unsigned evaluate_failures; /* in a row, weighed */
 	int64_t rounds_wake_ms;
 	enum rounds_todo todo;
-	struct { /* an epoch that is done, but not yet kept */
+	char train_parent[HASH_SIZE]; /* that the epoch in hand goes on from; "": new weights */
+	bool superseded;              /* the lineage has left it: nothing is made of it */
+	struct {                      /* an epoch that is done, but not yet kept */
 		bool there, added;
+		int64_t images;
 		struct manifest manifest;
 	} trained;
 	struct evaluation evaluation; /* the outstanding one */
 	struct evaluation ordered[AGENT_ORDERED_MAX];
 	size_t n_ordered;
 	unsigned own_in_a_row; /* evaluations while one by command waits */
-	struct { /* classes of the last evaluation, for its report */
-		char checkpoint[HASH_SIZE], snapshot[HASH_SIZE];
-		enum split split;
-		struct class_score at[MESSAGE_CLASSES_MAX];
-		size_t n;
-	} per_class;
+	struct details *details;
 
 	/* The handover. */
-	char candidate[HASH_SIZE];   /* due to be offered, still being scored; "" */
-	char judge_local[HASH_SIZE]; /* the local one that the result is judged beside; "" */
+	char candidate[HASH_SIZE]; /* due to be offered, still being scored; "" */
+	struct {                   /* when judging began, in this run */
+		bool there;
+		int64_t ms;
+	} judging_since;
+	struct {             /* a candidate that is being made */
+		uint64_t id; /* the request; 0: none */
+		bool stopped;
+		size_t entry; /* of the judgement about `result` */
+		enum candidate_kind kind;
+		char result[HASH_SIZE];
+		char detail[16]; /* for the log */
+		char out[FILE_PATH_MAX];
+		struct manifest manifest;
+		struct retry retry;
+	} making;
 	bool pulling;
 	struct part part;
 	int64_t pull_progress_ms;
 	struct retry pull;
+	struct retry rows; /* of private outputs: taking them out, putting them back */
 	uint32_t serve[MESSAGE_WANT_MAX];
 	size_t n_serve;
-	char *block; /* block_size bytes, while serving */
+	char *block;           /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;
@@ -182,13 +200,81 @@ bool retry_waits(const struct agent *a, const struct retry *r);
 /* learn.c; the ..._step functions return whether they changed anything. */
 bool learn_trained_step(struct agent *a);
 bool learn_decide_step(struct agent *a);
-bool learn_judge_step(struct agent *a);
 const struct score *learn_score(const struct agent *a, const char *checkpoint, enum split split);
 int learn_report(struct agent *a, struct state *next, const struct state_score *s,
 		 const struct msg_report *decision);
+/* Of its score on the validation images as they are now. */
+int learn_report_validation(struct agent *a, struct state *next, const char *checkpoint,
+			    const struct msg_report *decision);
+/* Keeps that score from being pushed out of the state by newer ones. */
+void learn_touch(const struct agent *a, struct state *next, const char *checkpoint);
+/* The decision was against that one, without a test between the two. */
+void learn_against(const struct agent *a, const char *checkpoint, struct msg_report *d);
+
+/* choose.c */
+struct choice {
+	struct verdict verdict; /* a pair for each challenger */
+	size_t n;
+	bool paired; /* image by image; else by counts */
+};
+/* Of challengers whose scores are known to choose_score(); at most VERDICT_CONTENDERS_MAX. */
+void choose(struct agent *a, const char *const *ids, size_t n, struct choice *ret);
+/* What a report says of challenger i. */
+void choose_report(const struct agent *a, const struct choice *c, size_t i, struct msg_report *d);
+/* Its score on the validation images as they are now, NULL where that, or what the selector needs
+ * beside it, is not known. */
+const struct score *choose_score(const struct agent *a, const char *checkpoint);
+bool choose_wants_outcomes(const struct agent *a);
+
+/* judge.c */
+bool judge_step(struct agent *a);
+void judge_make_step(struct agent *a);
+void judge_stop_step(struct agent *a);
+/* False: nothing is being judged. */
+bool judge_next(const struct agent *a, struct candidates_step *ret);
+/* Whether the next local epoch is to wait for a candidate's. */
+bool judge_holds_training(const struct agent *a);
+/* A request for a candidate has ended; failure NULL: well. */
+void judge_made(struct agent *a, const struct err *failure);
+/* A checkpoint cannot be scored: if it is a candidate, it is decided without it; if it is what came
+ * back, that is refused with the reason. */
+void judge_unscorable(struct agent *a, const char *checkpoint, const char *reason);
+int64_t judge_deadline_ms(const struct agent *a);
+
+/* lineage.c */
+/* Completes the manifest of what is made here: id, parents (which the store has), origin, epoch,
+ * images_seen and trainer are the caller's, and stays where the making itself is a reason. It stays
+ * if one of its parents does. */
+int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
+/* Whether nothing that descends from it may leave. */
+bool lineage_stays(const struct agent *a, const char *id);
+/* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private
+ * outputs, which is made where there is none. */
+int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct err *err);
+/* -EPERM: it does not leave, err says why. The second one looks at the weights as well. */
+int lineage_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
+int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
+/* Of what `id` is such a copy; "": of none. */
+void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
+/* Whose private rows are to be put into what comes back; "": they went out with it. */
+void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
+int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
+		  struct err *err);
+/* What local training goes on from without its newest checkpoint; "": from new weights. */
+void lineage_instead(const struct agent *a, char ret[HASH_SIZE]);
 
 /* work.c */
 void work_step(struct agent *a);
+/* args are taken. */
+int work_request(struct agent *a, const char *op, struct json *args, uint64_t *ret_id,
+		 struct err *err);
+/* The worker is gone, and will be started again; what it was asked for was not at fault. */
+bool work_worker_lost(int code);
+bool work_may_train(const struct agent *a);
+/* That request is the training in hand. */
+void work_training(struct agent *a, uint64_t id);
+/* The local lineage goes on from another checkpoint than what is trained on from. */
+void work_supersede(struct agent *a);
 
 /* exchange.c */
 /* Carries out a step of the handover machine; negative: it could not be saved and is undone. */
@@ -202,6 +288,8 @@ void exchange_result(struct agent *a, const struct msg_result *r);
 void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
 void exchange_want(struct agent *a, const struct msg_want *w);
 void exchange_serve(struct agent *a);
+/* What is on offer, or out with a trainer, must not leave: why is logged. */
+void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);

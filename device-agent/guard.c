@@ -79,6 +79,22 @@ static void report_instead(struct agent *a, struct state *next, const char *id)
 	learn_report(a, next, &copy, &d);
 }
 
+/* A judgement begins anew without what it is about or stands on, and goes on without the rest. */
+static void forget_candidate(const struct agent *a, struct state *next, const char *id)
+{
+	struct judgement *j = &next->judgement;
+	struct candidate_entry *e = candidates_find(j, id);
+	if (same(j->result, id) || (e && e->kind == CANDIDATE_LOCAL)) {
+		*j = (struct judgement){0};
+	} else if (e && e->kind == CANDIDATE_RETURNED) {
+		e->checkpoint[0] = 0; /* it is made again */
+	} else if (e) {
+		log_warning("device=%s checkpoint=%.12s judged without its candidate %s: damaged",
+			    a->conf.id, j->result, candidate_kind_name(e->kind));
+		e->out = true;
+	}
+}
+
 /* Nothing names it any more, and what is good is looked at again. */
 static int forget(struct agent *a, const char *id, bool was_active)
 {
@@ -89,11 +105,10 @@ static int forget(struct agent *a, const char *id, bool was_active)
 	a->damage_until_ms = a->now_ms + DAMAGE_SHOWN_MS;
 	if (same(a->candidate, id))
 		a->candidate[0] = 0;
-	if (same(a->judge_local, id))
-		a->judge_local[0] = 0;
+	forget_candidate(a, next, id);
 	state_undecided_drop(next, id);
 	if (same(next->local, id))
-		COPY(next->local, a->active);
+		lineage_instead(a, next->local);
 	if (was_active) {
 		next->pinned = false;
 		if (*next->local && !same(next->local, a->active))
@@ -155,12 +170,20 @@ bool guard_step(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
 	char id[HASH_SIZE];
+	struct err err = {0};
 	if (!*a->suspect)
 		return false;
 	COPY(id, a->suspect);
 	a->suspect[0] = 0;
-	if (check(a, id) && h->phase == HANDOVER_GRANTED && same(h->granted, id))
-		a->checked_fence = h->fence;
+	if (check(a, id) && h->phase == HANDOVER_GRANTED && same(h->granted, id)) {
+		int r = lineage_check_leaving(a, id, &err);
+		if (r == 0)
+			a->checked_fence = h->fence;
+		else if (r == -EPERM)
+			exchange_withdraw(a, &err);
+		else
+			log_warning("device=%s %s", a->conf.id, err.text);
+	}
 	return true;
 }
 

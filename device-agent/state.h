@@ -12,6 +12,7 @@
 
 #include "common/base/err.h"
 #include "common/protocol/message.h"
+#include "device-agent/candidates.h"
 #include "device-agent/handover.h"
 #include "device-agent/rounds.h"
 
@@ -39,12 +40,14 @@ struct state {
 	int64_t boot;
 	int64_t report_seq; /* of the last report */
 	bool paused, pinned;
+	int64_t n_private;     /* names of private classes that have an output */
 	char local[HASH_SIZE]; /* newest checkpoint of the local lineage; "": none */
 	/* Wait for the selector, in this order. */
 	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];
 	size_t n_undecided;
 	struct rounds rounds;
 	struct handover handover;
+	struct judgement judgement;                  /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */

@@ -30,6 +30,7 @@ struct training {
 	uint32_t n_epoch;    /* images of an epoch */
 	uint64_t at;         /* images of this epoch so far, fill-up included */
 	struct feed *feed;   /* NULL: to be begun at epoch and at */
+	bool stay;           /* it visits SPLIT_STAY, too */
 	uint64_t replaced;   /* images */
 	struct err replaced_first;
 	int64_t step, steps; /* steps 0 until the end is known */

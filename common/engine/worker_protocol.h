@@ -13,16 +13,18 @@
  * the middle of training is served within one batch, and training then goes on. One training at
  * a time (-EBUSY); all else but pause, resume, until and stop queues in order, before training.
  *
- *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
+ *  open      cfg, classes, private_classes (path; absent: none; more names, one a line, for the
+ *            outputs after the class list's: the model is that of the class list alone),
+ *            data {path, test_path, validation_path, stay_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
  *            fold, absent ("train", "mask"), step_ms (0: none), engine ("auto", "onednn",
  *            "darknet"), precision ("auto", "f32", "bf16"), threads (0: one a processor that it may
  *            run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
- *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
- *               skipped, skipped_names [..], engine ("onednn", "darknet+openblas", "darknet": what
- *               computes), precision ("f32", "bf16"), threads
+ *            -> images {train, validation, test}, stay (images of stay_path), snapshot {train,
+ *               validation, test}, classes, model, skipped, skipped_names [..], engine ("onednn",
+ *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads
  *            absent: "mask": outputs that no training image has are left out of the softmax in a
  *            training, and their rows in the last weights are saved as they were in the weights it
  *            began with, to the bit (where images come or go meanwhile, as they were when the output
@@ -36,7 +38,9 @@
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
  *            (images that the learning rate's schedule starts from; absent: as the weights say),
- *            learning_rate_scale (absent: 1), momentum (path of a file; absent: none),
+ *            learning_rate_scale (absent: 1), stay (bool; absent: false; also visits the images of
+ *            stay_path: what comes of it must not leave the machine), momentum (path of a file;
+ *            absent: none),
  *            until_ms (CLOCK_BOOTTIME; absent: no end): it fails with -ETIME at the first batch after
  *            that, whatever became of the daemon: what it holds a lease for, somebody else may
  *            be given then

@@ -537,6 +537,100 @@ static void test_image_gone(void **state)
 	rig_stop(&rig);
 }
 
+/* Images that are never shared train what is asked to stay, and leave nothing behind for others. */
+static void test_stay(void **state)
+{
+	enum { N_STAY = 30 };
+	char plain[HASH_SIZE], stays[HASH_SIZE], after[HASH_SIZE];
+	struct worker_conf conf = conf_of("model.cfg");
+	struct err err = {0};
+	struct rig rig;
+	assert_int_equal(digits_write(at("stay"), N_STAY, 77, NULL, &err), 0);
+	trained(conf, train_args(NULL, "s0", 1, 0), NULL, plain);
+	trained(conf, train_args("s0", "s1", 2, 1), NULL, plain);
+	snprintf(conf.data.stay_path, sizeof(conf.data.stay_path), "%s", at("stay"));
+	rig_start(&rig, &conf);
+	struct json *args = train_args("s0", "s2", 2, 1);
+	json_set_bool(args, "stay", true);
+	const struct json *t = rig_do(&rig, "train", args);
+	uint32_t n = rig.ready.n[SPLIT_TRAIN];
+	assert_int_equal(rig.ready.n_stay, N_STAY);
+	assert_int_equal((int)num(t, "steps"), 2 * ((n + N_STAY + 15) / 16));
+	id_of(t, stays);
+	t = rig_do(&rig, "train", train_args("s0", "s3", 2, 1));
+	assert_int_equal((int)num(t, "steps"), 2 * ((n + 15) / 16));
+	id_of(t, after);
+	assert_string_equal(after, plain);
+	assert_string_not_equal(stays, plain);
+	assert_int_equal(rig_ask(&rig, "evaluate", evaluate_args("s2", "stay"))->code, -EINVAL);
+	/* New ones are noticed. */
+	struct worker_ready ready;
+	assert_int_equal(digits_write(at("stay"), N_STAY + 5, 78, NULL, &err), 0);
+	assert_int_equal(worker_ready_parse(rig_do(&rig, "rescan", NULL), &ready, &err), 0);
+	assert_true(ready.changed);
+	assert_int_equal(ready.n_stay, N_STAY + 5);
+	assert_string_equal(ready.snapshot[SPLIT_TRAIN], rig.ready.snapshot[SPLIT_TRAIN]);
+	rig_stop(&rig);
+}
+
+static void open_refused(const struct worker_conf *conf, const char *why)
+{
+	struct rig rig;
+	rig_start(&rig, conf);
+	RIG_WAIT(&rig, rig.n_died);
+	assert_true(rig.failed_open);
+	if (!strstr(rig.why, why))
+		fail_msg("'%s' does not say '%s'", rig.why, why);
+	rig_stop(&rig);
+}
+
+/* Names of the outputs after the public list's: they count in data and scores, not in the model. */
+static void test_private_classes(void **state)
+{
+	enum { N = 40 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct err err = {0};
+	char public_model[HASH_SIZE];
+	const struct json *classes;
+	const char *name;
+	file_remove(at("pictures"), NULL);
+	json_free(draw_pictures(N));
+	assert_int_equal(file_write(at("public.txt"), "0\n1\n2\n3\n4\n5\n6\n", 14, &err), 0);
+	assert_int_equal(file_write(at("private.txt"), "9\n8\n7\n", 6, &err), 0);
+	snprintf(conf.data.path, sizeof(conf.data.path), "%s", at("pictures"));
+	snprintf(conf.classes, sizeof(conf.classes), "%s", at("public.txt"));
+	open_refused(&conf, "pictures/7: class folder is not in the class list");
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("private.txt"));
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "p", 1, 0));
+	assert_int_equal(rig.ready.classes, 10);
+	memcpy(public_model, rig.ready.model, HASH_SIZE);
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("p", "train"));
+	assert_int_equal(json_get_arr(e, "per_class", 10, &classes, NULL), 0);
+	assert_int_equal(json_len(classes), 10);
+	assert_int_equal(json_get_text(json_at(classes, 7), "name", 9, &name, NULL), 0);
+	assert_string_equal(name, "9");
+	rig_stop(&rig);
+	/* The model is that of the public list. */
+	conf.private_classes[0] = 0;
+	conf.has_data = false;
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready);
+	assert_string_equal(rig.ready.model, public_model);
+	rig_stop(&rig);
+	/* What does not fit is refused, by name. */
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("none.txt"));
+	open_refused(&conf, "none.txt");
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("private.txt"));
+	assert_int_equal(file_write(at("private.txt"), "9\n3\n", 4, &err), 0);
+	open_refused(&conf, "private.txt: '3' is in the public class list, too");
+	assert_int_equal(file_write(at("private.txt"), "a\nb\nc\nd\n", 8, &err), 0);
+	open_refused(&conf, "private.txt: 4 names, but ");
+	conf.classes[0] = 0;
+	open_refused(&conf, "private.txt: names after those of a class list");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -554,6 +648,8 @@ int main(void)
 		cmocka_unit_test(test_rescan),
 		cmocka_unit_test(test_memory_limit),
 		cmocka_unit_test(test_image_gone),
+		cmocka_unit_test(test_stay),
+		cmocka_unit_test(test_private_classes),
 	};
 	return cmocka_run_group_tests_name("worker", tests, set_up, tear_down);
 }
