@@ -131,7 +131,7 @@ static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 		r = conf_int(c, "train", "jobs", 1, TRAINER_SLOTS_MAX, 1, &v, err);
 	if (r == 0)
 		t->slots = (unsigned)v;
-	return r < 0 ? r : worker_conf_read(c, &t->worker, err);
+	return r < 0 ? r : worker_conf_read(c, "mask", &t->worker, err);
 }
 
 static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)

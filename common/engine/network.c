@@ -16,13 +16,15 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
+#include "common/engine/mask.h"
 #include "common/engine/plan/plan.h"
 #include "common/engine/plan/statistics.h"
 
 struct dnet {
 	network *net;
 	struct plan *plan; /* NULL: Darknet's own functions compute */
-	bool bf16;
+	struct mask *mask; /* NULL: nothing was ever left out */
+	bool bf16, training;
 	const struct model *model;
 	float rate; /* of the cfg */
 };
@@ -149,6 +151,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
+	d->training = conf->training;
 	forget_spare_normal();
 	dnet_seed(conf->seed);
 	errno = 0;
@@ -173,6 +176,7 @@ void dnet_free(struct dnet *d)
 	if (!d)
 		return;
 	plan_free(d->plan);
+	mask_free(d->mask);
 	if (d->net) {
 		/* free_network() leaves these. */
 		free(d->net->workspace);
@@ -255,12 +259,17 @@ static int check_saved(struct dnet *d, int fd, const char *tmp, const char *path
 		     : 0;
 }
 
+static int put_rows_back(struct dnet *d, struct err *err);
+
 int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);
 	if (r < 0)
 		return err_errno(err, r, "%s", path);
+	r = put_rows_back(d, err);
+	if (r < 0)
+		return r;
 	/* Opened here first, for an error that can be answered: Darknet would exit. */
 	_cleanup_close_ int fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 	if (fd < 0)
@@ -387,6 +396,78 @@ void dnet_momentum_get(struct dnet *d, float *out)
 void dnet_momentum_set(struct dnet *d, const float *in)
 {
 	exchange_momentum(d, NULL, in);
+}
+
+/* ---- outputs left out ---- */
+
+static bool any_left_out(const struct dnet *d)
+{
+	size_t i = 0, n = d->model->outputs;
+	while (d->mask && i < n && !mask_outputs(d->mask)[i])
+		i++;
+	return d->mask && i < n;
+}
+
+/* Of the layer with the outputs' rows, which is the last in `all`. */
+static void forget_momentum(const struct dnet *d, float *all, size_t floats)
+{
+	const struct updates u = updates_of(&d->net->layers[model_output_layer(d->model, NULL)]);
+	float *at = all + floats - u.counts[0] - u.counts[1] - u.counts[2];
+	for (int k = 0; k < 3; at += u.counts[k++]) {
+		size_t row = u.counts[k] / d->model->outputs;
+		for (size_t i = 0; i < d->model->outputs; i++)
+			if (mask_outputs(d->mask)[i])
+				memset(at + i * row, 0, row * sizeof(*at));
+	}
+}
+
+static int put_rows_back(struct dnet *d, struct err *err)
+{
+	if (!d->training || !any_left_out(d))
+		return 0;
+	size_t floats = dnet_momentum_floats(d);
+	_cleanup_free_ float *momentum = malloc(floats * sizeof(*momentum));
+	if (!momentum)
+		return err_errno(err, -ENOMEM, "rows of absent outputs");
+	dnet_momentum_get(d, momentum);
+	if (d->plan)
+		plan_weights_out(d->plan);
+	mask_rows_back(d->mask);
+	if (d->plan)
+		plan_weights_in(d->plan, true);
+	forget_momentum(d, momentum, floats);
+	dnet_momentum_set(d, momentum);
+	return 0;
+}
+
+static int keep_rows(struct dnet *d, struct err *err)
+{
+	if (!d->training || !any_left_out(d))
+		return 0;
+	if (d->plan)
+		plan_weights_out(d->plan);
+	int r = mask_keep_rows(d->mask, err);
+	if (d->plan)
+		plan_weights_in(d->plan, false);
+	return r;
+}
+
+int dnet_leave_out(struct dnet *d, const bool *outputs, struct err *err)
+{
+	int r = model_output_layer(d->model, err);
+	if (r < 0)
+		return r;
+	if (!d->mask && (r = mask_new(d->net, r, &d->mask, err)) < 0) {
+		err_prefix(err, "%s", d->model->cfg_path);
+		return r;
+	}
+	if (memcmp(mask_outputs(d->mask), outputs, d->model->outputs * sizeof(*outputs)) == 0)
+		return 0;
+	r = put_rows_back(d, err);
+	if (r < 0)
+		return r;
+	mask_set(d->mask, outputs);
+	return keep_rows(d, err);
 }
 
 bool dnet_settles(const struct dnet *d)

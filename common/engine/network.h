@@ -1,4 +1,5 @@
-/* One Darknet network; network.c is the only door to Darknet. Not thread-safe, and Darknet's
+/* One Darknet network; network.c (with mask.c and plan/) is the only door to
+ * Darknet. Not thread-safe, and Darknet's
  * random numbers are the process's rand(): one thread for all networks.
  *
  * Darknet ends the process on what it does not like. What is handed to it has therefore been
@@ -59,6 +60,12 @@ int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE
  * CHW, 0..1. */
 float *dnet_input(struct dnet *d, uint32_t slot);
 void dnet_label(struct dnet *d, uint32_t slot, uint32_t label);
+
+/* From now on these outputs (one bool each) are left out: their probability is 0 (mask.h). In a
+ * network for training, after dnet_load(): they learn nothing, and their rows in the last weights
+ * are saved as they are now, to the bit; such that are not left out any more go on from there.
+ * -EOPNOTSUPP: not in this network. -ENOMEM. */
+int dnet_leave_out(struct dnet *d, const bool *outputs, struct err *err);
 
 /* Images that the learning rate's schedule starts from, rounded down to whole steps. */
 void dnet_schedule(struct dnet *d, uint64_t seen);

@@ -182,6 +182,50 @@ static void test_in_the_middle(void **state)
 	rig_stop(&rig);
 }
 
+/* Steps take their time, in seconds and in fact; requests do not wait for it, nor does it count as
+ * standing still. */
+static void test_paced(void **state)
+{
+	enum { STEP_MS = 150, STEPS = 6 };
+	char free_id[HASH_SIZE], paced[HASH_SIZE];
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct json *args = train_args(NULL, "p", 1, 0);
+	trained(conf, args, NULL, free_id);
+	conf.step_ms = STEP_MS;
+	trained(conf, train_args(NULL, "p", 1, 0), NULL, paced);
+	assert_string_equal(free_id, paced);
+	conf.step_ms = 60000;
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, worker_is_ready(rig.worker));
+	uint64_t t = rig_send(&rig, "train", long_training("never"));
+	struct rig_request *q = &rig.requests[t];
+	RIG_WAIT(&rig, q->progress.step == 1);
+	/* In the middle of a step of a minute. */
+	int64_t begun = clock_mono_ms();
+	rig_do(&rig, "evaluate", evaluate_args("p", "validation"));
+	rig_do(&rig, "pause", NULL);
+	rig_do(&rig, "resume", NULL);
+	struct json *end = json_new_obj();
+	json_set_int(end, "until_ms", clock_mono_ms() + 100);
+	rig_do(&rig, "until", end);
+	RIG_WAIT(&rig, q->answered);
+	assert_int_equal(q->code, -ETIME);
+	assert_true(clock_mono_ms() - begun < 20000);
+	rig_stop(&rig);
+	conf.step_ms = STEP_MS;
+	rig_start(&rig, &conf);
+	args = long_training("p");
+	json_set_int(args, "steps", STEPS);
+	RIG_WAIT(&rig, worker_is_ready(rig.worker));
+	begun = clock_mono_ms();
+	const struct json *r = rig_do(&rig, "train", args);
+	assert_true(clock_mono_ms() - begun >= STEPS * STEP_MS);
+	assert_true(num(r, "seconds") >= STEPS * STEP_MS / 1000.);
+	assert_true(num(r, "images_per_second") <= 16 * 1000. / STEP_MS);
+	rig_stop(&rig);
+}
+
 /* What is asked for in the middle leaves no trace in the weights. */
 static void test_middle_changes_nothing(void **state)
 {
@@ -568,6 +612,7 @@ int main(void)
 		cmocka_unit_test(test_reproducible),
 		cmocka_unit_test(test_evaluate_same_everywhere),
 		cmocka_unit_test(test_in_the_middle),
+		cmocka_unit_test(test_paced),
 		cmocka_unit_test(test_middle_changes_nothing),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_classify),
