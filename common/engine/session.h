@@ -164,8 +164,8 @@ int graft_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 
 /* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and
- * the seed of random numbers. */
+ * the seed of random numbers. stay: those of SPLIT_STAY, too. */
 uint32_t settle_batches(const struct dnet *net, uint32_t epoch_images);
-int settle_feed(const struct session *s, const struct dnet *net, uint64_t seed, uint64_t epoch,
-		struct feed **ret, struct err *err);
+int settle_feed(const struct session *s, const struct dnet *net, bool stay, uint64_t seed,
+		uint64_t epoch, struct feed **ret, struct err *err);
 uint64_t settle_random(uint64_t seed, uint64_t epoch);

@@ -69,7 +69,7 @@ static int begin_feed(struct session *s, struct err *err)
 {
 	struct training *t = &s->training;
 	if (t->settling)
-		return settle_feed(s, s->train_net, t->seed, t->epoch, &t->feed, err);
+		return settle_feed(s, s->train_net, t->stay, t->seed, t->epoch, &t->feed, err);
 	const struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
