@@ -1,0 +1,439 @@
+"""One fold of an experiment through the real programs: the device alone until it may hand over, then, from that very state
+and once for each method, the handover, and what the device does after it.
+
+The run's clock. A device step costs `ratio` edge steps: from the handover to the decision about what came back the
+agent's worker is held to it ([train] step_ms), beside a trainer that trains as fast as it can. Before the
+handover nothing waits for the device, and after the decision nothing goes on beside it: there it trains unpaced,
+and its clock is counted, step by step.
+"""
+import argparse
+import json
+import math
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'deploy/lib'), str(HERE.parent / 'lib')]
+import plans  # noqa: E402
+import split  # noqa: E402
+from demo import STOP_SIGNALS, default_crop, interrupted, with_outputs  # noqa: E402
+from fleet import ROOT, Fleet, body, merge  # noqa: E402
+
+DEVICE, TRAINER = 'device', 'edge'
+ORDER_AGAIN_S = 5  # an evaluation whose score has not come is ordered again
+SCORED_WITHIN_S = 120
+PHASE_LIMIT_S = 3600
+TICKS = os.sysconf('SC_CLK_TCK')
+
+
+class Failed(Exception):
+    pass
+
+
+def cpu_seconds(pid):
+    """Of a program and its children, as far as they live."""
+    total = 0.0
+    for p in [pid, *(int(c) for f in pathlib.Path(f'/proc/{pid}/task').glob('*/children') for c in f.read_text().split())]:
+        try:
+            fields = pathlib.Path(f'/proc/{p}/stat').read_text().rsplit(')', 1)[1].split()
+        except OSError:
+            continue
+        total += (int(fields[11]) + int(fields[12])) / TICKS
+    return total
+
+
+def write_json(path, value):
+    """All of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix('.new')
+    with open(new, 'w') as f:
+        json.dump(value, f, indent=1)
+        f.write('\n')
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(new, path)
+
+
+class Device:
+    """What one device has said: its reports, and the test scores that are still wanted of its checkpoints."""
+
+    def __init__(self, fleet, name, n_public):
+        self.fleet, self.name, self.n_public = fleet, name, n_public
+        self.reports, self.seen, self.wanted, self.status = [], set(), {}, {}
+        self.phase_began = time.time()
+
+    def want(self, checkpoint):
+        """Its score on the test images, ordered until it comes or the device has the checkpoint no more."""
+        if checkpoint and not self.test(checkpoint):
+            self.wanted.setdefault(checkpoint, 0.0)
+
+    def order(self):
+        for i, (checkpoint, asked) in enumerate(self.wanted.items()):
+            if i < 2 and time.time() - asked > ORDER_AGAIN_S:
+                self.wanted[checkpoint] = time.time()
+                self.fleet.publish(f'device/{self.name}/in/cmd', {
+                    'cmd': 'evaluate', 'id': f'{checkpoint[:32]}.{int(asked)}', 'checkpoint': checkpoint, 'split': 'test'},
+                    response=self.fleet.topic(f'reply/experiment/{checkpoint}'))
+
+    def on_report(self, r, at):
+        """True when it is news. Test scores of all that is the device's own or in use are wanted."""
+        if r['seq'] in self.seen:
+            return False
+        self.seen.add(r['seq'])
+        self.reports.append({**r, 'heard': at})
+        if r['split'] == 'test':
+            self.wanted.pop(r['checkpoint'], None)
+        elif r['split'] == 'validation' and (r['origin'] == 'local' or r.get('decision') == 'activated'):
+            self.want(r['checkpoint'])
+        return True
+
+    def on_reply(self, checkpoint, answer):
+        if not answer.get('ok') and 'is not on this device' in answer.get('error', ''):
+            self.wanted.pop(checkpoint, None)
+
+    def score(self, checkpoint, which):
+        r = next((r for r in reversed(self.reports) if r['checkpoint'] == checkpoint and r['split'] == which), None)
+        return self.brief(r) if r else None
+
+    def test(self, checkpoint):
+        return self.score(checkpoint, 'test')
+
+    def brief(self, r):
+        """n, correct and loss of a report; of the private classes, too, where there are any."""
+        s = {'n': r['n'], 'correct': r['correct'], 'loss': r['loss']}
+        own = [c for c in r.get('per_class', []) if c['class'] >= self.n_public]
+        if own:
+            s['private'] = {k: sum(c[k] for c in own) for k in ('n', 'correct')}
+        return s
+
+    def validated(self, origin='local'):
+        return [r for r in self.reports if r['split'] == 'validation' and r['origin'] == origin]
+
+
+class Run:
+    """spec: see campaign.py."""
+
+    def __init__(self, spec, build):
+        self.spec, self.build = spec, pathlib.Path(build)
+        self.experiment = plans.EXPERIMENTS[spec['experiment']]
+        self.folder = pathlib.Path(spec['folder'])
+        self.began = time.monotonic()
+
+    def say(self, text, method=''):
+        who = ' '.join(filter(None, (self.experiment.name, f'fold {self.spec["fold"]}', method)))
+        print(f'{time.monotonic() - self.began:6.1f} s  {who}: {text}', file=sys.stderr, flush=True)
+
+    def prepare(self):
+        s = self.spec
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.parts = split.lay_out(pathlib.Path(s['data']), s['private'] and pathlib.Path(s['private']), self.experiment,
+                                   s['fold'], self.folder / 'data', s['images'])
+        p = self.parts
+        self.kind = 'photos' if p.photos else 'digits'
+        source = pathlib.Path(s['cfg'] or ROOT / 'deploy/models' / plans.NETWORKS[self.kind])
+        self.cfg = self.folder / 'model.cfg'
+        self.cfg.write_text(with_outputs(source.read_text(), len(p.public) + len(p.private)))
+        self.input_bytes = math.prod(int(re.search(rf'^{k}\s*=\s*(\d+)', self.cfg.read_text(), re.M)[1]) for k in ('width', 'height', 'channels'))
+        self.crop = default_crop(pathlib.Path(s['data'])) if p.photos else 0
+        self.fold = plans.device_fold(p.counts['device'])
+        self.steps_an_epoch = plans.epoch_steps(p.counts['device'], self.fold)
+        self.edge_epochs = plans.edge_epochs(self.experiment, p.counts['edge'], s['scale'])
+        self.edge_steps = self.edge_epochs * plans.epoch_steps(p.counts['edge'], plans.FOLD)
+
+    # Configurations.
+    def agent_conf(self, fleet, method, step_ms):
+        base = {
+            'data': {'validation': self.parts.path('validation'), 'test': self.parts.path('test'), 'center_crop': self.crop,
+                     'rescan_s': 0},
+            'augment': {**plans.AUGMENT[self.kind], 'fold': self.fold},
+            'train': {'seed': self.spec['fold'] + 1, 'threads': 1, 'nice': 5, 'round_epochs': 1000000, 'step_ms': step_ms},
+            'handover': {'every_epochs': 0}}
+        if self.parts.private:
+            base['model'] = {'private_classes': self.parts.path('private-classes.txt')}
+        fleet.agent_conf(DEVICE, self.cfg, self.parts.path('classes.txt'), self.parts.path('device'),
+                         merge(base, plans.METHODS[method]['agent']))
+
+    def trainer_conf(self, fleet, method):
+        fleet.trainer_conf(TRAINER, self.cfg, self.parts.path('classes.txt'), self.parts.path('edge'), merge({
+            'data': {'test': self.parts.path('edge-test'), 'center_crop': self.crop},
+            'augment': {**plans.AUGMENT[self.kind], 'fold': plans.FOLD},
+            'train': {'seed': self.spec['fold'] + 1, 'epochs': self.edge_epochs, 'threads': self.spec['threads']}},
+            plans.METHODS[method]['trainer']))
+
+    def start_broker(self, fleet):
+        conf = (ROOT / 'broker-config/development.conf').read_text()
+        fleet.start_broker(conf + '\nsys_interval 1\n', guarded=True)  # it tells the bytes it has moved
+        listener = fleet.listen('device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer',
+                                'trainer/+/job/+', 'trainer/+/status', 'trainer/+/in/+/ack', 'trainer/+/in/+/grant',
+                                'reply/experiment/+', '$SYS/broker/bytes/received')
+        time.sleep(0.2)
+        return listener
+
+    def alive(self, fleet):
+        for p in fleet.programs.values():
+            if not p.running():
+                raise Failed(f'{p.name} ended (exit {p.process.returncode}); its log {p.log} ends:\n{p.tail()}')
+
+    def until(self, what, fleet, step, limit=PHASE_LIMIT_S):
+        """Calls step() until it is true."""
+        end = time.monotonic() + limit
+        while not step():
+            self.alive(fleet)
+            if time.monotonic() > end:
+                raise Failed(f'{what}: not within {limit} s; logs: {fleet.work}')
+            time.sleep(0.1)
+
+    # The device alone, until its validation images say that it may hand over.
+    def before(self):
+        """The state that both methods go on from, and its reports."""
+        place, marker = self.folder / 'before', self.folder / 'before.json'
+        if marker.exists():
+            return json.loads(marker.read_text())
+        shutil.rmtree(place, ignore_errors=True)
+        with Fleet(place, self.build, site='exp') as fleet:
+            listener = self.start_broker(fleet)
+            self.agent_conf(fleet, 'paper', 0)
+            device = Device(fleet, DEVICE, len(self.parts.public))
+            fleet.start_agent(DEVICE)
+
+            def step():
+                for parts, b, at in listener.news():
+                    if parts[0] == 'device' and parts[2] == 'report':
+                        device.on_report(b, at)
+                return any(r['correct'] * 100 >= plans.HANDOVER_PERCENT * r['n'] for r in device.validated())
+            self.until('the accuracy that a handover wants', fleet, step)
+        state = device_state(fleet)
+        ready = next(r for r in device.validated() if r['correct'] * 100 >= plans.HANDOVER_PERCENT * r['n'])
+        self.say(f'after {ready["epoch"]} epochs of {self.steps_an_epoch} steps: {ready["correct"]} of {ready["n"]} validation images')
+        write_json(marker, {'reports': device.reports, 'local': state['local'],
+                            'steps': state['rounds']['epoch'] * self.steps_an_epoch})
+        return json.loads(marker.read_text())
+
+    def method(self, name):
+        before = self.before()
+        with Fleet(self.folder / name, self.build, site='exp') as fleet:
+            result = Handover(self, name, fleet, before).run()
+        write_json(pathlib.Path(self.spec['results'][name]), result)
+        if not self.spec['keep']:
+            shutil.rmtree(self.folder / name)
+
+    def run(self):
+        self.prepare()
+        for name in self.spec['results']:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            self.method(name)
+        if not self.spec['keep']:
+            shutil.rmtree(self.folder)
+
+
+class Handover:
+    """One method's part of a run, from the state that the device has come to alone."""
+
+    def __init__(self, run, method, fleet, before):
+        self.run_, self.name, self.fleet, self.before = run, method, fleet, before
+        self.device = Device(fleet, DEVICE, len(run.parts.public))
+        self.device.reports = list(before['reports'])
+        self.device.seen = {r['seq'] for r in before['reports']}
+        self.offer = self.result = self.ack = None
+        self.at = {}  # what happened when: granted, training, trained, returned, judged
+        self.bytes = 0
+        self.use = []  # (seconds of the run's clock, checkpoint, origin) of each swap
+        self.clock = {}  # checkpoint -> seconds of the run's clock at its report
+        self.step_s = run.spec['step_ms'] / 1000
+        self.base = None  # after the decision: (epoch, seconds) that later epochs are counted from
+
+    def say(self, text):
+        self.run_.say(text, self.name)
+
+    # What is heard.
+    def hear(self):
+        for parts, b, at in self.listener.news():
+            if parts[0] == 'device' and parts[2] == 'report':
+                self.on_report(b, at)
+            elif parts[0] == 'device' and parts[2] == 'status':
+                self.device.status = b
+            elif parts[0] == 'device' and parts[-1] == 'offer':
+                self.on_offer(b, at, returned=parts[2] == 'in')
+            elif parts[0] == 'trainer' and parts[2] == 'job':
+                self.on_job(b, at)
+            elif parts[0] == 'trainer' and parts[-1] == 'grant' and b.get('granted'):
+                self.at.setdefault('granted', at)
+            elif parts[0] == 'trainer' and parts[-1] == 'ack' and b.get('decision') and not self.ack:
+                self.on_ack(b, at)
+            elif parts[0] == 'reply':
+                self.device.on_reply(parts[-1], b)
+        sys_bytes = [m for m in self.listener.all(lambda m: m['topic'].startswith('$SYS'))]
+        if sys_bytes:
+            self.bytes = int(sys_bytes[-1]['payload'])
+        self.device.order()
+
+    def now_s(self, report, at):
+        """A report on the run's clock."""
+        if self.base and report['origin'] == 'local' and report['epoch'] > self.base[0]:
+            return max(self.judged_s, self.base[1] + (report['epoch'] - self.base[0]) * self.run_.steps_an_epoch * self.step_s)
+        if self.base:
+            return max([self.judged_s, *(t for t in self.clock.values())])
+        return at - self.at['granted'] if 'granted' in self.at else 0.0
+
+    def on_report(self, r, at):
+        if not self.device.on_report(r, at) or r['split'] != 'validation':
+            return
+        t = self.clock.setdefault(r['checkpoint'], self.now_s(r, at))
+        if r.get('decision') == 'activated':
+            self.use.append((t, r['checkpoint'], r['origin']))
+            self.say(f'{r["origin"]} {r["checkpoint"][:12]} is in use, {100 * r["accuracy"]:.1f} % of {r["n"]} validation images')
+
+    def on_offer(self, o, at, returned):
+        if returned and not self.result:
+            self.result, self.at['returned'] = o, at
+            self.returned_steps = self.device_steps()
+            self.cpu = cpu_seconds(self.fleet.programs[TRAINER].pid) - self.cpu_before
+            self.say(f'comes back: {share(o["before"])} before the edge\'s {self.run_.edge_steps} steps, {share(o["after"])} after, '
+                     f'{at - self.at["granted"]:.0f} s')
+        elif not returned and not self.offer:
+            self.offer = o
+            self.say(f'hands over {o["id"][:12]}, {share(o.get("test"))} of the test images')
+
+    def on_job(self, j, at):
+        if j.get('phase') == 'training':
+            self.at.setdefault('training', at)
+        elif 'training' in self.at and j.get('phase') in ('evaluating', 'offering'):
+            self.at.setdefault('trained', at)
+
+    def on_ack(self, a, at):
+        self.ack, self.at['judged'] = a, at
+        self.judged_s = at - self.at['granted']
+        self.say(f'{a["decision"]}: {share(a.get("test"))} of the test images, its own {share(a.get("local_test"))}, '
+                 f'{self.device_steps()} steps of its own meanwhile')
+
+    def device_steps(self):
+        """Of its own since the handover, the epoch in hand as far as the device has told."""
+        done = max([r['epoch'] for r in self.device.validated()]) * self.run_.steps_an_epoch - self.before['steps']
+        s = self.device.status
+        part = s.get('progress', 0) if s.get('phase') == 'training' else 0
+        return done + round(part * self.run_.steps_an_epoch)
+
+    # What is done.
+    def run(self):
+        run = self.run_
+        folder = self.fleet.work / DEVICE
+        folder.mkdir(parents=True)
+        shutil.copytree(run.folder / 'before' / DEVICE / 'state', folder / 'state', symlinks=True)
+        self.listener = run.start_broker(self.fleet)
+        run.trainer_conf(self.fleet, self.name)
+        trainer = self.fleet.start_trainer(TRAINER)
+        run.until('the trainer', self.fleet, lambda: self.listener.all(
+            lambda m: m['topic'].endswith(f'trainer/{TRAINER}/status')), 120)
+        run.agent_conf(self.fleet, self.name, run.spec['step_ms'])
+        self.fleet.start_agent(DEVICE)
+        active = [r for r in self.device.reports if r.get('decision') == 'activated'][-1]
+        self.use.append((0.0, active['checkpoint'], active['origin']))
+        for checkpoint in (active['checkpoint'], self.before['local']):
+            self.clock[checkpoint] = 0.0
+            self.device.want(checkpoint)
+        self.cpu_before = cpu_seconds(trainer.pid)
+        self.fleet.command(DEVICE, 'handover', timeout=60)
+        run.until('a decision', self.fleet, self.judged)
+        self.at_judged = self.use[-1][1]
+        run.until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
+        self.fleet.programs[TRAINER].stop()
+        self.fleet.programs.pop(TRAINER)
+        self.go_on()
+        return self.outcome()
+
+    def judged(self):
+        self.hear()
+        return self.ack is not None
+
+    def scored(self):
+        self.hear()
+        return not self.device.wanted
+
+    def go_on(self):
+        """Unpaced, from the newest local checkpoint: an epoch that was under way is taken up again, at the time it began."""
+        run = self.run_
+        self.fleet.programs[DEVICE].stop()
+        self.hear()
+        state = device_state(self.fleet)
+        epoch = state['rounds']['epoch']
+        own = self.clock.get(state['local']) if state['local'] in [r['checkpoint'] for r in self.device.validated()] else None
+        self.base = (epoch, self.judged_s if own is None else own)
+        run.agent_conf(self.fleet, self.name, 0)
+        self.fleet.start_agent(DEVICE)
+        wanted = max(1, round(run.spec['scale'] * run.experiment.after * run.experiment.device_steps / run.steps_an_epoch))
+
+        def step():
+            self.hear()
+            return max(r['epoch'] for r in self.device.validated()) >= epoch + wanted
+        run.until('the device to go on', self.fleet, step)
+        run.until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
+
+    # What has come of it.
+    def outcome(self):
+        run, d, at = self.run_, self.device, self.at
+        tests = {c: d.test(c) for c in self.clock}
+        trained_s = at['trained'] - at['training']
+        paced_s = at['returned'] - at['granted']
+        series = [{'s': round(t, 2), 'checkpoint': c, 'origin': origin, 'validation': d.score(c, 'validation'), 'test': tests[c]}
+                  for c, t in self.clock.items() for origin in [next(r['origin'] for r in d.reports if r['checkpoint'] == c)]]
+        local = next((c for c in tests if tests[c] and self.ack.get('local_test') and origin_of(d, c) == 'local' and
+                      (tests[c]['correct'], tests[c]['loss']) == (self.ack['local_test']['correct'], self.ack['local_test']['loss'])), None)
+        return {
+            'experiment': run.experiment.name, 'method': self.name, **{k: run.spec[k] for k in (
+                'fold', 'scale', 'ratio', 'data_name', 'step_ms', 'edge_step_ms', 'commit')},
+            'images': run.parts.counts, 'bytes_of': run.parts.photo_bytes, 'classes': [len(run.parts.public), len(run.parts.private)],
+            'columns': {'device_before': d.test(self.offer['id']) or self.offer.get('test'), 'edge_before': self.result['before'],
+                        'edge_after': self.result['after'], 'device_after': d.test(self.ack['checkpoint']) or self.ack.get('test'),
+                        'local_meanwhile': tests.get(local) or self.ack.get('local_test')},
+            'decision': self.ack['decision'], 'validation': {k: self.ack.get(k) for k in ('validation', 'local_validation')},
+            'at_judged': d.test(self.at_judged), 'at_end': d.test(self.use[-1][1]),
+            'series': sorted(series, key=lambda x: x['s']),
+            'use': [{'s': round(t, 2), 'checkpoint': c, 'origin': o, 'test': d.test(c)} for t, c, o in self.use],
+            'seconds': {'returned': paced_s, 'judged': self.judged_s, 'end': max(self.clock.values())},
+            'edge': {'steps': run.edge_steps, 'training_s': trained_s, 'job_s': self.result['duration_ms'] / 1000,
+                     'cpu_s': self.cpu},
+            'device': {'steps_before': self.before['steps'], 'steps_meanwhile': self.returned_steps, 'steps_an_epoch': run.steps_an_epoch},
+            'ratio_achieved': (run.edge_steps / trained_s) / (self.returned_steps / paced_s) if self.returned_steps else None,
+            'input_bytes': run.input_bytes, 'checkpoint_bytes': self.offer['size'], 'broker_bytes': self.bytes,
+        }
+
+
+def device_state(fleet):
+    return json.loads((fleet.work / DEVICE / 'state/state.json').read_text())
+
+
+def origin_of(device, checkpoint):
+    return next(r['origin'] for r in device.reports if r['checkpoint'] == checkpoint)
+
+
+def share(score):
+    return f'{100 * score["correct"] / score["n"]:.1f} %' if score and score.get('n') else '-'
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('--build', required=True)
+    p.add_argument('spec', help='JSON')
+    args = p.parse_args()
+    for signo in STOP_SIGNALS:
+        signal.signal(signo, interrupted)
+    spec = json.loads(args.spec)
+    run = Run(spec, args.build)
+    try:
+        run.run()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (Failed, RuntimeError, OSError, TimeoutError, subprocess.SubprocessError) as e:
+        run.say(f'FAILED: {e}')
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
