@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "device-agent/private_names.h"
 
 #define CHECKPOINTS_KEPT_MAX 32
 #define STEPS_MAX            32 /* of one turn; more is not to be expected */
@@ -127,14 +128,22 @@ static void keep(char list[][HASH_SIZE], size_t *n, const char *id)
 static void collect(struct agent *a)
 {
 	const struct state *s = a->state;
-	char list[CHECKPOINTS_KEPT_MAX][HASH_SIZE];
+	char list[CHECKPOINTS_KEPT_MAX][HASH_SIZE], source[2][HASH_SIZE];
 	size_t n = 0;
 	struct err err = {0};
 	keep(list, &n, s->local);
 	keep(list, &n, a->candidate);
 	keep(list, &n, a->judge_local);
+	keep(list, &n, a->judged);
+	if (a->train_id || a->trained.there)
+		keep(list, &n, a->train_parent);
 	keep(list, &n, s->handover.checkpoint);
 	keep(list, &n, s->handover.granted);
+	/* Their private rows are put back into what comes of the copies. */
+	lineage_source(a, s->handover.checkpoint, source[0]);
+	lineage_source(a, s->handover.granted, source[1]);
+	keep(list, &n, source[0]);
+	keep(list, &n, source[1]);
 	keep(list, &n, s->handover.result.manifest.id);
 	keep(list, &n, s->pending.activate);
 	for (size_t i = 0; i < s->n_undecided; i++)
@@ -197,6 +206,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->training));
 	at = earlier(at, retry_at(a, &a->evaluating));
 	at = earlier(at, retry_at(a, &a->pull));
+	at = earlier(at, retry_at(a, &a->rows));
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
@@ -276,6 +286,14 @@ int64_t agent_boot(const struct agent *a)
 	return a->state->boot;
 }
 
+void agent_worker_conf(const struct agent *a, struct worker_conf *ret)
+{
+	*ret = a->conf.worker;
+	if (a->state->n_private) /* fits: it was opened by that name */
+		file_path(ret->private_classes, sizeof(ret->private_classes),
+			  "%s/" PRIVATE_NAMES_FILE, a->conf.state);
+}
+
 void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret)
 {
 	const struct agent_conf *c = &a->conf;
@@ -315,11 +333,14 @@ static void reconcile(struct agent *a)
 {
 	struct state *s = a->state;
 	struct handover *h = &s->handover;
+	char instead[HASH_SIZE];
+	struct err err = {0};
 	if (*s->local && !store_has(a->store, s->local)) {
+		lineage_instead(a, instead);
 		log_warning(
 			"device=%s checkpoint %.12s of the local lineage is gone: going on from %s",
-			a->conf.id, s->local, *a->active ? "the active one" : "new weights");
-		COPY(s->local, a->active);
+			a->conf.id, s->local, *instead ? instead : "new weights");
+		COPY(s->local, instead);
 	}
 	for (size_t i = s->n_undecided; i-- > 0;)
 		if (!store_has(a->store, s->undecided[i]))
@@ -329,12 +350,14 @@ static void reconcile(struct agent *a)
 		s->pinned = false;
 	}
 	if ((h->phase == HANDOVER_OFFERING || h->phase == HANDOVER_GRANTED) &&
-	    !store_has(a->store, h->checkpoint)) {
+	    (!store_has(a->store, h->checkpoint) ||
+	     lineage_check_leaving(a, h->checkpoint, &err) == -EPERM)) {
 		struct handover_event ev = {.kind = HANDOVER_EV_GONE};
 		struct handover_actions ignored;
-		log_warning("device=%s checkpoint %.12s on offer is gone", a->conf.id,
-			    h->checkpoint);
+		log_error("device=%s checkpoint=%.12s is no longer on offer: %s", a->conf.id,
+			  h->checkpoint, *err.text ? err.text : "it is gone");
 		handover_step(h, &ev, a->now_ms, &ignored);
+		s->rounds.offer_ordered = true; /* of what may be offered */
 	}
 	if (h->phase == HANDOVER_JUDGING && !store_has(a->store, h->result.manifest.id))
 		h->phase = HANDOVER_PULLING;
@@ -354,6 +377,25 @@ static int begin_log(struct state *s, const char *reports, struct err *err)
 	s->report_seq = 0;
 	s->pending.report[0] = 0;
 	return 0;
+}
+
+/* Before the worker is opened with them, and before anything else is kept: what a crash in between
+ * leaves is names that no weights are about yet. */
+static int map_private_names(struct agent *a, struct err *err)
+{
+	struct private_names names;
+	int r = private_names_read(&a->conf, a->model, a->state->n_private, &names, err);
+	if (r < 0)
+		return r;
+	size_t n_new = names.n_new;
+	r = private_names_keep(&names, err);
+	if (r == 0 && n_new)
+		log_info("device=%s %zu of %zu private classes got an output: %s", a->conf.id,
+			 n_new, names.n, names.path);
+	if (r == 0)
+		a->state->n_private = (int64_t)names.n;
+	private_names_done(&names);
+	return r;
 }
 
 static int open_folder(struct agent *a, struct err *err)
@@ -382,6 +424,9 @@ static int open_folder(struct agent *a, struct err *err)
 			       "%s: holds checkpoints of model %.12s, the configuration describes "
 			       "model %.12s: give it a state folder of its own",
 			       a->conf.state, s->model, a->model->id);
+	r = map_private_names(a, err);
+	if (r < 0)
+		return r;
 	r = file_path(path, sizeof(path), "%s/reports.jsonl", a->conf.state);
 	if (r < 0)
 		return err_errno(err, r, "%s", a->conf.state);
@@ -415,6 +460,8 @@ static int start(struct agent *a, struct err *err)
 		return r;
 	guard_start(a);
 	exchange_sweep(a);
+	if (a->conf.share_never)
+		log_info("device=%s [data] share = never: nothing is offered", a->conf.id);
 	return 0;
 }
 

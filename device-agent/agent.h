@@ -32,6 +32,9 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 void agent_free(struct agent *a);
 int64_t agent_boot(const struct agent *a);
 
+/* For worker_new(): as configured, with the names of private classes. */
+void agent_worker_conf(const struct agent *a, struct worker_conf *ret);
+
 /* For mqtt_conf: client id, Will; and the filters to subscribe to. */
 void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret);
 #define AGENT_FILTERS 7

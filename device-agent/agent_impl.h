@@ -3,6 +3,7 @@
  *   agent.c     start, the turn (what is to be done next), saving
  *   work.c      what the worker is asked for, and its answers
  *   learn.c     epochs, reports, decisions
+ *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -106,6 +107,7 @@ struct agent {
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];
+	char train_parent[HASH_SIZE]; /* that the epoch in hand goes on from; "": new weights */
 	struct retry training, evaluating;
 	int64_t diverged;           /* epochs in a row whose loss was not finite */
 	unsigned evaluate_failures; /* in a row, weighed */
@@ -129,10 +131,12 @@ struct agent {
 	/* The handover. */
 	char candidate[HASH_SIZE];   /* due to be offered, still being scored; "" */
 	char judge_local[HASH_SIZE]; /* the local one that the result is judged beside; "" */
+	char judged[HASH_SIZE]; /* the result, with this device's private rows; "": not made yet */
 	bool pulling;
 	struct part part;
 	int64_t pull_progress_ms;
 	struct retry pull;
+	struct retry rows; /* of private outputs: taking them out, putting them back */
 	uint32_t serve[MESSAGE_WANT_MAX];
 	size_t n_serve;
 	char *block; /* block_size bytes, while serving */
@@ -187,6 +191,28 @@ const struct score *learn_score(const struct agent *a, const char *checkpoint, e
 int learn_report(struct agent *a, struct state *next, const struct state_score *s,
 		 const struct msg_report *decision);
 
+/* lineage.c */
+/* Completes the manifest of what is made here: id, parents (which the store has), origin, epoch,
+ * images_seen and trainer are the caller's, and stays where the making itself is a reason. It stays
+ * if one of its parents does. */
+int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
+/* Whether nothing that descends from it may leave. */
+bool lineage_stays(const struct agent *a, const char *id);
+/* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private outputs,
+ * which is made where there is none. */
+int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct err *err);
+/* -EPERM: it does not leave, err says why. The second one looks at the weights as well. */
+int lineage_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
+int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
+/* Of what `id` is such a copy; "": of none. */
+void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
+/* The checkpoint whose private rows are to be put into what comes back; "": they went out with it. */
+void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
+int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
+		  struct err *err);
+/* What local training goes on from without its newest checkpoint; "": from new weights. */
+void lineage_instead(const struct agent *a, char ret[HASH_SIZE]);
+
 /* work.c */
 void work_step(struct agent *a);
 
@@ -202,6 +228,8 @@ void exchange_result(struct agent *a, const struct msg_result *r);
 void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
 void exchange_want(struct agent *a, const struct msg_want *w);
 void exchange_serve(struct agent *a);
+/* What is on offer, or out with a trainer, must not leave: why is logged. */
+void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);

@@ -25,11 +25,15 @@ static int answer_status(const struct commands_view *v, struct json *answer, str
 	return r < 0 ? r : 0;
 }
 
-static int order_handover(struct state *next, struct json *answer, struct err *err)
+static int order_handover(struct state *next, const struct commands_view *v, struct json *answer,
+			  struct err *err)
 {
 	const struct handover *h = &next->handover;
 	if (!*next->local)
 		return err_set(err, -ENOENT, "handover: no local checkpoint yet");
+	if (v->stays)
+		return err_set(err, -EPERM,
+			       "handover: what this device trains stays on it (share = never)");
 	if (!handover_may_offer(h))
 		return err_set(err, -EBUSY, "handover: one is under way, %s, with trainer %s",
 			       handover_phase_name(h->phase), h->trainer);
@@ -86,7 +90,7 @@ int commands_apply(struct state *next, struct agent_live *live, const struct com
 		json_set_int(answer, "epochs", rounds_order(&next->rounds, live, c->epochs));
 		return 0;
 	case CMD_HANDOVER:
-		return order_handover(next, answer, err);
+		return order_handover(next, v, answer, err);
 	case CMD_PAUSE:
 	case CMD_RESUME:
 		next->paused = c->cmd == CMD_PAUSE;

@@ -19,6 +19,7 @@ struct commands_view {
 	bool (*has)(void *user, const char *checkpoint); /* whether the store holds it */
 	void *user;
 	bool has_split[SPLIT_N]; /* whether there are images of it */
+	bool stays;              /* nothing may be offered: share = never */
 };
 
 /* Changes *next (and *live) and fills `answer`. 0: done; 1: the answer comes later (evaluate);

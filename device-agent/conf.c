@@ -92,15 +92,22 @@ static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 	return 0;
 }
 
-static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
+static int load_data(struct conf *c, struct agent_conf *a, struct err *err)
 {
+	static const char *const shares[] = {"yes", "never", NULL};
+	struct worker_conf *w = &a->worker;
 	struct dataset_conf *d = &w->data;
 	struct augment *g = &w->augment;
 	int64_t seed, crop, limit, shift, fold;
-	int r;
+	int r, share;
 	if ((r = conf_file(c, "model", "cfg", NULL, w->cfg, sizeof(w->cfg), err)) < 0 ||
 	    (r = conf_file(c, "model", "classes", NULL, w->classes, sizeof(w->classes), err)) < 0 ||
+	    (r = conf_file(c, "model", "private_classes", "", a->private_classes,
+			   sizeof(a->private_classes), err)) < 0 ||
 	    (r = conf_file(c, "data", "path", NULL, d->path, sizeof(d->path), err)) < 0 ||
+	    (r = conf_choice(c, "data", "share", shares, "yes", &share, err)) < 0 ||
+	    (r = conf_file(c, "data", "never_shared", "", d->stay_path, sizeof(d->stay_path),
+			   err)) < 0 ||
 	    (r = conf_file(c, "data", "validation", "", d->validation_path,
 			   sizeof(d->validation_path), err)) < 0 ||
 	    (r = conf_file(c, "data", "test", "", d->test_path, sizeof(d->test_path), err)) < 0 ||
@@ -121,6 +128,7 @@ static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
 				 "found %g together with test_share, expected less than 1",
 				 d->validation_share + d->test_share);
 	w->has_data = true;
+	a->share_never = share == 1;
 	d->seed = (uint64_t)seed;
 	d->center_crop = (uint32_t)crop;
 	d->limit = (uint32_t)limit;
@@ -131,7 +139,9 @@ static int load_data(struct conf *c, struct worker_conf *w, struct err *err)
 
 static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 {
-	int r;
+	/* In the order of the enum. */
+	static const char *const private_rows[] = {"keep", "send", NULL};
+	int r, rows;
 	for (size_t i = 0; i < ARRAY_LEN(live_keys); i++) {
 		const struct live_key *k = &live_keys[i];
 		r = conf_int(c, k->section, k->key, k->min, k->max, k->fallback,
@@ -141,8 +151,10 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	}
 	if ((r = conf_int(c, "train", "seed", 0, JSON_INT_MAX, 1, &a->seed, err)) < 0 ||
 	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
-			  131072, &a->block_size, err)) < 0)
+			  131072, &a->block_size, err)) < 0 ||
+	    (r = conf_choice(c, "handover", "private_rows", private_rows, "keep", &rows, err)) < 0)
 		return r;
+	a->private_rows = (enum private_rows)rows;
 	return worker_conf_read(c, &a->worker, err);
 }
 
@@ -155,6 +167,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "path", w->data.path, err)) < 0 ||
 	    (r = conf_check_folder(c, "data", "validation", w->data.validation_path, err)) < 0 ||
 	    (r = conf_check_folder(c, "data", "test", w->data.test_path, err)) < 0 ||
+	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;
@@ -176,7 +189,7 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = load_device(c, a, err);
 	if (r >= 0)
-		r = load_data(c, &a->worker, err);
+		r = load_data(c, a, err);
 	if (r >= 0)
 		r = load_train(c, a, err);
 	if (r >= 0)

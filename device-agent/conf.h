@@ -14,12 +14,18 @@ struct agent_live {
 	int64_t lease_s, hold_max_s;
 };
 
+/* What an offer carries of private outputs, if there are any: zeros, or their rows. */
+enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
+
 struct agent_conf {
 	char site[ID_SIZE], id[ID_SIZE];
 	char state[FILE_PATH_MAX];
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
 	struct worker_conf worker; /* cfg, classes and data too */
+	bool share_never;          /* nothing that was trained on data.path is offered */
+	char private_classes[1024]; /* names of classes that only this device knows; "": none */
+	enum private_rows private_rows;
 	int64_t seed;              /* of training */
 	int64_t block_size;
 	struct agent_live live;

@@ -42,8 +42,13 @@ static void publish_offer(struct agent *a)
 		guard_suspect(a, h->checkpoint);
 		return;
 	}
+	if (lineage_may_leave(a, &m.manifest, &err) < 0) {
+		log_error("device=%s not offered: %s", a->conf.id, err.text);
+		return;
+	}
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
+	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
 	announce_publish(a, &t, msg_offer_print(&m), false);
@@ -184,6 +189,16 @@ int exchange_event_with(struct agent *a, struct state *next, const struct handov
 	return apply(a, next, ev);
 }
 
+void exchange_withdraw(struct agent *a, const struct err *why)
+{
+	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
+	struct state *next = agent_draft(a);
+	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
+	a->n_serve = 0;
+	next->rounds.offer_ordered = true; /* of what may be */
+	exchange_event_with(a, next, &gone);
+}
+
 int64_t exchange_deadline_ms(const struct agent *a)
 {
 	int64_t at = handover_deadline_ms(&a->state->handover);
@@ -198,17 +213,37 @@ int64_t exchange_deadline_ms(const struct agent *a)
 
 /* ---- offering ---- */
 
+/* Said once each time that one is due. */
+static int not_offered(struct agent *a, int64_t epoch, const struct err *why)
+{
+	log_error("device=%s not offered: %s", a->conf.id, why->text);
+	a->candidate[0] = 0;
+	struct state *next = agent_draft(a);
+	rounds_offered(&next->rounds, epoch);
+	return agent_commit(a);
+}
+
 static int offer(struct agent *a)
 {
 	struct manifest m;
-	struct err err;
-	struct handover_event ev = {.kind = HANDOVER_EV_DUE, .checkpoint = a->candidate};
+	struct err err = {0};
+	char offered[HASH_SIZE];
+	struct handover_event ev = {.kind = HANDOVER_EV_DUE, .checkpoint = offered};
 	int r = store_manifest(a->store, a->candidate, &m, &err);
 	if (r < 0) {
 		guard_suspect(a, a->candidate);
 		a->candidate[0] = 0;
 		return r;
 	}
+	if (lineage_may_leave(a, &m, &err) < 0)
+		return not_offered(a, m.epoch, &err);
+	r = lineage_offered(a, a->candidate, offered, &err);
+	if (r < 0) {
+		guard_suspect(a, a->candidate);
+		retry_failed(a, &a->rows, "private rows cannot be taken out", &err);
+		return r;
+	}
+	retry_done(&a->rows);
 	bool ordered = a->state->rounds.offer_ordered;
 	struct state *next = agent_draft(a);
 	rounds_offered(&next->rounds, m.epoch);
@@ -229,10 +264,12 @@ static int offer(struct agent *a)
 bool exchange_offer_step(struct agent *a)
 {
 	const struct state *s = a->state;
-	if (!handover_may_offer(&s->handover)) {
+	if (!handover_may_offer(&s->handover) || a->conf.share_never) {
 		a->candidate[0] = 0;
 		return false;
 	}
+	if (retry_waits(a, &a->rows))
+		return false;
 	if (!s->rounds.offer_ordered && handover_awaits_claim(&s->handover, a->now_ms))
 		return false;
 	if (!*a->candidate) {
@@ -484,6 +521,7 @@ void exchange_serve(struct agent *a)
 	const struct handover *h = &a->state->handover;
 	struct manifest m;
 	char path[FILE_PATH_MAX];
+	struct err err = {0};
 	if (a->n_serve == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
 		return;
 	if (h->phase != HANDOVER_GRANTED) {
@@ -494,6 +532,10 @@ void exchange_serve(struct agent *a)
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
 		guard_suspect(a, h->granted);
 		a->n_serve = 0;
+		return;
+	}
+	if (lineage_may_leave(a, &m, &err) < 0) {
+		exchange_withdraw(a, &err);
 		return;
 	}
 	size_t done = 0;

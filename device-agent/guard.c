@@ -91,9 +91,11 @@ static int forget(struct agent *a, const char *id, bool was_active)
 		a->candidate[0] = 0;
 	if (same(a->judge_local, id))
 		a->judge_local[0] = 0;
+	if (same(a->judged, id))
+		a->judged[0] = 0; /* it is made again */
 	state_undecided_drop(next, id);
 	if (same(next->local, id))
-		COPY(next->local, a->active);
+		lineage_instead(a, next->local);
 	if (was_active) {
 		next->pinned = false;
 		if (*next->local && !same(next->local, a->active))
@@ -155,12 +157,20 @@ bool guard_step(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
 	char id[HASH_SIZE];
+	struct err err = {0};
 	if (!*a->suspect)
 		return false;
 	COPY(id, a->suspect);
 	a->suspect[0] = 0;
-	if (check(a, id) && h->phase == HANDOVER_GRANTED && same(h->granted, id))
-		a->checked_fence = h->fence;
+	if (check(a, id) && h->phase == HANDOVER_GRANTED && same(h->granted, id)) {
+		int r = lineage_check_leaving(a, id, &err);
+		if (r == 0)
+			a->checked_fence = h->fence;
+		else if (r == -EPERM)
+			exchange_withdraw(a, &err);
+		else
+			log_warning("device=%s %s", a->conf.id, err.text);
+	}
 	return true;
 }
 

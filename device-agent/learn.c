@@ -64,25 +64,19 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 
 /* ---- an epoch is done ---- */
 
-static void fill_manifest(const struct agent *a, const char *id, const struct weights_header *h,
-			  struct manifest *m)
+static int fill_manifest(const struct agent *a, const char *id, const struct weights_header *h,
+			 struct manifest *m, struct err *err)
 {
 	memset(m, 0, sizeof(*m));
 	COPY(m->id, id);
-	if (*a->state->local) {
-		COPY(m->parents[0], a->state->local);
+	if (*a->train_parent) {
+		COPY(m->parents[0], a->train_parent);
 		m->n_parents = 1;
 	}
-	COPY(m->model, a->model->id);
 	m->origin = ORIGIN_LOCAL;
-	COPY(m->device, a->conf.id);
 	m->epoch = a->state->rounds.epoch + 1;
 	m->images_seen = (int64_t)h->seen;
-	m->classes = a->model->n_classes;
-	m->size = (int64_t)a->model->file_bytes;
-	m->block_size = a->conf.block_size;
-	m->created_ms = a->port.real_ms(a->port.user);
-	COPY(m->encoding, "raw");
+	return lineage_manifest(a, m, err);
 }
 
 static int keep_trained(struct agent *a, struct err *err)
@@ -92,13 +86,14 @@ static int keep_trained(struct agent *a, struct err *err)
 	int r;
 	if (!a->trained.added) {
 		r = weights_check(a->model, a->train_out, &h, id, err);
+		if (r == 0)
+			r = fill_manifest(a, id, &h, &a->trained.manifest, err);
 		if (r == -EBADMSG || r == -ENOENT) {
 			a->trained.there = false; /* trained for nothing: do it again */
 			file_remove(a->train_out, NULL);
 		}
 		if (r < 0)
 			return r;
-		fill_manifest(a, id, &h, &a->trained.manifest);
 		r = store_add(a->store, a->train_out, &a->trained.manifest, err);
 		if (r < 0)
 			return r;
@@ -271,15 +266,39 @@ static int judge(struct agent *a, struct state *next, const char *result, struct
 	return report_validation(a, next, &c[JUDGE_RESULT], &d);
 }
 
+/* What is judged: the result, with the device's own private rows if those did not travel. */
+static bool make_judged(struct agent *a)
+{
+	const char *result = a->state->handover.result.manifest.id;
+	char rows[HASH_SIZE];
+	struct err err = {0};
+	if (retry_waits(a, &a->rows))
+		return false;
+	lineage_rows(a, rows);
+	if (!*rows) {
+		COPY(a->judged, result);
+		return true;
+	}
+	if (lineage_graft(a, result, rows, a->judged, &err) < 0) {
+		guard_suspect(a, a->rows.failures % 2 ? rows : result);
+		retry_failed(a, &a->rows, "private rows cannot be put back", &err);
+		return false;
+	}
+	retry_done(&a->rows);
+	return true;
+}
+
 bool learn_judge_step(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
 	if (h->phase != HANDOVER_JUDGING) {
-		a->judge_local[0] = 0;
+		a->judge_local[0] = a->judged[0] = 0;
 		return false;
 	}
+	if (!*a->judged && !make_judged(a))
+		return false;
 	char result[HASH_SIZE];
-	COPY(result, h->result.manifest.id);
+	COPY(result, a->judged);
 	if (!*a->judge_local)
 		COPY(a->judge_local, a->state->local);
 	if (!a->worker_ready || !judged_all_scored(a, result))
@@ -288,8 +307,9 @@ bool learn_judge_step(struct agent *a)
 	COPY(local, a->judge_local);
 	COPY(active, a->active);
 	struct msg_ack ack = {0};
-	fill_score(a, &ack.validation, result, SPLIT_VALIDATION);
-	fill_score(a, &ack.test, result, SPLIT_TEST);
+	/* The ack is of what was sent: what was judged in its place has its scores in the report. */
+	fill_score(a, &ack.validation, h->result.manifest.id, SPLIT_VALIDATION);
+	fill_score(a, &ack.test, h->result.manifest.id, SPLIT_TEST);
 	fill_score(a, &ack.local_validation, a->judge_local, SPLIT_VALIDATION);
 	fill_score(a, &ack.local_test, a->judge_local, SPLIT_TEST);
 	struct state *next = agent_draft(a);

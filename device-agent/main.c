@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "device-agent/agent.h"
+#include "device-agent/private_names.h"
 
 #define EXIT_USAGE      2
 #define EXIT_TAKEN_OVER 3
@@ -154,7 +155,14 @@ static int load(struct program *p, const char *path, struct err *err)
 	if (r == 0)
 		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
 			       p->classes.n, &p->model, err);
-	return r < 0 ? r : model_check_classifier(p->model, err);
+	if (r == 0)
+		r = model_check_classifier(p->model, err);
+	/* The agent does it again, in the locked state folder. */
+	struct private_names names = {0};
+	if (r == 0)
+		r = private_names_read(&p->conf, p->model, 0, &names, err);
+	private_names_done(&names);
+	return r;
 }
 
 static int connect_broker(struct program *p, struct err *err)
@@ -202,9 +210,11 @@ static int start(struct program *p, struct err *err)
 	r = agent_new(&p->conf, p->model, &ports, rng_entropy(), &p->agent, err);
 	if (r == 0)
 		r = connect_broker(p, err);
-	if (r == 0)
-		r = worker_new(p->loop, &p->conf.worker, &worker, &p->worker, err);
-	return r;
+	if (r < 0)
+		return r;
+	struct worker_conf conf;
+	agent_worker_conf(p->agent, &conf);
+	return worker_new(p->loop, &conf, &worker, &p->worker, err);
 }
 
 static void stop(struct program *p)

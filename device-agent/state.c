@@ -106,6 +106,7 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set_int(j, "report_seq", s->report_seq);
 	json_set_bool(j, "paused", s->paused);
 	json_set_bool(j, "pinned", s->pinned);
+	json_set_int(j, "private_classes", s->n_private);
 	json_set_str(j, "local", s->local);
 	struct json *undecided = json_new_arr();
 	for (size_t i = 0; i < s->n_undecided; i++)
@@ -314,6 +315,8 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	read_int(r, j, "report_seq", JSON_INT_MAX - 1, &s->report_seq);
 	read_bool(r, j, "paused", &s->paused);
 	read_bool(r, j, "pinned", &s->pinned);
+	if (json_has(j, "private_classes")) /* older ones have none */
+		read_int(r, j, "private_classes", MODEL_CLASSES_MAX, &s->n_private);
 	read_hash(r, j, "local", s->local);
 	read_undecided(r, j, s);
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;

@@ -39,6 +39,7 @@ struct state {
 	int64_t boot;
 	int64_t report_seq; /* of the last report */
 	bool paused, pinned;
+	int64_t n_private;     /* names of private classes that have an output */
 	char local[HASH_SIZE]; /* newest checkpoint of the local lineage; "": none */
 	/* Wait for the selector, in this order. */
 	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];

@@ -52,7 +52,7 @@ static bool needed(struct agent *a, struct evaluation *ret)
 			       missing(a, s->undecided[0], SPLIT_VALIDATION, ret)))
 		return true;
 	if (h->phase == HANDOVER_JUDGING) {
-		const char *result = h->result.manifest.id;
+		const char *result = a->judged;
 		if (missing(a, a->active, SPLIT_VALIDATION, ret) ||
 		    missing(a, a->judge_local, SPLIT_VALIDATION, ret) ||
 		    missing(a, a->judge_local, SPLIT_TEST, ret) ||
@@ -74,7 +74,7 @@ static bool decides(const struct agent *a, const struct evaluation *e)
 		if (same(e->checkpoint, s->undecided[i]))
 			return true;
 	return s->handover.phase == HANDOVER_JUDGING &&
-	       same(e->checkpoint, s->handover.result.manifest.id);
+	       same(e->checkpoint, a->judged);
 }
 
 /* Why worker_request() failed. */
@@ -177,6 +177,7 @@ static void ask_training(struct agent *a)
 		retry_failed(a, &a->training, "training", &err);
 		return;
 	}
+	COPY(a->train_parent, a->state->local);
 	a->train_progress = (struct worker_progress){.loss = NAN};
 }
 
@@ -393,7 +394,7 @@ static void give_up(struct agent *a, const struct evaluation *e, const struct er
 	state_undecided_drop(next, e->checkpoint);
 	if (next->n_undecided < before)
 		agent_commit(a);
-	if (h->phase == HANDOVER_JUDGING && same(h->result.manifest.id, e->checkpoint))
+	if (h->phase == HANDOVER_JUDGING && same(a->judged, e->checkpoint))
 		exchange_event(a, &ev);
 	if (same(a->candidate, e->checkpoint))
 		a->candidate[0] = 0;

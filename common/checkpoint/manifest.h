@@ -2,6 +2,7 @@
  * Field by field in docs/protocol.md. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -36,6 +37,9 @@ struct manifest {
 	int64_t created_ms, expires_ms;             /* UTC; expires 0: never */
 	char encoding[17];                          /* "raw" */
 	char signature[MANIFEST_SIGNATURE_MAX + 1]; /* "" : none */
+	/* Must not leave this machine. It is in the store's manifest.json only: messages neither
+	 * say nor hear it. */
+	bool stays;
 };
 
 const char *origin_name(enum origin o);

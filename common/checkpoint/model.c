@@ -388,3 +388,28 @@ int model_load(const char *cfg_path, const char *const *class_names, size_t n_cl
 		return r == -EFBIG ? -E2BIG : r;
 	return model_parse(text, len, cfg_path, class_names, n_classes, ret, err);
 }
+
+static bool keeps_order(const char *type)
+{
+	static const char *const types[] = {"avgpool", "softmax",    "cost",
+					    "dropout", "activation", "logistic"};
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		if (strcmp(type, types[i]) == 0)
+			return true;
+	return false;
+}
+
+int model_output_layer(const struct model *m, struct err *err)
+{
+	const struct tensor *last = m->n_tensors ? &m->tensors[m->n_tensors - 1] : NULL;
+	/* (Of a local layer, biases and weights are not in one order.) */
+	bool found = last && last->rows == m->outputs &&
+		     strcmp(m->layers[last->layer].type, "local") != 0;
+	for (size_t i = found ? (size_t)last->layer + 1 : 0; found && i < m->n_layers; i++)
+		found = keeps_order(m->layers[i].type);
+	return found ? last->layer
+		     : err_set(err, -EOPNOTSUPP,
+			       "%s: found no layer whose weights have one row for each of the %u "
+			       "outputs",
+			       m->cfg_path, m->outputs);
+}

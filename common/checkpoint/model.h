@@ -77,6 +77,9 @@ void model_free(struct model *m);
 /* That it is a network to classify images with, and to train: it ends with [softmax], or [softmax]
  * and [cost]. -EOPNOTSUPP. */
 int model_check_classifier(const struct model *m, struct err *err);
+/* The layer whose weights have one row for each of the model's outputs, with nothing after it that
+ * mixes them. -EOPNOTSUPP when there is none. */
+int model_output_layer(const struct model *m, struct err *err);
 const char *tensor_kind_name(enum tensor_kind k); /* "bias", "scale", ... */
 static inline void model_freep(struct model **m)
 {

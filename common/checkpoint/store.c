@@ -28,6 +28,7 @@
 #define CHECKPOINTS "checkpoints"
 #define DAMAGED     "damaged"
 #define TMP         ".store-tmp"
+#define STAYS       "stays" /* in manifest.json, and nowhere else */
 #define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
@@ -85,6 +86,8 @@ int store_manifest(const struct store *s, const char *id, struct manifest *ret, 
 	if (r < 0)
 		return r;
 	r = manifest_from_json(j, NULL, &m, err);
+	if (r == 0 && json_has(j, STAYS))
+		r = json_get_bool(j, STAYS, &m.stays, err);
 	if (r == 0 && strcmp(m.id, id))
 		r = err_set(err, -EBADMSG, "manifest: id: found %s, expected its folder's", m.id);
 	if (r < 0) {
@@ -464,6 +467,8 @@ static int write_manifest(const char *dir, const struct manifest *m, struct err 
 	_cleanup_(json_freep) struct json *j = json_new_obj();
 	if (j)
 		manifest_to_json(m, j);
+	if (j && m->stays)
+		json_set_bool(j, STAYS, true);
 	_cleanup_free_ char *text = j ? json_print_pretty(j) : NULL;
 	int r = text ? file_path(path, sizeof(path), "%s/manifest.json", dir) : -ENOMEM;
 	return r < 0 ? err_errno(err, r, "%s", dir) : file_write(path, text, strlen(text), err);

@@ -7,7 +7,9 @@
 #include "common/base/err.h"
 #include "common/checkpoint/model.h"
 
-#define WEIGHTS_SEEN_MAX ((uint64_t)1 << 40) /* images; a larger count in a header is a forgery */
+#define WEIGHTS_INPUTS_MAX 64 /* of a merge; each costs a buffer and a file descriptor */
+#define WEIGHTS_SHARE_MAX  1e15
+#define WEIGHTS_SEEN_MAX   ((uint64_t)1 << 40) /* images; a larger count in a header is a forgery */
 
 struct weights_header {
 	int32_t major, minor, revision;
@@ -32,6 +34,16 @@ int weights_stats(const struct model *m, const char *path, struct weights_stat *
 /* out = (1-alpha)*a + alpha*b, every tensor; 0 <= alpha <= 1; header of the input with the larger
  * seen. Checks a and b first; out is written atomically. */
 int weights_blend(const struct model *m, const char *a, const char *b, double alpha,
+		  const char *out, struct err *err);
+
+struct weights_input {
+	const char *path;
+	double share; /* more than 0, in any unit, such as examples */
+};
+/* out = the mean of 2 to WEIGHTS_INPUTS_MAX files, weighted by their shares, every tensor. Rolling
+ * statistics are pooled: a variance is the mean of the variances plus that of the squared
+ * distances of the means from their mean. Header, checks and writing as weights_blend(). */
+int weights_merge(const struct model *m, const struct weights_input *inputs, size_t n,
 		  const char *out, struct err *err);
 
 /* out = base, but of the output layer's tensors (bias, weights, batch normalization) the rows

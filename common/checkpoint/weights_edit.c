@@ -15,49 +15,57 @@
 
 struct edit {
 	const struct model *m;
-	struct weights_stream a, b; /* b: fd -1 when there is only one input */
-	uint32_t *out;              /* as large as a.buf */
-	double alpha;
-	uint32_t first_row; /* of weights_graft */
+	struct weights_stream in[WEIGHTS_INPUTS_MAX];
+	double shares[WEIGHTS_INPUTS_MAX]; /* of a sum; they add up to 1 */
+	size_t n;
+	uint32_t *out;      /* as large as a stream's buffer */
+	uint32_t first_row; /* of weights_graft() */
 	int graft_layer;
+	/* Of weights_merge(), as long as `out`: sums, pooled means, and the means of one input. */
+	double *sum, *mean;
+	float *own_mean;
 };
 
-typedef void (*edit_fn)(const struct edit *e, const struct weights_piece *p);
+/* Fills e->out for a piece of the inputs' buffers. */
+typedef int (*edit_fn)(const struct edit *e, const struct weights_piece *p, struct err *err);
 
 static void edit_close(struct edit *e)
 {
-	stream_close(&e->a);
-	stream_close(&e->b);
+	for (size_t i = 0; i < e->n; i++)
+		stream_close(&e->in[i]);
 	free(e->out);
+	free(e->sum);
+	free(e->mean);
+	free(e->own_mean);
 }
 
-static int edit_open(struct edit *e, const struct model *m, const char *a, const char *b,
+static int edit_open(struct edit *e, const struct model *m, const char *const *paths, size_t n,
 		     struct err *err)
 {
-	int r = weights_check(m, a, NULL, NULL, err);
-	if (r == 0 && b)
-		r = weights_check(m, b, NULL, NULL, err);
-	if (r == 0)
-		r = stream_open(&e->a, m, a, err);
-	if (r == 0 && b)
-		r = stream_open(&e->b, m, b, err);
+	int r = 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = weights_check(m, paths[i], NULL, NULL, err);
+	for (; e->n < n && r == 0; e->n++)
+		r = stream_open(&e->in[e->n], m, paths[e->n], err);
 	if (r < 0)
 		return r;
 	e->m = m;
 	e->out = malloc(WEIGHTS_BUFFER);
-	return e->out ? 0 : err_errno(err, -ENOMEM, "%s", a);
+	return e->out ? 0 : err_errno(err, -ENOMEM, "%s", paths[0]);
 }
 
 /* One buffer: read, edited, screened, written. */
 static int edit_step(struct edit *e, edit_fn fn, int fd, const char *out, struct err *err)
 {
 	struct weights_piece p;
-	int r = stream_next(&e->a, err);
-	if (r == 0 && e->b.fd >= 0)
-		r = stream_next(&e->b, err);
-	while (r == 0 && stream_piece(&e->a, &p)) {
-		fn(e, &p);
+	int r = 0;
+	for (size_t i = 0; i < e->n && r == 0; i++)
+		r = stream_next(&e->in[i], err);
+	while (r == 0 && stream_piece(&e->in[0], &p)) {
 		const uint32_t *bits = e->out + p.from;
+		r = fn(e, &p, err);
+		if (r < 0)
+			return r;
 		size_t bad =
 			weights_screen(bits, p.n, e->m->tensors[p.tensor].kind == TENSOR_VARIANCE);
 		if (bad < p.n)
@@ -66,7 +74,7 @@ static int edit_step(struct edit *e, edit_fn fn, int fd, const char *out, struct
 	}
 	if (r < 0)
 		return r;
-	r = file_write_all(fd, e->out, 4 * e->a.n);
+	r = file_write_all(fd, e->out, 4 * e->in[0].n);
 	return r < 0 ? err_errno(err, r, "%s", out) : 0;
 }
 
@@ -85,7 +93,7 @@ static int edit_run(struct edit *e, edit_fn fn, const uint8_t header[WEIGHTS_HEA
 		err_errno(err, r, "%s", tmp);
 	while (r == 0) {
 		r = edit_step(e, fn, fd, tmp, err);
-		if (e->a.n == 0)
+		if (e->in[0].n == 0)
 			break;
 	}
 	if (r == 0 && fsync(fd) < 0)
@@ -99,23 +107,42 @@ static int edit_run(struct edit *e, edit_fn fn, const uint8_t header[WEIGHTS_HEA
 	return r;
 }
 
-/* In double: no overflow, and a blend of a value with itself is that value. The ends are copies,
- * to the bit (0 * x + -0 would be +0). */
-static void blend_piece(const struct edit *e, const struct weights_piece *p)
+static double value(const uint32_t *bits)
 {
-	const uint32_t *a = e->a.buf + p->from, *b = e->b.buf + p->from;
+	float f;
+	memcpy(&f, bits, sizeof(f));
+	return (double)f;
+}
+
+/* In double: no overflow, and a sum of a value with itself is that value. An input that is all of
+ * the sum is copied, to the bit (0 * x + -0 would be +0). */
+static int sum_piece(const struct edit *e, const struct weights_piece *p, struct err *err)
+{
 	uint32_t *out = e->out + p->from;
-	if (e->alpha == 0 || e->alpha == 1) {
-		memcpy(out, e->alpha == 0 ? a : b, 4 * p->n);
-		return;
+	for (size_t k = 0; k < e->n; k++) {
+		if (e->shares[k] == 1) {
+			memcpy(out, e->in[k].buf + p->from, 4 * p->n);
+			return 0;
+		}
 	}
 	for (size_t i = 0; i < p->n; i++) {
-		float fa, fb;
-		memcpy(&fa, &a[i], 4);
-		memcpy(&fb, &b[i], 4);
-		float f = (float)((1 - e->alpha) * (double)fa + e->alpha * (double)fb);
-		memcpy(&out[i], &f, 4);
+		double sum = e->shares[0] * value(&e->in[0].buf[p->from + i]);
+		for (size_t k = 1; k < e->n; k++)
+			sum += e->shares[k] * value(&e->in[k].buf[p->from + i]);
+		float f = (float)sum;
+		memcpy(&out[i], &f, sizeof(f));
 	}
+	return 0;
+}
+
+/* The header of the input that has seen most images. */
+static const uint8_t *newest_header(const struct edit *e)
+{
+	const struct weights_stream *newest = &e->in[0];
+	for (size_t i = 1; i < e->n; i++)
+		if (e->in[i].header.seen > newest->header.seen)
+			newest = &e->in[i];
+	return newest->raw;
 }
 
 int weights_blend(const struct model *m, const char *a, const char *b, double alpha,
@@ -123,58 +150,125 @@ int weights_blend(const struct model *m, const char *a, const char *b, double al
 {
 	if (!(alpha >= 0 && alpha <= 1))
 		return err_set(err, -EINVAL, "alpha: found %g, expected 0 to 1", alpha);
-	_cleanup_(edit_close) struct edit e = {.a.fd = -1, .b.fd = -1, .alpha = alpha};
-	int r = edit_open(&e, m, a, b, err);
-	if (r < 0)
-		return r;
-	bool b_newer = e.b.header.seen > e.a.header.seen;
-	return edit_run(&e, blend_piece, b_newer ? e.b.raw : e.a.raw, out, err);
+	_cleanup_(edit_close) struct edit e = {.shares = {1 - alpha, alpha}};
+	int r = edit_open(&e, m, (const char *[]){a, b}, 2, err);
+	return r < 0 ? r : edit_run(&e, sum_piece, newest_header(&e), out, err);
 }
 
-/* Rows first_row.. of the tensors of the output layer come from b, or are zero. */
-static void graft_piece(const struct edit *e, const struct weights_piece *p)
+/* The rolling means that belong to a piece of variances, of input k; they lie elsewhere in the
+ * file. */
+static int read_means(const struct edit *e, size_t k, const struct weights_piece *p,
+		      struct err *err)
+{
+	const struct weights_stream *s = &e->in[k];
+	const struct tensor *t = &e->m->tensors[p->tensor];
+	while (t->kind != TENSOR_MEAN) /* before it, in the same layer */
+		t--;
+	ssize_t n = file_read_at(s->fd, e->own_mean, 4 * p->n,
+				 WEIGHTS_HEADER_SIZE + 4 * (t->offset + p->first));
+	if (n < 0)
+		return err_errno(err, (int)n, "%s", s->path);
+	return (size_t)n == 4 * p->n
+		       ? 0
+		       : err_set(err, -EBADMSG, "%s: its size changed while it was read", s->path);
+}
+
+/* The variance of all that the inputs have seen is that within each, and that of their means. */
+static int pool_variances(const struct edit *e, const struct weights_piece *p, struct err *err)
+{
+	memset(e->mean, 0, p->n * sizeof(*e->mean));
+	memset(e->sum, 0, p->n * sizeof(*e->sum));
+	for (size_t k = 0; k < e->n; k++) {
+		int r = read_means(e, k, p, err);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < p->n; i++)
+			e->mean[i] += e->shares[k] * (double)e->own_mean[i];
+	}
+	for (size_t k = 0; k < e->n; k++) {
+		int r = read_means(e, k, p, err);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < p->n; i++) {
+			double away = (double)e->own_mean[i] - e->mean[i];
+			double own = value(&e->in[k].buf[p->from + i]);
+			e->sum[i] += e->shares[k] * (own + away * away);
+		}
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		float f = (float)e->sum[i];
+		memcpy(&e->out[p->from + i], &f, sizeof(f));
+	}
+	return 0;
+}
+
+static int merge_piece(const struct edit *e, const struct weights_piece *p, struct err *err)
+{
+	bool variance = e->m->tensors[p->tensor].kind == TENSOR_VARIANCE;
+	return variance ? pool_variances(e, p, err) : sum_piece(e, p, err);
+}
+
+static int take_shares(struct edit *e, const struct weights_input *inputs, size_t n,
+		       const char **paths, struct err *err)
+{
+	double sum = 0;
+	if (n < 2 || n > WEIGHTS_INPUTS_MAX)
+		return err_set(err, -EINVAL, "inputs: found %zu, expected 2 to %d", n,
+			       WEIGHTS_INPUTS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		paths[i] = inputs[i].path;
+		sum += inputs[i].share;
+		if (!(inputs[i].share > 0 && inputs[i].share <= WEIGHTS_SHARE_MAX))
+			return err_set(err, -EINVAL,
+				       "%s: share: found %g, expected more than 0, at most %g",
+				       inputs[i].path, inputs[i].share, WEIGHTS_SHARE_MAX);
+	}
+	for (size_t i = 0; i < n; i++)
+		e->shares[i] = inputs[i].share / sum;
+	return 0;
+}
+
+int weights_merge(const struct model *m, const struct weights_input *inputs, size_t n,
+		  const char *out, struct err *err)
+{
+	_cleanup_(edit_close) struct edit e = {0};
+	const char *paths[WEIGHTS_INPUTS_MAX];
+	int r = take_shares(&e, inputs, n, paths, err);
+	if (r == 0)
+		r = edit_open(&e, m, paths, n, err);
+	if (r < 0)
+		return r;
+	e.sum = malloc(WEIGHTS_BUFFER_FLOATS * sizeof(*e.sum));
+	e.mean = malloc(WEIGHTS_BUFFER_FLOATS * sizeof(*e.mean));
+	e.own_mean = malloc(WEIGHTS_BUFFER);
+	if (!e.sum || !e.mean || !e.own_mean)
+		return err_errno(err, -ENOMEM, "%s", out);
+	return edit_run(&e, merge_piece, newest_header(&e), out, err);
+}
+
+/* Rows first_row.. of the tensors of the output layer come from a second input, or are zero. */
+static int graft_piece(const struct edit *e, const struct weights_piece *p, struct err *err)
 {
 	const struct tensor *t = &e->m->tensors[p->tensor];
 	uint32_t *out = e->out + p->from;
-	memcpy(out, e->a.buf + p->from, 4 * p->n);
+	memcpy(out, e->in[0].buf + p->from, 4 * p->n);
 	uint64_t from = t->count / t->rows * e->first_row;
 	if (t->layer != e->graft_layer || p->first + p->n <= from)
-		return;
+		return 0;
 	size_t skip = from > p->first ? (size_t)(from - p->first) : 0;
-	if (e->b.fd >= 0)
-		memcpy(out + skip, e->b.buf + p->from + skip, 4 * (p->n - skip));
+	if (e->n > 1)
+		memcpy(out + skip, e->in[1].buf + p->from + skip, 4 * (p->n - skip));
 	else
 		memset(out + skip, 0, 4 * (p->n - skip));
-}
-
-/* The last layer with weights, if its rows are the model's outputs; else -1. */
-static int output_layer(const struct model *m)
-{
-	static const char *const keep_order[] = {"avgpool", "softmax",    "cost",
-						 "dropout", "activation", "logistic"};
-	if (m->n_tensors == 0 || m->tensors[m->n_tensors - 1].rows != m->outputs)
-		return -1;
-	int layer = m->tensors[m->n_tensors - 1].layer;
-	for (size_t i = (size_t)layer + 1; i < m->n_layers; i++) {
-		size_t k = 0;
-		while (k < ARRAY_LEN(keep_order) && strcmp(m->layers[i].type, keep_order[k]))
-			k++;
-		if (k == ARRAY_LEN(keep_order))
-			return -1;
-	}
-	return layer;
+	return 0;
 }
 
 int weights_graft(const struct model *m, const char *base, const char *rows, uint32_t first_row,
 		  const char *out, struct err *err)
 {
-	_cleanup_(edit_close) struct edit e = {.a.fd = -1, .b.fd = -1, .first_row = first_row};
-	e.graft_layer = output_layer(m);
-	if (e.graft_layer < 0)
-		return err_set(err, -EOPNOTSUPP,
-			       "%s: found no layer whose weights have one row for each of the %u "
-			       "outputs",
-			       m->cfg_path, m->outputs);
-	int r = edit_open(&e, m, base, rows, err);
-	return r < 0 ? r : edit_run(&e, graft_piece, e.a.raw, out, err);
+	_cleanup_(edit_close) struct edit e = {.first_row = first_row};
+	int r = e.graft_layer = model_output_layer(m, err);
+	if (r >= 0)
+		r = edit_open(&e, m, (const char *[]){base, rows}, rows ? 2 : 1, err);
+	return r < 0 ? r : edit_run(&e, graft_piece, e.in[0].raw, out, err);
 }

@@ -134,6 +134,25 @@ int classes_load(const char *path, struct classes *ret, struct err *err)
 	return 0;
 }
 
+int classes_append(struct classes *c, const struct classes *more, const char *path,
+		   struct err *err)
+{
+	size_t n = c->n;
+	for (size_t i = 0; i < more->n; i++) {
+		for (size_t k = 0; k < n; k++)
+			if (!strcmp(c->names[k], more->names[i]))
+				return err_set(err, -EINVAL,
+					       "%s: '%s' is in the public class list, too", path,
+					       more->names[i]);
+		if (c->n == DATASET_CLASSES_MAX)
+			return err_set(err, -E2BIG, "%s: more than %d classes", path,
+				       DATASET_CLASSES_MAX);
+		if (add(c, more->names[i]) < 0)
+			return err_errno(err, -ENOMEM, "%s", path);
+	}
+	return 0;
+}
+
 /* "0" to the largest label of the IDX files. */
 static int from_labels(const struct idx_pair *pair, unsigned *largest, struct err *err)
 {

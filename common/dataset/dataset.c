@@ -16,7 +16,9 @@
 
 #define INPUT_MAX (64u * 1024 * 1024) /* width x height x channels */
 
-enum { SLOT_PATH, SLOT_T10K, SLOT_TEST, SLOT_VALIDATION, SLOT_N };
+enum { SLOT_PATH, SLOT_T10K, SLOT_TEST, SLOT_VALIDATION, SLOT_STAY, SLOT_N };
+
+#define SPLITS (SPLIT_N + 1) /* with SPLIT_STAY */
 
 struct index {
 	const struct entry **at;
@@ -25,7 +27,7 @@ struct index {
 
 struct content {
 	struct source sources[SLOT_N];
-	struct index splits[SPLIT_N];
+	struct index splits[SPLITS];
 	const char *skipped[DATASET_SKIPPED_NAMED]; /* point into the sources */
 	uint32_t n_skipped;
 };
@@ -36,11 +38,11 @@ struct dataset {
 	struct content content;
 };
 
-static const char *const split_names[SPLIT_N] = {"train", "validation", "test"};
+static const char *const split_names[SPLITS] = {"train", "validation", "test", "stay"};
 
 const char *split_name(enum split s)
 {
-	return (unsigned)s < SPLIT_N ? split_names[s] : "?";
+	return (unsigned)s < SPLITS ? split_names[s] : "?";
 }
 
 int split_parse(const char *s, enum split *ret)
@@ -55,7 +57,7 @@ int split_parse(const char *s, enum split *ret)
 
 static void content_done(struct content *c)
 {
-	for (size_t i = 0; i < SPLIT_N; i++)
+	for (size_t i = 0; i < SPLITS; i++)
 		free(c->splits[i].at);
 	for (size_t i = 0; i < SLOT_N; i++)
 		source_done(&c->sources[i]);
@@ -110,6 +112,9 @@ static int scan(const struct dataset *d, struct content *c, struct err *err)
 	if (r >= 0 && f->validation_path[0])
 		r = source_scan(f->validation_path, SOURCE_GIVEN, &d->classes,
 				&c->sources[SLOT_VALIDATION], err);
+	if (r >= 0 && f->stay_path[0])
+		r = source_scan(f->stay_path, SOURCE_TRAIN, &d->classes, &c->sources[SLOT_STAY],
+				err);
 	if (r < 0)
 		return r;
 	if (c->sources[SLOT_PATH].kind == SOURCE_NONE && c->sources[SLOT_T10K].kind == SOURCE_NONE)
@@ -117,6 +122,9 @@ static int scan(const struct dataset *d, struct content *c, struct err *err)
 			       "%s: has t10k files only, expected train-images-idx3-"
 			       "ubyte and train-labels-idx1-ubyte",
 			       f->path);
+	if (f->stay_path[0] && c->sources[SLOT_STAY].kind == SOURCE_NONE)
+		return err_set(err, -ENOENT, "%s: has t10k files only, expected training images",
+			       f->stay_path);
 	return 0;
 }
 
@@ -212,6 +220,20 @@ static void add_all(const struct source *s, struct index *to)
 			to->at[to->n++] = &s->entries[i];
 }
 
+/* What is in both goes from the one. Both are sorted; an image is the same whatever its label. */
+static void leave_out(struct index *from, const struct index *other)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0, k = 0; i < from->n; i++) {
+		const uint8_t *sha = from->at[i]->px->sha;
+		while (k < other->n && memcmp(other->at[k]->px->sha, sha, SHA_BYTES) < 0)
+			k++;
+		if (k == other->n || memcmp(other->at[k]->px->sha, sha, SHA_BYTES) != 0)
+			from->at[n++] = from->at[i];
+	}
+	from->n = n;
+}
+
 static void note_skipped(struct content *c)
 {
 	for (size_t i = 0; i < SLOT_N; i++)
@@ -230,7 +252,7 @@ static int make_index(const struct dataset *d, struct content *c, struct err *er
 	size_t total = 0;
 	for (size_t i = 0; i < SLOT_N; i++)
 		total += c->sources[i].n;
-	for (size_t i = 0; i < SPLIT_N; i++) {
+	for (size_t i = 0; i < SPLITS; i++) {
 		c->splits[i].at = calloc(total + 1, sizeof(*c->splits[i].at));
 		if (!c->splits[i].at)
 			return err_errno(err, -ENOMEM, "%s", d->conf.path);
@@ -241,8 +263,12 @@ static int make_index(const struct dataset *d, struct content *c, struct err *er
 	add_all(&c->sources[SLOT_T10K], &c->splits[SPLIT_TEST]);
 	add_all(&c->sources[SLOT_TEST], &c->splits[SPLIT_TEST]);
 	add_all(&c->sources[SLOT_VALIDATION], &c->splits[SPLIT_VALIDATION]);
-	for (size_t i = 0; i < SPLIT_N; i++)
+	add_all(&c->sources[SLOT_STAY], &c->splits[SPLIT_STAY]);
+	for (size_t i = 0; i < SPLITS; i++)
 		qsort(c->splits[i].at, c->splits[i].n, sizeof(*c->splits[i].at), compare_index);
+	leave_out(&c->splits[SPLIT_TRAIN], &c->splits[SPLIT_STAY]);
+	leave_out(&c->splits[SPLIT_STAY], &c->splits[SPLIT_VALIDATION]);
+	leave_out(&c->splits[SPLIT_STAY], &c->splits[SPLIT_TEST]);
 	note_skipped(c);
 	return 0;
 }
@@ -304,7 +330,7 @@ void dataset_free(struct dataset *d)
 static bool content_equal(const struct content *a, const struct content *b)
 {
 	bool same = a->n_skipped == b->n_skipped;
-	for (size_t s = 0; s < SPLIT_N && same; s++) {
+	for (size_t s = 0; s < SPLITS && same; s++) {
 		same = a->splits[s].n == b->splits[s].n;
 		for (uint32_t i = 0; same && i < a->splits[s].n; i++)
 			same = !compare_entries(a->splits[s].at[i], b->splits[s].at[i]);
@@ -425,7 +451,7 @@ int dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const stru
 uint32_t dataset_held(const struct dataset *d)
 {
 	uint32_t n = 0;
-	for (size_t s = 0; s < SPLIT_N; s++)
+	for (size_t s = 0; s < SPLITS; s++)
 		for (uint32_t i = 0; i < d->content.splits[s].n; i++)
 			n += d->content.splits[s].at[i]->px->held;
 	return n;

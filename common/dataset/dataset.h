@@ -14,6 +14,10 @@
  * duplicates of an image land on the same side. The t10k files of `path` are its test split when
  * no test_path is given (test_share then counts as 0); with one they are not read.
  *
+ * The images of stay_path are apart: SPLIT_STAY, for trainings whose weights stay on this machine;
+ * no score stands on them. One that lies in `path`, too, is left out of SPLIT_TRAIN; one that is a
+ * validation or test image is left out of SPLIT_STAY.
+ *
  * What takes a const struct dataset may be called from several threads at a time, but not while
  * another calls dataset_rescan() or dataset_free(). */
 #pragma once
@@ -35,7 +39,9 @@
 #define DATASET_CLASS_NAME_MAX 128
 #define DATASET_SKIPPED_NAMED  20 /* unreadable images named; all are counted */
 
-enum split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST, SPLIT_N };
+/* SPLIT_N: of those that are spoken of; SPLIT_STAY is known on its machine only, and
+ * split_parse() does not give it. */
+enum split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST, SPLIT_N, SPLIT_STAY = SPLIT_N };
 const char *split_name(enum split s);
 int split_parse(const char *s, enum split *ret);
 
@@ -49,6 +55,9 @@ int classes_load(const char *path, struct classes *ret, struct err *err);
 /* Sorted names of a data folder's class folders, or "0".."9" (labels found) for IDX: offline use
  * only. */
 int classes_from_data(const char *path, struct classes *ret, struct err *err);
+/* Those of `more` (from the file `path`) after those of c. -EINVAL: one is in both. */
+int classes_append(struct classes *c, const struct classes *more, const char *path,
+		   struct err *err);
 void classes_done(struct classes *c);
 
 struct augment {
@@ -62,6 +71,7 @@ struct dataset_conf {
 	char path[1024];                  /* the folder */
 	char test_path[1024];             /* a folder whose images are all test images; "": none */
 	char validation_path[1024];       /* likewise; "": none */
+	char stay_path[1024];             /* a folder whose images are never shared; "": none */
 	uint32_t width, height, channels; /* 1 or 3; colour to grey by Rec. 601 luma */
 	uint32_t center_crop; /* px of the original, square, around the middle; 0: the largest
 			       * square is NOT taken, the whole image is resized */
@@ -85,7 +95,8 @@ struct dataset;
 /* Reads everything. An unreadable image is skipped, counted and named; a class folder without a
  * readable image, a class folder that is not in the class list, IDX files of differing counts or
  * truncated, no image at all: errors that name the file. test_path and validation_path may be
- * IDX (their t10k files if present, else train files) or class folders, too. */
+ * IDX (their t10k files if present, else train files) or class folders, too; stay_path as `path`,
+ * without its t10k files. */
 int dataset_open(const struct dataset_conf *conf, const struct classes *classes,
 		 struct dataset **ret, struct err *err);
 void dataset_free(struct dataset *d);
@@ -112,7 +123,7 @@ const char *dataset_skipped_name(const struct dataset *d, uint32_t i);
  * image that is held in memory. */
 int dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const struct augment *a,
 		   struct rng *rng, float *out, struct err *err);
-/* How many images of all splits are held in memory. */
+/* How many images of all splits, SPLIT_STAY too, are held in memory. */
 uint32_t dataset_held(const struct dataset *d);
 /* The order of an epoch: a permutation of 0..n-1 from (seed, epoch); the same everywhere. */
 void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret);

@@ -15,6 +15,8 @@
 #include "common/engine/worker_protocol.h"
 
 #define P_MIN 1e-12
+_Static_assert(WORKER_OUTCOME_LOSS_MAX > 27.63102 && WORKER_OUTCOME_LOSS_MAX < 27.63103,
+	       "-log P_MIN");
 
 /* Layout of job->counts for c classes: n[c], correct[c], confusion[c][outputs' class]. */
 static uint32_t *row_n(const struct job *j)
@@ -42,13 +44,27 @@ const float *session_predict(struct session *s)
 	return p;
 }
 
+/* Places for what is counted of each class, and of each image if that is asked for. */
+static int make_counts(const struct session *s, struct job *j, bool outcomes, struct err *err)
+{
+	size_t rows = 2 + (j->confusion ? s->model->outputs : 0);
+	j->counts = calloc(rows * s->model->outputs, sizeof(*j->counts));
+	outcomes = outcomes && j->n <= WORKER_OUTCOMES_MAX;
+	if (outcomes)
+		j->outcomes = calloc(1, (size_t)j->n * WORKER_OUTCOME_DIGITS + 1);
+	return j->counts && !j->outcomes == !outcomes ? 0
+						      : err_errno(err, -ENOMEM, "evaluate: counts");
+}
+
 int evaluate_begin(struct session *s, struct job *j, struct err *err)
 {
 	char weights[FILE_PATH_MAX], split[16];
 	uint64_t seen;
+	bool outcomes;
 	int r = json_get_str(j->args, "weights", weights, sizeof(weights), err);
 	if (r < 0 || (r = arg_str(j->args, "split", split, sizeof(split), err)) < 0 ||
-	    (r = arg_bool(j->args, "confusion", false, &j->confusion, err)) < 0)
+	    (r = arg_bool(j->args, "confusion", false, &j->confusion, err)) < 0 ||
+	    (r = arg_bool(j->args, "outcomes", false, &outcomes, err)) < 0)
 		return r;
 	j->split = SPLIT_VALIDATION;
 	if (*split && split_parse(split, &j->split) < 0)
@@ -60,11 +76,9 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err)
 			       split_name(j->split));
 	if (s->model->outputs > WORKER_CONFUSION_MAX)
 		j->confusion = false;
-	size_t rows = 2 + (j->confusion ? s->model->outputs : 0);
-	j->counts = calloc(rows * s->model->outputs, sizeof(*j->counts));
-	if (!j->counts)
-		return err_errno(err, -ENOMEM, "evaluate: counts");
-	r = dnet_load(s->eval_net, weights, &seen, j->checkpoint, err);
+	r = make_counts(s, j, outcomes, err);
+	if (r == 0)
+		r = dnet_load(s->eval_net, weights, &seen, j->checkpoint, err);
 	if (r < 0)
 		return r;
 	const struct feed_conf conf = {
@@ -72,7 +86,18 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err)
 	return feed_new(&conf, &j->feed, err);
 }
 
-static void count(struct session *s, struct job *j, uint32_t truth, const float *p)
+/* worker_protocol.h, `evaluate`. */
+static void note_outcome(const struct job *j, uint32_t image, bool correct, double loss)
+{
+	char *to = j->outcomes + (size_t)image * WORKER_OUTCOME_DIGITS, digits[8];
+	double share = loss / WORKER_OUTCOME_LOSS_MAX;
+	unsigned v = (unsigned)lround((share < 1 ? share : 1) * WORKER_OUTCOME_LOSS_STEPS);
+	snprintf(digits, sizeof(digits), "%0*x", WORKER_OUTCOME_DIGITS,
+		 v | (correct ? WORKER_OUTCOME_CORRECT : 0u));
+	memcpy(to, digits, WORKER_OUTCOME_DIGITS);
+}
+
+static void count(struct session *s, struct job *j, uint32_t image, uint32_t truth, const float *p)
 {
 	uint32_t best = 0;
 	for (uint32_t c = 1; c < s->model->outputs; c++)
@@ -84,7 +109,10 @@ static void count(struct session *s, struct job *j, uint32_t truth, const float 
 	row_correct(s, j)[truth] += correct;
 	if (j->confusion)
 		confusion_row(s, j, truth)[best]++;
-	j->loss -= log(p[truth] > P_MIN ? p[truth] : P_MIN);
+	double loss = -log(p[truth] > P_MIN ? (double)p[truth] : P_MIN);
+	j->loss += loss;
+	if (j->outcomes)
+		note_outcome(j, image, correct, loss);
 }
 
 static struct json *scores(struct session *s, struct job *j)
@@ -116,6 +144,8 @@ static struct json *scores(struct session *s, struct job *j)
 		json_set(out, "confusion", rows);
 	else
 		json_free(rows);
+	if (j->outcomes)
+		json_set_str(out, "outcomes", j->outcomes);
 	json_set_str(out, "snapshot", snapshot);
 	json_set_num(out, "seconds", j->seconds);
 	json_set_num(out, "images_per_second", j->seconds > 0 ? j->n / j->seconds : 0);
@@ -138,7 +168,7 @@ int evaluate_step(struct session *s, struct job *j, struct json **ret_result, st
 		       floats * sizeof(*b->pixels));
 	const float *p = session_predict(s);
 	for (uint32_t i = 0; i < b->n; i++)
-		count(s, j, b->labels[i], p + (size_t)i * s->model->outputs);
+		count(s, j, j->at + i, b->labels[i], p + (size_t)i * s->model->outputs);
 	j->at += b->n;
 	feed_release(j->feed);
 	j->seconds += session_seconds() - begun;

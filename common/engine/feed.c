@@ -41,11 +41,17 @@ static int put_image(struct feed *f, const struct course_image *c, struct feed_b
 		     uint32_t slot, struct err *err)
 {
 	const struct feed_conf *conf = &f->conf;
+	enum split split = conf->split;
+	uint32_t image = c->image, first = dataset_count(conf->data, split);
 	struct rng rng;
 	rng_init(&rng, c->seed);
-	b->labels[slot] = dataset_label(conf->data, conf->split, c->image);
-	return dataset_pixels(conf->data, conf->split, c->image, c->variant ? &conf->augment : NULL,
-			      &rng, b->pixels + slot * f->image_floats, err);
+	if (image >= first) {
+		split = SPLIT_STAY;
+		image -= first;
+	}
+	b->labels[slot] = dataset_label(conf->data, split, image);
+	return dataset_pixels(conf->data, split, image, c->variant ? &conf->augment : NULL, &rng,
+			      b->pixels + slot * f->image_floats, err);
 }
 
 /* The image whose turn it is, or what stands in for it. */
@@ -191,7 +197,8 @@ int feed_new(const struct feed_conf *conf, struct feed **ret, struct err *err)
 		return err_errno(err, -ENOMEM, "feed");
 	f->conf = *conf;
 	f->course = conf->course;
-	f->course.images = dataset_count(conf->data, conf->split);
+	f->course.images = dataset_count(conf->data, conf->split) +
+			   (conf->stay ? dataset_count(conf->data, SPLIT_STAY) : 0);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->turn, NULL);
 	int r = allocate(f, err);

@@ -12,6 +12,7 @@
  * place. One thread calls. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@
 struct feed_conf {
 	const struct dataset *data;
 	enum split split;
+	bool stay;              /* after its images those of SPLIT_STAY */
 	struct augment augment; /* of variants */
 	struct course course;   /* its images are taken from data; not initialized */
 	uint32_t batch;         /* images */

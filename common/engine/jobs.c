@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "common/base/mem.h"
-#include "common/checkpoint/weights.h"
 #include "common/engine/args.h"
 #include "common/engine/session.h"
 #include "common/engine/worker.h"
@@ -18,6 +17,7 @@ static void job_free(struct job *j)
 	json_free(j->args);
 	json_free(j->results);
 	free(j->counts);
+	free(j->outcomes);
 	free(j);
 }
 
@@ -64,34 +64,15 @@ bool job_stop(struct session *s, uint64_t id)
 	return false;
 }
 
-static int blend(struct session *s, const struct json *args, struct json **ret_result,
-		 struct err *err)
-{
-	char a[FILE_PATH_MAX], b[FILE_PATH_MAX], out[FILE_PATH_MAX], id[HASH_SIZE];
-	double alpha;
-	int r = json_get_str(args, "a", a, sizeof(a), err);
-	if (r < 0 || (r = json_get_str(args, "b", b, sizeof(b), err)) < 0 ||
-	    (r = json_get_str(args, "out", out, sizeof(out), err)) < 0 ||
-	    (r = json_get_num(args, "alpha", 0, 1, &alpha, err)) < 0 ||
-	    (r = weights_blend(s->model, a, b, alpha, out, err)) < 0 ||
-	    (r = weights_check(s->model, out, NULL, id, err)) < 0)
-		return r;
-	*ret_result = json_new_obj();
-	json_set_str(*ret_result, "out", out);
-	json_set_str(*ret_result, "checkpoint", id);
-	return 0;
-}
-
-static int sheet(struct session *s, const struct json *args, struct json **ret_result,
-		 struct err *err)
+static int sheet(struct session *s, struct job *j, struct json **ret_result, struct err *err)
 {
 	char out[FILE_PATH_MAX], name[16];
 	enum split split = SPLIT_TRAIN;
 	int64_t columns, rows;
-	int r = json_get_str(args, "out", out, sizeof(out), err);
-	if (r < 0 || (r = arg_str(args, "split", name, sizeof(name), err)) < 0 ||
-	    (r = arg_int(args, "columns", 1, SHEET_CELLS_MAX, 10, &columns, err)) < 0 ||
-	    (r = arg_int(args, "rows", 1, SHEET_CELLS_MAX, 10, &rows, err)) < 0)
+	int r = json_get_str(j->args, "out", out, sizeof(out), err);
+	if (r < 0 || (r = arg_str(j->args, "split", name, sizeof(name), err)) < 0 ||
+	    (r = arg_int(j->args, "columns", 1, SHEET_CELLS_MAX, 10, &columns, err)) < 0 ||
+	    (r = arg_int(j->args, "rows", 1, SHEET_CELLS_MAX, 10, &rows, err)) < 0)
 		return r;
 	if (*name && split_parse(name, &split) < 0)
 		return err_set(err, -EINVAL,
@@ -106,10 +87,10 @@ static int sheet(struct session *s, const struct json *args, struct json **ret_r
 	return 0;
 }
 
-static int rescan(struct session *s, struct json **ret_result, struct err *err)
+static int rescan(struct session *s, struct job *j, struct json **ret_result, struct err *err)
 {
 	bool changed = false;
-	s->reading_id = s->jobs->id;
+	s->reading_id = j->id;
 	s->images_read = 0;
 	if (s->data) {
 		train_drop_feed(s);
@@ -126,36 +107,31 @@ static int rescan(struct session *s, struct json **ret_result, struct err *err)
 	return 0;
 }
 
-static int step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
-{
-	int r = 0;
-	switch (j->kind) {
-	case JOB_EVALUATE:
-		if (!s->job_begun)
-			r = evaluate_begin(s, j, err);
-		s->job_begun = true;
-		return r < 0 ? r : evaluate_step(s, j, ret_result, err);
-	case JOB_CLASSIFY:
-		if (!s->job_begun)
-			r = classify_begin(s, j, err);
-		s->job_begun = true;
-		return r < 0 ? r : classify_step(s, j, ret_result, err);
-	case JOB_BLEND:
-		return blend(s, j->args, ret_result, err);
-	case JOB_SHEET:
-		return sheet(s, j->args, ret_result, err);
-	case JOB_RESCAN:
-		return rescan(s, ret_result, err);
-	}
-	return -ENOSYS;
-}
+/* begin NULL: nothing to be done once. */
+static const struct {
+	int (*begin)(struct session *s, struct job *j, struct err *err);
+	int (*step)(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+} kinds[] = {
+	[JOB_EVALUATE] = {evaluate_begin, evaluate_step},
+	[JOB_CLASSIFY] = {classify_begin, classify_step},
+	[JOB_BLEND] = {NULL, blend_step},
+	[JOB_MERGE] = {NULL, merge_step},
+	[JOB_GRAFT] = {NULL, graft_step},
+	[JOB_SHEET] = {NULL, sheet},
+	[JOB_RESCAN] = {NULL, rescan},
+};
 
 void job_step(struct session *s)
 {
 	struct job *j = s->jobs;
 	struct json *result = NULL;
 	struct err err = {0};
-	int r = step(s, j, &result, &err);
+	int r = 0;
+	if (!s->job_begun && kinds[j->kind].begin)
+		r = kinds[j->kind].begin(s, j, &err);
+	s->job_begun = true;
+	if (r == 0)
+		r = kinds[j->kind].step(s, j, &result, &err);
 	if (r > 0)
 		return;
 	if (r < 0)

@@ -27,12 +27,30 @@ static uint32_t eval_batch(const struct model *m)
 	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
 }
 
+/* They stand for the outputs after those of the public list; the model is that of the list alone. */
+static int add_private(struct session *s, const char *path, struct err *err)
+{
+	_cleanup_(classes_done) struct classes more = {0};
+	int r = s->classes.n ? classes_load(path, &more, err)
+			     : err_set(err, -EINVAL,
+				       "%s: names after those of a class list, but none is given",
+				       path);
+	if (r == 0)
+		r = classes_append(&s->classes, &more, path, err);
+	if (r == 0 && s->classes.n > s->model->outputs)
+		r = err_set(err, -E2BIG, "%s: %zu names, but %s has only %u spare outputs", path,
+			    more.n, s->model->cfg_path, s->model->outputs - s->model->n_classes);
+	return r;
+}
+
 static int read_model(struct session *s, const struct json *args, struct err *err)
 {
-	char path[1024], classes[1024];
+	char path[1024], classes[1024], more[1024];
 	int r = json_get_str(args, "cfg", path, sizeof(path), err);
 	if (r == 0)
 		r = arg_str(args, "classes", classes, sizeof(classes), err);
+	if (r == 0)
+		r = arg_str(args, "private_classes", more, sizeof(more), err);
 	if (r == 0)
 		r = file_read(path, MODEL_CFG_MAX, &s->cfg, &s->cfg_len, err);
 	if (r == 0 && *classes)
@@ -41,7 +59,9 @@ static int read_model(struct session *s, const struct json *args, struct err *er
 		return r;
 	r = model_parse(s->cfg, s->cfg_len, path, (const char *const *)s->classes.names,
 			s->classes.n, &s->model, err);
-	return r < 0 ? r : model_check_classifier(s->model, err);
+	if (r == 0)
+		r = model_check_classifier(s->model, err);
+	return r < 0 || !*more ? r : add_private(s, more, err);
 }
 
 /* The images looked at are the steps of `open` and `rescan`. */
@@ -62,6 +82,7 @@ static int read_data_conf(struct session *s, const struct json *data, struct dat
 	    (r = arg_str(data, "test_path", conf->test_path, sizeof(conf->test_path), err)) < 0 ||
 	    (r = arg_str(data, "validation_path", conf->validation_path,
 			 sizeof(conf->validation_path), err)) < 0 ||
+	    (r = arg_str(data, "stay_path", conf->stay_path, sizeof(conf->stay_path), err)) < 0 ||
 	    (r = arg_int(data, "center_crop", 0, DATASET_IMAGE_DIM_MAX, 0, &crop, err)) < 0 ||
 	    (r = arg_num(data, "validation_share", 0, 0.9, 0, &conf->validation_share, err)) < 0 ||
 	    (r = arg_num(data, "test_share", 0, 0.9, 0, &conf->test_share, err)) < 0 ||
@@ -269,6 +290,7 @@ struct json *session_ready(const struct session *s)
 	for (uint32_t i = 0; s->data && (name = dataset_skipped_name(s->data, i)); i++)
 		json_push_str(skipped, name);
 	json_set(j, "images", n);
+	json_set_int(j, "stay", s->data ? dataset_count(s->data, SPLIT_STAY) : 0);
 	json_set(j, "snapshot", snapshots);
 	json_set_int(j, "classes", (int64_t)(s->classes.n ? s->classes.n : s->model->outputs));
 	json_set_str(j, "model", s->model->id);

@@ -60,6 +60,8 @@ static const struct {
 	{"rescan", NULL, JOB_RESCAN},
 	{"evaluate", NULL, JOB_EVALUATE},
 	{"blend", NULL, JOB_BLEND},
+	{"merge", NULL, JOB_MERGE},
+	{"graft", NULL, JOB_GRAFT},
 	{"classify", NULL, JOB_CLASSIFY},
 	{"sheet", NULL, JOB_SHEET},
 };
@@ -95,7 +97,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, classify, sheet, pause, resume, until, stop",
+		       "blend, merge, graft, classify, sheet, pause, resume, until, stop",
 		       op);
 }
 

@@ -30,6 +30,7 @@ struct training {
 	uint32_t n_epoch;    /* images of an epoch */
 	uint64_t at;         /* images of this epoch so far, fill-up included */
 	struct feed *feed;   /* NULL: to be begun at epoch and at */
+	bool stay;           /* it visits SPLIT_STAY, too */
 	uint64_t replaced;   /* images */
 	struct err replaced_first;
 	int64_t step, steps; /* steps 0 until the end is known */
@@ -49,7 +50,15 @@ struct training {
 	double recent_loss; /* moving mean over about RECENT_STEPS steps; NaN: none yet */
 };
 
-enum job_kind { JOB_EVALUATE, JOB_CLASSIFY, JOB_BLEND, JOB_SHEET, JOB_RESCAN };
+enum job_kind {
+	JOB_EVALUATE,
+	JOB_CLASSIFY,
+	JOB_BLEND,
+	JOB_MERGE,
+	JOB_GRAFT,
+	JOB_SHEET,
+	JOB_RESCAN,
+};
 
 /* A request that waits for its turn, or is having it. */
 struct job {
@@ -65,6 +74,7 @@ struct job {
 	bool confusion;
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
+	char *outcomes;	  /* evaluate: as the answer has them, NULL: not asked for */
 	struct feed *feed; /* evaluate */
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
@@ -122,8 +132,8 @@ void train_drop_feed(struct session *s);
 /* The data changed: the epoch's order is drawn anew. */
 void train_data_changed(struct session *s);
 
-/* jobs.c: queue; evaluate.c, classify.c: the kinds that take several batches. A step is one batch;
- * it returns 1 when there is more to do, and else has put the result into
+/* jobs.c: queue; evaluate.c, classify.c, combine.c: kinds of jobs. A step is one batch, where
+ * there are any; it returns 1 when there is more to do, and else has put the result into
  * *ret_result or failed. */
 int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
 	      struct err *err);
@@ -133,3 +143,6 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err);
 int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int classify_begin(struct session *s, struct job *j, struct err *err);
 int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int blend_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int merge_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int graft_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);

@@ -30,7 +30,8 @@ static int64_t steps_per_epoch(const struct session *s)
 /* Images of an epoch, from the data as they are now. */
 static int measure_epoch(struct session *s, struct err *err)
 {
-	uint32_t images = dataset_count(s->data, SPLIT_TRAIN);
+	uint32_t images = dataset_count(s->data, SPLIT_TRAIN) +
+			  (s->training.stay ? dataset_count(s->data, SPLIT_STAY) : 0);
 	int r = course_length(images, s->fold, &s->training.n_epoch);
 	return r < 0 ? err_set(err, r, "train: %u training images, %u times", images, s->fold) : 0;
 }
@@ -50,6 +51,7 @@ static int begin_feed(struct session *s, struct err *err)
 	struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
+		.stay = t->stay,
 		.augment = s->augment,
 		.course = {.seed = t->seed,
 			   .epoch = t->epoch,
@@ -107,6 +109,7 @@ struct train_args {
 	char weights[FILE_PATH_MAX], out[FILE_PATH_MAX], momentum[FILE_PATH_MAX];
 	int64_t epochs, steps, seed, epoch, schedule_seen; /* -1: as the weights say */
 	double rate_scale;
+	bool stay;
 };
 
 static int read_args(const struct json *args, struct train_args *a, struct err *err)
@@ -120,7 +123,8 @@ static int read_args(const struct json *args, struct train_args *a, struct err *
 	    (r = arg_int(args, "epoch", 0, JSON_INT_MAX, 0, &a->epoch, err)) < 0 ||
 	    (r = arg_int(args, "schedule_seen", 0, (int64_t)WEIGHTS_SEEN_MAX, -1, &a->schedule_seen,
 			 err)) < 0 ||
-	    (r = arg_num(args, "learning_rate_scale", 0, 1e6, 1, &a->rate_scale, err)) < 0)
+	    (r = arg_num(args, "learning_rate_scale", 0, 1e6, 1, &a->rate_scale, err)) < 0 ||
+	    (r = arg_bool(args, "stay", false, &a->stay, err)) < 0)
 		return r;
 	if (!a->out[0])
 		return err_set(err, -EINVAL, "train: out: found nothing, expected a path");
@@ -154,6 +158,7 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 	t->epoch = (uint64_t)a.epoch;
 	t->epochs_left = a.epochs;
 	t->seen = seen;
+	t->stay = a.stay;
 	t->recent_loss = NAN;
 	r = measure_epoch(s, err);
 	if (r < 0)

@@ -32,6 +32,7 @@ struct worker_conf {
 	char log_path[1024]; /* what worker and Darknet print; "": nowhere */
 	char cfg[1024];
 	char classes[1024]; /* class list file; "": names from the data, or numbers */
+	char private_classes[1024]; /* of the outputs after the class list's; "": none */
 	bool has_data;
 	struct dataset_conf data; /* width, height, channels 0: from the cfg */
 	struct augment augment;
@@ -50,6 +51,7 @@ struct worker_conf {
 /* What `open` and `rescan` answer. */
 struct worker_ready {
 	uint32_t n[SPLIT_N];
+	uint32_t n_stay; /* images that are never shared */
 	char snapshot[SPLIT_N][HASH_SIZE]; /* "" without data */
 	uint32_t classes;
 	char model[HASH_SIZE];

@@ -13,20 +13,24 @@
  * the middle of training is served within one batch, and training then goes on. One training at
  * a time (-EBUSY); all else but pause, resume, until and stop queues in order, before training.
  *
- *  open      cfg, classes, data {path, test_path, validation_path, center_crop, validation_share,
+ *  open      cfg, classes, private_classes (path; absent: none; more names, one a line, for the
+ *            outputs after the class list's: the model is that of the class list alone),
+ *            data {path, test_path, validation_path, stay_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
  *            fold, engine ("auto", "onednn", "darknet"), precision ("auto", "f32", "bf16"),
  *            threads (0: one a processor that it may run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
- *            -> images {train, validation, test}, snapshot {train, validation, test}, classes, model,
- *               skipped, skipped_names [..], engine ("onednn", "darknet+openblas", "darknet": what
- *               computes), precision ("f32", "bf16"), threads
+ *            -> images {train, validation, test}, stay (images of stay_path), snapshot {train,
+ *               validation, test}, classes, model, skipped, skipped_names [..], engine ("onednn",
+ *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads
  *  rescan    -> as open, and changed
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
  *            (images that the learning rate's schedule starts from; absent: as the weights say),
- *            learning_rate_scale (absent: 1), momentum (path of a file; absent: none),
+ *            learning_rate_scale (absent: 1), stay (bool; absent: false; also visits the images of
+ *            stay_path: what comes of it must not leave the machine), momentum (path of a file;
+ *            absent: none),
  *            until_ms (CLOCK_BOOTTIME; absent: no end): it fails with -ETIME at the first batch after
  *            that, whatever became of the daemon: what it holds a lease for, somebody else may
  *            be given then
@@ -41,14 +45,25 @@
  *            replaced: images whose files were gone or changed since the data were read, in whose
  *            place others were taken; replaced_first: what was wrong with the first. Absent: none
  *            Loss or weights that turn non-finite: fails with -EDOM, out is not written.
- *  evaluate  weights, split, confusion (bool)
+ *  evaluate  weights, split, confusion (bool), outcomes (bool)
  *            -> n, correct, accuracy, loss, per_class [{class, name, n, correct}], confusion [[..]]
- *               (row: truth; only up to WORKER_CONFUSION_MAX classes), snapshot, seconds,
- *               images_per_second, checkpoint (sha256 of the weights file)
+ *               (row: truth; only up to WORKER_CONFUSION_MAX classes), outcomes (only up to
+ *               WORKER_OUTCOMES_MAX images), snapshot, seconds, images_per_second, checkpoint
+ *               (sha256 of the weights file)
+ *            outcomes: WORKER_OUTCOME_DIGITS hexadecimal digits an image, in the order of the split,
+ *            end to end: bit 15 (WORKER_OUTCOME_CORRECT): its class was found; the others: its loss
+ *            -log(p of its class), at most WORKER_OUTCOME_LOSS_MAX, in steps of
+ *            1/WORKER_OUTCOME_LOSS_STEPS of that. The order follows the images' contents, so equal
+ *            snapshots have equal order: answers of one snapshot can be compared image by image.
  *            An image whose file is gone or changed since the data were read fails it with -ESTALE:
  *            rescan first.
  *            class: number of the output; name: from the class list, the data, or the number again
- *  blend     a, b, alpha, out             -> out, checkpoint
+ *  blend     a, b, alpha, out             -> out, checkpoint: (1 - alpha) a + alpha b
+ *  merge     inputs [{weights, share}], out -> out, checkpoint
+ *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
+ *            unit), with pooled statistics of batch normalization: weights_merge()
+ *  graft     base, rows (absent: zeros), first_row, out -> out, checkpoint
+ *            `base` with the rows first_row.. of its output layer from `rows`: weights_graft()
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
@@ -65,5 +80,10 @@
 #define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}
 #define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
 #define WORKER_CONFUSION_MAX	100
+#define WORKER_OUTCOMES_MAX	  100000 /* images; they must fit into a line */
+#define WORKER_OUTCOME_DIGITS	  4
+#define WORKER_OUTCOME_CORRECT	  0x8000u
+#define WORKER_OUTCOME_LOSS_STEPS 32767
+#define WORKER_OUTCOME_LOSS_MAX	  27.6310211 /* -log 1e-12: no loss counts for more */
 #define WORKER_PROGRESS_MS	400 /* interval of progress lines */
 #define WORKER_CLASSIFY_MAX	10000 /* images of one request */

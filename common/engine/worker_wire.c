@@ -34,6 +34,7 @@ static struct json *data_json(const struct dataset_conf *d)
 	json_set_str(j, "path", d->path);
 	json_set_str(j, "test_path", d->test_path);
 	json_set_str(j, "validation_path", d->validation_path);
+	json_set_str(j, "stay_path", d->stay_path);
 	json_set_int(j, "width", d->width);
 	json_set_int(j, "height", d->height);
 	json_set_int(j, "channels", d->channels);
@@ -51,6 +52,7 @@ struct json *worker_wire_open(const struct worker_conf *conf)
 	struct json *j = json_new_obj(), *a = json_new_obj();
 	json_set_str(j, "cfg", conf->cfg);
 	json_set_str(j, "classes", conf->classes);
+	json_set_str(j, "private_classes", conf->private_classes);
 	if (conf->has_data)
 		json_set(j, "data", data_json(&conf->data));
 	json_set_int(a, "shift_px", conf->augment.shift_px);
@@ -79,7 +81,7 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 {
 	struct worker_ready w = {0};
 	const struct json *n, *snapshot, *names;
-	int64_t v, classes, skipped, threads;
+	int64_t v, stay, classes, skipped, threads;
 	int r = json_get_obj(result, "images", &n, err);
 	if (r == 0)
 		r = json_get_obj(result, "snapshot", &snapshot, err);
@@ -89,7 +91,8 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 			r = get_hash(snapshot, split_name(s), true, w.snapshot[s], err);
 		w.n[s] = r == 0 ? (uint32_t)v : 0;
 	}
-	if (r < 0 || (r = json_get_int(result, "classes", 1, UINT32_MAX, &classes, err)) < 0 ||
+	if (r < 0 || (r = json_get_int(result, "stay", 0, DATASET_IMAGES_MAX, &stay, err)) < 0 ||
+	    (r = json_get_int(result, "classes", 1, UINT32_MAX, &classes, err)) < 0 ||
 	    (r = get_hash(result, "model", false, w.model, err)) < 0 ||
 	    (r = json_get_int(result, "skipped", 0, UINT32_MAX, &skipped, err)) < 0 ||
 	    (r = json_get_arr(result, "skipped_names", DATASET_SKIPPED_NAMED, &names, err)) < 0 ||
@@ -102,6 +105,7 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	const char *first = json_str(json_first(names));
 	snprintf(w.skipped_first, sizeof(w.skipped_first), "%s", first ? first : "");
 	w.threads = (int)threads;
+	w.n_stay = (uint32_t)stay;
 	w.classes = (uint32_t)classes;
 	w.skipped = (uint32_t)skipped;
 	*ret = w;

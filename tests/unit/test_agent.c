@@ -147,6 +147,7 @@ static void rescanned(uint32_t n_train)
 		json_set_str(snapshots, splits[i], snapshot[i]);
 	}
 	json_set(r, "images", images);
+	json_set_int(r, "stay", 0);
 	json_set(r, "snapshot", snapshots);
 	json_set_int(r, "classes", 5);
 	json_set_str(r, "model", model->id);

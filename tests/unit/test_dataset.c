@@ -39,6 +39,8 @@ static void names_of_splits(void **state)
 	}
 	enum split s;
 	assert_int_equal(split_parse("Train", &s), -EINVAL);
+	assert_string_equal(split_name(SPLIT_STAY), "stay");
+	assert_int_equal(split_parse("stay", &s), -EINVAL); /* nobody is to ask for it */
 	assert_string_equal(split_name(SPLIT_VALIDATION), "validation");
 }
 
@@ -527,6 +529,77 @@ static void limit_is_a_stable_choice(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, dir_setup, dir_teardown)
 
+/* A folder that is never shared: a split of its own, which takes nothing from the others' trainings
+ * and scores. */
+static void staying(void **state)
+{
+	char stay[FILE_PATH_MAX];
+	snprintf(stay, sizeof(stay), "%s", at(*state, "s"));
+	struct dataset_conf c = conf_of(at(*state, "d"));
+	put_classes(c.path, 20);
+	c.validation_share = 0.3;
+	c.test_share = 0.2;
+	struct dataset *alone = open_ok(&c);
+	char before[SPLIT_N][HASH_SIZE], after[HASH_SIZE];
+	for (enum split s = 0; s < SPLIT_N; s++)
+		dataset_snapshot(alone, s, before[s]);
+	put_pgm(stay, "a/1.pgm", 7001);
+	put_pgm(stay, "c/2.pgm", 7002);
+	snprintf(c.stay_path, sizeof(c.stay_path), "%s", stay);
+	struct dataset *d = open_ok(&c);
+	assert_int_equal(dataset_count(alone, SPLIT_STAY), 0);
+	assert_int_equal(dataset_count(d, SPLIT_STAY), 2);
+	assert_true(holds(d, SPLIT_STAY, 7001) && holds(d, SPLIT_STAY, 7002));
+	assert_int_equal(where(d, 7001), SPLIT_N);
+	for (enum split s = 0; s < SPLIT_N; s++) {
+		dataset_snapshot(d, s, after);
+		assert_string_equal(after, before[s]);
+	}
+	/* Images that are in both: of training they leave `path`, of scores the folder. */
+	unsigned n_both[SPLIT_N] = {0}, n_train = dataset_count(d, SPLIT_TRAIN);
+	for (unsigned n = 0; n < 20; n++) {
+		char name[32];
+		snprintf(name, sizeof(name), "b/%u.pgm", n); /* of another class there: the same */
+		put_pgm(stay, name, 2000 + n);
+		n_both[where(alone, 2000 + n)]++;
+	}
+	assert_true(n_both[SPLIT_TRAIN] && n_both[SPLIT_VALIDATION] && n_both[SPLIT_TEST]);
+	assert_true(rescan(d));
+	assert_int_equal(dataset_count(d, SPLIT_STAY), 2 + n_both[SPLIT_TRAIN]);
+	assert_int_equal(dataset_count(d, SPLIT_TRAIN), n_train - n_both[SPLIT_TRAIN]);
+	for (unsigned n = 2000; n < 2020; n++) {
+		enum split was = where(alone, n);
+		assert_int_equal(where(d, n), was == SPLIT_TRAIN ? SPLIT_N : was);
+		assert_int_equal(holds(d, SPLIT_STAY, n), was == SPLIT_TRAIN);
+	}
+	assert_false(rescan(d));
+	dataset_free(d);
+	dataset_free(alone);
+	put_pgm(stay, "unknown/1.pgm", 5);
+	open_fails(&c, -EINVAL, "s/unknown: class folder is not in the class list");
+	put_idx(stay, "t10k", 5, 0);
+	open_fails(&c, -ENOENT, "s: has t10k files only");
+	put_idx(stay, "train", 5, 8000);
+	d = open_ok(&c);
+	assert_int_equal(dataset_count(d, SPLIT_STAY), 5);
+	dataset_free(d);
+}
+
+static void classes_appended(void **state)
+{
+	struct classes c = {0}, more = {(char *[]){"x", "y"}, 2}, both = {(char *[]){"z", "b"}, 2};
+	struct err err = {0};
+	put(*state, "classes.txt", "a\nb", 3);
+	assert_int_equal(classes_load(at(*state, "classes.txt"), &c, NULL), 0);
+	assert_int_equal(classes_append(&c, &more, "more.txt", &err), 0);
+	assert_int_equal(c.n, 4);
+	assert_string_equal(c.names[1], "b");
+	assert_string_equal(c.names[3], "y");
+	assert_int_equal(classes_append(&c, &both, "more.txt", &err), -EINVAL);
+	assert_has(err.text, "more.txt: 'b' is in the public class list, too");
+	classes_done(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -549,6 +622,8 @@ int main(void)
 		TEST(failed_rescan_changes_nothing),
 		TEST(idx_rescan),
 		TEST(limit_is_a_stable_choice),
+		TEST(staying),
+		TEST(classes_appended),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

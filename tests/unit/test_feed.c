@@ -260,6 +260,50 @@ static void evaluation(void **state)
 	}
 }
 
+/* An epoch of a training that stays visits each image of both splits `fold` times. */
+static void images_that_stay(void **state)
+{
+	enum { N = 9, STAY = 4, FOLD = 2 };
+	char stay[FILE_PATH_MAX];
+	snprintf(stay, sizeof(stay), "%s", at(*state, "stay"));
+	put_idx(at(*state, "d"), "train", N, 0);
+	put_idx(stay, "train", STAY, 100);
+	for (int memory = -1; memory < 1; memory++) {
+		struct dataset_conf c = conf_of(at(*state, "d"));
+		snprintf(c.stay_path, sizeof(c.stay_path), "%s", stay);
+		c.memory_max_bytes = memory < 0 ? 0 : 1;
+		struct dataset *d = open_ok(&c);
+		struct feed_conf conf = training_of(d, FOLD);
+		unsigned seen[N + STAY] = {0};
+		conf.stay = true;
+		conf.augment = (struct augment){0};
+		conf.course.step_images = conf.batch = 2; /* fills an epoch exactly */
+		struct feed *f = feed_ok(&conf);
+		for (bool ends = false; !ends;) {
+			const struct feed_batch *b = next_ok(f);
+			for (uint32_t slot = 0; slot < b->n; slot++)
+				for (unsigned i = 0; i < N + STAY; i++) {
+					uint8_t px[PX];
+					picture(i < N ? i : 100 + i - N, px);
+					bool same = true;
+					for (int k = 0; k < PX; k++)
+						same &= b->pixels[slot * PX + k] ==
+							(float)px[k] / 255.0f;
+					seen[i] += same;
+					if (same)
+						assert_int_equal(b->labels[slot],
+								 (i < N ? i : i - N) % 3);
+				}
+			ends = b->ends_epoch;
+			feed_release(f);
+		}
+		for (unsigned i = 0; i < N + STAY; i++)
+			assert_int_equal(seen[i], FOLD);
+		feed_free(f);
+		dataset_free(d);
+	}
+}
+
 static void no_more_epochs_than_asked_for(void **state)
 {
 	put_idx(*state, "train", 10, 0);
@@ -452,6 +496,7 @@ int main(void)
 		TEST(no_more_epochs_than_asked_for), TEST(gone_images_are_replaced),
 		TEST(nothing_left_is_an_error),      TEST(no_thread_to_be_had),
 		TEST(freed_at_any_moment),           TEST(read_by_two_threads),
+		TEST(images_that_stay),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

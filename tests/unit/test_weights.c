@@ -330,6 +330,130 @@ static void blend_full_disk(void **state)
 	assert_false(file_exists(tmp));
 }
 
+static double float_at(const uint8_t *file, uint64_t i)
+{
+	float f;
+	memcpy(&f, file + WEIGHTS_HEADER_SIZE + 4 * i, 4);
+	return (double)f;
+}
+
+/* What a merge shall make of float number `i` of tensor `t`; `mean` is the number of the rolling
+ * mean that belongs to it, where it is a variance. The textbook's formula: E[x^2] - E[x]^2. */
+static double merged(const struct tensor *t, uint8_t *const *files, const double *shares, size_t n,
+		     uint64_t i, uint64_t mean)
+{
+	double all = 0, sum = 0, first = 0, second = 0;
+	for (size_t k = 0; k < n; k++) {
+		double m = float_at(files[k], mean), v = float_at(files[k], i);
+		all += shares[k];
+		sum += shares[k] * v;
+		first += shares[k] * m;
+		second += shares[k] * (v + m * m);
+	}
+	return t->kind == TENSOR_VARIANCE ? second / all - first / all * (first / all) : sum / all;
+}
+
+static void check_merged(const struct model *m, uint8_t *const *files, const double *shares,
+			 size_t n, const uint8_t *out)
+{
+	uint64_t mean = 0;
+	for (size_t t = 0; t < m->n_tensors; t++) {
+		const struct tensor *x = &m->tensors[t];
+		if (x->kind == TENSOR_MEAN)
+			mean = x->offset;
+		for (uint64_t i = 0; i < x->count; i++) {
+			bool variance = x->kind == TENSOR_VARIANCE;
+			double want = merged(x, files, shares, n, x->offset + i,
+					     variance ? mean + i : 0);
+			assert_true(fabs(float_at(out, x->offset + i) - want) <= 1e-6);
+		}
+	}
+}
+
+static void merge(void **state)
+{
+	static const struct {
+		size_t n;
+		double shares[4];
+	} cases[] = {{2, {1, 1}}, {3, {1, 2, 5}}, {4, {.1, 1e6, 3e5, 12}}};
+	/* The second: variances that end in the middle of a buffer, and begin in one before. */
+	static const char *const cfgs[] = {
+		LARGE_CFG, NET "[connected]\noutput=8000\nbatch_normalize=1\n[connected]\n"
+			       "output=20\nbatch_normalize=1\n"};
+	for (size_t c = 0; c < ARRAY_LEN(cfgs) * ARRAY_LEN(cases); c++) {
+		_cleanup_(model_freep) struct model *m = util_model(cfgs[c % 2], 0);
+		size_t n = cases[c / 2].n;
+		char paths[4][FILE_PATH_MAX];
+		struct weights_input in[4];
+		uint8_t *files[4];
+		for (size_t k = 0; k < n; k++) {
+			snprintf(paths[k], FILE_PATH_MAX, "%s/%zu", (char *)*state, k);
+			files[k] = util_weights(m, k + 1, k == 1 ? 90 : 50);
+			util_write(paths[k], files[k], m->file_bytes);
+			in[k] = (struct weights_input){paths[k], cases[c / 2].shares[k]};
+		}
+		assert_int_equal(weights_merge(m, in, n, path_c, NULL), 0);
+		_cleanup_free_ uint8_t *out = read_all(m, path_c);
+		assert_memory_equal(out, files[1], WEIGHTS_HEADER_SIZE);
+		check_merged(m, files, cases[c / 2].shares, n, out);
+		/* Of itself: itself, to the bit. The output may be an input. */
+		struct weights_input same[] = {{paths[0], 1}, {paths[0], 3}, {paths[0], 7}};
+		assert_int_equal(weights_merge(m, same, 3, paths[0], NULL), 0);
+		_cleanup_free_ uint8_t *self = read_all(m, paths[0]);
+		assert_memory_equal(self, files[0], m->file_bytes);
+		for (size_t k = 0; k < n; k++)
+			free(files[k]);
+	}
+}
+
+static void merge_refuses(void **state)
+{
+	_cleanup_(model_freep) struct model *m = util_model(SMALL_CFG, 0);
+	_cleanup_free_ uint8_t *a = util_weights(m, 1, 50);
+	struct weights_input in[WEIGHTS_INPUTS_MAX + 1];
+	struct err err = {0};
+	util_write(path_a, a, m->file_bytes);
+	util_write(path_c, "old", 3);
+	for (size_t i = 0; i < ARRAY_LEN(in); i++)
+		in[i] = (struct weights_input){path_a, 1};
+	assert_int_equal(weights_merge(m, in, 1, path_c, &err), -EINVAL);
+	assert_int_equal(weights_merge(m, in, ARRAY_LEN(in), path_c, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "found 65, expected 2 to 64"));
+	static const double shares[] = {0, -1, NAN, INFINITY, 1e16};
+	for (size_t i = 0; i < ARRAY_LEN(shares); i++) {
+		in[1].share = shares[i];
+		assert_int_equal(weights_merge(m, in, 2, path_c, &err), -EINVAL);
+		assert_non_null(strstr(err.text, path_a));
+	}
+	/* Any input that is no good, named. */
+	static const float bad[] = {INFINITY, NAN};
+	in[1] = (struct weights_input){path_b, 1};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		memcpy(a + 20, &bad[i], 4);
+		util_write(path_b, a, m->file_bytes);
+		assert_int_equal(weights_merge(m, in, 3, path_c, &err), -EBADMSG);
+		assert_non_null(strstr(err.text, path_b));
+	}
+	util_write(path_b, a, m->file_bytes - 4);
+	assert_int_equal(weights_merge(m, in, 3, path_c, &err), -EBADMSG);
+	assert_int_equal(unlink(path_b), 0);
+	assert_int_equal(weights_merge(m, in, 3, path_c, &err), -ENOENT);
+	/* Means so far apart that no float holds the variance: bias, scale, mean come first. */
+	static const float far[] = {3e38f, -3e38f};
+	_cleanup_free_ uint8_t *b = util_weights(m, 1, 50);
+	for (int i = 0; i < 2; i++) {
+		memcpy(b + 20 + 4 * m->tensors[2].offset, &far[i], 4);
+		util_write(i ? path_b : path_a, b, m->file_bytes);
+	}
+	assert_int_equal(weights_merge(m, in, 2, path_c, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "layer 0 [convolutional] variance: found inf at 0"));
+	char *old = NULL;
+	size_t len;
+	assert_int_equal(file_read(path_c, 100, &old, &len, NULL), 0);
+	assert_string_equal(old, "old");
+	free(old);
+}
+
 /* Private rows leave as zeros and come back from the device's own. */
 static void graft(void **state)
 {
@@ -392,6 +516,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(blend, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(blend_refuses, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(blend_full_disk, setup, util_dir_done),
+		cmocka_unit_test_setup_teardown(merge, setup, util_dir_done),
+		cmocka_unit_test_setup_teardown(merge_refuses, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(graft, setup, util_dir_done),
 		cmocka_unit_test_setup_teardown(speed, setup, util_dir_done),
 	};

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "common/dataset/image.h"
+#include "common/engine/worker_protocol.h"
 
 static void test_learns(void **state)
 {
@@ -236,6 +237,118 @@ static void test_blend(void **state)
 	rig_stop(&rig);
 }
 
+/* Correct ones of an evaluation's outcomes, each image's loss added to `losses`. */
+static unsigned read_outcomes(const struct json *e, unsigned n, double *losses)
+{
+	const char *text;
+	unsigned correct = 0;
+	assert_int_equal(json_get_text(e, "outcomes", 4 * n, &text, NULL), 0);
+	assert_int_equal(strlen(text), 4 * n);
+	for (unsigned i = 0; i < n; i++) {
+		char one[5] = "", *end;
+		memcpy(one, text + 4 * (size_t)i, 4);
+		unsigned v = (unsigned)strtoul(one, &end, 16);
+		assert_true(*end == 0 && strspn(one, "0123456789abcdef") == 4);
+		correct += (v & WORKER_OUTCOME_CORRECT) != 0;
+		losses[i] += (v & 0x7fff) * WORKER_OUTCOME_LOSS_MAX / WORKER_OUTCOME_LOSS_STEPS;
+	}
+	return correct;
+}
+
+/* Image by image they add up to the score; not asked for, they are not there. */
+static void test_outcomes(void **state)
+{
+	enum { N = 1000 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "o", 5, 0));
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("o", "train"));
+	assert_false(json_has(e, "outcomes"));
+	struct json *args = evaluate_args("o", "train");
+	json_set_bool(args, "outcomes", true);
+	e = rig_do(&rig, "evaluate", args);
+	double losses[N] = {0}, sum = 0, worst = 0;
+	unsigned n = rig.ready.n[SPLIT_TRAIN], sure = 0;
+	assert_true(n > 64 && n < N);
+	assert_int_equal(read_outcomes(e, n, losses), (unsigned)num(e, "correct"));
+	for (unsigned i = 0; i < n; i++) {
+		sum += losses[i];
+		sure += losses[i] < 0.6931;
+		worst = fmax(worst, losses[i]);
+	}
+	assert_true(fabs(sum / n - num(e, "loss")) < WORKER_OUTCOME_LOSS_MAX / 60000);
+	/* Whose class has more than a half is right. */
+	assert_true(sure > n / 4 && sure <= (unsigned)num(e, "correct") && worst > 0.6931);
+	rig_stop(&rig);
+}
+
+static struct json *merge_args(const char *const *names, const double *shares, size_t n)
+{
+	struct json *j = json_new_obj(), *list = json_new_arr();
+	for (size_t i = 0; i < n; i++) {
+		struct json *one = json_new_obj();
+		json_set_str(one, "weights", at(names[i]));
+		json_set_num(one, "share", shares[i]);
+		json_push(list, one);
+	}
+	json_set(j, "inputs", list);
+	json_set_str(j, "out", at("merged"));
+	return j;
+}
+
+static void test_merge(void **state)
+{
+	static const char *const names[] = {"a", "b", "nowhere"};
+	const double shares[] = {3, 1, 1}, wrong[] = {1, -1};
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char id[HASH_SIZE];
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
+	uint64_t seen = (uint64_t)num(rig_do(&rig, "train", train_args("a", "b", 4, 1)), "seen");
+	id_of(rig_do(&rig, "merge", merge_args(names, shares, 2)), id);
+	check_weights("model.cfg", "merged", seen, id);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 3))->code, -ENOENT);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 1))->code, -EINVAL);
+	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, wrong, 2))->code, -ERANGE);
+	struct json *args = json_new_obj();
+	json_set_str(args, "out", at("merged"));
+	assert_int_equal(rig_ask(&rig, "merge", args)->code, -ENOENT);
+	rig_stop(&rig);
+}
+
+static struct json *graft_args(const char *base, const char *rows, int64_t first)
+{
+	struct json *j = json_new_obj();
+	json_set_str(j, "base", at(base));
+	if (rows)
+		json_set_str(j, "rows", at(rows));
+	json_set_int(j, "first_row", first);
+	json_set_str(j, "out", at("grafted"));
+	return j;
+}
+
+static void test_graft(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char a[HASH_SIZE], b[HASH_SIZE], id[HASH_SIZE];
+	rig_start(&rig, &conf);
+	id_of(rig_do(&rig, "train", train_args(NULL, "a", 1, 0)), a);
+	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 8)), b);
+	assert_string_not_equal(a, b);
+	assert_int_equal(rename(at("grafted"), at("zeroed")), 0);
+	/* Zeros have gone out; with the own rows back it is what it was. */
+	id_of(rig_do(&rig, "graft", graft_args("zeroed", "a", 8)), id);
+	assert_string_equal(id, a);
+	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 10)), id);
+	assert_string_equal(id, a);
+	assert_int_equal(rig_ask(&rig, "graft", graft_args("a", NULL, 11))->code, -ERANGE);
+	assert_int_equal(rig_ask(&rig, "graft", graft_args("", NULL, 8))->code, -EBADMSG);
+	rig_stop(&rig);
+}
+
 /* Image i of the pictures: a folder a class; the sixth is not there. */
 static const char *picture(int i)
 {
@@ -452,6 +565,100 @@ static void test_image_gone(void **state)
 	rig_stop(&rig);
 }
 
+/* Images that are never shared train what is asked to stay, and leave nothing behind for others. */
+static void test_stay(void **state)
+{
+	enum { N_STAY = 30 };
+	char plain[HASH_SIZE], stays[HASH_SIZE], after[HASH_SIZE];
+	struct worker_conf conf = conf_of("model.cfg");
+	struct err err = {0};
+	struct rig rig;
+	assert_int_equal(digits_write(at("stay"), N_STAY, 77, NULL, &err), 0);
+	trained(conf, train_args(NULL, "s0", 1, 0), NULL, plain);
+	trained(conf, train_args("s0", "s1", 2, 1), NULL, plain);
+	snprintf(conf.data.stay_path, sizeof(conf.data.stay_path), "%s", at("stay"));
+	rig_start(&rig, &conf);
+	struct json *args = train_args("s0", "s2", 2, 1);
+	json_set_bool(args, "stay", true);
+	const struct json *t = rig_do(&rig, "train", args);
+	uint32_t n = rig.ready.n[SPLIT_TRAIN];
+	assert_int_equal(rig.ready.n_stay, N_STAY);
+	assert_int_equal((int)num(t, "steps"), 2 * ((n + N_STAY + 15) / 16));
+	id_of(t, stays);
+	t = rig_do(&rig, "train", train_args("s0", "s3", 2, 1));
+	assert_int_equal((int)num(t, "steps"), 2 * ((n + 15) / 16));
+	id_of(t, after);
+	assert_string_equal(after, plain);
+	assert_string_not_equal(stays, plain);
+	assert_int_equal(rig_ask(&rig, "evaluate", evaluate_args("s2", "stay"))->code, -EINVAL);
+	/* New ones are noticed. */
+	struct worker_ready ready;
+	assert_int_equal(digits_write(at("stay"), N_STAY + 5, 78, NULL, &err), 0);
+	assert_int_equal(worker_ready_parse(rig_do(&rig, "rescan", NULL), &ready, &err), 0);
+	assert_true(ready.changed);
+	assert_int_equal(ready.n_stay, N_STAY + 5);
+	assert_string_equal(ready.snapshot[SPLIT_TRAIN], rig.ready.snapshot[SPLIT_TRAIN]);
+	rig_stop(&rig);
+}
+
+static void open_refused(const struct worker_conf *conf, const char *why)
+{
+	struct rig rig;
+	rig_start(&rig, conf);
+	RIG_WAIT(&rig, rig.n_died);
+	assert_true(rig.failed_open);
+	if (!strstr(rig.why, why))
+		fail_msg("'%s' does not say '%s'", rig.why, why);
+	rig_stop(&rig);
+}
+
+/* Names of the outputs after the public list's: they count in data and scores, not in the model. */
+static void test_private_classes(void **state)
+{
+	enum { N = 40 };
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct err err = {0};
+	char public_model[HASH_SIZE];
+	const struct json *classes;
+	const char *name;
+	file_remove(at("pictures"), NULL);
+	json_free(draw_pictures(N));
+	assert_int_equal(file_write(at("public.txt"), "0\n1\n2\n3\n4\n5\n6\n", 14, &err), 0);
+	assert_int_equal(file_write(at("private.txt"), "9\n8\n7\n", 6, &err), 0);
+	snprintf(conf.data.path, sizeof(conf.data.path), "%s", at("pictures"));
+	snprintf(conf.classes, sizeof(conf.classes), "%s", at("public.txt"));
+	open_refused(&conf, "pictures/7: class folder is not in the class list");
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("private.txt"));
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "p", 1, 0));
+	assert_int_equal(rig.ready.classes, 10);
+	memcpy(public_model, rig.ready.model, HASH_SIZE);
+	const struct json *e = rig_do(&rig, "evaluate", evaluate_args("p", "train"));
+	assert_int_equal(json_get_arr(e, "per_class", 10, &classes, NULL), 0);
+	assert_int_equal(json_len(classes), 10);
+	assert_int_equal(json_get_text(json_at(classes, 7), "name", 9, &name, NULL), 0);
+	assert_string_equal(name, "9");
+	rig_stop(&rig);
+	/* The model is that of the public list. */
+	conf.private_classes[0] = 0;
+	conf.has_data = false;
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, rig.n_ready);
+	assert_string_equal(rig.ready.model, public_model);
+	rig_stop(&rig);
+	/* What does not fit is refused, by name. */
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("none.txt"));
+	open_refused(&conf, "none.txt");
+	snprintf(conf.private_classes, sizeof(conf.private_classes), "%s", at("private.txt"));
+	assert_int_equal(file_write(at("private.txt"), "9\n3\n", 4, &err), 0);
+	open_refused(&conf, "private.txt: '3' is in the public class list, too");
+	assert_int_equal(file_write(at("private.txt"), "a\nb\nc\nd\n", 8, &err), 0);
+	open_refused(&conf, "private.txt: 4 names, but ");
+	conf.classes[0] = 0;
+	open_refused(&conf, "private.txt: names after those of a class list");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,12 +668,17 @@ int main(void)
 		cmocka_unit_test(test_in_the_middle),
 		cmocka_unit_test(test_middle_changes_nothing),
 		cmocka_unit_test(test_blend),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_graft),
 		cmocka_unit_test(test_classify),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_end_of_schedule),
 		cmocka_unit_test(test_rescan),
 		cmocka_unit_test(test_memory_limit),
 		cmocka_unit_test(test_image_gone),
+		cmocka_unit_test(test_stay),
+		cmocka_unit_test(test_private_classes),
 	};
 	return cmocka_run_group_tests_name("worker", tests, set_up, tear_down);
 }

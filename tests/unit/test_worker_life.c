@@ -158,7 +158,7 @@ static void test_lines_are_no_progress(void **state)
 		"#!/bin/sh\nread open <&3\n"
 		"h=0000000000000000000000000000000000000000000000000000000000000000\n"
 		"echo '{\"id\":1,\"ok\":true,\"result\":{\"images\":{\"train\":1,\"validation\":0,"
-		"\"test\":0},\"snapshot\":{\"train\":\"\",\"validation\":\"\",\"test\":\"\"},"
+		"\"test\":0},\"stay\":0,\"snapshot\":{\"train\":\"\",\"validation\":\"\",\"test\":\"\"},"
 		"\"classes\":10,\"model\":\"'$h'\",\"skipped\":0,\"skipped_names\":[],"
 		"\"engine\":\"darknet\",\"precision\":\"f32\",\"threads\":1}}' >&3\n"
 		"read train <&3\n"
