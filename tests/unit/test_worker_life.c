@@ -435,10 +435,10 @@ static void test_no_memory(void **state)
 	assert_int_equal(err.category, ERR_MEMORY);
 }
 
-/* What comes on top of what was foreseen, here an image of 64 MB, fails like malloc() does. */
+/* What comes on top of what was foreseen, here an image of 192 MB, fails like malloc() does. */
 static void test_out_of_memory(void **state)
 {
-	enum { SIDE = 8000 };
+	enum { SIDE = 8000, CHANNELS = 3 };
 	struct rig rig;
 	struct worker_conf conf = conf_of("model.cfg");
 	struct err err = {0};
@@ -446,9 +446,9 @@ static void test_out_of_memory(void **state)
 	const char *error;
 	if (!own_memory())
 		skip();
-	uint8_t *pixels = calloc(SIDE, SIDE);
+	uint8_t *pixels = calloc(SIDE, SIDE * CHANNELS);
 	assert_non_null(pixels);
-	assert_int_equal(image_write_png(at("large.png"), pixels, SIDE, SIDE, 1, &err), 0);
+	assert_int_equal(image_write_png(at("large.png"), pixels, SIDE, SIDE, CHANNELS, &err), 0);
 	free(pixels);
 	for (int limited = 0; limited <= 1; limited++) {
 		conf.memory_max_bytes = limited ? needed(conf) + 2 * 1024 * 1024 : 0;
