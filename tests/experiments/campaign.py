@@ -23,10 +23,9 @@ import report  # noqa: E402
 import split  # noqa: E402
 from demo import STOP_SIGNALS, default_crop, interrupted, with_outputs  # noqa: E402
 from fleet import ROOT, die_with_parent  # noqa: E402
-from one import write_json  # noqa: E402
 
 SHARED = ROOT.parent / 'shared/data'
-NAMES = ['3', '2-2', '2-1', '1', 'mnist']  # `all`, what matters most first
+NAMES = ['3', '2-2', '2-1', '1', 'many', 'mnist', 'cost']  # `all`, what matters most first
 CALIBRATION_S = 6
 
 
@@ -104,7 +103,7 @@ def data_of(args, name):
     if not folder.is_dir():
         raise Missing(f'experiment {name}: {folder}: not there; it needs photos of faces, one folder a person (--data)')
     private = None
-    if plans.EXPERIMENTS[name].private and not split.is_idx(folder):
+    if name == '3' and not split.is_idx(folder):
         private = pathlib.Path(args.private) if args.private else SHARED / 'lfw-private'
         if not private.is_dir():
             raise Missing(f'experiment {name}: {private}: not there; it needs photos of one more person (--private)')
@@ -125,7 +124,7 @@ def missing_runs(args):
             absent.append(str(e))
             continue
         for fold in range(args.seeds):
-            results = {m: str(result_path(args, name, data_name, m, fold)) for m in args.methods}
+            results = {m: str(result_path(args, name, data_name, m, fold)) for m in plans.OTHERS.get(name, args.methods)}
             results = {m: p for m, p in results.items() if not os.path.exists(p)}
             if results:
                 specs.append({'experiment': name, 'fold': fold, 'data': str(data), 'data_name': data_name,
@@ -146,7 +145,7 @@ def calibrate(args, spec):
     folder = args.work / 'calibration'
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    experiment = plans.EXPERIMENTS[spec['experiment']]
+    experiment = plans.EXPERIMENTS.get(spec['experiment'], plans.EXPERIMENTS['2-1'])
     parts = split.lay_out(pathlib.Path(spec['data']), spec['private'] and pathlib.Path(spec['private']), experiment, 0,
                           folder / 'data', spec['images'])
     kind = 'photos' if parts.photos else 'digits'
@@ -181,7 +180,8 @@ class Pool:
         self.args, self.running, self.failed = args, [], 0
 
     def start(self, spec):
-        argv = [sys.executable, str(HERE / 'one.py'), '--build', str(self.args.build), json.dumps(spec)]
+        program = f'{spec["experiment"]}.py' if spec['experiment'] in plans.OTHERS else 'one.py'
+        argv = [sys.executable, str(HERE / program), '--build', str(self.args.build), json.dumps(spec)]
         self.running.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
                                              preexec_fn=die_with_parent))
 

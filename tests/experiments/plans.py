@@ -12,7 +12,6 @@ FOLDS = 5  # of all images: each is tested once
 VALIDATION_SHARE = 0.1  # of all images; held apart, at hand to the device alone
 HANDOVER_PERCENT = 43  # on the validation images: where the paper hands over
 EPOCH_STEPS = 65  # of the device, about
-CHANCE_NOTE = 'chance is 3 %'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +52,15 @@ NETWORKS = {'photos': 'faces.cfg', 'digits': 'demo.cfg'}
 # What makes the difference: sections of the agent's and of the trainer's configuration.
 METHODS = {
     'paper': {
-        'agent': {'select': {'selector': 'best', 'lineage': 'keep', 'blends': '', 'tuned_steps': 0},
+        'agent': {'select': {'selector': 'best', 'lineage': 'keep', 'blends': '', 'tune_steps': 0, 'previous': False},
                   'handover': {'private_rows': 'send'}},
         'trainer': {'model': {'absent_classes': 'train'}},
     },
     'ours': {'agent': {}, 'trainer': {}},  # the product's defaults
 }
+
+# Experiments of another kind, and what each compares.
+OTHERS = {'cost': ['curves'], 'many': ['alone', 'resume', 'merge', 'agnostic']}
 
 
 def device_fold(images):

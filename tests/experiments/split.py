@@ -141,9 +141,9 @@ class Parts:
         return self.folder / part
 
 
-def lay_out(data, private_data, experiment, fold, folder, images=None):
+def lay_out(data, private_data, experiment, fold, folder, images=None, pooled=False):
     """Splits `data` (a folder) for a fold and writes DIR/test, edge-test (without private classes), validation,
-    device, edge, classes.txt and private-classes.txt into `folder`, anew."""
+    device, edge, classes.txt and private-classes.txt into `folder`, anew; pooled: also pool, what device and edge have."""
     photos, test, share, private = not is_idx(data), None, None, []
     if photos:
         classes = read_folder(data)
@@ -159,6 +159,8 @@ def lay_out(data, private_data, experiment, fold, folder, images=None):
     public = [c for c in classes if c not in private]
     parts = deal({c: classes[c] for c in [*public, *private]}, experiment, fold, private, test=test, device_share=share)
     parts['edge-test'] = {c: v for c, v in parts['test'].items() if c not in private}
+    if pooled:
+        parts['pool'] = {c: [*parts['device'][c], *parts['edge'][c]] for c in public}
     for p, content in parts.items():
         if not count(content):
             raise RuntimeError(f'{data}: too few images: none is left for {p}')
