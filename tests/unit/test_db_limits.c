@@ -56,10 +56,10 @@ static void test_prune(void **state)
 	assert_int_equal(query("SELECT count(*) FROM runs"), 8);
 	assert_int_equal(prune(0, 3, INT64_MAX), 4);
 	assert_int_equal(query("SELECT min(updated_ms) FROM jobs WHERE state = 'done'"), 8000);
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 5);
 	reopen();
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 5);
 }
 
@@ -202,9 +202,9 @@ static void test_migration(void **state)
 	assert_string_equal(got.log, "");
 	assert_int_equal(got.report_have, 8);
 	assert_int_equal(got.handovers, 1);
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 1);
-	assert_int_equal(db_next_boot(db, &n, &err), 0);
+	assert_int_equal(db_next(db, "boot", &n, &err), 0);
 	assert_int_equal(n, 8);
 	/* What it had made was not in `checkpoints` then, and is known all the same. */
 	assert_int_equal(db_checkpoint_known(db, "w", &yes, &err), 0);
