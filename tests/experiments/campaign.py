@@ -97,7 +97,7 @@ def drawn(args):
 
 def data_of(args, name):
     """(folder, name for people, folder of the private class or None)."""
-    if args.data == 'digits' or not args.data and name == 'mnist' and not (SHARED / 'mnist').is_dir():
+    if args.data == 'digits' or not args.data and (name == 'many' or name == 'mnist' and not (SHARED / 'mnist').is_dir()):
         return drawn(args), 'digits', None
     folder = pathlib.Path(args.data) if args.data else SHARED / ('mnist' if name == 'mnist' else 'lfw')
     if not folder.is_dir():
@@ -154,7 +154,7 @@ def calibrate(args, spec):
     cfg.write_text(with_outputs(source.read_text(), len(parts.public) + len(parts.private)))
     a = plans.AUGMENT[kind]
     argv = [args.build / 'cli/tasuki', 'train', '--json', '--cfg', cfg, '--data', folder / 'data/edge', '--threads', threads(args),
-            '--fold', plans.FOLD, '--test-share', 0, '--validation-share', 0, '--shift', a['shift_px'], '--blur', a['blur'],
+            '--fold', plans.edge_fold(parts.counts['edge']), '--test-share', 0, '--validation-share', 0, '--shift', a['shift_px'], '--blur', a['blur'],
             '--brightness', a['brightness'], *(['--flip'] if a['flip'] else []),
             *(['--center-crop', default_crop(pathlib.Path(spec['data']))] if parts.photos else [])]
 
@@ -212,7 +212,9 @@ def run_missing(args, specs):
     speeds = {}
     for s in specs:
         key = (s['data_name'], s['cfg'])
-        if key not in speeds:
+        if s['experiment'] in plans.OTHERS:
+            speeds[key] = speeds.get(key, 0)
+        elif not speeds.get(key):
             speeds[key] = calibrate(args, s)
             say(f'an edge step on {s["data_name"]} takes {speeds[key]:.1f} ms here with {threads(args)} thread(s), {args.jobs} run(s) at a '
                 f'time; a device step {args.ratio * speeds[key]:.0f} ms')

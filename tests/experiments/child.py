@@ -56,15 +56,19 @@ class Child:
     def lay_out(self, experiment, pooled=False):
         """The fold's images on disk, and the network with as many outputs as there are classes."""
         s = self.spec
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.parts = p = split.lay_out(pathlib.Path(s['data']), s['private'] and pathlib.Path(s['private']), experiment,
                                        s['fold'], self.folder / 'data', s['images'], pooled)
         self.kind = 'photos' if p.photos else 'digits'
-        text = pathlib.Path(s['cfg'] or ROOT / 'deploy/models' / plans.NETWORKS[self.kind]).read_text()
-        self.cfg = self.folder / 'model.cfg'
-        self.cfg.write_text(with_outputs(text, len(p.public) + len(p.private)))
-        self.input_bytes = math.prod(int(re.search(rf'^{k}\s*=\s*(\d+)', text, re.M)[1]) for k in ('width', 'height', 'channels'))
+        self.cfg = self.copy_cfg(self.kind, len(p.public) + len(p.private))
         self.crop = default_crop(pathlib.Path(s['data'])) if p.photos else 0
+
+    def copy_cfg(self, kind, outputs):
+        text = pathlib.Path(self.spec['cfg'] or ROOT / 'deploy/models' / plans.NETWORKS[kind]).read_text()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / 'model.cfg'
+        path.write_text(with_outputs(text, outputs))
+        self.input_bytes = math.prod(int(re.search(rf'^{k}\s*=\s*(\d+)', text, re.M)[1]) for k in ('width', 'height', 'channels'))
+        return path
 
     def told(self):
         """What a result says of the run that it is of."""

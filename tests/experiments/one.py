@@ -7,90 +7,15 @@ handover nothing waits for the device, and after the decision nothing goes on be
 and its clock is counted, step by step.
 """
 import json
-import os
-import pathlib
 import shutil
 import sys
-import time
 
 import plans
-from child import Child, Failed, main, share, write_json
-from fleet import ROOT, Fleet, merge
-from rig import children
+from child import Child, main, share, write_json
+from fleet import Fleet, merge
+from live import SCORED_WITHIN_S, Device, cpu_seconds, device_state, start_broker, until
 
 DEVICE, TRAINER = 'device', 'edge'
-ORDER_AGAIN_S = 5  # an evaluation whose score has not come is ordered again
-SCORED_WITHIN_S = 120
-PHASE_LIMIT_S = 3600
-TICKS = os.sysconf('SC_CLK_TCK')
-
-
-def cpu_seconds(pid):
-    """Of a program and its children, as far as they live."""
-    total = 0.0
-    for p in [pid, *children(pid)]:
-        try:
-            fields = pathlib.Path(f'/proc/{p}/stat').read_text().rsplit(')', 1)[1].split()
-        except OSError:
-            continue
-        total += (int(fields[11]) + int(fields[12])) / TICKS
-    return total
-
-
-class Device:
-    """What one device has said: its reports, and the test scores that are still wanted of its checkpoints."""
-
-    def __init__(self, fleet, name, n_public):
-        self.fleet, self.name, self.n_public = fleet, name, n_public
-        self.reports, self.seen, self.wanted, self.status = [], set(), {}, {}
-        self.phase_began = time.time()
-
-    def want(self, checkpoint):
-        """Its score on the test images, ordered until it comes or the device has the checkpoint no more."""
-        if checkpoint and not self.test(checkpoint):
-            self.wanted.setdefault(checkpoint, 0.0)
-
-    def order(self):
-        for i, (checkpoint, asked) in enumerate(self.wanted.items()):
-            if i < 2 and time.time() - asked > ORDER_AGAIN_S:
-                self.wanted[checkpoint] = time.time()
-                self.fleet.publish(f'device/{self.name}/in/cmd', {
-                    'cmd': 'evaluate', 'id': f'{checkpoint[:32]}.{int(asked)}', 'checkpoint': checkpoint, 'split': 'test'},
-                    response=self.fleet.topic(f'reply/experiment/{checkpoint}'))
-
-    def on_report(self, r, at):
-        """True when it is news. Test scores of all that is the device's own or in use are wanted."""
-        if r['seq'] in self.seen:
-            return False
-        self.seen.add(r['seq'])
-        self.reports.append({**r, 'heard': at})
-        if r['split'] == 'test':
-            self.wanted.pop(r['checkpoint'], None)
-        elif r['split'] == 'validation' and (r['origin'] == 'local' or r.get('decision') == 'activated'):
-            self.want(r['checkpoint'])
-        return True
-
-    def on_reply(self, checkpoint, answer):
-        if not answer.get('ok') and 'is not on this device' in answer.get('error', ''):
-            self.wanted.pop(checkpoint, None)
-
-    def score(self, checkpoint, which):
-        r = next((r for r in reversed(self.reports) if r['checkpoint'] == checkpoint and r['split'] == which), None)
-        return self.brief(r) if r else None
-
-    def test(self, checkpoint):
-        return self.score(checkpoint, 'test')
-
-    def brief(self, r):
-        """n, correct and loss of a report; of the private classes, too, where there are any."""
-        s = {'n': r['n'], 'correct': r['correct'], 'loss': r['loss']}
-        own = [c for c in r.get('per_class', []) if c['class'] >= self.n_public]
-        if own:
-            s['private'] = {k: sum(c[k] for c in own) for k in ('n', 'correct')}
-        return s
-
-    def validated(self, origin='local'):
-        return [r for r in self.reports if r['split'] == 'validation' and r['origin'] == origin]
 
 
 class Run(Child):
@@ -101,7 +26,7 @@ class Run(Child):
         self.fold = plans.device_fold(p.counts['device'])
         self.steps_an_epoch = plans.epoch_steps(p.counts['device'], self.fold)
         self.edge_epochs = plans.edge_epochs(self.experiment, p.counts['edge'], s['scale'])
-        self.edge_steps = self.edge_epochs * plans.epoch_steps(p.counts['edge'], plans.FOLD)
+        self.edge_steps = self.edge_epochs * plans.epoch_steps(p.counts['edge'], plans.edge_fold(p.counts['edge']))
 
     # Configurations.
     def agent_conf(self, fleet, method, step_ms):
@@ -119,32 +44,9 @@ class Run(Child):
     def trainer_conf(self, fleet, method):
         fleet.trainer_conf(TRAINER, self.cfg, self.parts.path('classes.txt'), self.parts.path('edge'), merge({
             'data': {'test': self.parts.path('edge-test'), 'center_crop': self.crop},
-            'augment': {**plans.AUGMENT[self.kind], 'fold': plans.FOLD},
+            'augment': {**plans.AUGMENT[self.kind], 'fold': plans.edge_fold(self.parts.counts['edge'])},
             'train': {'seed': self.spec['fold'] + 1, 'epochs': self.edge_epochs, 'threads': self.spec['threads']}},
             plans.METHODS[method]['trainer']))
-
-    def start_broker(self, fleet):
-        conf = (ROOT / 'broker-config/development.conf').read_text()
-        fleet.start_broker(conf + '\nsys_interval 1\n', guarded=True)  # it tells the bytes it has moved
-        listener = fleet.listen('device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer',
-                                'trainer/+/job/+', 'trainer/+/status', 'trainer/+/in/+/ack', 'trainer/+/in/+/grant',
-                                'reply/experiment/+', '$SYS/broker/bytes/received')
-        time.sleep(0.2)
-        return listener
-
-    def alive(self, fleet):
-        for p in fleet.programs.values():
-            if not p.running():
-                raise Failed(f'{p.name} ended (exit {p.process.returncode}); its log {p.log} ends:\n{p.tail()}')
-
-    def until(self, what, fleet, step, limit=PHASE_LIMIT_S):
-        """Calls step() until it is true."""
-        end = time.monotonic() + limit
-        while not step():
-            self.alive(fleet)
-            if time.monotonic() > end:
-                raise Failed(f'{what}: not within {limit} s; logs: {fleet.work}')
-            time.sleep(0.1)
 
     # The device alone, until its validation images say that it may hand over.
     def before(self):
@@ -154,7 +56,7 @@ class Run(Child):
             return json.loads(marker.read_text())
         shutil.rmtree(place, ignore_errors=True)
         with Fleet(place, self.build, site='exp') as fleet:
-            listener = self.start_broker(fleet)
+            listener = start_broker(fleet)
             self.agent_conf(fleet, 'paper', 0)
             device = Device(fleet, DEVICE, len(self.parts.public))
             fleet.start_agent(DEVICE)
@@ -166,8 +68,8 @@ class Run(Child):
                         device.on_report(b, at)
                 own = device.validated()
                 return any(ready(r) for r in own) or own and own[-1]['epoch'] >= latest
-            self.until('the accuracy that a handover wants', fleet, step)
-        state, last = device_state(fleet), device.validated()[-1]
+            until('the accuracy that a handover wants', fleet, step)
+        state, last = device_state(fleet, DEVICE), device.validated()[-1]
         self.say(f'after {last["epoch"]} epochs of {self.steps_an_epoch} steps: {share(last)} of {last["n"]} validation images'
                  + ('' if ready(last) else f', not the {plans.HANDOVER_PERCENT} % wanted: handed over as late as the paper does'))
         write_json(marker, {'reports': device.reports, 'local': state['local'],
@@ -232,6 +134,8 @@ class Handover:
     def on_report(self, r, at):
         if not self.device.on_report(r, at) or r['split'] != 'validation':
             return
+        if r['origin'] == 'local' or r.get('decision') == 'activated':
+            self.device.want(r['checkpoint'])
         t = self.clock.setdefault(r['checkpoint'], self.now_s(r, at))
         if r.get('decision') == 'activated':
             self.use.append((t, r['checkpoint'], r['origin']))
@@ -273,23 +177,23 @@ class Handover:
         folder = self.fleet.work / DEVICE
         folder.mkdir(parents=True)
         shutil.copytree(run.folder / 'before' / DEVICE / 'state', folder / 'state', symlinks=True)
-        self.listener = run.start_broker(self.fleet)
+        self.listener = start_broker(self.fleet)
         run.trainer_conf(self.fleet, self.name)
         trainer = self.fleet.start_trainer(TRAINER)
-        run.until('the trainer', self.fleet, lambda: self.listener.all(
+        until('the trainer', self.fleet, lambda: self.listener.all(
             lambda m: m['topic'].endswith(f'trainer/{TRAINER}/status')), 120)
         run.agent_conf(self.fleet, self.name, run.spec['step_ms'])
         self.fleet.start_agent(DEVICE)
-        active = [r for r in self.device.reports if r.get('decision') == 'activated'][-1]
+        active = self.device.activated()[-1]
         self.use.append((0.0, active['checkpoint'], active['origin']))
         for checkpoint in (active['checkpoint'], self.before['local']):
             self.clock[checkpoint] = 0.0
             self.device.want(checkpoint)
         self.cpu_before = cpu_seconds(trainer.pid)
         self.fleet.command(DEVICE, 'handover', timeout=60)
-        run.until('a decision', self.fleet, self.judged)
+        until('a decision', self.fleet, self.judged)
         self.at_judged = self.use[-1][1]
-        run.until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
+        until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
         self.fleet.programs[TRAINER].stop()
         self.fleet.programs.pop(TRAINER)
         self.go_on()
@@ -308,7 +212,7 @@ class Handover:
         run = self.run_
         self.fleet.programs[DEVICE].stop()
         self.hear()
-        state = device_state(self.fleet)
+        state = device_state(self.fleet, DEVICE)
         epoch = state['rounds']['epoch']
         own = self.clock.get(state['local']) if state['local'] in [r['checkpoint'] for r in self.device.validated()] else None
         self.base = (epoch, self.judged_s if own is None else own)
@@ -319,8 +223,8 @@ class Handover:
         def step():
             self.hear()
             return max(r['epoch'] for r in self.device.validated()) >= epoch + wanted
-        run.until('the device to go on', self.fleet, step)
-        run.until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
+        until('the device to go on', self.fleet, step)
+        until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
 
     # What has come of it.
     def outcome(self):
@@ -352,10 +256,6 @@ class Handover:
 
 def ready(r):
     return r['correct'] * 100 >= plans.HANDOVER_PERCENT * r['n']
-
-
-def device_state(fleet):
-    return json.loads((fleet.work / DEVICE / 'state/state.json').read_text())
 
 
 def origin_of(device, checkpoint):

@@ -12,6 +12,7 @@ FOLDS = 5  # of all images: each is tested once
 VALIDATION_SHARE = 0.1  # of all images; held apart, at hand to the device alone
 HANDOVER_PERCENT = 43  # on the validation images: where the paper hands over
 EPOCH_STEPS = 65  # of the device, about
+EDGE_EPOCH_STEPS = 219  # of the edge, at most about so many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +62,21 @@ METHODS = {
 
 # Experiments of another kind, and what each compares.
 OTHERS = {'cost': ['curves'], 'many': ['alone', 'resume', 'merge', 'agnostic']}
+MANY_DEVICES = 10
+
+
+def fold_for(images, steps):
+    return max(1, min(FOLD, round(steps * BATCH / images)))
 
 
 def device_fold(images):
     """Visits of each image in an epoch of the device."""
-    return max(1, min(FOLD, round(EPOCH_STEPS * BATCH / images)))
+    return fold_for(images, EPOCH_STEPS)
+
+
+def edge_fold(images):
+    """FOLD of faces, less of the many digits."""
+    return fold_for(images, EDGE_EPOCH_STEPS)
 
 
 def epoch_steps(images, fold):
@@ -73,4 +84,4 @@ def epoch_steps(images, fold):
 
 
 def edge_epochs(experiment, images, scale):
-    return max(1, round(scale * experiment.edge_steps / epoch_steps(images, FOLD)))
+    return max(1, round(scale * experiment.edge_steps / epoch_steps(images, edge_fold(images))))
