@@ -127,19 +127,59 @@ def group_key(r):
     return (r['experiment'], r['data_name'], r['scale'], r['ratio'])
 
 
+def handover_figures(by_method):
+    return {'images': next(iter(by_method.values()))[0]['images'], 'methods': {m: of_method(rs) for m, rs in by_method.items()},
+            'compared': compare(by_method['paper'], by_method['ours']) if len(by_method) == 2 else None}
+
+
+# Many devices.
+def many_figures(by_method):
+    """{strategy: {mean, worst: {in use, returned: {own, all: spread over folds}}}}, and agnostic's worst against merge's."""
+    def over_folds(results, of, what, which):
+        values = [[d[what][which] for d in r['devices'] if d[what]] for r in results]
+        return spread([of(v) for v in values if v])
+    table = {m: {f'{name} {what} {which}': over_folds(rs, of, what, which)
+                 for what in ('in_use', 'returned') for which in ('own', 'all') for name, of in (('mean', statistics.mean), ('worst', min))}
+             for m, rs in by_method.items()}
+
+    def worst(what):
+        pairs = [(a, m) for a in by_method.get('agnostic', []) for m in by_method.get('merge', []) if a['fold'] == m['fold']]
+        return interval([min(d[what]['own'] for d in a['devices'] if d[what]) - min(d[what]['own'] for d in m['devices'] if d[what])
+                         for a, m in pairs])
+    return {'strategies': table, 'worst_agnostic_over_merge': {w: worst(w) for w in ('in_use', 'returned')},
+            'returns': {m: spread([d['returns'] for r in rs for d in r['devices']]) for m, rs in by_method.items()},
+            'epochs': next(iter(by_method.values()))[0]['epochs'], 'every': next(iter(by_method.values()))[0]['every']}
+
+
+# What the edge pays.
+TARGETS = (50, 60, 65, 70, 75, 80)  # percent of the test images
+
+
+def cpu_to(curve, percent):
+    return next((p['cpu_s'] for p in curve if accuracy(p['test']) >= percent), None)
+
+
+def cost_figures(by_method):
+    results = by_method['curves']
+    return {'start': spread([accuracy(r['start']) for r in results]),
+            'targets': [{'percent': t, **{k: spread([cpu_to(r[k], t) for r in results]) for k in ('handover', 'all_at_the_edge')},
+                         'less': interval([a - h for r in results for a, h in [(cpu_to(r['all_at_the_edge'], t), cpu_to(r['handover'], t))]
+                                           if a is not None and h is not None])} for t in TARGETS],
+            'end': {k: spread([accuracy(r[k][-1]['test']) for r in results]) for k in ('handover', 'all_at_the_edge')},
+            'steps': results[0]['handover'][-1]['steps']}
+
+
+KINDS = {'many': many_figures, 'cost': cost_figures}
+
+
 def groups(results):
-    """Figures of each (experiment, data, scale, ratio), in the order of plans.EXPERIMENTS."""
-    order = list(plans.EXPERIMENTS)
-    keys = sorted({group_key(r) for r in results}, key=lambda k: (order.index(k[0]), k[1:]))
+    """Figures of each (experiment, data, scale, ratio), in the order of plans."""
+    order = [*plans.EXPERIMENTS, *plans.OTHERS]
     out = []
-    for key in keys:
-        by_method = {m: sorted((r for r in results if group_key(r) == key and r['method'] == m), key=lambda r: r['fold'])
-                     for m in plans.METHODS}
+    for key in sorted({group_key(r) for r in results}, key=lambda k: (order.index(k[0]), k[1:])):
+        mine = sorted((r for r in results if group_key(r) == key), key=lambda r: r['fold'])
+        by_method = {m: [r for r in mine if r['method'] == m] for m in plans.OTHERS.get(key[0], plans.METHODS)}
         by_method = {m: rs for m, rs in by_method.items() if rs}
-        some = next(iter(by_method.values()))[0]
-        out.append({'experiment': key[0], 'data': key[1], 'scale': key[2], 'ratio': key[3], 'images': some['images'],
-                    'commits': sorted({r['commit'] for rs in by_method.values() for r in rs}),
-                    'methods': {m: of_method(rs) for m, rs in by_method.items()},
-                    'compared': compare(by_method['paper'], by_method['ours']) if len(by_method) == 2 else None,
-                    'results': by_method})
+        out.append({'experiment': key[0], 'data': key[1], 'scale': key[2], 'ratio': key[3], 'folds': max(map(len, by_method.values())),
+                    'commits': sorted({r['commit'] for r in mine}), **KINDS.get(key[0], handover_figures)(by_method), 'results': by_method})
     return out

@@ -81,17 +81,43 @@ def cost_text(g):
             f'at this scale, {86400 / job * g["scale"]:,.0f} at the paper\'s.')
 
 
-def group_text(g):
-    e = plans.EXPERIMENTS[g['experiment']]
-    i = g['images']
-    lines = [f'Experiment {e.name} on {g["data"]}: {e.title}. Scale {g["scale"]:g}, ratio {g["ratio"]:g}; images: {i["device"]} on the device, '
-             f'{i["edge"]} at the edge, {i["validation"]} for validation, {i["test"]} for tests (fold 0); mean ± standard deviation over '
-             f'{max(f["folds"] for f in g["methods"].values())} folds; commit {", ".join(g["commits"])}.', '', columns_table(g), '']
+def handover_text(g):
+    e, i = plans.EXPERIMENTS[g['experiment']], g['images']
+    lines = [f'{e.title[0].upper()}{e.title[1:]}. Images: {i["device"]} on the device, {i["edge"]} at the edge, {i["validation"]} for validation, '
+             f'{i["test"]} for tests (fold 0); ratio {g["ratio"]:g}.', '', columns_table(g), '']
     lines += [method_text(m, f, e) + '\n' for m, f in g['methods'].items()]
     if g['compared']:
         lines += [comparison_text(g['compared']), '']
-    lines += [cost_text(g)]
-    return '\n'.join(lines) + '\n'
+    return '\n'.join([*lines, cost_text(g)])
+
+
+def many_text(g):
+    head = ('', *(f'{of}, {which}' for what, of in (('in_use', 'in use'), ('returned', 'returned last'))
+                  for which in ('own mix: mean', 'worst', 'all classes: mean', 'worst')), 'returns a device')
+    rows = [[m, *(plus_minus(f[f'{name} {what} {which}']) for what in ('in_use', 'returned') for which in ('own', 'all') for name in ('mean', 'worst')),
+             plus_minus(g['returns'][m], '', 1)] for m, f in g['strategies'].items()]
+    worst = g['worst_agnostic_over_merge']
+    return (f'{plans.MANY_DEVICES} devices, each with mostly three of ten classes; {g["epochs"]} epochs each, a checkpoint offered every {g["every"]}. '
+            'Own mix: recall by class weighed by the classes\' shares on the device; all classes: alike.\n\n'
+            f'{tables.table(head, rows)}\n\nThe worst device under agnostic against the worst under merge, own mix: in use {between(worst["in_use"])}, '
+            f'returned last {between(worst["returned"])}.')
+
+
+def cpu_text(g):
+    rows = [[f'{t["percent"]} %', plus_minus(t['handover'], ' s', 0), plus_minus(t['all_at_the_edge'], ' s', 0), between(t['less'], ' s', 0)] for t in g['targets']]
+    return (f'CPU seconds of the edge to an accuracy on the test images: going on from what the device hands over ({plus_minus(g["start"])}) with the images '
+            'that it has in experiment 2-1, beside training from nothing on these and the device\'s. A mean is over the folds that get there; '
+            f'after {g["steps"]} steps: {plus_minus(g["end"]["handover"])} and {plus_minus(g["end"]["all_at_the_edge"])}.\n\n'
+            + tables.table(('accuracy', 'handed over', 'all at the edge', 'less'), rows))
+
+
+TEXTS = {'many': many_text, 'cost': cpu_text}
+
+
+def group_text(g):
+    head = (f'**{g["experiment"]}** on {g["data"]}: scale {g["scale"]:g}; mean ± standard deviation over {g["folds"]} folds; '
+            f'commit {", ".join(g["commits"])}. ')
+    return head + TEXTS.get(g['experiment'], handover_text)(g) + '\n'
 
 
 def load(work):
@@ -120,7 +146,8 @@ def public(g):
 def show(args):
     found = chosen(args)
     for g in found:
-        g['picture'] = str(pictures.draw(g, args.work / 'pictures', name_of(g)) or '') if shutil.which('gnuplot') else ''
+        drawn = g['experiment'] in plans.EXPERIMENTS and shutil.which('gnuplot')
+        g['picture'] = str(pictures.draw(g, args.work / 'pictures', name_of(g))) if drawn else ''
         text = group_text(g)
         if args.markdown:
             target = args.markdown.parent / f'experiment-{name_of(g)}.png'
