@@ -34,6 +34,14 @@ static int read_usage(struct usage *ret, struct err *err)
 	return 0;
 }
 
+/* A network, and the batches that wait for it. */
+static uint64_t bytes_of(const struct session *s, uint32_t batch, bool training)
+{
+	const struct model *m = s->model;
+	uint64_t floats = (uint64_t)m->width * m->height * m->channels;
+	return network_bytes(m, s->engine, batch, training) + feed_bytes(batch, floats);
+}
+
 int ceiling_check(const struct session *s, uint32_t eval_batch, bool training, uint64_t *ret_left,
 		  struct err *err)
 {
@@ -45,13 +53,8 @@ int ceiling_check(const struct session *s, uint32_t eval_batch, bool training, u
 	int r = read_usage(&now, err);
 	if (r < 0)
 		return r;
-	/* A network, and the batches that wait for it. */
-	uint32_t batch = m->batch / m->subdivisions;
-	uint64_t floats = (uint64_t)m->width * m->height * m->channels;
-	uint64_t evaluate =
-		network_bytes(m, s->engine, eval_batch, false) + feed_bytes(eval_batch, floats);
-	uint64_t train =
-		training ? network_bytes(m, s->engine, batch, true) + feed_bytes(batch, floats) : 0;
+	uint64_t evaluate = bytes_of(s, eval_batch, false);
+	uint64_t train = training ? bytes_of(s, m->batch / m->subdivisions, true) : 0;
 	uint64_t needed = now.resident + evaluate + train;
 	if (needed >= s->memory_max_bytes)
 		return err_set(
@@ -81,4 +84,28 @@ int ceiling_set(const struct session *s, struct err *err)
 		return err_errno(err, -errno, "memory limit of %llu bytes",
 				 (unsigned long long)s->memory_max_bytes);
 	return 0;
+}
+
+int ceiling_room(const struct session *s, struct err *err)
+{
+	struct usage now;
+	struct rlimit limit;
+	if (!s->memory_max_bytes)
+		return 0;
+	int r = read_usage(&now, err);
+	if (r < 0)
+		return r;
+	if (getrlimit(RLIMIT_DATA, &limit) < 0)
+		return err_errno(err, -errno, "memory limit");
+	uint64_t needed = bytes_of(s, s->model->batch / s->model->subdivisions, true);
+	uint64_t most = s->memory_max_bytes, left = most - MIN_OF(most, now.resident);
+	left = MIN_OF(left, limit.rlim_cur - MIN_OF((uint64_t)limit.rlim_cur, now.data));
+	if (needed <= left)
+		return 0;
+	return err_set(
+		err, -ENOMEM,
+		"%s: one more network to train needs %llu bytes of memory, and of the limit of "
+		"%llu there are %llu left",
+		s->model->cfg_path, (unsigned long long)needed,
+		(unsigned long long)s->memory_max_bytes, (unsigned long long)left);
 }

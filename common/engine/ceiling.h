@@ -13,3 +13,6 @@ int ceiling_check(const struct session *s, uint32_t eval_batch, bool training, u
 		  struct err *err);
 /* From now on no more is given than fits beneath the limit. */
 int ceiling_set(const struct session *s, struct err *err);
+/* Beside what is in memory now: whether there is room for one more network to train, with its
+ * images. -ENOMEM: what it needs. */
+int ceiling_room(const struct session *s, struct err *err);

@@ -1,10 +1,15 @@
-/* Weights made from others: blends, merges and grafts. */
+/* Weights made from others: blends, merges and grafts. The statistics of batch normalization of a
+ * blend or merge are those of no network: if it is to be settled, they are measured anew, in a
+ * network of its own, before it is saved. */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
 #include "common/engine/args.h"
+#include "common/engine/ceiling.h"
 #include "common/engine/session.h"
 
 /* A path, not an empty one. */
@@ -16,29 +21,80 @@ static int arg_path(const struct json *args, const char *key, char out[FILE_PATH
 			       : r;
 }
 
-static int answer(struct session *s, const char *out, struct json **ret_result, struct err *err)
+static bool has_statistics(const struct model *m)
 {
-	char id[HASH_SIZE];
-	int r = weights_check(s->model, out, NULL, id, err);
+	for (size_t i = 0; i < m->n_tensors; i++)
+		if (m->tensors[i].kind == TENSOR_MEAN)
+			return true;
+	return false;
+}
+
+/* Where the new weights go first: `out`, or, if they are still to be settled, a file beside it. */
+static int begin(const struct session *s, struct job *j, char path[FILE_PATH_MAX], bool *ret_settle,
+		 struct err *err)
+{
+	int r = arg_path(j->args, "out", j->out, err);
+	if (r == 0)
+		r = arg_bool(j->args, "settle", false, ret_settle, err);
 	if (r < 0)
 		return r;
-	*ret_result = json_new_obj();
-	json_set_str(*ret_result, "out", out);
-	json_set_str(*ret_result, "checkpoint", id);
+	*ret_settle &= has_statistics(s->model);
+	if (*ret_settle && !(s->data && dataset_count(s->data, SPLIT_TRAIN)))
+		return err_set(err, -ENODATA, "settle: there are no training images to measure on");
+	r = file_path(path, FILE_PATH_MAX, *ret_settle ? "%s.unsettled" : "%s", j->out);
+	return r < 0 ? err_errno(err, r, "%s", j->out) : 0;
+}
+
+/* A network of its own: one that trains goes on. One that only waits for its next training makes
+ * room if it must, as the limit was found to be enough for one; it can be had again from its
+ * files. */
+static int make_network(struct session *s, struct job *j, struct err *err)
+{
+	const struct dnet_conf conf = {.engine = s->engine,
+				       .precision = s->precision,
+				       .threads = s->threads,
+				       .training = true};
+	int r = ceiling_room(s, err);
+	if (r < 0 && s->training.id)
+		return r;
+	if (r < 0) {
+		dnet_free(TAKE_PTR(s->train_net));
+		s->live[0] = 0;
+	}
+	struct dnet_random random;
+	dnet_random_begin(&random, 0);
+	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &j->net, err);
+	dnet_random_end(&random);
+	return r;
+}
+
+static int begin_settling(struct session *s, struct job *j, const char *path, struct err *err)
+{
+	int r = make_network(s, j, err);
+	if (r == 0)
+		r = dnet_load(j->net, path, &j->seen, j->checkpoint, err);
+	if (r == 0)
+		r = settle_feed(s, j->net, 0, 0, &j->feed, err);
+	unlink(path);
+	if (r < 0)
+		return r;
+	uint64_t images = (uint64_t)dataset_count(s->data, SPLIT_TRAIN) * s->fold;
+	j->n = settle_batches(j->net, (uint32_t)MIN_OF(images, (uint64_t)UINT32_MAX));
 	return 0;
 }
 
-int blend_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+int blend_begin(struct session *s, struct job *j, struct err *err)
 {
-	char a[FILE_PATH_MAX], b[FILE_PATH_MAX], out[FILE_PATH_MAX];
+	char a[FILE_PATH_MAX], b[FILE_PATH_MAX], path[FILE_PATH_MAX];
 	double alpha;
-	int r = arg_path(j->args, "a", a, err);
-	if (r < 0 || (r = arg_path(j->args, "b", b, err)) < 0 ||
-	    (r = arg_path(j->args, "out", out, err)) < 0 ||
+	bool settle;
+	int r = begin(s, j, path, &settle, err);
+	if (r < 0 || (r = arg_path(j->args, "a", a, err)) < 0 ||
+	    (r = arg_path(j->args, "b", b, err)) < 0 ||
 	    (r = json_get_num(j->args, "alpha", 0, 1, &alpha, err)) < 0 ||
-	    (r = weights_blend(s->model, a, b, alpha, out, err)) < 0)
+	    (r = weights_blend(s->model, a, b, alpha, path, err)) < 0)
 		return r;
-	return answer(s, out, ret_result, err);
+	return settle ? begin_settling(s, j, path, err) : 0;
 }
 
 /* The paths are borrowed from `args`. */
@@ -63,27 +119,59 @@ static int read_inputs(const struct json *args, struct weights_input in[WEIGHTS_
 	return r;
 }
 
-int merge_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+int merge_begin(struct session *s, struct job *j, struct err *err)
 {
 	struct weights_input in[WEIGHTS_INPUTS_MAX];
-	char out[FILE_PATH_MAX];
+	char path[FILE_PATH_MAX];
+	bool settle;
 	size_t n;
-	int r = arg_path(j->args, "out", out, err);
+	int r = begin(s, j, path, &settle, err);
 	if (r < 0 || (r = read_inputs(j->args, in, &n, err)) < 0 ||
-	    (r = weights_merge(s->model, in, n, out, err)) < 0)
+	    (r = weights_merge(s->model, in, n, path, err)) < 0)
 		return r;
-	return answer(s, out, ret_result, err);
+	return settle ? begin_settling(s, j, path, err) : 0;
 }
 
-int graft_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+int graft_begin(struct session *s, struct job *j, struct err *err)
 {
-	char base[FILE_PATH_MAX], rows[FILE_PATH_MAX], out[FILE_PATH_MAX];
+	char base[FILE_PATH_MAX], rows[FILE_PATH_MAX];
 	int64_t first;
-	int r = arg_path(j->args, "base", base, err);
-	if (r < 0 || (r = arg_str(j->args, "rows", rows, sizeof(rows), err)) < 0 ||
-	    (r = arg_path(j->args, "out", out, err)) < 0 ||
-	    (r = json_get_int(j->args, "first_row", 0, s->model->outputs, &first, err)) < 0 ||
-	    (r = weights_graft(s->model, base, *rows ? rows : NULL, (uint32_t)first, out, err)) < 0)
+	int r = arg_path(j->args, "out", j->out, err);
+	if (r < 0 || (r = arg_path(j->args, "base", base, err)) < 0 ||
+	    (r = arg_str(j->args, "rows", rows, sizeof(rows), err)) < 0 ||
+	    (r = json_get_int(j->args, "first_row", 0, s->model->outputs, &first, err)) < 0)
 		return r;
-	return answer(s, out, ret_result, err);
+	return weights_graft(s->model, base, *rows ? rows : NULL, (uint32_t)first, j->out, err);
+}
+
+static int settle_one(struct session *s, struct job *j, struct err *err)
+{
+	const struct feed_batch *b;
+	struct dnet_random random;
+	int r = feed_next(j->feed, &b, err);
+	if (r < 0)
+		return r;
+	session_input(s, j->net, b);
+	feed_release(j->feed);
+	dnet_random_begin(&random, settle_random(j->at, 0));
+	dnet_settle(j->net, j->at++);
+	dnet_random_end(&random);
+	channel_progress(s->channel, CHANNEL_JOB, j->id, j->at, j->n, NAN, 0);
+	return 0;
+}
+
+int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+{
+	int r = j->at < j->n ? settle_one(s, j, err) : 0;
+	if (r == 0 && j->at < j->n)
+		return 1;
+	if (r == 0)
+		r = j->net ? dnet_save(j->net, j->out, j->seen, j->checkpoint, err)
+			   : weights_check(s->model, j->out, NULL, j->checkpoint, err);
+	if (r < 0)
+		return r;
+	*ret_result = json_new_obj();
+	json_set_str(*ret_result, "out", j->out);
+	json_set_str(*ret_result, "checkpoint", j->checkpoint);
+	return 0;
 }

@@ -162,10 +162,7 @@ int evaluate_step(struct session *s, struct job *j, struct json **ret_result, st
 	int r = feed_next(j->feed, &b, err);
 	if (r < 0)
 		return r;
-	size_t floats = (size_t)s->model->width * s->model->height * s->model->channels;
-	for (uint32_t i = 0; i < dnet_batch(s->eval_net); i++)
-		memcpy(dnet_input(s->eval_net, i), b->pixels + i * floats,
-		       floats * sizeof(*b->pixels));
+	session_input(s, s->eval_net, b);
 	const float *p = session_predict(s);
 	for (uint32_t i = 0; i < b->n; i++)
 		count(s, j, j->at + i, b->labels[i], p + (size_t)i * s->model->outputs);

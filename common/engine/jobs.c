@@ -14,6 +14,7 @@
 static void job_free(struct job *j)
 {
 	feed_free(j->feed);
+	dnet_free(j->net);
 	json_free(j->args);
 	json_free(j->results);
 	free(j->counts);
@@ -114,9 +115,9 @@ static const struct {
 } kinds[] = {
 	[JOB_EVALUATE] = {evaluate_begin, evaluate_step},
 	[JOB_CLASSIFY] = {classify_begin, classify_step},
-	[JOB_BLEND] = {NULL, blend_step},
-	[JOB_MERGE] = {NULL, merge_step},
-	[JOB_GRAFT] = {NULL, graft_step},
+	[JOB_BLEND] = {blend_begin, combine_step},
+	[JOB_MERGE] = {merge_begin, combine_step},
+	[JOB_GRAFT] = {graft_begin, combine_step},
 	[JOB_SHEET] = {NULL, sheet},
 	[JOB_RESCAN] = {NULL, rescan},
 };

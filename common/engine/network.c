@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
 #include "common/engine/plan/plan.h"
+#include "common/engine/plan/statistics.h"
 
 struct dnet {
 	network *net;
@@ -28,6 +30,17 @@ struct dnet {
 void dnet_seed(uint64_t seed)
 {
 	srand((unsigned)(seed ^ seed >> 32));
+}
+
+/* glibc's rand() and random() are one. */
+void dnet_random_begin(struct dnet_random *r, uint64_t seed)
+{
+	r->before = initstate((unsigned)(seed ^ seed >> 32), r->state, sizeof(r->state));
+}
+
+void dnet_random_end(struct dnet_random *r)
+{
+	setstate(r->before);
 }
 
 /* rand_normal() keeps every other number for its next call, whatever the seed is by then. One that
@@ -383,8 +396,20 @@ bool dnet_settles(const struct dnet *d)
 
 void dnet_settle(struct dnet *d, unsigned batch)
 {
+	network *net = d->net;
 	errno = 0;
-	plan_settle(d->plan, batch);
+	if (d->plan) {
+		plan_settle(d->plan, batch);
+		return;
+	}
+	for (int i = 0; i < net->n; i++)
+		if (net->layers[i].batch_normalize)
+			statistics_lend(&net->layers[i]);
+	net->train = 1;
+	forward_network(net);
+	for (int i = 0; i < net->n; i++)
+		if (net->layers[i].batch_normalize)
+			statistics_take(&net->layers[i], batch);
 }
 
 bool dnet_train(struct dnet *d, double *ret_loss)

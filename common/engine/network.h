@@ -65,6 +65,14 @@ void dnet_schedule(struct dnet *d, uint64_t seen);
 void dnet_rate_scale(struct dnet *d, double scale);
 /* Seeds dropout. */
 void dnet_seed(uint64_t seed);
+/* From one to the other, random numbers are others, of `seed`: then the process's go on as if
+ * nothing had been. Not nested. */
+struct dnet_random {
+	char state[128];
+	char *before;
+};
+void dnet_random_begin(struct dnet_random *r, uint64_t seed);
+void dnet_random_end(struct dnet_random *r);
 
 /* The momentum of the optimizer: so many floats, in the order of Darknet's layers. Set after
  * dnet_load(), training goes on as if it had not stopped. */
@@ -72,10 +80,12 @@ size_t dnet_momentum_floats(const struct dnet *d);
 void dnet_momentum_get(struct dnet *d, float *out);
 void dnet_momentum_set(struct dnet *d, const float *in);
 
-/* After a training: dnet_settle(0), (1) ... with a batch of training images each measure batch
- * normalization's statistics for the weights as they are (plan/plan.h). Only if dnet_settles(). */
-bool dnet_settles(const struct dnet *d);
+/* In a network for training, dnet_settle(0), (1) ... with a batch of training images each measure
+ * batch normalization's statistics for the weights as they are (plan/plan.h). It draws random
+ * numbers where there is dropout. */
 void dnet_settle(struct dnet *d, unsigned batch);
+/* Whether that belongs to the end of each training: Darknet's own functions know no such thing. */
+bool dnet_settles(const struct dnet *d);
 
 /* One batch forward and backward; each step_images/batch-th call updates the weights, which is
  * what it returns. *ret_loss: per image. */

@@ -66,7 +66,7 @@ struct job {
 	enum job_kind kind;
 	struct json *args;
 	struct job *next;
-	/* Evaluations and classifications go batch by batch: */
+	/* Evaluations, classifications and settling go batch by batch: */
 	enum split split;
 	uint32_t n, at;
 	double seconds;
@@ -75,10 +75,13 @@ struct job {
 	double loss;
 	uint32_t *counts; /* evaluate: n and correct per class, then the confusion matrix */
 	char *outcomes;	  /* evaluate: as the answer has them, NULL: not asked for */
-	struct feed *feed; /* evaluate */
+	struct feed *feed; /* evaluate, settling */
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
+	char out[FILE_PATH_MAX]; /* blend, merge, graft */
+	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
+	uint64_t seen;		 /* of it */
 };
 
 struct session {
@@ -110,6 +113,8 @@ struct session {
 };
 
 double session_seconds(void); /* monotonic */
+/* A batch of the feed of a network into it. */
+void session_input(const struct session *s, struct dnet *net, const struct feed_batch *b);
 /* The batch in eval_net, forward: the same numbers whatever the number of threads. */
 const float *session_predict(struct session *s);
 /* Name of an output: from the class list, else its number (in `buf`). */
@@ -143,6 +148,14 @@ int evaluate_begin(struct session *s, struct job *j, struct err *err);
 int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int classify_begin(struct session *s, struct job *j, struct err *err);
 int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
-int blend_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
-int merge_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
-int graft_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int blend_begin(struct session *s, struct job *j, struct err *err);
+int merge_begin(struct session *s, struct job *j, struct err *err);
+int graft_begin(struct session *s, struct job *j, struct err *err);
+int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+
+/* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and
+ * the seed of random numbers. */
+uint32_t settle_batches(const struct dnet *net, uint32_t epoch_images);
+int settle_feed(const struct session *s, const struct dnet *net, uint64_t seed, uint64_t epoch,
+		struct feed **ret, struct err *err);
+uint64_t settle_random(uint64_t seed, uint64_t epoch);

@@ -17,9 +17,7 @@
 #include "common/engine/momentum.h"
 #include "common/engine/session.h"
 
-#define RECENT_STEPS  20
-#define SETTLE_IMAGES 2048 /* that batch normalization's statistics are measured on, about */
-#define SETTLE_SEED   0x5e771e
+#define RECENT_STEPS 20
 
 static int64_t steps_per_epoch(const struct session *s)
 {
@@ -48,7 +46,9 @@ static void begin_epoch(struct session *s)
 static int begin_feed(struct session *s, struct err *err)
 {
 	struct training *t = &s->training;
-	struct feed_conf conf = {
+	if (t->settling)
+		return settle_feed(s, s->train_net, t->seed, t->epoch, &t->feed, err);
+	const struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
 		.stay = t->stay,
@@ -61,12 +61,6 @@ static int begin_feed(struct session *s, struct err *err)
 		.batch = dnet_batch(s->train_net),
 		.epochs = t->epochs_left,
 	};
-	if (t->settling) {
-		/* Images of the same kind in an order of their own. */
-		conf.course.seed = course_mix(t->seed, t->epoch, SETTLE_SEED, 0);
-		conf.course.at = 0;
-		conf.epochs = 0;
-	}
 	return feed_new(&conf, &t->feed, err);
 }
 
@@ -212,12 +206,9 @@ static int take_batch(struct session *s, bool *ret_ends_epoch, struct err *err)
 		r = feed_next(t->feed, &b, err);
 	if (r < 0)
 		return r;
-	size_t floats = (size_t)s->model->width * s->model->height * s->model->channels;
-	for (uint32_t slot = 0; slot < b->n; slot++) {
-		memcpy(dnet_input(s->train_net, slot), b->pixels + slot * floats,
-		       floats * sizeof(*b->pixels));
+	session_input(s, s->train_net, b);
+	for (uint32_t slot = 0; slot < b->n; slot++)
 		dnet_label(s->train_net, slot, b->labels[slot]);
-	}
 	if (b->replaced && !t->replaced)
 		t->replaced_first = b->fault;
 	t->replaced += b->replaced;
@@ -268,11 +259,10 @@ static void begin_settling(struct session *s)
 		finish(s);
 		return;
 	}
-	uint32_t batch = dnet_batch(s->train_net), images = MIN_OF(t->n_epoch, SETTLE_IMAGES);
 	train_drop_feed(s);
 	t->settling = true;
-	t->settle_batches = (images + batch - 1) / batch;
-	dnet_seed(course_mix(t->seed, t->epoch, SETTLE_SEED, 1));
+	t->settle_batches = settle_batches(s->train_net, t->n_epoch);
+	dnet_seed(settle_random(t->seed, t->epoch));
 }
 
 static void settle(struct session *s)

@@ -58,8 +58,11 @@
  *            An image whose file is gone or changed since the data were read fails it with -ESTALE:
  *            rescan first.
  *            class: number of the output; name: from the class list, the data, or the number again
- *  blend     a, b, alpha, out             -> out, checkpoint: (1 - alpha) a + alpha b
- *  merge     inputs [{weights, share}], out -> out, checkpoint
+ *  blend     a, b, alpha, out, settle (bool) -> out, checkpoint: (1 - alpha) a + alpha b
+ *            settle: its statistics of batch normalization, which are those of no network, are
+ *            measured on up to 2,048 training images before it is saved, as they are at the end of
+ *            a training (-ENODATA without such; -ENOMEM: no room for a second network to train)
+ *  merge     inputs [{weights, share}], out, settle (bool) -> out, checkpoint
  *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
  *            unit), with pooled statistics of batch normalization: weights_merge()
  *  graft     base, rows (absent: zeros), first_row, out -> out, checkpoint

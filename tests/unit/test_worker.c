@@ -205,38 +205,6 @@ static void test_middle_changes_nothing(void **state)
 	assert_string_equal(alone, disturbed);
 }
 
-static struct json *blend_args(double alpha)
-{
-	struct json *j = json_new_obj();
-	json_set_str(j, "a", at("a"));
-	json_set_str(j, "b", at("b"));
-	json_set_num(j, "alpha", alpha);
-	json_set_str(j, "out", at("ab"));
-	return j;
-}
-
-static void test_blend(void **state)
-{
-	struct rig rig;
-	struct worker_conf conf = conf_of("model.cfg");
-	char id[HASH_SIZE];
-	rig_start(&rig, &conf);
-	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
-	uint64_t seen = (uint64_t)num(rig_do(&rig, "train", train_args("a", "b", 4, 1)), "seen");
-	double a = num(rig_do(&rig, "evaluate", evaluate_args("a", "train")), "loss");
-	double b = num(rig_do(&rig, "evaluate", evaluate_args("b", "train")), "loss");
-	const double alphas[] = {0, 1, 0.5};
-	double loss[3];
-	for (int i = 0; i < 3; i++) {
-		id_of(rig_do(&rig, "blend", blend_args(alphas[i])), id);
-		check_weights("model.cfg", "ab", seen, id);
-		loss[i] = num(rig_do(&rig, "evaluate", evaluate_args("ab", "train")), "loss");
-	}
-	assert_true(loss[0] == a && loss[1] == b && loss[2] != a && loss[2] != b);
-	assert_int_equal(rig_ask(&rig, "blend", blend_args(1.5))->code, -ERANGE);
-	rig_stop(&rig);
-}
-
 /* Correct ones of an evaluation's outcomes, each image's loss added to `losses`. */
 static unsigned read_outcomes(const struct json *e, unsigned n, double *losses)
 {
@@ -280,72 +248,6 @@ static void test_outcomes(void **state)
 	assert_true(fabs(sum / n - num(e, "loss")) < WORKER_OUTCOME_LOSS_MAX / 60000);
 	/* Whose class has more than a half is right. */
 	assert_true(sure > n / 4 && sure <= (unsigned)num(e, "correct") && worst > 0.6931);
-	rig_stop(&rig);
-}
-
-static struct json *merge_args(const char *const *names, const double *shares, size_t n)
-{
-	struct json *j = json_new_obj(), *list = json_new_arr();
-	for (size_t i = 0; i < n; i++) {
-		struct json *one = json_new_obj();
-		json_set_str(one, "weights", at(names[i]));
-		json_set_num(one, "share", shares[i]);
-		json_push(list, one);
-	}
-	json_set(j, "inputs", list);
-	json_set_str(j, "out", at("merged"));
-	return j;
-}
-
-static void test_merge(void **state)
-{
-	static const char *const names[] = {"a", "b", "nowhere"};
-	const double shares[] = {3, 1, 1}, wrong[] = {1, -1};
-	struct rig rig;
-	struct worker_conf conf = conf_of("model.cfg");
-	char id[HASH_SIZE];
-	rig_start(&rig, &conf);
-	rig_do(&rig, "train", train_args(NULL, "a", 1, 0));
-	uint64_t seen = (uint64_t)num(rig_do(&rig, "train", train_args("a", "b", 4, 1)), "seen");
-	id_of(rig_do(&rig, "merge", merge_args(names, shares, 2)), id);
-	check_weights("model.cfg", "merged", seen, id);
-	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 3))->code, -ENOENT);
-	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 1))->code, -EINVAL);
-	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, wrong, 2))->code, -ERANGE);
-	struct json *args = json_new_obj();
-	json_set_str(args, "out", at("merged"));
-	assert_int_equal(rig_ask(&rig, "merge", args)->code, -ENOENT);
-	rig_stop(&rig);
-}
-
-static struct json *graft_args(const char *base, const char *rows, int64_t first)
-{
-	struct json *j = json_new_obj();
-	json_set_str(j, "base", at(base));
-	if (rows)
-		json_set_str(j, "rows", at(rows));
-	json_set_int(j, "first_row", first);
-	json_set_str(j, "out", at("grafted"));
-	return j;
-}
-
-static void test_graft(void **state)
-{
-	struct rig rig;
-	struct worker_conf conf = conf_of("model.cfg");
-	char a[HASH_SIZE], b[HASH_SIZE], id[HASH_SIZE];
-	rig_start(&rig, &conf);
-	id_of(rig_do(&rig, "train", train_args(NULL, "a", 1, 0)), a);
-	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 8)), b);
-	assert_string_not_equal(a, b);
-	assert_int_equal(rename(at("grafted"), at("zeroed")), 0);
-	/* Zeros have gone out; with the own rows back it is what it was. */
-	id_of(rig_do(&rig, "graft", graft_args("zeroed", "a", 8)), id);
-	assert_string_equal(id, a);
-	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 10)), id);
-	assert_string_equal(id, a);
-	assert_int_equal(rig_ask(&rig, "graft", graft_args("a", NULL, 11))->code, -ERANGE);
-	assert_int_equal(rig_ask(&rig, "graft", graft_args("", NULL, 8))->code, -EBADMSG);
 	rig_stop(&rig);
 }
 
@@ -667,10 +569,7 @@ int main(void)
 		cmocka_unit_test(test_evaluate_same_everywhere),
 		cmocka_unit_test(test_in_the_middle),
 		cmocka_unit_test(test_middle_changes_nothing),
-		cmocka_unit_test(test_blend),
 		cmocka_unit_test(test_outcomes),
-		cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_graft),
 		cmocka_unit_test(test_classify),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_end_of_schedule),

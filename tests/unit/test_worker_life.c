@@ -415,6 +415,46 @@ static void test_fits(void **state)
 	}
 }
 
+static struct json *settled_blend(void)
+{
+	struct json *j = json_new_obj();
+	json_set_str(j, "a", at("turn"));
+	json_set_str(j, "b", at("turn"));
+	json_set_num(j, "alpha", .5);
+	json_set_bool(j, "settle", true);
+	json_set_str(j, "out", at("settled"));
+	return j;
+}
+
+/* A second network to train is refused where there is no room for two, and the first goes on; once
+ * that only waits for its next training, it makes room. */
+static void test_settles_in_turn(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	if (!own_memory())
+		skip();
+	snprintf(conf.cfg, sizeof(conf.cfg), "%s", TASUKI_SOURCE "/deploy/models/digits.cfg");
+	conf.memory_max_bytes = needed(conf) + 2 * 1024 * 1024;
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "turn", 1, 0));
+	uint64_t t = rig_send(&rig, "train", long_training("never"));
+	struct rig_request *q = &rig.requests[t];
+	RIG_WAIT(&rig, q->progress.step > 0);
+	struct rig_request *blend = rig_ask(&rig, "blend", settled_blend());
+	assert_int_equal(blend->code, -ENOMEM);
+	assert_non_null(strstr(blend->error, "one more network to train needs"));
+	assert_false(file_exists(at("settled.unsettled")));
+	int64_t step = q->progress.step;
+	RIG_WAIT(&rig, q->progress.step > step);
+	rig_do(&rig, "stop", target(t));
+	rig_do(&rig, "blend", settled_blend());
+	rig_do(&rig, "evaluate", evaluate_args("settled", "train"));
+	rig_do(&rig, "train", train_args("settled", "turn", 1, 0));
+	assert_int_equal(rig.n_died, 0);
+	rig_stop(&rig);
+}
+
 /* Memory that is not there although no limit of ours is in the way: Darknet does not look, and
  * dies. */
 static void test_no_memory(void **state)
@@ -582,6 +622,7 @@ int main(void)
 		cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_bad_requests),   cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_fits),
+		cmocka_unit_test(test_settles_in_turn),
 		cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_log_and_engine), cmocka_unit_test(test_processors),
 		cmocka_unit_test(test_orphan),         cmocka_unit_test(test_until),

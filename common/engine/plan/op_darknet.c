@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/engine/plan/op.h"
+#include "common/engine/plan/statistics.h"
 
 /* Layers that this one reads besides the one before it. */
 static int others(const layer *l, int i)
@@ -37,7 +38,12 @@ static void forward(struct op *o, bool train)
 		o->out->owed[PLAIN] = true;
 	}
 	blob_write(p, o->out, PLAIN);
+	bool settles = p->settling && l->batch_normalize;
+	if (settles)
+		statistics_lend(l);
 	l->forward(*l, net);
+	if (settles)
+		statistics_take(l, p->settled);
 	if (l->truth)
 		p->net->truth = l->output;
 }
