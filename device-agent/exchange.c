@@ -36,6 +36,7 @@ static void publish_offer(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
 	struct msg_offer m = {0};
+	struct score own = {0};
 	struct topic t = {.kind = TOPIC_DEVICE_OFFER};
 	struct err err;
 	if (store_manifest(a->store, h->checkpoint, &m.manifest, &err) < 0) {
@@ -48,6 +49,8 @@ static void publish_offer(struct agent *a)
 	}
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
+	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint,
+			SPLIT_VALIDATION, &own);
 	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
@@ -55,7 +58,7 @@ static void publish_offer(struct agent *a)
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
 		  h->checkpoint, (long long)m.manifest.epoch,
-		  m.validation.n ? (double)m.validation.correct / (double)m.validation.n : 0);
+		  own.n ? (double)own.correct / (double)own.n : 0);
 }
 
 static void run_action(struct agent *a, const struct handover_action *act)

@@ -310,7 +310,7 @@ static inline struct msg_result result_of(const char *parent, uint64_t seed, int
 	strcpy(m->trainer, "edge-1");
 	m->epoch = 6;
 	m->images_seen = 4000;
-	m->classes = 5;
+	m->classes = model->n_classes;
 	m->size = (int64_t)model->file_bytes;
 	m->block_size = 1024;
 	m->created_ms = 1790000000000;
