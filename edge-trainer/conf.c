@@ -175,8 +175,7 @@ static int read_merge(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = percent(c, "lineage_percent", 95, 50, &t->lineage_share, err);
 	if (r == 0)
-		r = percent(c, "final_percent", 95, t->strategy == STRATEGY_AGNOSTIC ? 30 : 0,
-			    &t->final_share, err);
+		r = percent(c, "final_percent", 95, 0, &t->final_share, err);
 	if (r == 0)
 		r = conf_num(c, "merge", "eta", 0, TRAINER_ETA_MAX, 4, &t->mixture.eta, err);
 	if (r == 0)

@@ -7,7 +7,7 @@
  * due: so a restart needs nothing of its own. A member that loses its lease stays a member, and the
  * work goes on while any has one; who is granted again finds the window at work, or what came
  * of it, or is gathered anew. */
-#include <errno.h>
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -373,22 +373,23 @@ int64_t merge_next_ms(const struct trainer *t)
 
 /* --- what the worker is asked --- */
 
+static_assert(WINDOW_MEMBERS_MAX + 1 <= WEIGHTS_INPUTS_MAX, "a window fits into one merge");
+
 static int add_input(const struct trainer *t, struct json *inputs, const char *id, double share)
 {
 	char path[FILE_PATH_MAX];
 	struct json *one;
-	int r = store_weights(t->store, id, path);
 
-	if (r < 0 || share <= 0)
-		return r;
+	if (share <= 0 || store_weights(t->store, id, path) < 0)
+		return 0;
 	one = json_new_obj();
 	json_set_str(one, "weights", path);
 	json_set_num(one, "share", share);
 	json_push(inputs, one);
-	return 0;
+	return 1;
 }
 
-int merge_inputs(struct trainer *t, const struct entry *e, struct json *args)
+int merge_inputs(struct trainer *t, const struct entry *e, struct json *args, char id[HASH_SIZE])
 {
 	struct json *inputs = json_new_arr();
 	double lineage = t->merge.lineage.id[0] ? t->conf->lineage_share : 0;
@@ -397,17 +398,18 @@ int merge_inputs(struct trainer *t, const struct entry *e, struct json *args)
 	json_set(args, "inputs", inputs);
 	if (e->job.state == JOB_MIXING) {
 		json_set_bool(args, "settle", true);
-		n += add_input(t, inputs, e->job.partial, 1 - t->conf->final_share) == 0;
-		n += add_input(t, inputs, e->job.manifest.id, t->conf->final_share) == 0;
-		return n == 2 ? 0 : -ENOENT;
+		memcpy(id, e->job.partial, HASH_SIZE);
+		n += add_input(t, inputs, e->job.partial, 1 - t->conf->final_share);
+		return n + add_input(t, inputs, e->job.manifest.id, t->conf->final_share);
 	}
 	/* What a member handed over is in, also where its lease ended since. */
 	for (const struct entry *o = t->entries; o; o = o->next)
-		if (is_member(o, e) && o->share > 0)
-			n += add_input(t, inputs, o->job.manifest.id, o->share * (1 - lineage)) == 0;
-	if (n > 0 && lineage > 0)
-		add_input(t, inputs, t->merge.lineage.id, lineage);
-	return n > 0 ? 0 : -ENOENT;
+		if (is_member(o, e) &&
+		    add_input(t, inputs, o->job.manifest.id, o->share * (1 - lineage)) > 0) {
+			memcpy(id, o->job.manifest.id, HASH_SIZE);
+			n++;
+		}
+	return n > 0 ? n + add_input(t, inputs, t->merge.lineage.id, lineage) : 0;
 }
 
 /* --- what is said --- */

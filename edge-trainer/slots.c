@@ -109,13 +109,21 @@ static struct json *new_output(struct trainer *t, struct entry *e)
 void slots_merge(struct trainer *t, struct entry *e)
 {
 	struct json *args = new_output(t, e);
+	char id[HASH_SIZE];
+	int n;
 
-	if (args && merge_inputs(t, e, args) < 0) {
-		json_free(args);
-		entry_followup(e, JOB_E_DROP, "its checkpoints are gone");
-	} else if (args) {
+	if (!args)
+		return;
+	n = merge_inputs(t, e, args, id);
+	if (n > 1) {
 		request(t, e, SLOT_MERGE, "merge", args);
+		return;
 	}
+	json_free(args);
+	entry_followup(e, n == 1 ? JOB_E_MERGED : JOB_E_DROP,
+		       n == 1 ? NULL : "its checkpoints are gone");
+	if (n == 1) /* nothing to merge it with: it is what would come of it */
+		memcpy(e->followup_hash, id, HASH_SIZE);
 }
 
 void slots_train(struct trainer *t, struct entry *e)

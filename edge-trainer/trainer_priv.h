@@ -224,8 +224,8 @@ const struct entry *entry_worker(const struct trainer *t, const struct entry *e)
 void merge_run(struct trainer *t);
 int64_t merge_next_ms(const struct trainer *t); /* -1: nothing is due by time */
 struct entry *merge_entry(const struct trainer *t); /* the window that is worked on; NULL */
-/* What is to be merged now, and how, into a request's arguments. -ENOENT: nothing is there. */
-int merge_inputs(struct trainer *t, const struct entry *e, struct json *args);
+/* What is to be merged now, and how, into a request's arguments; how many. Of a single one `id` is set. */
+int merge_inputs(struct trainer *t, const struct entry *e, struct json *args, char id[HASH_SIZE]);
 void merge_done(struct trainer *t, const struct entry *e); /* a window's job has ended */
 void merge_acknowledged(struct trainer *t, const struct entry *e);
 void merge_report(struct trainer *t); /* publishes job/<device> of each member */

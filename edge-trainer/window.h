@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WINDOW_MEMBERS_MAX 64
+#define WINDOW_MEMBERS_MAX 63 /* with the lineage: what one merge takes, WEIGHTS_INPUTS_MAX */
 #define WINDOW_CLIP	   3.0
 
 struct window_conf {

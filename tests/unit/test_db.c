@@ -164,7 +164,7 @@ static void test_jobs(void **state)
 {
 	static struct taken got;
 	struct job a, b;
-	int64_t n;
+	int64_t screened, n;
 
 	(void)state;
 	make_job(&a, "cam-1", C1, 5);
