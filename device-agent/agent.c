@@ -133,8 +133,8 @@ static void collect(struct agent *a)
 	struct err err = {0};
 	keep(list, &n, s->local);
 	keep(list, &n, a->candidate);
-	keep(list, &n, a->judge_local);
-	keep(list, &n, a->judged);
+	for (size_t i = 0; i < s->judgement.n; i++)
+		keep(list, &n, s->judgement.at[i].checkpoint);
 	if (a->train_id || a->trained.there)
 		keep(list, &n, a->train_parent);
 	keep(list, &n, s->handover.checkpoint);
@@ -181,8 +181,8 @@ static bool step(struct agent *a)
 		return false;
 	if (is_pending(a->state))
 		return pending_step(a);
-	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) ||
-	       learn_judge_step(a) || exchange_offer_step(a) || exchange_pull_step(a);
+	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) || judge_step(a) ||
+	        exchange_offer_step(a) || exchange_pull_step(a);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -206,6 +206,8 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->training));
 	at = earlier(at, retry_at(a, &a->evaluating));
 	at = earlier(at, retry_at(a, &a->pull));
+	at = earlier(at, retry_at(a, &a->making.retry));
+	at = earlier(at, judge_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->rows));
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
@@ -359,8 +361,17 @@ static void reconcile(struct agent *a)
 		handover_step(h, &ev, a->now_ms, &ignored);
 		s->rounds.offer_ordered = true; /* of what may be offered */
 	}
-	if (h->phase == HANDOVER_JUDGING && !store_has(a->store, h->result.manifest.id))
+	if (h->phase == HANDOVER_JUDGING && !store_has(a->store, h->result.manifest.id)) {
 		h->phase = HANDOVER_PULLING;
+		s->judgement = (struct judgement){0};
+	}
+	for (size_t i = 0; i < s->judgement.n; i++) {
+		struct candidate_entry *e = &s->judgement.at[i];
+		if (!*e->checkpoint || store_has(a->store, e->checkpoint))
+			continue;
+		e->out = e->kind == CANDIDATE_LOCAL || e->kind == CANDIDATE_PREVIOUS;
+		e->checkpoint[0] = 0; /* others are made again */
+	}
 }
 
 /* Reports are numbered within a log. A folder that has none is new, or has lost its state: numbers
@@ -484,7 +495,8 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 	a->state = calloc(1, sizeof(*a->state));
 	a->draft = calloc(1, sizeof(*a->draft));
 	a->block = malloc(MANIFEST_BLOCK_MAX);
-	int r = a->state && a->draft && a->block ? start(a, err) : err_errno(err, -ENOMEM, "agent");
+	a->details = calloc(1, sizeof(*a->details));
+	int r = a->state && a->draft && a->block && a->details ? start(a, err) : err_errno(err, -ENOMEM, "agent");
 	if (r < 0) {
 		agent_free(a);
 		return r;
@@ -503,6 +515,9 @@ void agent_free(struct agent *a)
 		free(a->replies[i].text);
 	free(a->status_text);
 	free(a->block);
+	if (a->details)
+		details_done(a->details);
+	free(a->details);
 	free(a->wanted.bits);
 	free(a->state);
 	free(a->draft);

@@ -2,7 +2,9 @@
  *
  *   agent.c     start, the turn (what is to be done next), saving
  *   work.c      what the worker is asked for, and its answers
- *   learn.c     epochs, reports, decisions
+ *   learn.c     epochs, reports, decisions about them
+ *   choose.c    which checkpoint becomes active
+ *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   guard.c     checkpoints that are damaged
@@ -24,6 +26,7 @@
 #include "common/transfer/part.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
+#include "device-agent/details.h"
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
@@ -104,34 +107,45 @@ struct agent {
 	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
 	bool warned_none, warned_few; /* of validation images */
+	bool warned_unwatched;        /* of protected classes without any */
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];
-	char train_parent[HASH_SIZE]; /* that the epoch in hand goes on from; "": new weights */
 	struct retry training, evaluating;
 	int64_t diverged;           /* epochs in a row whose loss was not finite */
 	unsigned evaluate_failures; /* in a row, weighed */
 	int64_t rounds_wake_ms;
 	enum rounds_todo todo;
-	struct { /* an epoch that is done, but not yet kept */
+	char train_parent[HASH_SIZE]; /* that the epoch in hand goes on from; "": new weights */
+	bool superseded;              /* the lineage has left it: nothing is made of it */
+	struct {                      /* an epoch that is done, but not yet kept */
 		bool there, added;
+		int64_t images;
 		struct manifest manifest;
 	} trained;
 	struct evaluation evaluation; /* the outstanding one */
 	struct evaluation ordered[AGENT_ORDERED_MAX];
 	size_t n_ordered;
 	unsigned own_in_a_row; /* evaluations while one by command waits */
-	struct { /* classes of the last evaluation, for its report */
-		char checkpoint[HASH_SIZE], snapshot[HASH_SIZE];
-		enum split split;
-		struct class_score at[MESSAGE_CLASSES_MAX];
-		size_t n;
-	} per_class;
+	struct details *details;
 
 	/* The handover. */
-	char candidate[HASH_SIZE];   /* due to be offered, still being scored; "" */
-	char judge_local[HASH_SIZE]; /* the local one that the result is judged beside; "" */
-	char judged[HASH_SIZE]; /* the result, with this device's private rows; "": not made yet */
+	char candidate[HASH_SIZE]; /* due to be offered, still being scored; "" */
+	struct {                   /* when judging began, in this run */
+		bool there;
+		int64_t ms;
+	} judging_since;
+	struct {             /* a candidate that is being made */
+		uint64_t id; /* the request; 0: none */
+		bool stopped;
+		size_t entry; /* of the judgement about `result` */
+		enum candidate_kind kind;
+		char result[HASH_SIZE];
+		char detail[16]; /* for the log */
+		char out[FILE_PATH_MAX];
+		struct manifest manifest;
+		struct retry retry;
+	} making;
 	bool pulling;
 	struct part part;
 	int64_t pull_progress_ms;
@@ -186,10 +200,46 @@ bool retry_waits(const struct agent *a, const struct retry *r);
 /* learn.c; the ..._step functions return whether they changed anything. */
 bool learn_trained_step(struct agent *a);
 bool learn_decide_step(struct agent *a);
-bool learn_judge_step(struct agent *a);
 const struct score *learn_score(const struct agent *a, const char *checkpoint, enum split split);
 int learn_report(struct agent *a, struct state *next, const struct state_score *s,
 		 const struct msg_report *decision);
+/* Of its score on the validation images as they are now. */
+int learn_report_validation(struct agent *a, struct state *next, const char *checkpoint,
+			    const struct msg_report *decision);
+/* Keeps that score from being pushed out of the state by newer ones. */
+void learn_touch(const struct agent *a, struct state *next, const char *checkpoint);
+/* The decision was against that one, without a test between the two. */
+void learn_against(const struct agent *a, const char *checkpoint, struct msg_report *d);
+
+/* choose.c */
+struct choice {
+	struct verdict verdict; /* a pair for each challenger */
+	size_t n;
+	bool paired; /* image by image; else by counts */
+};
+/* Of challengers whose scores are known to choose_score(); at most VERDICT_CONTENDERS_MAX. */
+void choose(struct agent *a, const char *const *ids, size_t n, struct choice *ret);
+/* What a report says of challenger i. */
+void choose_report(const struct agent *a, const struct choice *c, size_t i, struct msg_report *d);
+/* Its score on the validation images as they are now, NULL where that, or what the selector needs
+ * beside it, is not known. */
+const struct score *choose_score(const struct agent *a, const char *checkpoint);
+bool choose_wants_outcomes(const struct agent *a);
+
+/* judge.c */
+bool judge_step(struct agent *a);
+void judge_make_step(struct agent *a);
+void judge_stop_step(struct agent *a);
+/* False: nothing is being judged. */
+bool judge_next(const struct agent *a, struct candidates_step *ret);
+/* Whether the next local epoch is to wait for a candidate's. */
+bool judge_holds_training(const struct agent *a);
+/* A request for a candidate has ended; failure NULL: well. */
+void judge_made(struct agent *a, const struct err *failure);
+/* A checkpoint cannot be scored: if it is a candidate, it is decided without it; if it is what came
+ * back, that is refused with the reason. */
+void judge_unscorable(struct agent *a, const char *checkpoint, const char *reason);
+int64_t judge_deadline_ms(const struct agent *a);
 
 /* lineage.c */
 /* Completes the manifest of what is made here: id, parents (which the store has), origin, epoch,
@@ -215,6 +265,16 @@ void lineage_instead(const struct agent *a, char ret[HASH_SIZE]);
 
 /* work.c */
 void work_step(struct agent *a);
+/* args are taken. */
+int work_request(struct agent *a, const char *op, struct json *args, uint64_t *ret_id,
+		 struct err *err);
+/* The worker is gone, and will be started again; what it was asked for was not at fault. */
+bool work_worker_lost(int code);
+bool work_may_train(const struct agent *a);
+/* That request is the training in hand. */
+void work_training(struct agent *a, uint64_t id);
+/* The local lineage goes on from another checkpoint than what is trained on from. */
+void work_supersede(struct agent *a);
 
 /* exchange.c */
 /* Carries out a step of the handover machine; negative: it could not be saved and is undone. */

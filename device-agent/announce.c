@@ -42,7 +42,7 @@ static enum phase phase_of(const struct agent *a)
 {
 	if (a->state->paused)
 		return PHASE_PAUSED;
-	if (a->evaluate_id)
+	if (a->evaluate_id || (a->making.id && a->making.id != a->train_id))
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
@@ -56,8 +56,8 @@ static enum phase phase_of(const struct agent *a)
 
 static const char *reason_of(const struct agent *a)
 {
-	const struct retry *const failing[] = {&a->saving, &a->training, &a->evaluating, &a->pull,
-					       &a->rows};
+	const struct retry *const failing[] = {&a->saving, &a->training, &a->evaluating,
+					       &a->making.retry, &a->pull, &a->rows};
 	if (a->worker_reason)
 		return a->worker_reason;
 	for (size_t i = 0; i < ARRAY_LEN(failing); i++)
@@ -110,7 +110,8 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 			score && score->n ? (double)score->correct / (double)score->n : -1;
 		ret->active.pinned = s->pinned;
 	}
-	ret->progress = ret->phase == PHASE_EVALUATING ? share(&a->evaluate_progress)
+	bool evaluating = ret->phase == PHASE_EVALUATING && a->evaluate_id;
+	ret->progress = evaluating                     ? share(&a->evaluate_progress)
 			: ret->phase == PHASE_TRAINING ? share(&a->train_progress)
 			: a->pulling && a->part.xfer.n_blocks
 				? (double)a->part.xfer.n_held / a->part.xfer.n_blocks

@@ -1,5 +1,6 @@
 #include "device-agent/conf.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ static const struct live_key live_keys[] = {
 	LIVE("handover", every_epochs, 0, 1000000, 5, true),
 	LIVE("handover", plateau_epochs, 0, 1000000, 0, true),
 	LIVE("handover", min_epochs, 0, 1000000, 1, false),
+	LIVE("handover", min_accuracy_percent, 0, 100, 0, false),
 	LIVE("handover", lease_s, 5, 86400, 120, true),
 	LIVE("handover", hold_max_s, 60, 31536000, 21600, false),
 	LIVE("data", rescan_s, 0, 86400, 10, true),
@@ -158,6 +160,86 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	return worker_conf_read(c, &a->worker, err);
 }
 
+/* Whole percents, rising, separated by commas. */
+static int read_blends(struct conf *c, struct select_conf *s, struct err *err)
+{
+	char text[128];
+	int r = conf_str(c, "select", "blends", "25,50,75", text, sizeof(text), err);
+	const char *at = text;
+	while (r >= 0 && *at) {
+		char *end;
+		at += strspn(at, " \t");
+		long v = isdigit((unsigned char)*at) ? strtol(at, &end, 10) : 0;
+		if (v > 0)
+			end += strspn(end, " \t");
+		if (v < 1 || v > 99 || (*end && *end != ',') || (*end && !end[1]) ||
+		    (s->n_blends && v <= s->blends[s->n_blends - 1]))
+			return conf_fail(c, "select", "blends", -EINVAL, err,
+					 "found '%s', expected rising whole numbers from 1 to 99, "
+					 "separated by commas",
+					 text);
+		if (s->n_blends == SELECT_BLENDS_MAX)
+			return conf_fail(c, "select", "blends", -E2BIG, err,
+					 "found more than %d weights", SELECT_BLENDS_MAX);
+		s->blends[s->n_blends++] = v;
+		at = *end ? end + 1 : end;
+	}
+	return r;
+}
+
+static int load_select(struct conf *c, struct select_conf *s, struct err *err)
+{
+	static const char *const selectors[] = {"best", "confidence", NULL};
+	static const char *const lineages[] = {"keep", "adopt", NULL};
+	int selector, lineage, r;
+	double percent;
+	if ((r = conf_choice(c, "select", "selector", selectors, "confidence", &selector, err)) <
+		    0 ||
+	    (r = conf_num(c, "select", "confidence_percent", 50, 99.99, 95, &percent, err)) < 0 ||
+	    (r = conf_str(c, "select", "protect", "", s->protect_names, sizeof(s->protect_names),
+			  err)) < 0 ||
+	    (r = conf_num(c, "select", "protect_points", 0, 100, 5, &s->protect_points, err)) < 0 ||
+	    (r = read_blends(c, s, err)) < 0 ||
+	    (r = conf_int(c, "select", "tune_steps", 0, 1000000, 60, &s->tune_steps, err)) < 0 ||
+	    (r = conf_int(c, "select", "tune_rate_percent", 1, 1000, 20, &s->tune_rate_percent,
+			  err)) < 0 ||
+	    (r = conf_bool(c, "select", "previous", true, &s->previous, err)) < 0 ||
+	    (r = conf_int(c, "select", "budget_s", 0, 31536000, 1800, &s->budget_s, err)) < 0 ||
+	    (r = conf_choice(c, "select", "lineage", lineages, "adopt", &lineage, err)) < 0)
+		return r;
+	s->selector = (enum selector)selector;
+	s->lineage = (enum lineage)lineage;
+	s->confidence = percent / 100;
+	return 0;
+}
+
+int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err)
+{
+	struct select_conf *s = &c->select;
+	char text[sizeof(s->protect_names)], *rest = text;
+	memcpy(text, s->protect_names, sizeof(text));
+	s->n_protect = 0;
+	for (char *name; (name = strsep(&rest, ","));) {
+		size_t i = 0;
+		name += strspn(name, " \t");
+		for (size_t len = strlen(name); len && strchr(" \t", name[len - 1]);)
+			name[--len] = 0;
+		if (!*name && !*text)
+			break; /* none */
+		while (i < n && strcmp(names[i], name) != 0)
+			i++;
+		if (i == n)
+			return err_set(err, -EINVAL,
+				       "[select] protect: found '%s', expected names from %s", name,
+				       c->worker.classes);
+		if (s->n_protect == SELECT_PROTECT_MAX)
+			return err_set(err, -E2BIG, "[select] protect: found more than %d classes",
+				       SELECT_PROTECT_MAX);
+		s->protect[s->n_protect++] = (int32_t)i;
+	}
+	return 0;
+}
+
 /* Last: what is written comes before what it stands for. */
 static int check_paths(const struct conf *c, const struct agent_conf *a, struct err *err)
 {
@@ -176,7 +258,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device", "broker",   "model",  "data", "augment",
-					       "train",  "handover", "worker", NULL};
+					       "train",  "handover", "select", "worker", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -192,6 +274,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_data(c, a, err);
 	if (r >= 0)
 		r = load_train(c, a, err);
+	if (r >= 0)
+		r = load_select(c, &a->select, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
 	if (r >= 0)

@@ -6,12 +6,36 @@
 #include "common/base/id.h"
 #include "common/engine/worker.h"
 
+#define SELECT_BLENDS_MAX  5
+#define SELECT_PROTECT_MAX 64 /* classes */
+
+enum selector { SELECTOR_BEST, SELECTOR_CONFIDENCE };
+enum lineage { LINEAGE_KEEP, LINEAGE_ADOPT };
+
+/* [select]: which checkpoints are tried when a result has come back, which of them becomes active,
+ * and what is trained on after that. */
+struct select_conf {
+	enum selector selector;
+	enum lineage lineage;
+	double confidence; /* 0..1, that an exchange is no chance */
+	double protect_points; /* of recall that a protected class may lose */
+	char protect_names[900]; /* as in the file; agent_conf_classes() makes outputs of them */
+	int32_t protect[SELECT_PROTECT_MAX];
+	size_t n_protect;
+	int64_t blends[SELECT_BLENDS_MAX]; /* percent of the returned one */
+	size_t n_blends;
+	bool previous;
+	int64_t tune_steps, tune_rate_percent;
+	int64_t budget_s; /* 0: as long as it takes */
+};
+
 /* What the command `set` may change while the agent runs. */
 struct agent_live {
 	int64_t round_epochs, rounds, round_pause_s;      /* rounds 0: for ever */
 	int64_t every_epochs, plateau_epochs, min_epochs; /* handovers; 0: not by itself */
 	int64_t rescan_s;                                 /* 0: data are not looked at again */
 	int64_t lease_s, hold_max_s;
+	int64_t min_accuracy_percent; /* no handover by itself before validation has reached it */
 };
 
 /* What an offer carries of private outputs, if there are any: zeros, or their rows. */
@@ -29,11 +53,15 @@ struct agent_conf {
 	int64_t seed;              /* of training */
 	int64_t block_size;
 	struct agent_live live;
+	struct select_conf select;
 };
 
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
+/* Outputs of the protected classes, once the names of all outputs are known. -EINVAL: a name that
+ * is not among them; -E2BIG. */
+int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err);
 /* One of the keys of `set`, from text: every_epochs, plateau_epochs, round_epochs, rounds,
  * round_pause_s, rescan_s, lease_s. -ENOENT: not one of them; -EINVAL, -ERANGE. */
 int agent_live_set(struct agent_live *l, const char *key, const char *value, struct err *err);

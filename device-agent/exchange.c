@@ -161,6 +161,8 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		if (!next)
 			next = agent_draft(a);
 		next->handover = h;
+		if (h.phase != HANDOVER_JUDGING)
+			next->judgement = (struct judgement){0};
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
@@ -249,7 +251,8 @@ static int offer(struct agent *a)
 	retry_done(&a->rows);
 	bool ordered = a->state->rounds.offer_ordered;
 	struct state *next = agent_draft(a);
-	rounds_offered(&next->rounds, m.epoch);
+	/* One that was adopted counts the epochs of others. */
+	rounds_offered(&next->rounds, m.origin == ORIGIN_LOCAL ? m.epoch : next->rounds.epoch);
 	r = exchange_event_with(a, next, &ev);
 	if (r < 0)
 		return r;

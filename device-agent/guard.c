@@ -79,6 +79,22 @@ static void report_instead(struct agent *a, struct state *next, const char *id)
 	learn_report(a, next, &copy, &d);
 }
 
+/* A judgement begins anew without what it is about or stands on, and goes on without the rest. */
+static void forget_candidate(const struct agent *a, struct state *next, const char *id)
+{
+	struct judgement *j = &next->judgement;
+	struct candidate_entry *e = candidates_find(j, id);
+	if (same(j->result, id) || (e && e->kind == CANDIDATE_LOCAL)) {
+		*j = (struct judgement){0};
+	} else if (e && e->kind == CANDIDATE_RETURNED) {
+		e->checkpoint[0] = 0; /* it is made again */
+	} else if (e) {
+		log_warning("device=%s checkpoint=%.12s judged without its candidate %s: damaged",
+			    a->conf.id, j->result, candidate_kind_name(e->kind));
+		e->out = true;
+	}
+}
+
 /* Nothing names it any more, and what is good is looked at again. */
 static int forget(struct agent *a, const char *id, bool was_active)
 {
@@ -89,10 +105,7 @@ static int forget(struct agent *a, const char *id, bool was_active)
 	a->damage_until_ms = a->now_ms + DAMAGE_SHOWN_MS;
 	if (same(a->candidate, id))
 		a->candidate[0] = 0;
-	if (same(a->judge_local, id))
-		a->judge_local[0] = 0;
-	if (same(a->judged, id))
-		a->judged[0] = 0; /* it is made again */
+	forget_candidate(a, next, id);
 	state_undecided_drop(next, id);
 	if (same(next->local, id))
 		lineage_instead(a, next->local);

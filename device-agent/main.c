@@ -153,6 +153,9 @@ static int load(struct program *p, const char *path, struct err *err)
 	if (r == 0)
 		r = classes_load(p->conf.worker.classes, &p->classes, err);
 	if (r == 0)
+		r = agent_conf_classes(&p->conf, (const char *const *)p->classes.names,
+				       p->classes.n, err);
+	if (r == 0)
 		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
 			       p->classes.n, &p->model, err);
 	if (r == 0)

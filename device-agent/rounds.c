@@ -68,11 +68,11 @@ void rounds_scanned(struct rounds *r, const struct agent_live *c, const char *tr
 	}
 }
 
-void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images_seen,
+void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images,
 		    const char *train_snapshot, int64_t now_ms)
 {
 	r->epoch++;
-	r->images_seen = images_seen;
+	r->images_seen += images;
 	r->fresh = false;
 	snprintf(r->train_snapshot, sizeof(r->train_snapshot), "%s", train_snapshot);
 	if (++r->round_epoch < r->round_wanted)
@@ -82,14 +82,27 @@ void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images
 	r->pause_until_ms = now_ms + c->round_pause_s * 1000;
 }
 
+static double share(const struct score *s)
+{
+	return s->n ? (double)s->correct / (double)s->n : 0;
+}
+
 void rounds_scored(struct rounds *r, const struct score *s, const char *snapshot)
 {
+	if (r->top.n == 0 || share(s) > share(&r->top))
+		r->top = *s;
 	bool same = r->best.n == s->n && strcmp(r->best_snapshot, snapshot) == 0;
 	if (same && s->correct <= r->best.correct)
 		return;
 	r->best = *s;
 	snprintf(r->best_snapshot, sizeof(r->best_snapshot), "%s", snapshot);
 	r->best_epoch = r->epoch;
+}
+
+void rounds_adopted(struct rounds *r, const struct score *s, const char *snapshot)
+{
+	r->adopted_epoch = r->epoch;
+	rounds_scored(r, s, snapshot);
 }
 
 int64_t rounds_order(struct rounds *r, const struct agent_live *c, int64_t epochs)
@@ -105,7 +118,11 @@ bool rounds_offer_due(const struct rounds *r, const struct agent_live *c)
 		return false;
 	if (r->offer_ordered)
 		return true;
-	if (r->epoch < c->min_epochs || r->epoch <= r->offer_epoch)
+	if (r->epoch < c->min_epochs || r->epoch <= MAX_OF(r->offer_epoch, r->adopted_epoch))
+		return false;
+	if (c->min_accuracy_percent &&
+	    (r->top.n == 0 || 100.0 * (double)r->top.correct <
+				      (double)c->min_accuracy_percent * (double)r->top.n))
 		return false;
 	if (c->every_epochs && r->epoch - r->offer_epoch >= c->every_epochs)
 		return true;

@@ -14,15 +14,18 @@
 
 struct rounds {
 	/* Kept over restarts: */
-	int64_t epoch, images_seen; /* of the local lineage */
+	/* Trained here; whatever was adopted meanwhile, the learning rate's schedule follows them. */
+	int64_t epoch, images_seen;
 	int64_t rounds_done;
 	int64_t round_epoch, round_wanted; /* of the round under way; wanted 0: none is */
 	int64_t offer_epoch;               /* epoch when the last handover began */
+	int64_t adopted_epoch;             /* epoch when another checkpoint was last adopted */
 	bool offer_ordered;                /* by a person, not begun yet */
 	/* Best validation score so far, for the plateau. */
 	struct score best;
 	char best_snapshot[HASH_SIZE];
 	int64_t best_epoch;
+	struct score top; /* of the highest share right, on whatever images; n 0: none yet */
 	char train_snapshot[HASH_SIZE]; /* training images as last trained on; "": never */
 	/* Of this run only: */
 	int64_t pause_until_ms;
@@ -51,11 +54,14 @@ enum rounds_todo rounds_next(struct rounds *r, const struct agent_live *c,
 /* The images were looked at: their training snapshot now. */
 void rounds_scanned(struct rounds *r, const struct agent_live *c, const char *train_snapshot,
 		    int64_t now_ms);
-/* An epoch is done and its checkpoint kept. */
-void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images_seen,
+/* An epoch of so many images is done and its checkpoint kept. */
+void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images,
 		    const char *train_snapshot, int64_t now_ms);
 /* The newest local checkpoint has a validation score. */
 void rounds_scored(struct rounds *r, const struct score *s, const char *snapshot);
+/* The local lineage goes on from another checkpoint, with that score: it is to be trained on before
+ * it is offered by itself. */
+void rounds_adopted(struct rounds *r, const struct score *s, const char *snapshot);
 /* A person wants a round now; epochs 0: as many as a round has. Returns how many. */
 int64_t rounds_order(struct rounds *r, const struct agent_live *c, int64_t epochs);
 /* Whether the newest local checkpoint is to be offered. */

@@ -35,6 +35,8 @@ static struct json *print_rounds(const struct rounds *r)
 	json_set_str(j, "best_snapshot", r->best_snapshot);
 	json_set_int(j, "best_epoch", r->best_epoch);
 	json_set_str(j, "train_snapshot", r->train_snapshot);
+	json_set_int(j, "adopted_epoch", r->adopted_epoch);
+	json_set(j, "top", print_score(&r->top));
 	return j;
 }
 
@@ -67,6 +69,23 @@ static struct json *print_handover(const struct handover *h)
 		json_push(decided, d);
 	}
 	json_set(j, "decided", decided);
+	return j;
+}
+
+static struct json *print_judgement(const struct judgement *g)
+{
+	struct json *j = json_new_obj(), *candidates = json_new_arr();
+	json_set_str(j, "result", g->result);
+	for (size_t i = 0; i < g->n; i++) {
+		const struct candidate_entry *e = &g->at[i];
+		struct json *c = json_new_obj();
+		json_set_str(c, "kind", candidate_kind_name(e->kind));
+		json_set_int(c, "percent", e->percent);
+		json_set_str(c, "checkpoint", e->checkpoint);
+		json_set_bool(c, "out", e->out);
+		json_push(candidates, c);
+	}
+	json_set(j, "candidates", candidates);
 	return j;
 }
 
@@ -114,6 +133,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set(j, "undecided", undecided);
 	json_set(j, "rounds", print_rounds(&s->rounds));
 	json_set(j, "handover", print_handover(&s->handover));
+	if (*s->judgement.result)
+		json_set(j, "judgement", print_judgement(&s->judgement));
 	json_set(j, "scores", print_scores(s));
 	json_set(j, "commands", print_commands(s));
 	json_set_str(pending, "activate", s->pending.activate);
@@ -228,6 +249,33 @@ static void read_rounds(struct reader *r, const struct json *j, struct rounds *r
 	read_hash(r, j, "best_snapshot", ret->best_snapshot);
 	read_int(r, j, "best_epoch", JSON_INT_MAX, &ret->best_epoch);
 	read_hash(r, j, "train_snapshot", ret->train_snapshot);
+	if (!json_has(j, "top")) /* older ones have none: as far as they know */
+		ret->top = ret->best;
+	else if ((best = read_obj(r, j, "top")))
+		read_score(r, best, &ret->top);
+	if (json_has(j, "adopted_epoch"))
+		read_int(r, j, "adopted_epoch", JSON_INT_MAX, &ret->adopted_epoch);
+}
+
+static void read_candidate(struct reader *r, const struct json *j, void *user)
+{
+	struct judgement *g = user;
+	struct candidate_entry *e = &g->at[g->n++];
+	char kind[16] = "";
+	read_str(r, j, "kind", kind, sizeof(kind));
+	read_int(r, j, "percent", 100, &e->percent);
+	read_hash(r, j, "checkpoint", e->checkpoint);
+	read_bool(r, j, "out", &e->out);
+	while (e->kind < CANDIDATE_KIND_N && strcmp(candidate_kind_name(e->kind), kind) != 0)
+		e->kind++;
+	if (r->code >= 0 && e->kind == CANDIDATE_KIND_N)
+		r->code = err_set(r->err, -EINVAL, "kind: found '%s'", kind);
+}
+
+static void read_judgement(struct reader *r, const struct json *j, struct judgement *ret)
+{
+	read_hash(r, j, "result", ret->result);
+	read_each(r, j, "candidates", CANDIDATES_MAX, read_candidate, ret);
 }
 
 static void read_decided(struct reader *r, const struct json *j, void *user)
@@ -325,6 +373,9 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);
+	const struct json *judgement = json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
+	if (judgement)
+		read_judgement(r, judgement, &s->judgement);
 	read_each(r, j, "scores", STATE_SCORES_MAX, read_state_score, s);
 	read_each(r, j, "commands", STATE_COMMANDS_MAX, read_command, s);
 	pending = read_obj(r, j, "pending");

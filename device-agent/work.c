@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Weight of a failed evaluation among EVALUATE_FAILURES_MAX: a worker that was killed says little
@@ -26,8 +27,7 @@ static bool same(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* The worker is gone, and will be started again; what it was asked for was not at fault. */
-static bool worker_lost(int code)
+bool work_worker_lost(int code)
 {
 	return code == -ECONNRESET || code == -ETIMEDOUT || code == -EPROTO || code == -ENOTCONN;
 }
@@ -44,21 +44,27 @@ static bool missing(const struct agent *a, const char *checkpoint, enum split sp
 	return true;
 }
 
+/* The same for a score to decide on. */
+static bool undecidable(const struct agent *a, const char *checkpoint, struct evaluation *ret)
+{
+	if (!*checkpoint || !a->data.n[SPLIT_VALIDATION] || choose_score(a, checkpoint))
+		return false;
+	COPY(ret->checkpoint, checkpoint);
+	ret->split = SPLIT_VALIDATION;
+	return true;
+}
+
 static bool needed(struct agent *a, struct evaluation *ret)
 {
 	const struct state *s = a->state;
-	const struct handover *h = &s->handover;
-	if (s->n_undecided && (missing(a, a->active, SPLIT_VALIDATION, ret) ||
-			       missing(a, s->undecided[0], SPLIT_VALIDATION, ret)))
+	struct candidates_step step;
+	if (s->n_undecided &&
+	    (undecidable(a, a->active, ret) || undecidable(a, s->undecided[0], ret)))
 		return true;
-	if (h->phase == HANDOVER_JUDGING) {
-		const char *result = a->judged;
-		if (missing(a, a->active, SPLIT_VALIDATION, ret) ||
-		    missing(a, a->judge_local, SPLIT_VALIDATION, ret) ||
-		    missing(a, a->judge_local, SPLIT_TEST, ret) ||
-		    missing(a, result, SPLIT_TEST, ret) ||
-		    missing(a, result, SPLIT_VALIDATION, ret))
-			return true;
+	if (judge_next(a, &step) && step.todo == CANDIDATES_SCORE) {
+		COPY(ret->checkpoint, step.checkpoint);
+		ret->split = step.split;
+		return true;
 	}
 	return missing(a, a->candidate, SPLIT_TEST, ret) ||
 	       missing(a, a->active, SPLIT_VALIDATION, ret);
@@ -73,16 +79,27 @@ static bool decides(const struct agent *a, const struct evaluation *e)
 	for (size_t i = 0; i < s->n_undecided; i++)
 		if (same(e->checkpoint, s->undecided[i]))
 			return true;
-	return s->handover.phase == HANDOVER_JUDGING &&
-	       same(e->checkpoint, a->judged);
+	return false;
 }
 
-/* Why worker_request() failed. */
-static void not_taken(struct err *err, int r)
+int work_request(struct agent *a, const char *op, struct json *args, uint64_t *ret_id,
+		 struct err *err)
 {
+	int r = a->port.request(a->port.user, op, args, ret_id);
+	if (r == 0)
+		return 0;
+	*ret_id = 0;
 	err_errno(err, r, "the worker takes no request");
-	if (r == -ENOTCONN)
+	if (r == -ENOTCONN) {
+		a->worker_ready = false;
 		err_categorize(err, ERR_WORKER);
+	}
+	return r;
+}
+
+static bool wants_outcomes(const struct agent *a, const struct evaluation *e)
+{
+	return e->split == SPLIT_VALIDATION && choose_wants_outcomes(a);
 }
 
 static void ask_evaluation(struct agent *a, const struct evaluation *e)
@@ -100,12 +117,8 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 	json_set_str(args, "weights", path);
 	json_set_str(args, "split", split_name(e->split));
 	json_set_bool(args, "confusion", false);
-	r = a->port.request(a->port.user, "evaluate", args, &a->evaluate_id);
-	if (r < 0) {
-		a->evaluate_id = 0;
-		if (r == -ENOTCONN)
-			a->worker_ready = false;
-		not_taken(&err, r);
+	json_set_bool(args, "outcomes", wants_outcomes(a, e));
+	if (work_request(a, "evaluate", args, &a->evaluate_id, &err) < 0) {
 		retry_failed(a, &a->evaluating, "evaluation", &err);
 		return;
 	}
@@ -161,24 +174,48 @@ static void ask_training(struct agent *a)
 	/* An order of images that has led to no finite loss is not tried again and again. */
 	json_set_int(args, "seed", a->conf.seed + a->diverged);
 	json_set_int(args, "epoch", r->epoch);
+	json_set_int(args, "schedule_seen", r->images_seen);
 	if (c < 0 && !*err.text)
 		err_errno(&err, c, "checkpoint %.12s", a->state->local);
-	if (c == 0) {
-		c = a->port.request(a->port.user, "train", args, &a->train_id);
-		args = NULL;
-		if (c < 0)
-			not_taken(&err, c);
-	}
+	uint64_t id;
+	if (c == 0)
+		c = work_request(a, "train", TAKE_PTR(args), &id, &err);
 	json_free(args);
 	if (c < 0) {
-		a->train_id = 0;
-		if (c == -ENOTCONN)
-			a->worker_ready = false;
 		retry_failed(a, &a->training, "training", &err);
 		return;
 	}
 	COPY(a->train_parent, a->state->local);
+	a->superseded = false;
+	work_training(a, id);
+}
+
+void work_training(struct agent *a, uint64_t id)
+{
+	a->train_id = id;
 	a->train_progress = (struct worker_progress){.loss = NAN};
+}
+
+bool work_may_train(const struct agent *a)
+{
+	return a->worker_ready && !a->state->paused && !a->train_id && !a->rescan_id &&
+	       !a->trained.there;
+}
+
+void work_supersede(struct agent *a)
+{
+	uint64_t ignored;
+	if (a->trained.there) {
+		a->trained.there = a->trained.added = false;
+		file_remove(a->train_out, NULL);
+		retry_done(&a->training);
+	}
+	if (!a->train_id || a->train_id == a->making.id)
+		return;
+	a->superseded = true;
+	struct json *args = json_new_obj();
+	json_set_int(args, "target", (int64_t)a->train_id);
+	a->port.request(a->port.user, "stop", args, &ignored); /* else it ends by itself */
 }
 
 static void ask_rescan(struct agent *a)
@@ -208,11 +245,17 @@ void work_step(struct agent *a)
 		return;
 	sync_pause(a);
 	bool evaluating = evaluate_next(a);
+	judge_stop_step(a);
+	judge_make_step(a);
 	if (a->train_id || a->rescan_id || a->trained.there)
 		return;
+	if (!a->state->paused && judge_holds_training(a)) {
+		a->todo = ROUNDS_TRAIN;
+		return;
+	}
 	struct rounds_view v = {.paused = a->state->paused, .n_train = a->data.n[SPLIT_TRAIN]};
 	a->todo = rounds_next(&a->state->rounds, &a->live, &v, a->now_ms, &a->rounds_wake_ms);
-	if (a->todo == ROUNDS_RESCAN && !evaluating)
+	if (a->todo == ROUNDS_RESCAN && !evaluating && !a->making.id)
 		ask_rescan(a);
 	else if (a->todo == ROUNDS_TRAIN && !retry_waits(a, &a->training))
 		ask_training(a);
@@ -304,10 +347,14 @@ static void note_replaced(const struct agent *a, const struct json *result)
 static void on_trained(struct agent *a, const struct json *result, const struct err *err)
 {
 	a->train_id = 0;
+	if (a->superseded) {
+		file_remove(a->train_out, NULL);
+		return;
+	}
 	if (err) {
 		file_remove(a->train_out, NULL);
 		a->diverged += err->code == -EDOM;
-		if (!worker_lost(err->code)) {
+		if (!work_worker_lost(err->code)) {
 			if (err->code != -EDOM && *a->state->local)
 				guard_suspect(a, a->state->local);
 			retry_failed(a, &a->training, "training", err);
@@ -318,6 +365,8 @@ static void on_trained(struct agent *a, const struct json *result, const struct 
 	json_get_num(result, "images_per_second", 0, 1e12, &a->train_progress.images_per_second,
 		     NULL);
 	note_replaced(a, result);
+	a->trained.images = 0;
+	json_get_int(result, "images", 0, JSON_INT_MAX, &a->trained.images, NULL);
 	a->diverged = 0;
 	a->trained.there = true;
 	a->trained.added = false;
@@ -337,25 +386,60 @@ static void on_rescanned(struct agent *a, const struct json *result, const struc
 	rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN], a->now_ms);
 }
 
-static void read_classes(struct agent *a, const struct json *result)
+static void read_classes(struct detail *d, const struct json *result)
 {
 	const struct json *arr;
-	a->per_class.n = 0;
-	if (json_get_arr(result, "per_class", MESSAGE_CLASSES_MAX, &arr, NULL) < 0)
+	if (json_get_arr(result, "per_class", DATASET_CLASSES_MAX, &arr, NULL) < 0)
+		return;
+	d->per_class = calloc(json_len(arr) + 1, sizeof(*d->per_class));
+	if (!d->per_class)
 		return;
 	for (const struct json *e = json_first(arr); e; e = json_next(e)) {
-		struct class_score *c = &a->per_class.at[a->per_class.n];
+		struct class_score *c = &d->per_class[d->n_per_class];
 		int64_t index;
 		if (json_get_int(e, "class", 0, INT32_MAX, &index, NULL) < 0 ||
 		    json_get_int(e, "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
 		    json_get_int(e, "correct", 0, c->n, &c->correct, NULL) < 0)
 			continue;
 		c->class_index = (int32_t)index;
-		a->per_class.n++;
+		d->n_per_class++;
 	}
 }
 
-/* Reads a score, and the classes of it for its report. */
+static int read_outcomes(struct detail *d, const struct json *result, const struct score *s,
+			 struct err *err)
+{
+	const char *text;
+	int r = json_get_text(result, "outcomes", WORKER_LINE_MAX, &text, err);
+	if (r == 0)
+		r = outcomes_parse("evaluate", text, &d->outcomes, err);
+	if (r < 0)
+		return r;
+	size_t correct = outcomes_correct(&d->outcomes);
+	if (d->outcomes.n != (size_t)s->n || correct != (size_t)s->correct)
+		return err_set(err, -EBADMSG,
+			       "outcomes: found %zu images, %zu of them right, expected %lld and "
+			       "%lld",
+			       d->outcomes.n, correct, (long long)s->n, (long long)s->correct);
+	return 0;
+}
+
+static int read_details(struct agent *a, const struct json *result, const struct state_score *s,
+			struct err *err)
+{
+	struct detail d = {.split = s->split};
+	COPY(d.checkpoint, s->checkpoint);
+	COPY(d.snapshot, s->snapshot);
+	int r = wants_outcomes(a, &a->evaluation) ? read_outcomes(&d, result, &s->score, err) : 0;
+	if (r == 0)
+		read_classes(&d, result);
+	if (r == 0)
+		details_put(a->details, &d);
+	outcomes_done(&d.outcomes);
+	return r;
+}
+
+/* Reads a score, and what else was asked for. */
 static int read_score(struct agent *a, const struct json *result, struct state_score *ret,
 		      struct err *err)
 {
@@ -374,19 +458,12 @@ static int read_score(struct agent *a, const struct json *result, struct state_s
 			       e->checkpoint);
 	COPY(ret->checkpoint, e->checkpoint);
 	ret->split = e->split;
-	COPY(a->per_class.checkpoint, e->checkpoint);
-	COPY(a->per_class.snapshot, ret->snapshot);
-	a->per_class.split = e->split;
-	read_classes(a, result);
-	return 0;
+	return read_details(a, result, ret, err);
 }
 
 /* A checkpoint that cannot be evaluated is not waited for any longer. */
 static void give_up(struct agent *a, const struct evaluation *e, const struct err *err)
 {
-	struct handover_event ev = {.kind = HANDOVER_EV_REFUSED,
-				    .reason = err_category_text(err->category)};
-	const struct handover *h = &a->state->handover;
 	struct state *next = agent_draft(a);
 	size_t before = next->n_undecided;
 	log_error("device=%s checkpoint=%.12s cannot be evaluated: %s", a->conf.id, e->checkpoint,
@@ -394,8 +471,7 @@ static void give_up(struct agent *a, const struct evaluation *e, const struct er
 	state_undecided_drop(next, e->checkpoint);
 	if (next->n_undecided < before)
 		agent_commit(a);
-	if (h->phase == HANDOVER_JUDGING && same(a->judged, e->checkpoint))
-		exchange_event(a, &ev);
+	judge_unscorable(a, e->checkpoint, err_category_text(err->category));
 	if (same(a->candidate, e->checkpoint))
 		a->candidate[0] = 0;
 }
@@ -406,7 +482,7 @@ static void evaluation_failed(struct agent *a, const struct evaluation *e, const
 	bool stale = err->code == -ESTALE;
 	if (stale && !a->rescan_id)
 		ask_rescan(a);
-	if (!stale && !worker_lost(err->code))
+	if (!stale && !work_worker_lost(err->code))
 		guard_suspect(a, e->checkpoint);
 	if (*e->command) {
 		log_warning("device=%s checkpoint=%.12s evaluation: %s", a->conf.id, e->checkpoint,
@@ -418,8 +494,8 @@ static void evaluation_failed(struct agent *a, const struct evaluation *e, const
 		retry_failed(a, &a->evaluating, "evaluation", err);
 		return;
 	}
-	a->evaluate_failures += worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
-	if (!worker_lost(err->code))
+	a->evaluate_failures += work_worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
+	if (!work_worker_lost(err->code))
 		retry_failed(a, &a->evaluating, "evaluation", err);
 	if (a->evaluate_failures < EVALUATE_FAILURES_MAX)
 		return;
@@ -462,9 +538,13 @@ void agent_worker_reply(struct agent *a, uint64_t request, const struct json *re
 			const struct err *err)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
-	if (err && worker_lost(err->code))
+	if (err && work_worker_lost(err->code))
 		a->worker_ready = false; /* agent_worker_died() follows */
-	if (request == a->train_id)
+	if (request == a->making.id) {
+		if (request == a->train_id)
+			a->train_id = 0;
+		judge_made(a, err);
+	} else if (request == a->train_id)
 		on_trained(a, result, err);
 	else if (request == a->evaluate_id)
 		on_evaluated(a, result, err);

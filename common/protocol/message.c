@@ -161,6 +161,19 @@ static struct json *print_classes(const struct msg_report *m)
 	return arr;
 }
 
+static struct json *print_test(const struct msg_report *m)
+{
+	struct json *obj = json_new_obj();
+	put_text(obj, "name", m->test, sizeof(m->test) - 1);
+	json_set_int(obj, "contenders", m->contenders);
+	if (m->has_pair) {
+		json_set_int(obj, "won", m->won);
+		json_set_int(obj, "lost", m->lost);
+		put_within(obj, "p", m->p, 0, 1);
+	}
+	return obj;
+}
+
 char *msg_report_print(const struct msg_report *m)
 {
 	struct json *obj = json_new_obj();
@@ -176,6 +189,9 @@ char *msg_report_print(const struct msg_report *m)
 	if (m->has_decision)
 		json_set_str(obj, "decision", report_decisions[m->activated]);
 	put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
+	put_optional(obj, "why", m->why, sizeof(m->why) - 1);
+	if (*m->test)
+		json_set(obj, "test", print_test(m));
 	if (m->has_against) {
 		struct json *against = json_new_obj();
 		json_set_str(against, "checkpoint", m->against);
@@ -216,6 +232,23 @@ static void parse_classes(struct fields *f, struct msg_report *m)
 		parse_class(f, e, &m->per_class[m->n_per_class++]);
 }
 
+/* A pair's figures are there all together, or not at all. */
+static void parse_test(struct fields *f, struct msg_report *m)
+{
+	struct fields inner;
+	if (!fields_down(f, "test", OPTIONAL, &inner))
+		return;
+	field_text(&inner, "name", REQUIRED, m->test, sizeof(m->test));
+	field_int(&inner, "contenders", REQUIRED, 1, JSON_INT_MAX, &m->contenders);
+	m->has_pair = json_has(inner.obj, "won") || json_has(inner.obj, "lost") ||
+		      json_has(inner.obj, "p");
+	enum need need = m->has_pair ? REQUIRED : OPTIONAL;
+	field_count(&inner, "won", need, &m->won);
+	field_count(&inner, "lost", need, &m->lost);
+	field_num(&inner, "p", need, 0, 1, &m->p);
+	fields_up(f, "test", &inner);
+}
+
 static void parse_against(struct fields *f, struct msg_report *m)
 {
 	struct fields inner;
@@ -243,6 +276,8 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	parse_classes(&f, &m);
 	field_word(&f, "decision", OPTIONAL, report_decisions, 2, &decision);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
+	field_text(&f, "why", OPTIONAL, m.why, sizeof(m.why));
+	parse_test(&f, &m);
 	parse_against(&f, &m);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_time(&f, "at", REQUIRED, &m.at_ms);

@@ -91,6 +91,13 @@ struct msg_report {
 	bool has_against;
 	char against[HASH_SIZE];
 	double against_accuracy;
+	char why[17]; /* the selector's word for it: "unsure", ...; "" */
+	/* How the two were compared: */
+	char test[17]; /* "best" (by their scores), "mcnemar"; "": not said */
+	int64_t contenders; /* that could have taken the other one's place */
+	bool has_pair; /* image by image: */
+	int64_t won, lost; /* images that this one alone got right, that the other one alone did */
+	double p; /* that two equally good ones come out so, adjusted for all contenders */
 	int64_t epoch;
 	int64_t at_ms;
 };

@@ -50,7 +50,8 @@ MESSAGES = [
     ("report", {
         "seq": 1, "log": "Ab3dEf9h", "checkpoint": H1, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
         "per_class": [{"class": 0, "n": 60, "correct": 40}, {"class": 9, "n": 40, "correct": 4}],
-        "decision": "kept", "against": {"checkpoint": H2, "accuracy": 0.65}, "epoch": 3,
+        "decision": "kept", "why": "unsure",
+        "test": {"name": "mcnemar", "contenders": 4, "won": 7, "lost": 3, "p": 0.25}, "against": {"checkpoint": H2, "accuracy": 0.65}, "epoch": 3,
         "at": AT}),
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),

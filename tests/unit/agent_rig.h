@@ -206,14 +206,26 @@ static inline void trained(uint64_t seed, char id[HASH_SIZE])
 	assert_int_equal(hash_file(out, id, NULL), 0);
 	struct json *r = json_new_obj();
 	json_set_num(r, "loss", 1.5);
+	json_set_int(r, "images", 40);
 	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);
 }
 
+/* Of n images the first ones were right; the text is the caller's. */
+static inline char *outcomes_of(int64_t n, int64_t correct)
+{
+	char *text = calloc((size_t)n * 4 + 1, 1);
+	for (int64_t i = 0; i < n; i++)
+		memcpy(text + i * 4, i < correct ? "8100" : "0100", 4);
+	return text;
+}
+
 /* Answers the evaluation request, which must be of that checkpoint's split. */
 static inline void evaluated(const char *id, enum split split, int64_t correct)
 {
+	const int64_t n = split == SPLIT_VALIDATION ? 20 : 10;
+	bool outcomes = false;
 	struct asked q = take("evaluate");
 	char weights[FILE_PATH_MAX], name[16];
 	assert_int_equal(json_get_str(q.args, "weights", weights, sizeof(weights), NULL), 0);
@@ -223,7 +235,7 @@ static inline void evaluated(const char *id, enum split split, int64_t correct)
 	struct json *r = json_new_obj(), *classes = json_new_arr(), *one = json_new_obj();
 	json_set_str(r, "checkpoint", id);
 	json_set_str(r, "snapshot", snapshot[split]);
-	json_set_int(r, "n", split == SPLIT_VALIDATION ? 20 : 10);
+	json_set_int(r, "n", n);
 	json_set_int(r, "correct", correct);
 	json_set_num(r, "loss", 0.5);
 	json_set_int(one, "class", 3);
@@ -232,6 +244,12 @@ static inline void evaluated(const char *id, enum split split, int64_t correct)
 	json_set_int(one, "correct", correct);
 	json_push(classes, one);
 	json_set(r, "per_class", classes);
+	json_get_bool(q.args, "outcomes", &outcomes, NULL);
+	if (outcomes) {
+		char *text = outcomes_of(n, correct);
+		json_set_str(r, "outcomes", text);
+		free(text);
+	}
 	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);

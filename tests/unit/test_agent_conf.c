@@ -87,6 +87,10 @@ static void test_example_says_the_defaults(void **state)
 	assert_int_equal(conf.seed, example.seed);
 	assert_int_equal(conf.block_size, example.block_size);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
+	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
+	assert_int_equal(conf.select.n_blends, 3);
+	assert_int_equal(conf.select.blends[2], 75);
+	assert_true(conf.select.confidence == 0.95);
 }
 
 static void test_values(void **state)
@@ -98,6 +102,8 @@ static void test_values(void **state)
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
 		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
+		     "blends =\ntune_steps = 0\nprevious = no\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
@@ -119,6 +125,48 @@ static void test_values(void **state)
 	assert_int_equal(conf.live.round_epochs, 4);
 	assert_int_equal(conf.live.lease_s, 33);
 	assert_int_equal(conf.live.min_epochs, 6);
+	assert_int_equal(conf.live.min_accuracy_percent, 43);
+	assert_int_equal(conf.select.selector, SELECTOR_BEST);
+	assert_int_equal(conf.select.lineage, LINEAGE_KEEP);
+	assert_int_equal(conf.select.n_blends, 0);
+	assert_int_equal(conf.select.tune_steps, 0);
+	assert_false(conf.select.previous);
+	assert_int_equal(conf.select.budget_s, 0);
+}
+
+static void test_protected_classes(void **state)
+{
+	static const char *const names[] = {"cat", "tabby cat", "dog"};
+	static const struct {
+		const char *protect;
+		int code;
+		size_t n;
+		int32_t first, last;
+	} table[] = {
+		{"", 0, 0, 0, 0},
+		{"dog", 0, 1, 2, 2},
+		{"tabby cat , cat", 0, 2, 1, 0},
+		{"cat,,dog", -EINVAL, 0, 0, 0},
+		{"cat,", -EINVAL, 0, 0, 0},
+		{"bird", -EINVAL, 0, 0, 0},
+	};
+	char text[256];
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		snprintf(text, sizeof(text), "%s[select]\nprotect = %s\n", MINIMAL,
+			 table[i].protect);
+		assert_int_equal(load(text), 0);
+		if (agent_conf_classes(&conf, names, ARRAY_LEN(names), &err) != table[i].code)
+			fail_msg("'%s': %s", table[i].protect, err.text);
+		if (table[i].code < 0)
+			continue;
+		assert_int_equal(conf.select.n_protect, table[i].n);
+		if (table[i].n) {
+			assert_int_equal(conf.select.protect[0], table[i].first);
+			assert_int_equal(conf.select.protect[table[i].n - 1], table[i].last);
+		}
+	}
+	assert_non_null(strstr(err.text, "[select] protect: found 'bird'"));
+	assert_non_null(strstr(err.text, "classes.txt"));
 }
 
 static void test_refused(void **state)
@@ -142,6 +190,23 @@ static void test_refused(void **state)
 	assert_refused("[train]\nmemory_max_mb = 9999999\n", -ERANGE, "[train] memory_max_mb");
 	assert_refused("[handover]\nlease_s = 1\n", -ERANGE, "lease_s");
 	assert_refused("[handover]\nblock_size = 200000\n", -ERANGE, "block_size");
+	assert_refused("[handover]\nmin_accuracy_percent = 101\n", -ERANGE, "min_accuracy_percent");
+	assert_refused("[select]\nselector = good\n", -EINVAL, "agent.conf:9: [select] selector");
+	assert_refused("[select]\nlineage = both\n", -EINVAL, "[select] lineage");
+	assert_refused("[select]\nconfidence_percent = 49\n", -ERANGE, "confidence_percent");
+	assert_refused("[select]\nconfidence_percent = 100\n", -ERANGE, "confidence_percent");
+	assert_refused("[select]\nprotect_points = -1\n", -ERANGE, "protect_points");
+	assert_refused("[select]\ntune_steps = -1\n", -ERANGE, "tune_steps");
+	assert_refused("[select]\ntune_rate_percent = 0\n", -ERANGE, "tune_rate_percent");
+	assert_refused("[select]\nbudget_s = -1\n", -ERANGE, "budget_s");
+	static const char *const blends[] = {"0", "100",   "50,25", "50,50",  "25,", ",25",
+					     "x", "25;50", "-5",    "25, 50", "0x10"};
+	for (size_t i = 0; i < ARRAY_LEN(blends); i++) {
+		char more[64];
+		snprintf(more, sizeof(more), "[select]\nblends = %s\n", blends[i]);
+		assert_refused(more, -EINVAL, "agent.conf:9: [select] blends");
+	}
+	assert_refused("[select]\nblends = 1,2,3,4,5,6\n", -E2BIG, "[select] blends");
 	assert_refused("[broker]\nreconnect_first_ms = 500\nreconnect_cap_ms = 400\n", -ERANGE,
 		       "reconnect_cap_ms");
 	assert_refused("[augment]\nblur = -1\n", -ERANGE, "blur");
@@ -201,10 +266,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_example_says_the_defaults),
-		T(test_values),
-		T(test_refused),
-		T(test_set),
+		T(test_example_says_the_defaults), T(test_values), T(test_refused),
+		T(test_protected_classes),         T(test_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,9 @@ static void fill(void)
 				    .offer_epoch = 6,
 				    .offer_ordered = true,
 				    .best = {100, 70, 0.875},
-				    .best_epoch = 8};
+				    .best_epoch = 8,
+				    .adopted_epoch = 5,
+				    .top = {90, 80, 0.5}};
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
 	struct handover *h = &s->handover;
@@ -109,6 +111,10 @@ static void fill(void)
 	ack->decision = DECISION_REFUSED;
 	COPY(ack->reason, "size: \"found\" 1");
 	h->n_decided = 1;
+	struct select_conf select = {.blends = {25, 75}, .n_blends = 2, .tune_steps = 1};
+	candidates_begin(&s->judgement, &select, hash('e'), hash('c'), "", false);
+	s->judgement.at[1].out = true;
+	COPY(s->judgement.at[2].checkpoint, hash('7'));
 	struct state_score score = {.split = SPLIT_TEST, .score = {50, 40, 0.125}};
 	COPY(score.checkpoint, hash('b'));
 	COPY(score.snapshot, hash('d'));
@@ -178,7 +184,35 @@ static void test_bad_files(void **state)
 	assert_bad("\\\"fence\\\":3", "\\\"fence\\\":\\\"x\\\"", "decided[0]");
 	assert_bad(hash('d'), "dd", "expected 64 hex digits");
 	assert_bad("\"commands\":[{", "\"commands\":[7,{", "commands[0]");
+	assert_bad("\"kind\":\"tuned\"", "\"kind\":\"tune\"", "candidates[4]: kind");
+	assert_bad("\"percent\":75", "\"percent\":101", "percent");
+	assert_bad("\"out\":true", "\"out\":1", "out");
+	assert_bad("\"top\":{\"n\":90", "\"top\":{\"n\":-90", "n");
 	assert_bad("{\"version\"", "{{\"version\"", "state.json");
+}
+
+/* Of an agent that judged two checkpoints only. */
+static void test_older_file(void **state)
+{
+	char *text = NULL;
+	size_t len;
+	fill();
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_equal(file_read(path, STATE_BYTES_MAX, &text, &len, NULL), 0);
+	char *at = strstr(text, ",\"adopted_epoch\""), *end = strstr(text, "},\"handover\"");
+	assert_true(at && end);
+	memmove(at, end, strlen(end) + 1);
+	at = strstr(text, "\"judgement\"");
+	end = strstr(text, "\"scores\"");
+	assert_true(at && end);
+	memmove(at, end, strlen(end) + 1);
+	assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
+	free(text);
+	if (state_load(path, t, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_string_equal(t->judgement.result, ""); /* it begins anew */
+	assert_int_equal(t->rounds.adopted_epoch, 0);
+	assert_int_equal(t->rounds.top.correct, 70); /* the best it knows of */
 }
 
 static void test_scores(void **state)
@@ -263,7 +297,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_all_comes_back),     T(test_missing),
-		T(test_bad_files),          T(test_scores),
+		T(test_bad_files),          T(test_older_file),
+		T(test_scores),
 		T(test_undecided),          T(test_commands),
 		T(test_full_state_is_read),
 	};

@@ -37,6 +37,8 @@ static const char *const good[] = {
 		"\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 		"\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 		"{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
+		"\"why\":\"unsure\",\"test\":{\"name\":\"mcnemar\",\"contenders\":4,\"won\":7,\"lost\":3,"
+		"\"p\":0.25},"
 		"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
 		"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[OFFER] =
@@ -266,7 +268,12 @@ static const struct change refused[] = {
 	{REPORT, "against", "null"}, {REPORT, "against", "{}"},
 	{REPORT, "against/checkpoint", NULL}, {REPORT, "against/accuracy", NULL},
 	{REPORT, "against/accuracy", "2"}, {REPORT, "epoch", NULL}, {REPORT, "epoch", "-1"},
-	{REPORT, "at", NULL},
+	{REPORT, "at", NULL}, {REPORT, "why", "7"}, {REPORT, "why", "\"" LONG17 "\""},
+	{REPORT, "test", "\"mcnemar\""}, {REPORT, "test", "{}"}, {REPORT, "test/name", NULL},
+	{REPORT, "test/name", "\"" LONG17 "\""}, {REPORT, "test/contenders", NULL},
+	{REPORT, "test/contenders", "0"}, {REPORT, "test/won", NULL}, {REPORT, "test/won", "-1"},
+	{REPORT, "test/lost", NULL}, {REPORT, "test/lost", "0.5"}, {REPORT, "test/p", NULL},
+	{REPORT, "test/p", "1.01"}, {REPORT, "test/p", "null"},
 
 	{OFFER, "id", NULL}, {OFFER, "id", "\"..\""}, {OFFER, "model", NULL},
 	{OFFER, "device", NULL}, {OFFER, "device", "\"a+b\""}, {OFFER, "device", "\"#\""},
@@ -352,6 +359,8 @@ static const struct change taken[] = {
 	{STATUS, "images_per_second", NULL}, {STATUS, "handover", NULL},
 	{STATUS, "trainer", NULL}, {STATUS, "reason", "\"\xc3\xa9t\xc3\xa9\""},
 	{REPORT, "per_class", NULL}, {REPORT, "decision", NULL}, {REPORT, "against", NULL},
+	{REPORT, "why", NULL}, {REPORT, "test", NULL},
+	{REPORT, "test", "{\"name\":\"best\",\"contenders\":1}"}, {REPORT, "test/p", "0"},
 	{REPORT, "decision", "\"activated\""}, {OFFER, "last_trainer", NULL},
 	{OFFER, "bases", NULL}, {OFFER, "validation", NULL}, {OFFER, "test", NULL},
 	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},

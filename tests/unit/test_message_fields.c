@@ -38,6 +38,8 @@ static const char good_report[] =
 	"\",\"split\":\"test\",\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5,"
 	"\"per_class\":[{\"class\":0,\"n\":60,\"correct\":40},"
 	"{\"class\":9,\"n\":40,\"correct\":4}],\"decision\":\"kept\","
+	"\"why\":\"unsure\",\"test\":{\"name\":\"mcnemar\",\"contenders\":4,\"won\":7,\"lost\":3,"
+	"\"p\":0.25},"
 	"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
 	"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}";
 static const char good_offer[] =
@@ -100,6 +102,10 @@ static void test_report_fields(void **state)
 	assert_true(m.has_decision && !m.activated);
 	assert_true(m.has_against && m.against_accuracy == 0.65);
 	assert_string_equal(m.against, H2);
+	assert_string_equal(m.why, "unsure");
+	assert_string_equal(m.test, "mcnemar");
+	assert_int_equal(m.contenders, 4);
+	assert_true(m.has_pair && m.won == 7 && m.lost == 3 && m.p == 0.25);
 	msg_report_done(&m);
 	msg_report_done(&m);
 }

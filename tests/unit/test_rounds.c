@@ -36,7 +36,7 @@ static void epoch(int64_t now_ms)
 	if (next(now_ms) == ROUNDS_RESCAN)
 		rounds_scanned(&r, &c, "a", now_ms);
 	assert_int_equal(next(now_ms), ROUNDS_TRAIN);
-	rounds_trained(&r, &c, r.images_seen + 100, "a", now_ms);
+	rounds_trained(&r, &c, 100, "a", now_ms);
 }
 
 static void test_looks_before_each_epoch(void **state)
@@ -50,7 +50,7 @@ static void test_looks_before_each_epoch(void **state)
 	rounds_trained(&r, &c, 200, "a", 60);
 	assert_int_equal(next(60), ROUNDS_TRAIN);
 	assert_int_equal(r.epoch, 2);
-	assert_int_equal(r.images_seen, 200);
+	assert_int_equal(r.images_seen, 300);
 }
 
 static void test_pause_between_rounds(void **state)
@@ -214,6 +214,62 @@ static void test_offer_on_plateau(void **state)
 	assert_true(rounds_offer_due(&r, &c));
 }
 
+/* The paper hands over when validation has reached 43 %. */
+static void test_offer_from_an_accuracy_on(void **state)
+{
+	static const struct {
+		int64_t correct, n;
+		bool due;
+	} table[] = {
+		{42, 100, false}, {429, 1000, false}, {43, 100, true}, {3, 7, false}, {4, 7, true},
+		{29, 100, false}, {100, 100, true},   {0, 0, false},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct score s = {.n = table[i].n, .correct = table[i].correct};
+		setup(NULL);
+		c.every_epochs = 1;
+		c.min_accuracy_percent = 43;
+		epoch(0);
+		assert_false(rounds_offer_due(&r, &c)); /* nothing is known yet */
+		rounds_scored(&r, &s, "v");
+		if (rounds_offer_due(&r, &c) != table[i].due)
+			fail_msg("%d of %d", (int)s.correct, (int)s.n);
+		/* Once is enough, on whatever images; and what is less before it changes nothing. */
+		scored(10, "w");
+		assert_int_equal(rounds_offer_due(&r, &c), table[i].due);
+		scored(44, "w");
+		assert_true(rounds_offer_due(&r, &c));
+	}
+	setup(NULL);
+	c.min_accuracy_percent = 43;
+	epoch(0);
+	r.offer_ordered = true;
+	assert_true(rounds_offer_due(&r, &c)); /* a person is not held up */
+}
+
+/* What was adopted is trained on before it is offered again. */
+static void test_adopted(void **state)
+{
+	struct score s = {.n = 100, .correct = 90};
+	c.every_epochs = 1;
+	epoch(0);
+	rounds_offered(&r, 1);
+	epoch(0);
+	assert_true(rounds_offer_due(&r, &c));
+	rounds_adopted(&r, &s, "v");
+	assert_false(rounds_offer_due(&r, &c));
+	assert_int_equal(r.epoch, 2); /* goes on */
+	assert_int_equal(r.best.correct, 90);
+	assert_int_equal(r.best_epoch, 2);
+	epoch(0);
+	assert_true(rounds_offer_due(&r, &c));
+	c.every_epochs = 0;
+	c.plateau_epochs = 2;
+	assert_false(rounds_offer_due(&r, &c)); /* one epoch below what was adopted */
+	epoch(0);
+	assert_true(rounds_offer_due(&r, &c));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -228,6 +284,8 @@ int main(void)
 		T(test_offer_every),
 		T(test_offer_ordered),
 		T(test_offer_on_plateau),
+		T(test_offer_from_an_accuracy_on),
+		T(test_adopted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
