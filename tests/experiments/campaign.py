@@ -21,10 +21,10 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'deploy/lib'), str(HERE.parent 
 import plans  # noqa: E402
 import report  # noqa: E402
 import split  # noqa: E402
-from demo import STOP_SIGNALS, default_crop, interrupted, with_outputs  # noqa: E402
+from child import network  # noqa: E402
+from demo import STOP_SIGNALS, default_crop, interrupted  # noqa: E402
 from fleet import ROOT, die_with_parent  # noqa: E402
 
-SHARED = ROOT.parent / 'shared/data'
 NAMES = ['3', '2-2', '2-1', '1', 'many', 'mnist', 'cost']  # `all`, what matters most first
 CALIBRATION_S = 6
 
@@ -66,6 +66,7 @@ def options():
     p.add_argument('--report', action='store_true', help='run nothing: tables and pictures of what is there')
     p.add_argument('--markdown', type=pathlib.Path, metavar='FILE', help='with --report: put the tables into this document, the pictures beside it')
     p.add_argument('--json', action='store_true', help='one JSON object on standard output')
+    p.add_argument('--shared', type=pathlib.Path, default=ROOT.parent / 'shared/data', help=argparse.SUPPRESS)
     p.add_argument('--build', type=pathlib.Path, default=ROOT / 'build-experiments', help=argparse.SUPPRESS)
     args = p.parse_args()
     if not args.names and not args.report:
@@ -84,9 +85,9 @@ def options():
 
 # Which images.
 def drawn(args):
-    folder = args.work / 'digits'
+    images = (args.images or plans.DIGITS_IMAGES) * plans.FOLDS
+    folder = args.work / f'digits-{images}'
     if not folder.exists():
-        images = max(args.images or 0, plans.DIGITS_IMAGES) * plans.FOLDS
         new = folder.with_suffix('.new')
         shutil.rmtree(new, ignore_errors=True)
         subprocess.run([args.build / 'cli/tasuki', 'dataset', 'digits', '--out', new, '--n', str(images), '--seed', '1'],
@@ -97,14 +98,14 @@ def drawn(args):
 
 def data_of(args, name):
     """(folder, name for people, folder of the private class or None)."""
-    if args.data == 'digits' or not args.data and (name == 'many' or name == 'mnist' and not (SHARED / 'mnist').is_dir()):
+    if args.data == 'digits' or not args.data and (name == 'many' or name == 'mnist' and not (args.shared / 'mnist').is_dir()):
         return drawn(args), 'digits', None
-    folder = pathlib.Path(args.data) if args.data else SHARED / ('mnist' if name == 'mnist' else 'lfw')
+    folder = pathlib.Path(args.data) if args.data else args.shared / ('mnist' if name == 'mnist' else 'lfw')
     if not folder.is_dir():
         raise Missing(f'experiment {name}: {folder}: not there; it needs photos of faces, one folder a person (--data)')
     private = None
     if name == '3' and not split.is_idx(folder):
-        private = pathlib.Path(args.private) if args.private else SHARED / 'lfw-private'
+        private = pathlib.Path(args.private) if args.private else args.shared / 'lfw-private'
         if not private.is_dir():
             raise Missing(f'experiment {name}: {private}: not there; it needs photos of one more person (--private)')
     return folder.resolve(), folder.resolve().name, private and private.resolve()
@@ -150,8 +151,7 @@ def calibrate(args, spec):
                           folder / 'data', spec['images'])
     kind = 'photos' if parts.photos else 'digits'
     cfg = folder / 'model.cfg'
-    source = args.cfg or ROOT / 'deploy/models' / plans.NETWORKS[kind]
-    cfg.write_text(with_outputs(source.read_text(), len(parts.public) + len(parts.private)))
+    cfg.write_text(network(args.cfg, kind, len(parts.public) + len(parts.private)))
     a = plans.AUGMENT[kind]
     argv = [args.build / 'cli/tasuki', 'train', '--json', '--cfg', cfg, '--data', folder / 'data/edge', '--threads', threads(args),
             '--fold', plans.edge_fold(parts.counts['edge']), '--test-share', 0, '--validation-share', 0, '--shift', a['shift_px'], '--blur', a['blur'],

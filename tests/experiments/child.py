@@ -40,6 +40,13 @@ def share(score):
     return f'{100 * score["correct"] / score["n"]:.1f} %' if score and score.get('n') else '-'
 
 
+def network(cfg, kind, outputs):
+    """The text of a cfg (None: the usual one) with so many outputs and steps of plans.BATCH images."""
+    text = pathlib.Path(cfg or ROOT / 'deploy/models' / plans.NETWORKS[kind]).read_text()
+    text = re.sub(r'^subdivisions\s*=.*', 'subdivisions=1', re.sub(r'^batch\s*=.*', f'batch={plans.BATCH}', text, flags=re.M), flags=re.M)
+    return with_outputs(text, outputs)
+
+
 class Child:
     """spec: experiment, fold, data, data_name, private, scale, ratio, cfg, images, threads, folder, keep, results
     {method: path of what is to be made}, and step_ms, edge_step_ms, commit. A subclass has method(name) -> result."""
@@ -63,10 +70,10 @@ class Child:
         self.crop = default_crop(pathlib.Path(s['data'])) if p.photos else 0
 
     def copy_cfg(self, kind, outputs):
-        text = pathlib.Path(self.spec['cfg'] or ROOT / 'deploy/models' / plans.NETWORKS[kind]).read_text()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / 'model.cfg'
-        path.write_text(with_outputs(text, outputs))
+        text = network(self.spec['cfg'], kind, outputs)
+        path.write_text(text)
         self.input_bytes = math.prod(int(re.search(rf'^{k}\s*=\s*(\d+)', text, re.M)[1]) for k in ('width', 'height', 'channels'))
         return path
 

@@ -68,6 +68,9 @@ class Device:
         """The newest report of a checkpoint's score on a split, None when there is none."""
         return next((r for r in reversed(self.reports) if r['checkpoint'] == checkpoint and r['split'] == which), None)
 
+    def origin(self, checkpoint):
+        return next(r['origin'] for r in self.reports if r['checkpoint'] == checkpoint)
+
     def test(self, checkpoint):
         return self.score(checkpoint, 'test')
 

@@ -150,7 +150,7 @@ class Handover:
                      f'{at - self.at["granted"]:.0f} s')
         elif not returned and not self.offer:
             self.offer = o
-            self.say(f'hands over {o["id"][:12]}, {share(o.get("test"))} of the test images')
+            self.say(f'hands over {o["id"][:12]} of epoch {o["epoch"]}')
 
     def on_job(self, j, at):
         if j.get('phase') == 'training':
@@ -161,8 +161,7 @@ class Handover:
     def on_ack(self, a, at):
         self.ack, self.at['judged'] = a, at
         self.judged_s = at - self.at['granted']
-        self.say(f'{a["decision"]}: {share(a.get("test"))} of the test images, its own {share(a.get("local_test"))}, '
-                 f'{self.device_steps()} steps of its own meanwhile')
+        self.say(f'{a["decision"]} after {self.judged_s:.0f} s; its own by now: {share(a.get("local_test"))} of the test images')
 
     def device_steps(self):
         """Of its own since the handover, the epoch in hand as far as the device has told."""
@@ -232,15 +231,18 @@ class Handover:
         tests = {c: d.test(c) for c in self.clock}
         trained_s = at['trained'] - at['training']
         paced_s = at['returned'] - at['granted']
-        series = [{'s': round(t, 2), 'checkpoint': c, 'origin': origin, 'validation': d.score(c, 'validation'), 'test': tests[c]}
-                  for c, t in self.clock.items() for origin in [next(r['origin'] for r in d.reports if r['checkpoint'] == c)]]
-        local = next((c for c in tests if tests[c] and self.ack.get('local_test') and origin_of(d, c) == 'local' and
-                      (tests[c]['correct'], tests[c]['loss']) == (self.ack['local_test']['correct'], self.ack['local_test']['loss'])), None)
+        series = [{'s': round(t, 2), 'checkpoint': c, 'origin': d.origin(c), 'validation': d.score(c, 'validation'), 'test': tests[c]}
+                  for c, t in self.clock.items()]
+        own = self.ack.get('local_test')
+        local = next((c for c, s in tests.items() if s and own and d.origin(c) == 'local' and (s['correct'], s['loss']) == (own['correct'], own['loss'])), None)
+        # What travels may lack rows that the device keeps: what it is on the device has another id.
+        offered = next(r['checkpoint'] for r in d.reports if r['origin'] == 'local' and r['epoch'] == self.offer['epoch'])
+        returned = next(r['checkpoint'] for r in d.reports if r['origin'] == 'edge')
         return {
             'images': run.parts.counts, 'bytes_of': run.parts.photo_bytes, 'classes': [len(run.parts.public), len(run.parts.private)],
-            'columns': {'device_before': d.test(self.offer['id']) or self.offer.get('test'), 'edge_before': self.result['before'],
-                        'edge_after': self.result['after'], 'device_after': d.test(self.ack['checkpoint']) or self.ack.get('test'),
-                        'local_meanwhile': tests.get(local) or self.ack.get('local_test')},
+            'columns': {'device_before': d.test(offered), 'edge_before': self.result['before'],
+                        'edge_after': self.result['after'], 'device_after': d.test(returned),
+                        'local_meanwhile': tests.get(local) or own},
             'decision': self.ack['decision'], 'validation': {k: self.ack.get(k) for k in ('validation', 'local_validation')},
             'at_judged': d.test(self.at_judged), 'at_end': d.test(self.use[-1][1]),
             'series': sorted(series, key=lambda x: x['s']),
@@ -256,10 +258,6 @@ class Handover:
 
 def ready(r):
     return r['correct'] * 100 >= plans.HANDOVER_PERCENT * r['n']
-
-
-def origin_of(device, checkpoint):
-    return next(r['origin'] for r in device.reports if r['checkpoint'] == checkpoint)
 
 
 if __name__ == '__main__':

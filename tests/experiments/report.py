@@ -143,19 +143,29 @@ def public(g):
     return {k: v for k, v in g.items() if k != 'results'}
 
 
+def draw(args, g):
+    drawn = g['experiment'] in plans.EXPERIMENTS and shutil.which('gnuplot')
+    return pictures.draw(g, args.work / 'pictures', name_of(g)) if drawn else None
+
+
+def into_document(document, found):
+    """Of each experiment and data set what stands on most folds, then on the largest scale; the pictures beside it."""
+    for g in sorted(found, key=lambda g: (g['folds'], g['scale'])):
+        text = group_text(g)
+        if g['picture']:
+            target = document.parent / f'experiment-{g["experiment"]}-{g["data"]}.png'
+            shutil.copy(g['picture'], target)
+            text += f'\n![Accuracy on the device against time since the handover]({target.name})\n'
+        tables.rewrite(document, f'{g["experiment"]} {g["data"]}', text)
+
+
 def show(args):
     found = chosen(args)
     for g in found:
-        drawn = g['experiment'] in plans.EXPERIMENTS and shutil.which('gnuplot')
-        g['picture'] = str(pictures.draw(g, args.work / 'pictures', name_of(g))) if drawn else ''
-        text = group_text(g)
-        if args.markdown:
-            target = args.markdown.parent / f'experiment-{name_of(g)}.png'
-            if g['picture']:
-                shutil.copy(g['picture'], target)
-                text += f'\n![accuracy in use against time]({target.name})\n'
-            tables.rewrite(args.markdown, f'experiment {g["experiment"]} {g["data"]}', text)
-        else:
-            print(f'\n{text}' + (f'\nPicture: {g["picture"]}\n' if g['picture'] else ''), file=sys.stderr if args.json else sys.stdout)
+        g['picture'] = str(draw(args, g) or '')
+    if args.markdown:
+        into_document(args.markdown, found)
+    for g in found if not args.markdown else ():
+        print(f'\n{group_text(g)}' + (f'\nPicture: {g["picture"]}\n' if g['picture'] else ''), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps({'experiments': [public(g) for g in found]}))
