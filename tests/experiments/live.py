@@ -31,11 +31,15 @@ class Device:
 
     def __init__(self, fleet, name, n_public):
         self.fleet, self.name, self.n_public = fleet, name, n_public
-        self.reports, self.seen, self.wanted, self.status = [], set(), {}, {}
+        self.reports, self.seen, self.wanted, self.passing, self.status = [], set(), {}, set(), {}
 
-    def want(self, checkpoint):
-        """Its score on the test images, ordered until it comes or the device has the checkpoint no more."""
-        if checkpoint and not self.test(checkpoint):
+    def want(self, checkpoint, passing=False):
+        """Its score on the test images, ordered until it comes or the device has the checkpoint no more. passing: one
+        that has not been ordered when the next such one comes is not wanted any more (epochs may be quicker than answers)."""
+        if passing:
+            self.wanted = {c: asked for c, asked in self.wanted.items() if asked or c not in self.passing}
+            self.passing.add(checkpoint)
+        if not self.test(checkpoint):
             self.wanted.setdefault(checkpoint, 0.0)
 
     def order(self):

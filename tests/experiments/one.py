@@ -135,7 +135,7 @@ class Handover:
         if not self.device.on_report(r, at) or r['split'] != 'validation':
             return
         if r['origin'] == 'local' or r.get('decision') == 'activated':
-            self.device.want(r['checkpoint'])
+            self.device.want(r['checkpoint'], passing=r.get('decision') != 'activated')
         t = self.clock.setdefault(r['checkpoint'], self.now_s(r, at))
         if r.get('decision') == 'activated':
             self.use.append((t, r['checkpoint'], r['origin']))

@@ -14,7 +14,7 @@ import plans
 import split
 
 CAMPAIGN = rig.ROOT / 'tests/experiments/campaign.py'
-TINY_RUN = ['--data', 'digits', '--cfg', rig.TINY, '--images', 400, '--seeds', 1, '--scale', 0.01, '--ratio', 3, '--jobs', 1]
+TINY_RUN = ['--data', 'digits', '--images', 400, '--seeds', 1, '--scale', 0.01, '--ratio', 3, '--jobs', 1]
 
 
 def images(n, seed=''):
@@ -147,13 +147,13 @@ class Campaign(rig.Case):
 
     def check_document(self):
         doc = self.work / 'doc.md'
-        doc.write_text('before\n<!-- measured: mnist digits -->\nold\n<!-- end: mnist digits -->\nafter\n')
+        doc.write_text('before\n<!-- measured: mnist digits -->\nstale words\n<!-- end: mnist digits -->\nafter\n')
         r = subprocess.run(self.argv('mnist', '--report', '--markdown', doc), capture_output=True, text=True, timeout=60)
         self.assertEqual(r.returncode, 0, r.stderr)
         text = doc.read_text()
         self.assertTrue(text.startswith('before\n<!-- measured: mnist digits -->\n') and text.endswith('<!-- end: mnist digits -->\nafter\n'))
         self.assertIn("| the paper's method ", text)
-        self.assertNotIn('old', text)
+        self.assertNotIn('stale words', text)
         self.assertTrue((self.work / 'experiment-mnist-digits.png').exists())
 
     def test_missing_data_and_bad_usage(self):
