@@ -20,19 +20,19 @@ class Cost(Child):
     def score(self, weights, data):
         return self.tasuki('evaluate', *self.common(data), '--weights', weights, '--split', 'train')[0]
 
-    def epochs(self, data, weights=None):
-        """Trains on, epoch by epoch, from weights or from nothing: (path, steps, CPU seconds), all since the beginning."""
+    def epochs(self, data, weights=None, at_a_time=1):
+        """Trains on, so many epochs at a time, from weights or from nothing: (path, steps, CPU seconds), all since the beginning."""
         a, images = plans.AUGMENT[self.kind], self.parts.counts[data]
         fold = plans.device_fold(images)
         out, momentum = self.folder / f'{data}.weights', self.folder / f'{data}.momentum'
-        steps = cpu_s = epoch = 0
+        steps = cpu_s = 0
+        epoch = 1
         while True:
-            epoch += 1
             r, s = self.tasuki(
-                'train', *self.common(data), '--out', out, '--epochs', 1, '--epoch', epoch, '--seed', self.spec['fold'] + 1, '--fold', fold,
+                'train', *self.common(data), '--out', out, '--epochs', at_a_time, '--epoch', epoch, '--seed', self.spec['fold'] + 1, '--fold', fold,
                 '--shift', a['shift_px'], '--blur', a['blur'], '--brightness', a['brightness'], *(['--flip'] if a['flip'] else []),
                 '--momentum', momentum, *(['--weights', weights] if weights else []))
-            weights, steps, cpu_s = out, steps + r['steps'], cpu_s + s
+            weights, steps, cpu_s, epoch = out, steps + r['steps'], cpu_s + s, epoch + at_a_time
             yield out, steps, cpu_s
 
     def curve(self, data, weights=None):
@@ -46,7 +46,7 @@ class Cost(Child):
 
     def handed_over(self):
         """What the device has once its validation images say so, or as late as the paper hands over."""
-        for out, steps, _ in self.epochs('device'):
+        for out, steps, _ in self.epochs('device', at_a_time=3):
             s = self.score(out, 'validation')
             if s['correct'] * 100 >= plans.HANDOVER_PERCENT * s['n'] or steps >= EXPERIMENT.device_steps:
                 return out
