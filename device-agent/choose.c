@@ -18,7 +18,7 @@ static bool paired(const struct agent *a)
 bool choose_wants_outcomes(const struct agent *a)
 {
 	return a->conf.select.selector == SELECTOR_CONFIDENCE &&
-	       a->data.n[SPLIT_VALIDATION] <= OUTCOMES_MAX;
+	       a->data.n[SPLIT_VALIDATION] <= WORKER_OUTCOMES_MAX;
 }
 
 static const struct detail *detail_of(const struct agent *a, const char *checkpoint)

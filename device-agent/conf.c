@@ -164,7 +164,7 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 static int read_blends(struct conf *c, struct select_conf *s, struct err *err)
 {
 	char text[128];
-	int r = conf_str(c, "select", "blends", "25,50,75", text, sizeof(text), err);
+	int r = conf_str(c, "select", "blends", "50", text, sizeof(text), err);
 	const char *at = text;
 	while (r >= 0 && *at) {
 		char *end;
@@ -203,7 +203,7 @@ static int load_select(struct conf *c, struct select_conf *s, struct err *err)
 	    (r = conf_int(c, "select", "tune_steps", 0, 1000000, 60, &s->tune_steps, err)) < 0 ||
 	    (r = conf_int(c, "select", "tune_rate_percent", 1, 1000, 20, &s->tune_rate_percent,
 			  err)) < 0 ||
-	    (r = conf_bool(c, "select", "previous", true, &s->previous, err)) < 0 ||
+	    (r = conf_bool(c, "select", "previous", false, &s->previous, err)) < 0 ||
 	    (r = conf_int(c, "select", "budget_s", 0, 31536000, 1800, &s->budget_s, err)) < 0 ||
 	    (r = conf_choice(c, "select", "lineage", lineages, "adopt", &lineage, err)) < 0)
 		return r;
@@ -230,8 +230,9 @@ int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n,
 			i++;
 		if (i == n)
 			return err_set(err, -EINVAL,
-				       "[select] protect: found '%s', expected names from %s", name,
-				       c->worker.classes);
+				       "[select] protect: found '%s', expected names from %s%s%s",
+				       name, c->worker.classes, *c->private_classes ? " and " : "",
+				       c->private_classes);
 		if (s->n_protect == SELECT_PROTECT_MAX)
 			return err_set(err, -E2BIG, "[select] protect: found more than %d classes",
 				       SELECT_PROTECT_MAX);

@@ -53,7 +53,8 @@ static struct candidates_view view_of(const struct agent *a)
 	int64_t over = over_ms(a);
 	struct candidates_view v = {
 		.active = a->active,
-		.can_train = a->data.n[SPLIT_TRAIN] > 0,
+		/* A trainer is not kept waiting until a person lets training go on. */
+		.can_train = a->data.n[SPLIT_TRAIN] > 0 && !a->state->paused,
 		/* Nothing replaces what is pinned. */
 		.over = a->state->pinned || (over >= 0 && a->now_ms >= over),
 		.score = view_score,
@@ -276,11 +277,13 @@ void judge_make_step(struct agent *a)
 		ask(a, &s);
 }
 
-/* Decided without it, or its time is up. */
+/* Decided without it, its time is up, or it would stand still. */
 void judge_stop_step(struct agent *a)
 {
+	const struct candidates_view v = view_of(a);
 	uint64_t ignored;
-	if (!a->making.id || a->making.stopped || (wanted(a) && !view_of(a).over))
+	bool goes_on = !v.over && (v.can_train || a->making.kind != CANDIDATE_TUNED);
+	if (!a->making.id || a->making.stopped || (wanted(a) && goes_on))
 		return;
 	struct json *args = json_new_obj();
 	json_set_int(args, "target", (int64_t)a->making.id);
@@ -334,13 +337,16 @@ static int challenger_of(const struct challengers *c, const char *id)
 	return -1;
 }
 
-/* All that are scored, each once. */
+/* All that are scored, each once. Where each further one makes it harder for the others to be told
+ * from chance, the local one is left out: it has a decision of its own. */
 static void gather(const struct agent *a, struct challengers *c)
 {
 	const struct judgement *j = &a->state->judgement;
 	c->n = 0;
 	for (size_t i = 0; i < j->n; i++) {
 		const struct candidate_entry *e = &j->at[i];
+		if (e->kind == CANDIDATE_LOCAL && choose_wants_outcomes(a))
+			continue;
 		if (e->out || !*e->checkpoint || same(e->checkpoint, a->active) ||
 		    challenger_of(c, e->checkpoint) >= 0 || !choose_score(a, e->checkpoint))
 			continue;

@@ -153,9 +153,6 @@ static int load(struct program *p, const char *path, struct err *err)
 	if (r == 0)
 		r = classes_load(p->conf.worker.classes, &p->classes, err);
 	if (r == 0)
-		r = agent_conf_classes(&p->conf, (const char *const *)p->classes.names,
-				       p->classes.n, err);
-	if (r == 0)
 		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
 			       p->classes.n, &p->model, err);
 	if (r == 0)
@@ -164,6 +161,9 @@ static int load(struct program *p, const char *path, struct err *err)
 	struct private_names names = {0};
 	if (r == 0)
 		r = private_names_read(&p->conf, p->model, 0, &names, err);
+	const struct classes *all = names.n ? &names.all : &p->classes;
+	if (r == 0)
+		r = agent_conf_classes(&p->conf, (const char *const *)all->names, all->n, err);
 	private_names_done(&names);
 	return r;
 }

@@ -15,23 +15,19 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/engine/worker_protocol.h"
 #include "common/protocol/message.h"
 
-#define OUTCOMES_MAX           100000 /* images; the worker sends none of more */
 #define VERDICT_CONTENDERS_MAX 16
 #define VERDICT_CONFIDENCE_MIN 0.5
 #define VERDICT_CONFIDENCE_MAX 0.9999
 
-/* What one checkpoint made of each image of a split, in the split's order. As the worker sends them
- * and they are kept: 4 hex digits an image, bit 15 correct, the others its loss, in steps
- * of OUTCOME_LOSS_MAX / 32767. */
+/* What one checkpoint made of each image of a split, in the split's order, as the worker tells it
+ * (worker_protocol.h): WORKER_OUTCOME_CORRECT, and the loss in the bits below. */
 struct outcomes {
 	uint16_t *image;
 	size_t n;
 };
-
-#define OUTCOME_CORRECT   0x8000u
-#define OUTCOME_LOSS_MASK 0x7fffu
 
 /* `name` is what errors call the text. -EINVAL: not what the worker sends; -EFBIG: too many images;
  * -ENOMEM. "" is no image. *ret is to be released with outcomes_done(). */
@@ -40,9 +36,8 @@ void outcomes_done(struct outcomes *o); /* also of a zeroed one */
 size_t outcomes_correct(const struct outcomes *o);
 
 struct verdict_conf {
-	double confidence;   /* that two equally good ones are not exchanged */
-	double floor_points; /* of recall, 0 .. 100, that a protected class may lose in an exchange
-			      */
+	double confidence;      /* that two equally good ones are not swapped */
+	double floor_points;    /* of recall, 0 .. 100, that a protected class may lose */
 	const int32_t *protect; /* output numbers of protected classes; borrowed */
 	size_t n_protect;
 };
@@ -76,15 +71,13 @@ struct verdict_pair {
 };
 
 struct verdict {
-	int winner; /* index of the challenger that takes over, -1: what is active stays */
-	size_t n;   /* images that it stands on */
-	/* Protected classes that no validation image shows: they forbid nothing, since nothing is
-	 * known. */
-	size_t unwatched;
+	int winner;       /* index of the challenger that takes over, -1: what is active stays */
+	size_t n;         /* images that it stands on */
+	size_t unwatched; /* protected classes without an image: they forbid nothing */
 	struct verdict_pair pair[VERDICT_CONTENDERS_MAX];
 };
 
-#define VERDICT_TEST "mcnemar" /* the test's name in reports */
+#define VERDICT_TEST "mcnemar-mid-p" /* the test's name in reports */
 
 /* active NULL: nothing is active yet. All must have been judged on the same snapshot, which is the
  * caller's to see to; -EINVAL, with nothing in *ret, where numbers of images differ (also those of

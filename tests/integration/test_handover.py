@@ -30,6 +30,7 @@ class Handover(rig.Case):
         self.assertEqual(result['origin'], 'edge')
         self.assertEqual(result['trainer'], 'edge-1')
         self.assertGreater(result['images_trained'], 0)
+        self.all_were_tried('cam-1', offer['id'], result['id'])
         wait_for('the end of the round', lambda: self.status(listener).get('phase') == 'idle', WAIT)
         self.never_worse('cam-1')
         active, manifest = self.fleet.active('cam-1')
@@ -44,6 +45,24 @@ class Handover(rig.Case):
 
     def status(self, listener):
         return body(listener.all(lambda m: m['topic'].endswith('cam-1/status'))[-1])
+
+    def all_were_tried(self, device, local, result):
+        """Each candidate was made and scored on the same images, and the decision says how it was taken."""
+        reports = [r for _, r in sorted(self.device_reports(device).items()) if r['split'] == 'validation']
+        decision = self.judgements(device)[0]
+        plain = [r for r in reports if 'decision' not in r and r['origin'] != 'local']
+        self.assertEqual([r['origin'] for r in plain], ['edge', 'blend', 'tuned'])
+        self.assertEqual({(r['snapshot'], r['n']) for r in plain}, {(decision['snapshot'], decision['n'])})
+        self.assertEqual(plain[0]['checkpoint'], result)
+        self.assertEqual(decision['test']['name'], 'mcnemar-mid-p')
+        self.assertEqual(decision['test']['contenders'], 3)
+        if decision['decision'] == 'activated':
+            self.assertIn(decision['checkpoint'], [r['checkpoint'] for r in plain])
+            self.assertLessEqual(decision['test']['p'], 0.05)
+            self.assertEqual(decision['correct'] - round(decision['against']['accuracy'] * decision['n']),
+                             decision['test']['won'] - decision['test']['lost'])
+        else:
+            self.assertEqual(decision['checkpoint'], result)
 
     def never_worse(self, device):
         """Swap by swap, on one snapshot, the accuracy in use only rises; decisions agree with their scores."""

@@ -23,7 +23,7 @@ class Many(rig.Case):
 
     def returned(self, names):
         """The devices that have judged a return, by their own reports: a trainer that was killed may not know."""
-        return {d for d in names if any(r['origin'] == 'edge' and 'decision' in r for r in self.device_reports(d).values())}
+        return {d for d in names if self.judgements(d)}
 
     def test_one_trainer(self):
         self.fleet.start_broker()

@@ -99,7 +99,85 @@ def hits(traffic, windows):
     return found
 
 
+SECRET = 'Someone-Nobody-Knows'
+PUBLIC = 9
+
+
+def rows_of_outputs(weights):
+    """Of tiny.cfg, the last layer: what each output's row is, as bytes. Ten biases, then ten rows of weights."""
+    inputs = 4 * 7 * 7
+    tail = weights[-4 * 10 * (inputs + 1):]
+    return [tail[4 * k:4 * k + 4] + tail[40 + 4 * inputs * k:40 + 4 * inputs * (k + 1)] for k in range(10)]
+
+
 class Privacy(rig.Case):
+    def folders(self, name, n, seed, names, mix=None):
+        """Drawn digits as one folder of images a class."""
+        images, labels, rows, cols = rig.read_idx(self.digits(name + '-idx', n, seed, mix=mix), 'train')
+        for i, (image, label) in enumerate(zip(images, labels)):
+            path = self.work / 'data' / name / names[label] / f'{i}.pgm'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b'P5 %d %d 255\n' % (cols, rows) + image)
+        return self.work / 'data' / name
+
+    def handed_over(self, private_rows):
+        """A whole handover of a device with a class of its own; all that crossed: topics and payloads."""
+        public = [f'digit{i}' for i in range(PUBLIC)]
+        (self.work / 'classes.txt').write_text('\n'.join(public) + '\n')
+        (self.work / 'mine.txt').write_text(SECRET + '\n')
+        edge = self.folders('edge', 300, 1, public, mix=','.join(['1'] * 9 + ['0']))
+        cam = self.folders('cam', 150, 2, [*public, SECRET])
+        self.fleet.start_broker()
+        recorder = Recorder(self.fleet.port)
+        listener = self.fleet.listen('trainer/+/in/+/ack')
+        model = {'model': {'classes': self.work / 'classes.txt'}}
+        self.quick_trainer('edge-1', edge, model)
+        self.quick_agent('cam-1', cam, rig.merge(model, {'model': {'private_classes': self.work / 'mine.txt'},
+                                                         'handover': {'private_rows': private_rows}}))
+        self.fleet.start_trainer('edge-1')
+        self.fleet.start_agent('cam-1')
+        self.decided(listener, 'cam-1')
+        recorder.stop()
+        return recorder.topics, recorder.data
+
+    def sent_files(self, topics, data):
+        """The checkpoints that the device sent, put together from their blocks."""
+        files = {}
+        for topic, payload in zip(topics, data):
+            parts = topic.split('/')
+            if parts[3] == 'trainer' and 'block' in parts:
+                files.setdefault(parts[-2], {})[int(parts[-1])] = payload
+        return {name: b''.join(blocks[k] for k in sorted(blocks)) for name, blocks in files.items()}
+
+    def private_crossed(self, private_rows):
+        """(whether the name, whether non-zero rows crossed), by two ways for the rows."""
+        topics, data = self.handed_over(private_rows)
+        files = self.sent_files(topics, data)
+        self.assertTrue(files)
+        forms = (SECRET.encode(), SECRET.encode().hex().encode(), base64.b64encode(SECRET.encode())[:-4])
+        named = any(f in payload for payload in [*data, *(t.encode() for t in topics)] for f in forms)
+        state = self.fleet.work / 'cam-1/state'
+        self.assertEqual((state / 'private-classes.txt').read_text(), SECRET + '\n')
+        own = [p.read_bytes() for p in state.glob('checkpoints/*/weights')]
+        windows = {row[i:i + WINDOW] for w in own for row in rows_of_outputs(w)[PUBLIC:]
+                   for i in range(0, len(row) - WINDOW, 4)}
+        windows = {w for w in windows if any(w)}
+        self.assertGreater(len(windows), 100)
+        found = any(payload[i:i + WINDOW] in windows for payload in [*data, *files.values()]
+                    for i in range(len(payload) - WINDOW + 1))
+        rows = any(any(row) for f in files.values() for row in rows_of_outputs(f)[PUBLIC:])
+        self.assertTrue(all(any(row) for f in files.values() for row in rows_of_outputs(f)[:PUBLIC]))
+        self.assertEqual(found, rows)
+        reports = self.device_reports('cam-1')
+        self.assertTrue(any(c['class'] == PUBLIC and c['n'] for r in reports.values() for c in r['per_class']))
+        return named, rows
+
+    def test_private_class_stays(self):
+        self.assertEqual(self.private_crossed('keep'), (False, False))
+
+    def test_private_rows_are_found_where_they_are_sent(self):
+        self.assertEqual(self.private_crossed('send'), (False, True))
+
     def test_nothing_crosses(self):
         for name, n, seed in (('edge', 300, 1), ('cam', 150, 2)):
             self.digits(name, n, seed)

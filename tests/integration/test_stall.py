@@ -57,8 +57,7 @@ class Stall(rig.Case):
         os.kill(edge.pid, signal.SIGCONT)
         first = wait_for('the first to note its end', lambda: [r for r in self.runs('edge-1') if r[1] == began[1] and r[3]], WAIT)[0]
         self.assertLessEqual(first[3], first[2])
-        wait_for('a return', lambda: any(r['origin'] == 'edge' and 'decision' in r
-                                         for r in self.device_reports('cam-1').values()), WAIT)
+        wait_for('a return', lambda: self.judgements('cam-1'), WAIT)
         self.never_at_once('edge-1', 'edge-2')
 
     def test_stalls(self):
@@ -84,7 +83,7 @@ class Stall(rig.Case):
                 self.assertTrue(q.running(), f'{q.name} ended by itself:\n{q.tail()}')
 
         def decided():
-            return sum('decision' in r and r['origin'] == 'edge' for r in self.device_reports('cam-1').values())
+            return len(self.judgements('cam-1'))
         at_end = decided()
         wait_for('a handover after the stalls', lambda: decided() > at_end, WAIT)
         runs = self.never_at_once('edge-1', 'edge-2')

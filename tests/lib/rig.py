@@ -18,7 +18,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'deploy/lib'))
-from fleet import Fleet, body, free_port, wait_for, write_conf  # noqa: E402,F401
+from fleet import Fleet, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
 
 BUILD = pathlib.Path(os.environ.get('TASUKI_BUILD', ROOT / 'build-gcc'))
 SLOW = bool(os.environ.get('TASUKI_SLOW'))
@@ -169,6 +169,11 @@ class Case(unittest.TestCase):
         path = self.fleet.work / device / 'state/reports.jsonl'
         lines = path.read_text().splitlines() if path.exists() else []
         return {r['seq']: r for r in map(json.loads, lines)}
+
+    def judgements(self, device):
+        """Its reports of decisions about what came back, or was made of that."""
+        return [r for _, r in sorted(self.device_reports(device).items())
+                if 'decision' in r and r['origin'] in ('edge', 'blend', 'tuned')]
 
 
 def rss_kib(pid, what='VmRSS'):

@@ -48,6 +48,7 @@ static struct asked asked[16];
 static size_t n_asked;
 static uint64_t last_id;
 static char snapshot[SPLIT_N][HASH_SIZE];
+static uint32_t n_stay; /* images that are never shared */
 
 /* ---- the ports ---- */
 
@@ -115,7 +116,7 @@ static inline int begin(void)
 
 static inline void data_read(void)
 {
-	struct worker_ready r = {.n = {40, 20, 10}, .classes = 5};
+	struct worker_ready r = {.n = {40, 20, 10}, .n_stay = n_stay, .classes = 5};
 	memcpy(r.snapshot, snapshot, sizeof(snapshot));
 	memcpy(r.model, model->id, HASH_SIZE);
 	assert_int_equal(agent_worker_ready(a, &r, &err), 0);
@@ -139,6 +140,7 @@ static inline int setup(void **state)
 	now = T0;
 	wake = -1;
 	publish_result = 0;
+	n_stay = 0;
 	if (util_dir(state))
 		return -1;
 	dir = *state;

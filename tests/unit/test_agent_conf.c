@@ -86,10 +86,13 @@ static void test_example_says_the_defaults(void **state)
 	assert_int_equal(conf.reconnect_cap_ms, example.reconnect_cap_ms);
 	assert_int_equal(conf.seed, example.seed);
 	assert_int_equal(conf.block_size, example.block_size);
+	assert_int_equal(conf.share_never, example.share_never);
+	assert_int_equal(conf.private_rows, example.private_rows);
+	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
-	assert_int_equal(conf.select.n_blends, 3);
-	assert_int_equal(conf.select.blends[2], 75);
+	assert_int_equal(conf.select.n_blends, 1);
+	assert_int_equal(conf.select.blends[0], 50);
 	assert_true(conf.select.confidence == 0.95);
 }
 
@@ -98,12 +101,14 @@ static void test_values(void **state)
 	char expected[FILE_PATH_MAX];
 	assert_int_equal(
 		load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
-		     "classes = c\n[data]\npath = data\nvalidation_share = 0.3\nlimit = 9\n"
+		     "classes = c\nprivate_classes = mine.txt\n[data]\npath = data\n"
+		     "validation_share = 0.3\nlimit = 9\nshare = never\nnever_shared = data\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
 		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
+		     "private_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
-		     "blends =\ntune_steps = 0\nprevious = no\nbudget_s = 0\n"
+		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
@@ -125,13 +130,28 @@ static void test_values(void **state)
 	assert_int_equal(conf.live.round_epochs, 4);
 	assert_int_equal(conf.live.lease_s, 33);
 	assert_int_equal(conf.live.min_epochs, 6);
+	file_path(expected, sizeof(expected), "%s/mine.txt", dir);
+	assert_string_equal(conf.private_classes, expected);
+	assert_string_equal(conf.worker.private_classes, ""); /* the state folder's, once it is there */
+	assert_true(conf.share_never);
+	file_path(expected, sizeof(expected), "%s/data", dir);
+	assert_string_equal(conf.worker.data.stay_path, expected);
+	assert_int_equal(conf.private_rows, PRIVATE_ROWS_SEND);
 	assert_int_equal(conf.live.min_accuracy_percent, 43);
 	assert_int_equal(conf.select.selector, SELECTOR_BEST);
 	assert_int_equal(conf.select.lineage, LINEAGE_KEEP);
 	assert_int_equal(conf.select.n_blends, 0);
 	assert_int_equal(conf.select.tune_steps, 0);
-	assert_false(conf.select.previous);
+	assert_true(conf.select.previous);
 	assert_int_equal(conf.select.budget_s, 0);
+}
+
+static void test_blends(void **state)
+{
+	assert_int_equal(load(MINIMAL "[select]\nblends = 25 , 50\n"), 0);
+	assert_int_equal(conf.select.n_blends, 2);
+	assert_int_equal(conf.select.blends[0], 25);
+	assert_int_equal(conf.select.blends[1], 50);
 }
 
 static void test_protected_classes(void **state)
@@ -174,6 +194,10 @@ static void test_refused(void **state)
 	assert_refused("[nonsense]\nx = 1\n", -EINVAL, "nonsense");
 	assert_refused("validation = nowhere\n", -ENOENT, "agent.conf:8: [data] validation");
 	assert_refused("test = w\n", -ENOTDIR, "agent.conf:8: [data] test");
+	assert_refused("share = no\n", -EINVAL, "agent.conf:8: [data] share");
+	assert_refused("never_shared = nowhere\n", -ENOENT, "agent.conf:8: [data] never_shared");
+	assert_refused("[handover]\nprivate_rows = drop\n", -EINVAL,
+		       "agent.conf:9: [handover] private_rows");
 	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
 	assert_refused("[worker]\nprogram = agent.conf\n", -EACCES, "[worker] program");
 	assert_refused("[broker]\nhost =\n", -EINVAL, "agent.conf:9: [broker] host");
@@ -199,8 +223,8 @@ static void test_refused(void **state)
 	assert_refused("[select]\ntune_steps = -1\n", -ERANGE, "tune_steps");
 	assert_refused("[select]\ntune_rate_percent = 0\n", -ERANGE, "tune_rate_percent");
 	assert_refused("[select]\nbudget_s = -1\n", -ERANGE, "budget_s");
-	static const char *const blends[] = {"0", "100",   "50,25", "50,50",  "25,", ",25",
-					     "x", "25;50", "-5",    "25, 50", "0x10"};
+	static const char *const blends[] = {"0", "100",   "50,25", "50,50",   "25,", ",25",
+					     "x", "25;50", "-5",    "25,, 50", "0x10"};
 	for (size_t i = 0; i < ARRAY_LEN(blends); i++) {
 		char more[64];
 		snprintf(more, sizeof(more), "[select]\nblends = %s\n", blends[i]);
@@ -266,7 +290,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_example_says_the_defaults), T(test_values), T(test_refused),
+		T(test_example_says_the_defaults), T(test_values), T(test_refused), T(test_blends),
 		T(test_protected_classes),         T(test_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,7 @@ static void fill(void)
 	s->boot = 3;
 	s->report_seq = 17;
 	s->paused = s->pinned = true;
+	s->n_private = 2;
 	COPY(s->local, hash('b'));
 	state_undecided_push(s, hash('b'));
 	state_undecided_push(s, hash('c'));

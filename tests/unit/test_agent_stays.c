@@ -4,6 +4,19 @@
 
 #include "device-agent/agent_impl.h"
 
+/* A crash of the machine is not what is tested here, and thousands of files are written. */
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+	return 0;
+}
+
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+	return 0;
+}
+
 /* ---- what is known of each checkpoint, by other means than manifests ---- */
 
 #define NODES_MAX 2000
@@ -92,20 +105,30 @@ static void check_sent(void)
 
 static struct rng rng;
 
-static void answer_training(void)
+static size_t n_stayed;
+
+/* A training or a blend: of what is asked for, not of what manifests say of it. */
+static void answer_making(const char *op)
 {
-	struct asked q = take("train");
-	char out[FILE_PATH_MAX], weights[FILE_PATH_MAX], id[HASH_SIZE];
-	bool parent_seen = false;
-	if (json_has(q.args, "weights")) {
-		json_get_str(q.args, "weights", weights, sizeof(weights), NULL);
-		*strrchr(weights, '/') = 0;
-		parent_seen = seen(strrchr(weights, '/') + 1);
+	static const char *const inputs[] = {"weights", "a", "b"};
+	struct asked q = take(op);
+	char out[FILE_PATH_MAX], path[FILE_PATH_MAX], id[HASH_SIZE];
+	bool stay = false, is_seen = conf.share_never;
+	for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
+		if (!json_has(q.args, inputs[i]))
+			continue;
+		json_get_str(q.args, inputs[i], path, sizeof(path), NULL);
+		*strrchr(path, '/') = 0;
+		is_seen |= seen(strrchr(path, '/') + 1);
 	}
+	if (json_has(q.args, "stay"))
+		json_get_bool(q.args, "stay", &stay, NULL);
+	assert_false(stay && json_has(q.args, "momentum")); /* that is the lineage's */
+	n_stayed += stay;
 	assert_int_equal(json_get_str(q.args, "out", out, sizeof(out), NULL), 0);
 	util_write_weights(model, out, rng_u64(&rng), rng_below(&rng, 1000));
 	assert_int_equal(hash_file(out, id, NULL), 0);
-	note(id, parent_seen || conf.share_never);
+	note(id, is_seen || stay);
 	struct json *r = json_new_obj();
 	json_set_num(r, "loss", 1);
 	agent_worker_reply(a, q.id, r, NULL);
@@ -205,10 +228,8 @@ static void come_back(void)
 		return;
 	struct msg_result r = result_of(h->granted, rng_u64(&rng), h->fence, path);
 	note(r.manifest.id, seen(h->granted));
-	say_text(DEVICE "in/offer", msg_result_print(&r));
 	check_sent();
-	now += 100000;
-	agent_tick(a);
+	say_text(DEVICE "in/offer", msg_result_print(&r));
 	if (last(TRAINER "want"))
 		send_blocks(&r.manifest, path, false);
 }
@@ -235,7 +256,8 @@ static void lose_one(void)
 
 static void happen(bool may_mark)
 {
-	switch (rng_below(&rng, 16)) {
+	static const char *const makings[] = {"blend"};
+	switch (rng_below(&rng, 40)) {
 	case 0:
 	case 1:
 		make_candidate();
@@ -267,10 +289,15 @@ static void happen(bool may_mark)
 		agent_tick(a);
 		break;
 	default:
+		for (size_t k = 0; k < ARRAY_LEN(makings); k++)
+			if (is_asked(makings[k])) {
+				answer_making(makings[k]);
+				return;
+			}
 		if (is_asked("evaluate"))
 			answer_evaluation();
 		else if (is_asked("train"))
-			answer_training();
+			answer_making("train");
 	}
 }
 
@@ -286,7 +313,7 @@ static void random_lineages(uint64_t seed, bool private, bool may_mark)
 		util_write(conf.private_classes, "cellar\n", 7);
 	}
 	restart();
-	for (int i = 0; i < 120; i++) {
+	for (int i = 0; i < 300; i++) {
 		happen(may_mark);
 		check_sent();
 	}
@@ -302,18 +329,26 @@ static void stays_setup_model(void)
 	util_write(conf.worker.classes, "zero\none\ntwo\nthree\n", 19);
 	file_remove(conf.state, NULL);
 	conf.live.every_epochs = 1;
+	conf.select = (struct select_conf){.lineage = LINEAGE_ADOPT,
+					   .blends = {50},
+					   .n_blends = 1,
+					   .tune_steps = 5,
+					   .tune_rate_percent = 20};
+	n_stay = 7;
 }
 
 static void test_random_lineages(void **state)
 {
 	stays_setup_model();
-	n_offers = n_blocks = 0;
+	n_offers = n_blocks = n_stayed = 0;
 	for (uint64_t seed = 1; seed <= 6; seed++)
 		random_lineages(seed, seed % 2, seed % 3 == 0);
-	print_message("%zu offers, %zu blocks of what may leave\n", n_offers, n_blocks);
+	print_message("%zu offers, %zu blocks of what may leave; tuned on what stays: %zu\n",
+		      n_offers, n_blocks, n_stayed);
 	/* Else it proves nothing. */
 	assert_true(n_offers > 30);
 	assert_true(n_blocks > 10);
+	assert_true(n_stayed > 3);
 }
 
 /* ---- one by one ---- */
@@ -437,6 +472,45 @@ static void test_mark_from_outside(void **state)
 }
 
 /* The local lineage does not go on from what stays when its newest checkpoint is lost. */
+/* A tuned candidate that has seen the folder wins: the lineage goes on from what it was made of. */
+static void test_not_adopted(void **state)
+{
+	char offered[HASH_SIZE], third[HASH_SIZE], tuned[HASH_SIZE], path[FILE_PATH_MAX];
+	struct manifest m;
+	bool stay;
+	conf.select.lineage = LINEAGE_ADOPT;
+	conf.select.tune_steps = 5;
+	conf.select.tune_rate_percent = 20;
+	n_stay = 7;
+	restart();
+	until_offered(offered);
+	assert_false(json_has(asked[0].args, "stay")); /* an epoch does not visit it */
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	send_blocks(&r.manifest, path, false);
+	evaluated(r.manifest.id, SPLIT_TEST, 8);
+	evaluated(r.manifest.id, SPLIT_VALIDATION, 13);
+	trained(3, third);
+	evaluated(third, SPLIT_VALIDATION, 11);
+	struct asked q = take("train");
+	assert_int_equal(json_get_bool(q.args, "stay", &stay, NULL), 0);
+	assert_true(stay);
+	assert_false(json_has(q.args, "momentum"));
+	asked[n_asked++] = q;
+	trained(50, tuned);
+	assert_stays(tuned, true);
+	evaluated(tuned, SPLIT_VALIDATION, 18);
+	assert_active(tuned);
+	assert_string_equal(a->state->local, r.manifest.id);
+	assert_stays(r.manifest.id, false);
+	/* What is trained from there may be offered again. */
+	trained(4, third);
+	assert_int_equal(store_manifest(a->store, third, &m, &err), 0);
+	assert_string_equal(m.parents[0], r.manifest.id);
+	assert_false(m.stays);
+}
+
 static void test_lost_lineage(void **state)
 {
 	char first[HASH_SIZE], second[HASH_SIZE], path[FILE_PATH_MAX];
@@ -471,7 +545,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_marked_folder),     T(test_marked_meanwhile), T(test_written_into_the_state),
-		T(test_mark_from_outside), T(test_lost_lineage),     T(test_random_lineages),
+		T(test_mark_from_outside), T(test_not_adopted),      T(test_lost_lineage),
+		T(test_random_lineages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,6 +229,44 @@ static void damaged_manifest(void **state)
 	assert_int_equal(store_manifest(s, a, &m, &err), -EBADMSG);
 }
 
+/* What must not leave is marked in the store, and nowhere else. */
+static void staying(void **state)
+{
+	const char *dir = *state;
+	char path[FILE_PATH_MAX], *text;
+	size_t len;
+	struct manifest m, is;
+	struct err err = {0};
+	struct store *s = open_store(dir);
+	assert_int_equal(store_tmp(s, "new.weights", path, NULL), 0);
+	assert_int_equal(make_checkpoint(path, 1, &m), 0);
+	m.stays = true;
+	assert_int_equal(store_add(s, path, &m, &err), 0);
+	store_free(s);
+	s = open_store(dir);
+	assert_int_equal(store_manifest(s, m.id, &is, &err), 0);
+	assert_true(is.stays);
+	/* What is sent of it does not say so, and what comes in cannot. */
+	_cleanup_(json_freep) struct json *j = json_new_obj();
+	manifest_to_json(&is, j);
+	assert_false(json_has(j, "stays"));
+	json_set_bool(j, "stays", true);
+	assert_int_equal(manifest_from_json(j, NULL, &is, &err), 0);
+	assert_false(is.stays);
+	/* Neither yes nor no: not believed. */
+	assert_int_equal(
+		file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", dir, m.id), 0);
+	assert_int_equal(file_read(path, 65536, &text, &len, &err), 0);
+	char *at = strstr(text, "true");
+	assert_non_null(at);
+	memcpy(at, "0   ", 4);
+	util_write(path, text, len);
+	free(text);
+	assert_int_equal(store_manifest(s, m.id, &is, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "stays"));
+	store_free(s);
+}
+
 static int compare_ids(const void *a, const void *b)
 {
 	return strcmp(a, b);
@@ -750,6 +788,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(basics, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(adding, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(damaged_manifest, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(staying, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(collecting, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(setting_aside, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(incomplete, util_dir, util_dir_done),
