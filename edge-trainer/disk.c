@@ -3,7 +3,8 @@
  *
  * The store holds, of each job that is not over, what it came with and the last epoch's; of those
  * that are over, both, for keep_days or until there is need of their place; the last merged result,
- * and room for a window's own work; and perhaps checkpoints that the database does not know (it was lost, or is another's): those go by their age alone. */
+ * with room for a window's own work; and perhaps checkpoints that the database does not know (it was
+ * lost, or is another's): those go by their age alone. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

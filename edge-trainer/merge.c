@@ -240,10 +240,10 @@ static void leave_out(struct trainer *t, struct entry *e, enum screen_verdict wh
 {
 	const struct job *j = &e->job;
 
-	log_warning("left out of its window job=%lld device=%s: %s edge=%lld/%lld reported=%lld/%lld",
-		    (long long)j->id, j->device, screen_verdict_name(why),
-		    (long long)j->before.correct, (long long)j->before.n,
-		    (long long)j->reported.correct, (long long)j->reported.n);
+	log_warning(
+		"left out of its window job=%lld device=%s: %s edge=%lld/%lld reported=%lld/%lld",
+		(long long)j->id, j->device, screen_verdict_name(why), (long long)j->before.correct,
+		(long long)j->before.n, (long long)j->reported.correct, (long long)j->reported.n);
 	memcpy(e->device->bad_checkpoint, j->manifest.id, sizeof(e->device->bad_checkpoint));
 	t->screened++;
 	/* No more than of any other that is no good: why would tell how to get through. */
@@ -298,8 +298,8 @@ static void share_out(struct trainer *t, struct gathering *g)
 	}
 }
 
-/* What the merged checkpoint will be, but for its id: the lineage counts what this trainer did, for what
- * devices say of theirs is their word. */
+/* What the merged checkpoint will be, but for its id: the lineage counts what this trainer did, for
+ * what devices say of theirs is their word. */
 static void describe_merged(const struct trainer *t, const struct gathering *g, struct manifest *m)
 {
 	*m = (struct manifest){
@@ -349,8 +349,7 @@ static void close_window(struct trainer *t)
 			 (long long)number, g.e[i]->device->id, g.e[i]->job.manifest.id,
 			 g.e[i]->share, (long long)g.e[i]->job.before.correct,
 			 (long long)g.e[i]->job.before.n);
-		entry_event(t, g.e[i],
-			    &(struct job_event){.kind = JOB_E_TAKEN, .window = number});
+		entry_event(t, g.e[i], &(struct job_event){.kind = JOB_E_TAKEN, .window = number});
 	}
 	keep_working(t);
 }
@@ -368,7 +367,12 @@ void merge_run(struct trainer *t)
 
 int64_t merge_next_ms(const struct trainer *t)
 {
-	return merges(t) && !merge_entry(t) ? window_next_ms(&t->merge.window, &t->conf->window) : -1;
+	int64_t at_ms = merges(t) && !merge_entry(t)
+				? window_next_ms(&t->merge.window, &t->conf->window)
+				: -1;
+
+	/* Past that it waits for something else to happen: that somebody is scored. */
+	return at_ms > trainer_now(t) ? at_ms : -1;
 }
 
 /* --- what the worker is asked --- */
@@ -414,7 +418,23 @@ int merge_inputs(struct trainer *t, const struct entry *e, struct json *args, ch
 
 /* --- what is said --- */
 
-/* What the device says of the result on its own validation images moves its weight at the next merge. */
+void merge_scored(const struct trainer *t, const struct entry *merged, const struct score *score)
+{
+	int64_t least = score->n;
+
+	for (const struct entry *e = t->entries; e; e = e->next)
+		if (is_member(e, merged) && e->job.before.n == score->n)
+			least = MIN_OF(least, e->job.before.correct);
+	if (score->correct < least)
+		log_warning("window=%lld scores %lld/%lld merged, each of its members at least "
+			    "%lld: did "
+			    "the devices begin from different weights?",
+			    (long long)merged->job.fence, (long long)score->correct,
+			    (long long)score->n, (long long)least);
+}
+
+/* What the device says of the result on its own validation images moves its weight at the next
+ * merge. */
 void merge_acknowledged(struct trainer *t, const struct entry *e)
 {
 	const struct score *s = &e->job.validation;

@@ -7,18 +7,18 @@
 
 const char *screen_verdict_name(enum screen_verdict v)
 {
-	static const char *const names[SCREEN_N] = {"fine", "norm out of line", "accuracy collapsed",
-						    "at chance against its report"};
+	static const char *const names[SCREEN_N] = {
+		"fine", "norm out of line", "accuracy collapsed", "at chance against its report"};
 	return (unsigned)v < SCREEN_N ? names[v] : "?";
 }
 
-/* Darknet draws weights with a variance of 2 / fan-in (a third of it where they are drawn evenly), so
- * that a tensor's norm follows from its rows alone; scales are 1, all else is 0. */
+/* Darknet draws weights with a variance of 2 / fan-in (a third of it where they are drawn evenly),
+ * so that a tensor's norm follows from its rows alone; scales are 1, all else is 0. */
 static double first_norm(const struct tensor *t)
 {
-	return t->kind == TENSOR_WEIGHT ? sqrt(2.0 * t->rows) :
-	       t->kind == TENSOR_SCALE	? sqrt((double)t->count) :
-					  0;
+	return t->kind == TENSOR_WEIGHT  ? sqrt(2.0 * t->rows)
+	       : t->kind == TENSOR_SCALE ? sqrt((double)t->count)
+					 : 0;
 }
 
 static double usual_norm(const struct tensor *t, size_t k, const struct screen_member *m, size_t n,

@@ -273,6 +273,8 @@ static void evaluated(struct trainer *t, struct entry *e, const struct json *res
 		log_info("evaluated job=%lld device=%s when=%s n=%lld correct=%lld loss=%.4f",
 			 (long long)e->job.id, e->device->id, job_state_name(e->job.state),
 			 (long long)score.n, (long long)score.correct, score.loss);
+		if (entry_is_merged(e) && e->job.state == JOB_BEFORE)
+			merge_scored(t, e, &score);
 	}
 	entry_event(t, e, &ev);
 }

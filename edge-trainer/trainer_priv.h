@@ -226,6 +226,8 @@ int64_t merge_next_ms(const struct trainer *t); /* -1: nothing is due by time */
 struct entry *merge_entry(const struct trainer *t); /* the window that is worked on; NULL */
 /* What is to be merged now, and how, into a request's arguments; how many. Of a single one `id` is set. */
 int merge_inputs(struct trainer *t, const struct entry *e, struct json *args, char id[HASH_SIZE]);
+/* What the window's checkpoints were merged to has this score. */
+void merge_scored(const struct trainer *t, const struct entry *merged, const struct score *score);
 void merge_done(struct trainer *t, const struct entry *e); /* a window's job has ended */
 void merge_acknowledged(struct trainer *t, const struct entry *e);
 void merge_report(struct trainer *t); /* publishes job/<device> of each member */

@@ -1,6 +1,6 @@
-/* Handovers whose checkpoints are merged, as transcripts: a device's job, which gathers, and a window's
- * own. In the rows' column after the kind: the fence, window or deadline; `claim` 1 in RETURNED: the
- * test images have changed. */
+/* Handovers whose checkpoints are merged, as transcripts: a device's job, which gathers, and a
+ * window's own. In the rows' column after the kind: the fence, window or deadline; `claim` 1 in
+ * RETURNED: the test images have changed. */
 #include "tests/unit/job_util.h"
 
 static const struct job_conf gathers = {
@@ -40,8 +40,7 @@ static void test_member(void **state)
 	     /* renewed while it waits */
 	     {20000, JOB_E_TIMER, 0, NULL, "claim:5", JOB_GATHERED},
 	     {20100, JOB_E_GRANT, 5, NULL, "", JOB_GATHERED, 2},
-	     {40000, JOB_E_RETURNED, 0, W2, "persist release persist report result",
-	      JOB_OFFERING},
+	     {40000, JOB_E_RETURNED, 0, W2, "persist release persist report result", JOB_OFFERING},
 	     {40100, JOB_E_RETURNED, 0, W1, "", JOB_OFFERING},
 	     {40200, JOB_E_ACK, 5, "kept", "persist report over", JOB_DONE});
 	assert_int_equal(job.window, 12);
@@ -51,8 +50,8 @@ static void test_member(void **state)
 	assert_int_equal(job.deadline_ms, -1);
 }
 
-/* Its lease runs out while the others' training goes on: what comes of it is kept, and is its result
- * when it is granted again, under the new fence, without another stroke of work. */
+/* Its lease runs out while the others' training goes on: what comes of it is kept, and is its
+ * result when it is granted again, under the new fence, without another stroke of work. */
 static void test_member_lapses(void **state)
 {
 	(void)state;
@@ -69,8 +68,7 @@ static void test_member_lapses(void **state)
 	     {60000, JOB_E_OFFER, 0, NULL, "claim:0", JOB_CLAIMING},
 	     {60100, JOB_E_GRANT, 6, NULL, "persist granted persist report", JOB_GATHERED});
 	assert_int_equal(job.window, 12);
-	PLAY({61000, JOB_E_RETURNED, 0, W2, "persist release persist report result",
-	      JOB_OFFERING});
+	PLAY({61000, JOB_E_RETURNED, 0, W2, "persist release persist report result", JOB_OFFERING});
 	assert_int_equal(job.fence, 6);
 }
 
@@ -119,11 +117,11 @@ static void test_no_member_of(void **state)
 	assert_string_equal(job.manifest.id, CHECKPOINT);
 }
 
-#define TO_MERGED                                                                            \
-	{0, JOB_E_MEMBER, 57000, NULL, "persist report enqueue", JOB_QUEUED},                \
-		{100, JOB_E_SLOT, 0, NULL, "persist report merge", JOB_MERGING},             \
-		{200, JOB_E_MERGED, 0, MERGED, "persist report evaluate", JOB_BEFORE},       \
-	{                                                                                    \
+#define TO_MERGED                                                                             \
+	{0, JOB_E_MEMBER, 57000, NULL, "persist report enqueue", JOB_QUEUED},                 \
+		{100, JOB_E_SLOT, 0, NULL, "persist report merge", JOB_MERGING},              \
+		{200, JOB_E_MERGED, 0, MERGED, "persist report evaluate", JOB_BEFORE},        \
+	{                                                                                     \
 		300, JOB_E_EVALUATED, 0, S1, "persist report run-open:12 train", JOB_TRAINING \
 	}
 
@@ -148,7 +146,8 @@ static void test_window(void **state)
 	     {600, JOB_E_EPOCH, 0, W2, "run-close persist report evaluate", JOB_AFTER});
 }
 
-/* It claims nothing, and ends with the last of its members' leases; with the next one, it goes on. */
+/* It claims nothing, and ends with the last of its members' leases; with the next one, it goes on.
+ */
 static void test_window_without_members(void **state)
 {
 	(void)state;
@@ -186,8 +185,8 @@ static void test_window_fails(void **state)
 	assert_string_equal(job.reason, "the worker died");
 	/* Diverged at once: nothing comes of it. Later: what the epochs before it made. */
 	begin_window(false);
-	PLAY(TO_MERGED, {400, JOB_E_DIVERGED, 0, "not finite", "run-close release persist report",
-			 JOB_DONE});
+	PLAY(TO_MERGED,
+	     {400, JOB_E_DIVERGED, 0, "not finite", "run-close release persist report", JOB_DONE});
 	begin_window(false);
 	PLAY(TO_MERGED, {400, JOB_E_EPOCH, 0, W1, "persist report train", JOB_TRAINING},
 	     {500, JOB_E_DIVERGED, 0, "not finite", "run-close persist report evaluate",

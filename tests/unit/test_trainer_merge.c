@@ -139,7 +139,8 @@ static void test_two(void **state)
 			       " state = 'done'"),
 			 2);
 	assert_int_equal(query("SELECT count(*) FROM runs WHERE why = 'finished'"), 1);
-	assert_int_equal(query("SELECT handovers FROM devices WHERE id = 'cam-1'"), 0); /* not yet */
+	assert_int_equal(query("SELECT handovers FROM devices WHERE id = 'cam-1'"),
+			 0); /* not yet */
 	tick(2000);
 	assert_int_equal(query("SELECT sum(handovers) FROM devices"), 2);
 	tick(1000);
@@ -201,8 +202,26 @@ static void test_straggler(void **state)
 	assert_int_equal(asked("train")->epoch, 2);
 }
 
-/* One member's lease ends in mid-training: the others' goes on, and what came of it is its own, too, when
- * it offers again. */
+/* Its time is over and nobody is scored yet: nothing is due before that, and nobody asks all the
+ * time. */
+static void test_nobody_scored(void **state)
+{
+	(void)state;
+	f.conf.window = (struct window_conf){WINDOW / 4, 0};
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 1, f.claim, LEASE);
+	give_blocks("cam-1", 1000);
+	tick(1);
+	assert_true(trainer_tick(f.t) > f.now_ms);
+	tick(WINDOW / 4);
+	assert_true(trainer_tick(f.t) > f.now_ms);
+	evaluated(asked("evaluate"), 44);
+	asked("evaluate"); /* alone, it is what it would be merged to */
+}
+
+/* One member's lease ends in mid-training: the others' goes on, and what came of it is its own,
+ * too, when it offers again. */
 static void test_member_lapses(void **state)
 {
 	char id[HASH_SIZE], result[HASH_SIZE];
@@ -249,7 +268,8 @@ static void test_member_lapses(void **state)
 	assert_int_equal(r.before.correct, 44);
 }
 
-/* All leases end: the work stops, and goes on from the last epoch with the first that is granted again. */
+/* All leases end: the work stops, and goes on from the last epoch with the first that is granted
+ * again. */
 static void test_all_lapse(void **state)
 {
 	char id[HASH_SIZE];
@@ -337,8 +357,8 @@ static void test_strategy_changed(void **state)
 	close_trainer();
 	f.conf.strategy = STRATEGY_RESUME;
 	open_trainer();
-	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = '' AND outcome = 'dropped'"),
-			 1);
+	assert_int_equal(
+		query("SELECT count(*) FROM jobs WHERE device = '' AND outcome = 'dropped'"), 1);
 	grant("cam-2", f.id, true, 2);
 	assert_non_null(strstr(asked("train")->weights, f.id));
 }
@@ -471,18 +491,20 @@ static void test_agnostic(void **state)
 	a.validation = (struct score){20, 10, 0.9};
 	say(TOPIC_TRAINER_ACK, "cam-2", msg_ack_print(&a));
 	tick(2000);
-	assert_int_equal(query("SELECT count(*) FROM devices WHERE error = 0.5 AND id = 'cam-2'"), 1);
+	assert_int_equal(query("SELECT count(*) FROM devices WHERE error = 0.5 AND id = 'cam-2'"),
+			 1);
 	kill_and_reopen();
 	f.read = f.n_sent;
 	bring("cam-1", 3, 5, 44, 1);
 	bring("cam-2", 4, 6, 46, 1);
 	w = asked("merge");
-	assert_string_equal(w->inputs[0], f.id); /* cam-2's */
+	assert_string_equal(w->inputs[0], f.id);        /* cam-2's */
 	assert_true(fabs(w->shares[0] - 0.875) < 1e-6); /* the other one has its floor */
 	tick(2000);
-	assert_int_equal(query("SELECT count(*) FROM devices WHERE error IS NULL AND weight > 1.74 AND"
-			       " id = 'cam-2'"),
-			 1);
+	assert_int_equal(
+		query("SELECT count(*) FROM devices WHERE error IS NULL AND weight > 1.74 AND"
+		      " id = 'cam-2'"),
+		1);
 }
 
 #undef TEST
@@ -491,9 +513,16 @@ static void test_agnostic(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_two),		  TEST(test_straggler), TEST(test_member_lapses),
-		TEST(test_all_lapse),	  TEST(test_restarts),	TEST(test_strategy_changed),
-		TEST(test_poisoned),	  TEST(test_diverges),	TEST(test_agnostic),
+		TEST(test_two),
+		TEST(test_straggler),
+		TEST(test_member_lapses),
+		TEST(test_nobody_scored),
+		TEST(test_all_lapse),
+		TEST(test_restarts),
+		TEST(test_strategy_changed),
+		TEST(test_poisoned),
+		TEST(test_diverges),
+		TEST(test_agnostic),
 	};
 
 	log_init("test_trainer_merge", LOG_P_ERROR);

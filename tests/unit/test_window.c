@@ -34,10 +34,10 @@ static void play(const struct window_conf *conf, const struct row *rows, size_t 
 	}
 }
 
-#define PLAY(conf, ...)                                                  \
-	do {                                                             \
-		const struct row rows_[] = {__VA_ARGS__};                \
-		play(conf, rows_, sizeof(rows_) / sizeof(rows_[0]));     \
+#define PLAY(conf, ...)                                              \
+	do {                                                         \
+		const struct row rows_[] = {__VA_ARGS__};            \
+		play(conf, rows_, sizeof(rows_) / sizeof(rows_[0])); \
 	} while (0)
 
 static void test_closing(void **state)
@@ -79,7 +79,8 @@ static void test_shares(void **state)
 		{3, {{100, 1}, {200, 1}, {100, 1}}, {0.25, 0.5, 0.25}},
 		/* A forger: no more than three times the median, however many there are. */
 		{3, {{100, 1}, {INT64_C(1) << 52, 1}, {100, 1}}, {0.2, 0.6, 0.2}},
-		{5, {{100, 1}, {100, 1}, {9000, 1}, {100, 1}, {100, 1}},
+		{5,
+		 {{100, 1}, {100, 1}, {9000, 1}, {100, 1}, {100, 1}},
 		 {1. / 7, 1. / 7, 3. / 7, 1. / 7, 1. / 7}},
 		{2, {{100, 1}, {INT64_C(1) << 52, 1}}, {0.25, 0.75}},
 		/* Nothing said, or nonsense. */
@@ -119,7 +120,9 @@ static void test_mixture(void **state)
 		{{4, 0}, 2, {{1, 0.75}, {1, 0.25}}, {2 * E2 / (E2 + 1), 2 / (E2 + 1)}},
 		{{0, 0}, 2, {{1, 0.75}, {1, 0.25}}, {1, 1}},
 		/* Who has said nothing stays between. */
-		{{4, 0}, 3, {{1, 0.6}, {1, 0.4}, {1, -1}},
+		{{4, 0},
+		 3,
+		 {{1, 0.6}, {1, 0.4}, {1, -1}},
 		 {3 * 1.4918246976412703 / 3.1621447, 3 * 0.6703200460356393 / 3.1621447,
 		  3 / 3.1621447}},
 		/* A newcomer, and one that was away, mean the same in a window of any size. */
