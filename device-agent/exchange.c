@@ -49,8 +49,8 @@ static void publish_offer(struct agent *a)
 	}
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
-	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint,
-			SPLIT_VALIDATION, &own);
+	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,
+			&own);
 	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);

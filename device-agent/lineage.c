@@ -4,9 +4,9 @@
  * of such weights: their manifest says `stays`, every checkpoint inherits it from each of its
  * parents, and one that stays is neither offered nor served. And the rows of private outputs
  * (private_rows = keep): a copy without them is offered, which names the whole one as its `source`,
- * and that one's rows are put back into what returns. Both are checked where an offer is made, before
- * the first block goes out under a fence, and at the start, where the configuration may have changed
- * meanwhile. */
+ * and that one's rows are put back into what returns. Both are checked where an offer is made,
+ * before the first block goes out under a fence, and at the start, where the configuration may have
+ * changed meanwhile. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>

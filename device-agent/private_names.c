@@ -89,8 +89,8 @@ static int read_all(const struct agent_conf *conf, const struct model *model, in
 	return r < 0 ? r : check(p, listed, model, err);
 }
 
-int private_names_read(const struct agent_conf *conf, const struct model *model,
-		       int64_t n_expected, struct private_names *ret, struct err *err)
+int private_names_read(const struct agent_conf *conf, const struct model *model, int64_t n_expected,
+		       struct private_names *ret, struct err *err)
 {
 	struct private_names p = {0};
 	int r = read_all(conf, model, n_expected, &p, err);

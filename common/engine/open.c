@@ -27,14 +27,15 @@ static uint32_t eval_batch(const struct model *m)
 	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
 }
 
-/* They stand for the outputs after those of the public list; the model is that of the list alone. */
+/* They stand for the outputs after those of the public list; the model is that of the list alone.
+ */
 static int add_private(struct session *s, const char *path, struct err *err)
 {
 	_cleanup_(classes_done) struct classes more = {0};
-	int r = s->classes.n ? classes_load(path, &more, err)
-			     : err_set(err, -EINVAL,
-				       "%s: names after those of a class list, but none is given",
-				       path);
+	int r = s->classes.n
+			? classes_load(path, &more, err)
+			: err_set(err, -EINVAL,
+				  "%s: names after those of a class list, but none is given", path);
 	if (r == 0)
 		r = classes_append(&s->classes, &more, path, err);
 	if (r == 0 && s->classes.n > s->model->outputs)

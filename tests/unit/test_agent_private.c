@@ -1,4 +1,5 @@
-/* Private classes: what is offered lacks the rows of their outputs, and what returns gets them back. */
+/* Private classes: what is offered lacks the rows of their outputs, and what returns gets them
+ * back. */
 #include "agent_rig.h"
 
 #include "device-agent/private_names.h"
@@ -130,8 +131,7 @@ static uint8_t *pull(int64_t fence)
 	size_t got = 0;
 	for (size_t i = 0; i < n_sent; i++)
 		if (strncmp(sent[i].topic, prefix, (size_t)n) == 0) {
-			memcpy(file + 1024 * atoi(sent[i].topic + n), sent[i].payload,
-			       sent[i].len);
+			memcpy(file + 1024 * atoi(sent[i].topic + n), sent[i].payload, sent[i].len);
 			got += sent[i].len;
 		}
 	if (got != model->file_bytes) {
@@ -209,7 +209,8 @@ static void test_rows_are_put_back(void **state)
 	char third[HASH_SIZE], judged[HASH_SIZE];
 	until_private_offered();
 	claim(0, offered);
-	epoch(3, 11, third); /* local training has gone on: the rows are those of what was offered */
+	epoch(3, 11,
+	      third); /* local training has gone on: the rows are those of what was offered */
 	struct msg_result r = come_back(77, 1);
 	judged_id(judged);
 	evaluated(third, SPLIT_TEST, 5);
@@ -429,11 +430,17 @@ static void test_copy_cannot_be_made(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows), P(test_rows_are_put_back), P(test_restarts),
-		P(test_damaged_copy),         P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),     P(test_sent_whole),
-		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
-		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
+		P(test_offered_without_rows),
+		P(test_rows_are_put_back),
+		P(test_restarts),
+		P(test_damaged_copy),
+		P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),
+		P(test_sent_whole),
+		P(test_changed_meanwhile),
+		P(test_kept_in_mid_handover),
+		P(test_no_longer_listed),
+		P(test_copy_cannot_be_made),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -459,7 +459,8 @@ static void test_mark_from_outside(void **state)
 	claim(0, offered);
 	struct msg_result r = result_of(offered, 77, 1, path);
 	_cleanup_free_ char *text = msg_result_print(&r), *marked = NULL, *critical = NULL;
-	assert_true(asprintf(&critical, "{\"stays\":true,\"critical\":[\"stays\"],%s", text + 1) > 0);
+	assert_true(asprintf(&critical, "{\"stays\":true,\"critical\":[\"stays\"],%s", text + 1) >
+		    0);
 	say(DEVICE "in/offer", critical, strlen(critical));
 	assert_null(last(TRAINER "want"));
 	assert_true(asprintf(&marked, "{\"stays\":true,%s", text + 1) > 0);
@@ -538,7 +539,9 @@ static void test_lost_lineage(void **state)
 	restart();
 	assert_active(m.id);
 	assert_string_equal(a->state->local, "");
-	assert_false(json_has(take("train").args, "weights"));
+	struct asked q = take("train");
+	assert_false(json_has(q.args, "weights"));
+	json_free(q.args);
 }
 
 int main(void)

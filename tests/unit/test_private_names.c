@@ -105,8 +105,9 @@ static void none_is_the_rule(void **state)
 static void more_than_spare_outputs(void **state)
 {
 	put(listed, "a\nb\nc\nd\n");
-	assert_refused(0, -E2BIG, "mine.txt: 4 private names, with those that had an output before, "
-				  "but test.cfg has 5 outputs for the 2 public ones and 3 to spare");
+	assert_refused(0, -E2BIG,
+		       "mine.txt: 4 private names, with those that had an output before, "
+		       "but test.cfg has 5 outputs for the 2 public ones and 3 to spare");
 	put(listed, "a\nb\nc\n");
 	start(0);
 	put(listed, "d\n"); /* those that are gone count */
@@ -149,7 +150,8 @@ static void list_that_was_lost(void **state)
 	put(listed, "a\nb\n");
 	start(0);
 	file_remove(kept, NULL);
-	assert_refused(2, -EINVAL, "private-classes.txt: found 0 names, expected the 2 that it had");
+	assert_refused(2, -EINVAL,
+		       "private-classes.txt: found 0 names, expected the 2 that it had");
 	put(kept, "a\n");
 	assert_refused(2, -EINVAL, "private-classes.txt: found 1 names, expected the 2");
 	/* After a crash between its writing and the state's it knows more than the state says. */
@@ -160,7 +162,8 @@ static void list_that_was_lost(void **state)
 
 static void network_without_rows_of_outputs(void **state)
 {
-	static const char connected[] = NET "[connected]\noutput=10\nactivation=linear\n[softmax]\n";
+	static const char connected[] =
+		NET "[connected]\noutput=10\nactivation=linear\n[softmax]\n";
 	static const char conv[] = NET "[convolutional]\nfilters=5\nsize=1\nactivation=linear\n"
 				       "[avgpool]\n[softmax]\n";
 	static const char pixels[] = NET "[convolutional]\nfilters=1\nsize=1\nactivation=linear\n"
@@ -200,9 +203,8 @@ static void not_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(grows_at_its_end),        T(none_is_the_rule),
-		T(more_than_spare_outputs), T(hostile_lists),
-		T(list_that_was_lost),      T(network_without_rows_of_outputs),
+		T(grows_at_its_end), T(none_is_the_rule),   T(more_than_spare_outputs),
+		T(hostile_lists),    T(list_that_was_lost), T(network_without_rows_of_outputs),
 		T(not_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
