@@ -27,6 +27,7 @@ from fleet import ROOT, die_with_parent  # noqa: E402
 
 NAMES = ['3', '2-2', '2-1', '1', 'many', 'mnist', 'cost']  # `all`, what matters most first
 CALIBRATION_S = 6
+WAITING = 2  # runs started beyond those that compute: most of a device's decision is waiting
 
 
 class Missing(Exception):
@@ -59,7 +60,7 @@ def options():
     p.add_argument('--method', choices=[*plans.METHODS, 'both'], default='both', help='(both)')
     p.add_argument('--work', type=pathlib.Path, metavar='DIR', help='where results and runs are kept (build-experiments/work)')
     p.add_argument('--jobs', type=at_least(int, 1), default=len(os.sched_getaffinity(0)), metavar='N',
-                   help='runs at a time, each with its share of the processors (one a processor)')
+                   help='runs that compute at a time, one thread each (one a processor)')
     p.add_argument('--cfg', type=pathlib.Path, metavar='FILE', help='another network; its last layer is given as many outputs as there are classes')
     p.add_argument('--images', type=at_least(int, 100), metavar='N', help=f'digits dealt out in a fold ({plans.DIGITS_IMAGES})')
     p.add_argument('--keep', action='store_true', help='keep what each run leaves (checkpoints, logs)')
@@ -131,13 +132,9 @@ def missing_runs(args):
                 specs.append({'experiment': name, 'fold': fold, 'data': str(data), 'data_name': data_name,
                               'private': private and str(private), 'scale': args.scale, 'ratio': args.ratio,
                               'cfg': args.cfg and str(args.cfg.resolve()), 'images': args.images, 'results': results,
-                              'keep': args.keep, 'threads': threads(args),
+                              'keep': args.keep, 'at_a_time': args.jobs, 'work': str(args.work),
                               'folder': str(args.work / 'runs' / f'{name}-{data_name}-{args.scale:g}-fold{fold}')})
     return specs, absent
-
-
-def threads(args):
-    return max(1, len(os.sched_getaffinity(0)) // args.jobs)
 
 
 # How fast the edge is here.
@@ -153,7 +150,7 @@ def calibrate(args, spec):
     cfg = folder / 'model.cfg'
     cfg.write_text(network(args.cfg, kind, len(parts.public) + len(parts.private)))
     a = plans.AUGMENT[kind]
-    argv = [args.build / 'cli/tasuki', 'train', '--json', '--cfg', cfg, '--data', folder / 'data/edge', '--threads', threads(args),
+    argv = [args.build / 'cli/tasuki', 'train', '--json', '--cfg', cfg, '--data', folder / 'data/edge', '--threads', 1,
             '--fold', plans.edge_fold(parts.counts['edge']), '--test-share', 0, '--validation-share', 0, '--shift', a['shift_px'], '--blur', a['blur'],
             '--brightness', a['brightness'], *(['--flip'] if a['flip'] else []),
             *(['--center-crop', default_crop(pathlib.Path(spec['data']))] if parts.photos else [])]
@@ -193,7 +190,7 @@ class Pool:
     def run(self, specs):
         try:
             for spec in specs:
-                while len(self.running) >= self.args.jobs:
+                while len(self.running) >= self.args.jobs + WAITING:
                     time.sleep(0.1)
                     self.reap()
                 self.start(spec)
@@ -216,8 +213,8 @@ def run_missing(args, specs):
             speeds[key] = speeds.get(key, 0)
         elif not speeds.get(key):
             speeds[key] = calibrate(args, s)
-            say(f'an edge step on {s["data_name"]} takes {speeds[key]:.1f} ms here with {threads(args)} thread(s), {args.jobs} run(s) at a '
-                f'time; a device step {args.ratio * speeds[key]:.0f} ms')
+            say(f'an edge step on {s["data_name"]} takes {speeds[key]:.1f} ms here on one thread, {args.jobs} at a time; '
+                f' a device step {args.ratio * speeds[key]:.0f} ms')
         s.update(edge_step_ms=speeds[key], step_ms=round(args.ratio * speeds[key]), commit=commit or 'unknown')
     pool = Pool(args)
     pool.run(specs)
@@ -237,7 +234,7 @@ def main():
                 print(f'tests/experiments/run: {a}', file=sys.stderr)
             if specs:
                 began = time.monotonic()
-                say(f'{len(specs)} runs, {args.jobs} at a time; results: {args.work}/results')
+                say(f'{len(specs)} runs; results: {args.work}/results')
                 failed = run_missing(args, specs)
                 say(f'took {(time.monotonic() - began) / 60:.1f} minutes')
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What every run has: a child process of campaign.py that is told by a JSON object what to do, and leaves results."""
 import argparse
+import fcntl
 import json
 import math
 import os
@@ -40,6 +41,39 @@ def share(score):
     return f'{100 * score["correct"] / score["n"]:.1f} %' if score and score.get('n') else '-'
 
 
+class Processor:
+    """A processor of its own, for what computes as fast as it can: the runs share as many as the machine has, each
+    a locked file in a folder, so that a run that mostly waits leaves its own to another."""
+
+    def __init__(self, folder, n):
+        self.files = [folder / f'processor-{i}' for i in range(n)]
+        self.lock = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self):
+        while self.lock is None:
+            for path in self.files:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.lock = lock
+                    return
+                except BlockingIOError:
+                    os.close(lock)
+            time.sleep(0.1)
+
+    def give(self):
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
+    def __enter__(self):
+        self.take()
+
+    def __exit__(self, *exc):
+        self.give()
+
+
 def network(cfg, kind, outputs):
     """The text of a cfg (None: the usual one) with so many outputs and steps of plans.BATCH images."""
     text = pathlib.Path(cfg or ROOT / 'deploy/models' / plans.NETWORKS[kind]).read_text()
@@ -48,13 +82,15 @@ def network(cfg, kind, outputs):
 
 
 class Child:
-    """spec: experiment, fold, data, data_name, private, scale, ratio, cfg, images, threads, folder, keep, results
-    {method: path of what is to be made}, and step_ms, edge_step_ms, commit. A subclass has method(name) -> result."""
+    """spec: experiment, fold, data, data_name, private, scale, ratio, cfg, images, folder, keep, results {method: path of
+    what is to be made}, at_a_time (runs that compute), work, and step_ms, edge_step_ms, commit. A subclass has
+    prepare() and method(name) -> result."""
 
     def __init__(self, spec, build):
         self.spec, self.build = spec, pathlib.Path(build)
         self.folder = pathlib.Path(spec['folder'])
         self.began = time.monotonic()
+        self.processor = Processor(pathlib.Path(spec['work']) / 'processors', spec['at_a_time'])
 
     def say(self, text, method=''):
         who = ' '.join(filter(None, (self.spec['experiment'], f'fold {self.spec["fold"]}', method)))

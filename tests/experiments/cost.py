@@ -54,10 +54,11 @@ class Cost(Child):
     def method(self, name):
         if name != 'curves':
             raise Failed(f'cost: found method {name}, expected curves')
-        weights = self.handed_over()
-        start = self.score(weights, 'test')
-        return {'start': {'n': start['n'], 'correct': start['correct']}, 'images': self.parts.counts,
-                'handover': self.curve('edge', weights), 'all_at_the_edge': self.curve('pool')}
+        with self.processor:
+            weights = self.handed_over()
+            start = self.score(weights, 'test')
+            return {'start': {'n': start['n'], 'correct': start['correct']}, 'images': self.parts.counts,
+                    'handover': self.curve('edge', weights), 'all_at_the_edge': self.curve('pool')}
 
 
 if __name__ == '__main__':

@@ -100,7 +100,7 @@ class Many(Child):
         return not any(d.wanted for d in self.devices.values())
 
     def method(self, name):
-        with Fleet(self.folder / name, self.build, site='exp') as fleet:
+        with self.processor, Fleet(self.folder / name, self.build, site='exp') as fleet:
             self.listener = start_broker(fleet)
             self.configure(fleet, name)
             if name != 'alone':

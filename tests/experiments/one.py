@@ -45,7 +45,7 @@ class Run(Child):
         fleet.trainer_conf(TRAINER, self.cfg, self.parts.path('classes.txt'), self.parts.path('edge'), merge({
             'data': {'test': self.parts.path('edge-test'), 'center_crop': self.crop},
             'augment': {**plans.AUGMENT[self.kind], 'fold': plans.edge_fold(self.parts.counts['edge'])},
-            'train': {'seed': self.spec['fold'] + 1, 'epochs': self.edge_epochs, 'threads': self.spec['threads']}},
+            'train': {'seed': self.spec['fold'] + 1, 'epochs': self.edge_epochs, 'threads': 1}},
             plans.METHODS[method]['trainer']))
 
     # The device alone, until its validation images say that it may hand over.
@@ -55,7 +55,7 @@ class Run(Child):
         if marker.exists():
             return json.loads(marker.read_text())
         shutil.rmtree(place, ignore_errors=True)
-        with Fleet(place, self.build, site='exp') as fleet:
+        with self.processor, Fleet(place, self.build, site='exp') as fleet:
             listener = start_broker(fleet)
             self.agent_conf(fleet, 'paper', 0)
             device = Device(fleet, DEVICE, len(self.parts.public))
@@ -176,6 +176,7 @@ class Handover:
         folder = self.fleet.work / DEVICE
         folder.mkdir(parents=True)
         shutil.copytree(run.folder / 'before' / DEVICE / 'state', folder / 'state', symlinks=True)
+        run.processor.take()
         self.listener = start_broker(self.fleet)
         run.trainer_conf(self.fleet, self.name)
         trainer = self.fleet.start_trainer(TRAINER)
@@ -190,13 +191,20 @@ class Handover:
             self.device.want(checkpoint)
         self.cpu_before = cpu_seconds(trainer.pid)
         self.fleet.command(DEVICE, 'handover', timeout=60)
+        until('the return', self.fleet, self.returned)
+        run.processor.give()  # what follows is paced
         until('a decision', self.fleet, self.judged)
         self.at_judged = self.use[-1][1]
         until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
-        self.fleet.programs[TRAINER].stop()
-        self.fleet.programs.pop(TRAINER)
-        self.go_on()
+        self.fleet.programs.pop(TRAINER).stop()
+        self.fleet.programs[DEVICE].stop()
+        with run.processor:
+            self.go_on()
         return self.outcome()
+
+    def returned(self):
+        self.hear()
+        return self.result is not None
 
     def judged(self):
         self.hear()
@@ -209,7 +217,6 @@ class Handover:
     def go_on(self):
         """Unpaced, from the newest local checkpoint: an epoch that was under way is taken up again, at the time it began."""
         run = self.run_
-        self.fleet.programs[DEVICE].stop()
         self.hear()
         state = device_state(self.fleet, DEVICE)
         epoch = state['rounds']['epoch']
