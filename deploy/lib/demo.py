@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from fleet import ROOT, Fleet, body
+from fleet import ROOT, Fleet
 
 DEVICES = ['cam-1', 'cam-2']
 TRAINER = 'edge-1'
@@ -144,30 +144,19 @@ class Demo:
         for name in (TRAINER, *DEVICES, 'test'):
             if not (data / name).is_dir():
                 raise RuntimeError(f'--data {source}: too few images: none is left for {name}')
-        self.crop = self.args.center_crop if self.args.center_crop is not None else self.default_crop(source)
-
-    def default_crop(self, source):
-        """48 % of the shorter side: of LFW's 250 pixels the 120 in which the face is."""
-        if not self.photos:
-            return 0
-        size = next(filter(None, (image_size(p) for p in sorted(source.glob('*/*')) if p.is_file())), None)
-        if not size:
-            raise RuntimeError(f'--data {source}: no jpg, png or pgm in its folders')
-        crop = int(min(size) * 0.48)
-        self.say(f'of each photo the {crop} x {crop} pixels in the middle (--center-crop)')
-        return crop
+        self.crop = self.args.center_crop
+        if self.crop is None:
+            self.crop = default_crop(source) if self.photos else 0
+            if self.photos:
+                self.say(f'of each photo the {self.crop} x {self.crop} pixels in the middle (--center-crop)')
 
     def own_cfg(self):
         """The network with as many outputs as there are classes."""
         default = 'faces.cfg' if self.photos else 'demo.cfg'
         source = pathlib.Path(self.args.cfg) if self.args.cfg else ROOT / 'deploy/models' / default
         n = len(self.classes.read_text().splitlines())
-        lines = source.read_text().splitlines()
-        last = max((i for i, l in enumerate(lines) if l.split('=')[0].strip() == 'output'), default=None)
-        if last is not None:
-            lines[last] = f'output={n}'
         self.cfg = self.work / 'model.cfg'
-        self.cfg.write_text('\n'.join(lines) + '\n')
+        self.cfg.write_text(with_outputs(source.read_text(), n))
         self.say(f'network {source.name} with {n} outputs')
 
     def start(self):
@@ -198,11 +187,8 @@ class Demo:
                  f'--site {self.fleet.site}')
 
     # What the fleet says, as it comes.
-    def hear(self, seen):
-        messages = self.listener.all()
-        for m in messages[seen:]:
-            parts = m['topic'].split('/')[3:]
-            b = body(m)
+    def hear(self):
+        for parts, b, _ in self.listener.news():
             if parts[0] == 'device' and parts[2] == 'status':
                 self.status[parts[1]] = b
             elif parts[0] == 'device' and parts[2] == 'report':
@@ -218,7 +204,6 @@ class Demo:
                 if h.setdefault('fence', b['fence']) == b['fence'] and not h.get('granted'):
                     h['granted'] = True
                     self.say(f'{parts[3]}: granted its checkpoint to {parts[1]} (fence {b["fence"]})')
-        return len(messages)
 
     def on_report(self, device, r):
         if any(x['seq'] == r['seq'] for x in self.reports[device]):
@@ -274,9 +259,9 @@ class Demo:
                 h['asked'] = True
 
     def run(self):
-        seen, end = 0, time.monotonic() + self.args.minutes * 60
+        end = time.monotonic() + self.args.minutes * 60
         while True:
-            seen = self.hear(seen)
+            self.hear()
             self.offer_when_due()
             self.progress_line()
             for p in self.fleet.programs.values():
@@ -373,6 +358,23 @@ plot "{folder / f'{device}.dat'}" using 1:4 with steps lw 3 lc rgb "#222222" tit
 def parse_time(text):
     import datetime
     return datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp()
+
+
+def with_outputs(cfg, n):
+    """A cfg's text whose last connected layer has n outputs."""
+    lines = cfg.splitlines()
+    last = max((i for i, l in enumerate(lines) if l.split('=')[0].strip() == 'output'), default=None)
+    if last is not None:
+        lines[last] = f'output={n}'
+    return '\n'.join(lines) + '\n'
+
+
+def default_crop(source):
+    """48 % of the shorter side: of LFW's 250 pixels the 120 in which the face is."""
+    size = next(filter(None, (image_size(p) for p in sorted(source.glob('*/*')) if p.is_file())), None)
+    if not size:
+        raise RuntimeError(f'--data {source}: no jpg, png or pgm in its folders')
+    return int(min(size) * 0.48)
 
 
 def image_size(path):

@@ -121,7 +121,7 @@ class Listener:
         self.process = subprocess.Popen([*argv, *extra], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                         stdin=subprocess.DEVNULL, text=True, errors='replace',
                                         start_new_session=True, preexec_fn=die_with_parent)
-        self.messages, self.condition = [], threading.Condition()
+        self.messages, self.condition, self.told = [], threading.Condition(), 0
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -153,6 +153,12 @@ class Listener:
     def all(self, match=lambda m: True):
         with self.condition:
             return [m for m in self.messages if match(m)]
+
+    def news(self):
+        """What has come since the last call: (the topic's parts below the site, the message's JSON, when it came)."""
+        with self.condition:
+            fresh, self.told = self.messages[self.told:], len(self.messages)
+        return [(m['topic'].split('/')[3:], body(m), m['at']) for m in fresh]
 
     def stop(self):
         self.process.kill()

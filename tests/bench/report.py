@@ -1,7 +1,11 @@
 """Tables, the document they go into, and the picture."""
 import pathlib
-import re
 import subprocess
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import tables  # noqa: E402
+from tables import table  # noqa: E402
 
 NOMINAL = ('GFLOP/s count what the direct algorithms would compute (from the multiply-adds: forward 2, training 6 less the first '
            'layer\'s input gradient, which nobody needs). Where the engine trains 3x3 convolutions by Winograd\'s algorithm, which '
@@ -9,17 +13,6 @@ NOMINAL = ('GFLOP/s count what the direct algorithms would compute (from the mul
            'pass 100 % and is no measure of how busy the processor was.')
 
 QUIET_SHARE = 0.05  # of the processors; beyond it the ratios say more of the neighbours
-
-
-def table(header, rows):
-    cells = [[str(x) for x in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    left = [all(not re.match(r'^[\d.,]+( %)?$', row[i]) for row in cells[1:]) for i in range(len(header))]
-
-    def line(row):
-        return '| ' + ' | '.join(c.ljust(w) if l else c.rjust(w) for c, w, l in zip(row, widths, left)) + ' |'
-    rule = '|' + '|'.join('-' * (w + 1) + ('-' if l else ':') for w, l in zip(widths, left)) + '|'
-    return '\n'.join([line(cells[0]), rule, *map(line, cells[1:])])
 
 
 def times(x):
@@ -121,14 +114,7 @@ TEXTS = {'speed': speed_text, 'scaling': scaling_text, 'feed': feed_text, 'memor
 
 def rewrite(path, part, run):
     """Puts a part's text between its markers in a document."""
-    path = pathlib.Path(path)
-    text = path.read_text()
-    begin, end = f'<!-- measured: {part} -->\n', f'<!-- end: {part} -->\n'
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise SystemExit(f'engine: {path}: expected the lines {begin.strip()} and {end.strip()} once each')
-    body = f'    {run["command"]}\n\n{machine_text(run)}\n\n{TEXTS[part](run[part])}'
-    head, rest = text.split(begin)
-    path.write_text(head + begin + body + end + rest.split(end)[1])
+    tables.rewrite(path, part, f'    {run["command"]}\n\n{machine_text(run)}\n\n{TEXTS[part](run[part])}')
 
 
 def picture(part, folder):
