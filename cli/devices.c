@@ -167,6 +167,15 @@ static void device_row(const struct online_device *d, bool colour)
 	       phase, epoch, progress, origin, pinned, accuracy, handover, edge);
 }
 
+static void window_row(const struct msg_trainer_status *s)
+{
+	for (size_t i = 0; i < s->n_window; i++)
+		printf(" %s", s->window[i]);
+	if ((size_t)s->members > s->n_window)
+		printf(" and %lld more", (long long)s->members - (long long)s->n_window);
+	putchar('\n');
+}
+
 static void table(const struct online *o, bool colour)
 {
 	printf("%-20s %-8s %-12s %6s %-10s  %-13s %8s  %s\n", "DEVICE", "PRESENCE", "PHASE", "EPOCH",
@@ -175,13 +184,15 @@ static void table(const struct online *o, bool colour)
 		device_row(&o->devices[i], colour);
 	if (!o->n_devices)
 		printf("(no device has said anything at site %s)\n", o->site);
-	printf("\n%-20s %-8s %6s %6s %8s %9s\n", "TRAINER", "PRESENCE", "ACTIVE", "QUEUED", "CAPACITY",
-	       "HANDOVERS");
+	printf("\n%-20s %-8s %6s %6s %8s %9s %-8s %7s  %s\n", "TRAINER", "PRESENCE", "ACTIVE", "QUEUED",
+	       "CAPACITY", "HANDOVERS", "STRATEGY", "REFUSED", "WINDOW");
 	for (size_t i = 0; i < o->n_trainers; i++) {
 		const struct online_trainer *t = &o->trainers[i];
-		printf("%-20s %-8s %6lld %6lld %8lld %9lld\n", t->id,
-		       trainer_state(t), (long long)t->status.active, (long long)t->status.queued,
-		       (long long)t->status.capacity, (long long)t->status.handovers);
+		printf("%-20s %-8s %6lld %6lld %8lld %9lld %-8s %7lld ", t->id, trainer_state(t),
+		       (long long)t->status.active, (long long)t->status.queued,
+		       (long long)t->status.capacity, (long long)t->status.handovers,
+		       t->status.strategy, (long long)t->status.refused);
+		window_row(&t->status);
 	}
 	fflush(stdout);
 }
@@ -239,8 +250,9 @@ static void show_text(const struct online_device *d)
 	if (s->handover[0])
 		printf("handover   %s %s\n", s->handover, s->trainer);
 	if (d->has_job)
-		printf("job        %s at %s, %.0f %%, epoch %lld of %lld\n", d->job.phase, d->trainer,
-		       100 * d->job.progress, (long long)d->job.epoch, (long long)d->job.epochs);
+		printf("job        %s at %s, %.0f %%, epoch %lld of %lld%s\n", d->job.phase, d->trainer,
+		       100 * d->job.progress, (long long)d->job.epoch, (long long)d->job.epochs,
+		       d->job.window ? ", merged with others" : "");
 	printf("reports    %lld\nsaid at    %s\n", (long long)s->report_seq, at);
 }
 

@@ -10,6 +10,7 @@
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
 #include "common/engine/worker_conf.h"
+#include "edge-trainer/queue.h"
 
 #define CLIENT_ID_PARTS_MAX 118 /* site and id together: they make the MQTT client id */
 
@@ -120,6 +121,68 @@ static int read_augment(struct conf *c, struct trainer_conf *t, struct err *err)
 	return r;
 }
 
+static const char *const strategies[STRATEGY_N + 1] = {"resume", "merge", "agnostic", NULL};
+
+const char *strategy_name(enum strategy s)
+{
+	return (unsigned)s < STRATEGY_N ? strategies[s] : "?";
+}
+
+static int read_strategy(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	int v, r = conf_choice(c, "train", "strategy", strategies, strategies[0], &v, err);
+
+	if (r == 0)
+		t->strategy = (enum strategy)v;
+	return r;
+}
+
+static int percent(struct conf *c, const char *key, int64_t max, int64_t fallback, double *ret,
+		   struct err *err)
+{
+	int64_t v;
+	int r = conf_int(c, "merge", key, 0, max, fallback, &v, err);
+
+	if (r == 0)
+		*ret = (double)v / 100;
+	return r;
+}
+
+/* A fleet whose devices did not complete a handover yet has no more than these places. */
+static int check_places(struct conf *c, const struct trainer_conf *t, struct err *err)
+{
+	unsigned places = t->capacity - t->capacity / QUEUE_KEPT_PART;
+
+	if (t->strategy == STRATEGY_RESUME || t->window.devices <= places)
+		return 0;
+	return conf_fail(c, "merge", "devices", -ERANGE, err,
+			 "found %u, expected at most %u, the places that [queue] capacity = %u has for "
+			 "devices that are new",
+			 t->window.devices, places, t->capacity);
+}
+
+static int read_merge(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	int64_t v;
+	int r = conf_int(c, "merge", "window_s", 1, TRAINER_WINDOW_MAX_S, 60, &v, err);
+
+	if (r == 0)
+		t->window.window_ms = v * 1000;
+	if (r == 0)
+		r = conf_int(c, "merge", "devices", 0, WINDOW_MEMBERS_MAX, 0, &v, err);
+	if (r == 0)
+		t->window.devices = (unsigned)v;
+	if (r == 0)
+		r = percent(c, "lineage_percent", 95, 50, &t->lineage_share, err);
+	if (r == 0)
+		r = percent(c, "final_percent", 95, 0, &t->final_share, err);
+	if (r == 0)
+		r = conf_num(c, "merge", "eta", 0, TRAINER_ETA_MAX, 4, &t->mixture.eta, err);
+	if (r == 0)
+		r = percent(c, "floor_percent", 100, 25, &t->mixture.floor, err);
+	return r < 0 ? r : check_places(c, t, err);
+}
+
 static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 {
 	int64_t v;
@@ -131,6 +194,8 @@ static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 		r = conf_int(c, "train", "jobs", 1, TRAINER_SLOTS_MAX, 1, &v, err);
 	if (r == 0)
 		t->slots = (unsigned)v;
+	if (r == 0)
+		r = read_strategy(c, t, err);
 	return r < 0 ? r : worker_conf_read(c, "mask", &t->worker, err);
 }
 
@@ -190,7 +255,7 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",  "augment",
-					       "train",	  "queue",  "worker", NULL};
+					       "train",	  "merge",  "queue", "worker", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -217,6 +282,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = read_train(c, t, err);
 	if (r == 0)
 		r = read_queue(c, t, err);
+	if (r == 0)
+		r = read_merge(c, t, err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)

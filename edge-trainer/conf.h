@@ -8,6 +8,8 @@
 #include "common/base/id.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
+#include "edge-trainer/mixture.h"
+#include "edge-trainer/window.h"
 
 #define TRAINER_SLOTS_MAX    16	  /* [train] jobs: workers side by side */
 #define TRAINER_CAPACITY_MAX 1024 /* [queue] capacity */
@@ -15,6 +17,17 @@
 #define TRAINER_DISK_MIN_MB  1
 #define TRAINER_DISK_MAX_MB  ((int64_t)1 << 30)
 #define TRAINER_LEASE_MAX_S  86400
+#define TRAINER_WINDOW_MAX_S 86400
+#define TRAINER_ETA_MAX	     20 /* [merge] eta */
+
+/* What becomes of checkpoints that devices hand over. */
+enum strategy {
+	STRATEGY_RESUME,   /* each is trained from for itself */
+	STRATEGY_MERGE,	   /* those of a window are merged by example count, and trained from once */
+	STRATEGY_AGNOSTIC, /* the same, by weights that move toward whoever fares worst */
+	STRATEGY_N
+};
+const char *strategy_name(enum strategy s);
 
 struct trainer_conf {
 	char site[ID_SIZE], id[ID_SIZE];
@@ -31,6 +44,12 @@ struct trainer_conf {
 
 	int64_t epochs, seed;
 	unsigned slots; /* [train] jobs */
+	enum strategy strategy;
+
+	struct window_conf window;
+	double lineage_share; /* of a merge, of the last merged result */
+	double final_share;   /* of what goes back, of what was merged before it was trained */
+	struct mixture_conf mixture;
 
 	unsigned capacity, device_per_hour;
 	int64_t keep_days, history_days, lease_ms, block_size;

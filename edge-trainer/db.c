@@ -158,18 +158,22 @@ int db_commit(struct db *db, struct err *err)
 	return r;
 }
 
-int db_next_boot(struct db *db, int64_t *ret, struct err *err)
+int db_next(struct db *db, const char *what, int64_t *ret, struct err *err)
 {
-	int64_t boot;
-	int r = exec(db,
-		     "INSERT INTO meta(key, value) VALUES('boot', 1)"
-		     " ON CONFLICT(key) DO UPDATE SET value = value + 1",
-		     err);
+	sqlite3_stmt *s = db_write(db, DB_NEXT, err);
+	int64_t n;
+	int r;
 
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":key", what);
+	r = db_row(db, s, err);
+	if (r < 0)
+		return r;
+	n = sqlite3_column_int64(s, 0);
+	r = db_run(db, s, err);
 	if (r == 0)
-		r = db_query_int(db, "SELECT value FROM meta WHERE key = 'boot'", &boot, err);
-	if (r == 0)
-		*ret = boot;
+		*ret = n;
 	return r;
 }
 

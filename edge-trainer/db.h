@@ -18,7 +18,7 @@
 #include "common/protocol/message.h"
 #include "edge-trainer/job.h"
 
-#define DB_SCHEMA_VERSION 2
+#define DB_SCHEMA_VERSION 3
 #define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
 #define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
 #define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
@@ -40,8 +40,9 @@ bool db_is_dirty(const struct db *db); /* something waits for db_commit */
  * back by itself, as on a full disk: then this fails, too. */
 int db_commit(struct db *db, struct err *err);
 
-/* Counts up with every start; committed. */
-int db_next_boot(struct db *db, int64_t *ret, struct err *err);
+/* Counts up with every call, from 1: "boot", with every start, or "window". It stands only once
+ * db_commit() succeeded. */
+int db_next(struct db *db, const char *what, int64_t *ret, struct err *err);
 
 /* --- devices --- */
 
@@ -55,6 +56,7 @@ struct db_device {
 	int64_t seen_ms;      /* UTC */
 	char log[LOGID_SIZE]; /* of reports: the one that report_seq and report_have are about */
 	int64_t handovers;    /* completed */
+	double weight, error; /* as in struct mixture_member; error < 0: none */
 };
 
 int db_device_put(struct db *db, const struct db_device *d, struct err *err);
@@ -90,8 +92,10 @@ int db_job_each(struct db *db, int (*each)(void *user, const struct job *j), voi
 int db_job_served(struct db *db, int64_t since_ms,
 		  int (*each)(void *user, const char *device, int64_t n), void *user,
 		  struct err *err);
-/* Jobs that ended with a decision, ever. */
-int db_job_finished(struct db *db, int64_t *ret, struct err *err);
+/* Jobs that ended with a decision, and those that were screened out, ever. */
+int db_job_finished(struct db *db, int64_t *ret, int64_t *ret_screened, struct err *err);
+/* The last result that windows came to; ret->id "": none. */
+int db_job_lineage(struct db *db, struct manifest *ret, struct err *err);
 /* Something that was made for this device. */
 int db_checkpoint_put(struct db *db, const char *device, const struct manifest *m, int64_t now_ms,
 		      struct err *err);

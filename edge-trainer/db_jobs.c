@@ -21,7 +21,7 @@ int db_checkpoint_put(struct db *db, const char *device, const struct manifest *
 	if (!text)
 		return err_set(err, -ENOMEM, "%s: out of memory", db->path);
 	db_bind_str(s, ":id", m->id);
-	db_bind_str(s, ":device", device);
+	db_bind_text(s, ":device", device);
 	db_bind_str(s, ":manifest", text);
 	db_bind_str(s, ":origin", origin_name(m->origin));
 	db_bind_int(s, ":epoch", m->epoch);
@@ -64,6 +64,9 @@ static void bind_job(sqlite3_stmt *s, const struct job *j, int64_t now_ms)
 	bind_score(s, "test", j->test.n > 0, &j->test);
 	bind_score(s, "local_validation", j->local_validation.n > 0, &j->local_validation);
 	bind_score(s, "local_test", j->local_test.n > 0, &j->local_test);
+	bind_score(s, "reported", j->reported.n > 0, &j->reported);
+	db_bind_int(s, ":window", j->window);
+	db_bind_int(s, ":mixed", j->mixed);
 	db_bind_int(s, ":now", now_ms);
 }
 
@@ -82,7 +85,7 @@ int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err)
 		if (!s)
 			return -EIO;
 		bind_job(s, j, now_ms);
-		db_bind_str(s, ":device", j->device);
+		db_bind_text(s, ":device", j->device);
 		db_bind_str(s, ":checkpoint", j->manifest.id);
 		r = db_row(db, s, err);
 		if (r < 0)
@@ -120,13 +123,18 @@ static int read_manifest(struct db *db, sqlite3_stmt *s, int column, struct mani
 	return r < 0 ? -EPROTO : 0;
 }
 
+static void read_score(sqlite3_stmt *s, int i, struct score *ret)
+{
+	ret->n = sqlite3_column_int64(s, i);
+	ret->correct = sqlite3_column_int64(s, i + 1);
+	ret->loss = sqlite3_column_double(s, i + 2);
+}
+
 static bool column_score(sqlite3_stmt *s, int i, struct score *ret, char snapshot[HASH_SIZE])
 {
 	if (sqlite3_column_type(s, i) == SQLITE_NULL)
 		return false;
-	ret->n = sqlite3_column_int64(s, i);
-	ret->correct = sqlite3_column_int64(s, i + 1);
-	ret->loss = sqlite3_column_double(s, i + 2);
+	read_score(s, i, ret);
 	db_column_str(s, i + 3, snapshot, HASH_SIZE);
 	return true;
 }
@@ -156,6 +164,10 @@ static int read_job(struct db *db, sqlite3_stmt *s, struct job *j, struct err *e
 	j->has_before = column_score(s, 10, &j->before, j->snapshot_before);
 	j->has_after = column_score(s, 14, &j->after, j->snapshot_after);
 	db_column_str(s, 18, j->reason, sizeof(j->reason));
+	j->window = sqlite3_column_int64(s, 20);
+	j->mixed = sqlite3_column_int(s, 21);
+	if (sqlite3_column_type(s, 22) != SQLITE_NULL)
+		read_score(s, 22, &j->reported);
 	return read_manifest(db, s, 19, &j->manifest, err);
 }
 
@@ -201,13 +213,28 @@ int db_job_served(struct db *db, int64_t since_ms,
 	return r;
 }
 
-int db_job_finished(struct db *db, int64_t *ret, struct err *err)
+int db_job_lineage(struct db *db, struct manifest *ret, struct err *err)
+{
+	sqlite3_stmt *s = db_get(db, DB_JOB_LINEAGE, err);
+	int r = s ? db_row(db, s, err) : -EIO;
+
+	*ret = (struct manifest){0};
+	if (r == 1) {
+		r = read_manifest(db, s, 1, ret, err);
+		sqlite3_reset(s);
+	}
+	return r;
+}
+
+int db_job_finished(struct db *db, int64_t *ret, int64_t *ret_screened, struct err *err)
 {
 	sqlite3_stmt *s = db_get(db, DB_JOB_FINISHED, err);
 	int r = s ? db_row(db, s, err) : -EIO;
 
-	if (r == 1)
+	if (r == 1) {
 		*ret = sqlite3_column_int64(s, 0);
+		*ret_screened = sqlite3_column_int64(s, 1);
+	}
 	if (s)
 		sqlite3_reset(s);
 	return r < 0 ? r : 0;
@@ -297,7 +324,7 @@ int db_run_open(struct db *db, const struct job *j, int64_t now_ms, int64_t mono
 	if (!s)
 		return -EIO;
 	db_bind_int(s, ":job", j->id);
-	db_bind_str(s, ":device", j->device);
+	db_bind_text(s, ":device", j->device);
 	db_bind_str(s, ":checkpoint", j->manifest.id);
 	db_bind_int(s, ":fence", j->fence);
 	db_bind_int(s, ":now", now_ms);

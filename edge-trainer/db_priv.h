@@ -6,6 +6,7 @@
 #include "edge-trainer/db.h"
 
 enum db_stmt {
+	DB_NEXT,
 	DB_DEVICE_PUT,
 	DB_DEVICE_EACH,
 	DB_DEVICE_FORGET,
@@ -18,6 +19,7 @@ enum db_stmt {
 	DB_JOB_SERVED,
 	DB_JOB_FINISHED,
 	DB_JOB_SENT,
+	DB_JOB_LINEAGE,
 	DB_CHECKPOINT_KNOWN,
 	DB_CHECKPOINT_KEPT,
 	DB_CHECKPOINT_FORGET,

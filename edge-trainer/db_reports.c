@@ -22,6 +22,9 @@ int db_device_put(struct db *db, const struct db_device *d, struct err *err)
 	db_bind_int(s, ":seen", d->seen_ms);
 	db_bind_text(s, ":log", d->log);
 	db_bind_int(s, ":handovers", d->handovers);
+	db_bind_num(s, ":weight", d->weight);
+	if (d->error >= 0)
+		db_bind_num(s, ":error", d->error);
 	return db_run(db, s, err);
 }
 
@@ -42,6 +45,10 @@ int db_device_each(struct db *db, int (*each)(void *user, const struct db_device
 			.report_have = sqlite3_column_int64(s, 5),
 			.seen_ms = sqlite3_column_int64(s, 6),
 			.handovers = sqlite3_column_int64(s, 8),
+			.weight = sqlite3_column_double(s, 9),
+			.error = sqlite3_column_type(s, 10) == SQLITE_NULL ?
+					 -1 :
+					 sqlite3_column_double(s, 10),
 		};
 
 		db_column_str(s, 0, d.id, sizeof(d.id));

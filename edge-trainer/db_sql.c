@@ -64,6 +64,14 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	"CREATE INDEX jobs_checkpoint ON jobs(checkpoint);"
 	"CREATE INDEX jobs_partial ON jobs(partial);"
 	"CREATE INDEX runs_job ON runs(job);",
+	/* 3: windows; a window's own job is of no device (''), and its fence is the window's number. */
+	"ALTER TABLE devices ADD COLUMN weight REAL NOT NULL DEFAULT 0;"
+	"ALTER TABLE devices ADD COLUMN error REAL;"
+	"ALTER TABLE jobs ADD COLUMN window INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN reported_n INTEGER;"
+	"ALTER TABLE jobs ADD COLUMN reported_correct INTEGER;"
+	"ALTER TABLE jobs ADD COLUMN reported_loss REAL;",
 };
 
 /* Each of the statements that take jobs away sees the same ones. */
@@ -74,17 +82,20 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 #define SCORE_VALUES(x)	 ":" #x "_n, :" #x "_correct, :" #x "_loss"
 
 const char *const db_sql[DB_STMT_N] = {
+	[DB_NEXT] = "INSERT INTO meta(key, value) VALUES(:key, 1)"
+		    " ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value",
 	[DB_DEVICE_PUT] =
 		"INSERT INTO devices(id, status, boot, online, report_seq, report_have, seen_ms, log,"
-		" handovers) VALUES(:id, :status, :boot, :online, :report_seq, :report_have, :seen,"
-		" :log, :handovers)"
+		" handovers, weight, error) VALUES(:id, :status, :boot, :online, :report_seq,"
+		" :report_have, :seen, :log, :handovers, :weight, :error)"
 		" ON CONFLICT(id) DO UPDATE SET status = coalesce(excluded.status, status),"
 		" boot = excluded.boot, online = excluded.online, report_seq = excluded.report_seq,"
 		" report_have = excluded.report_have, seen_ms = excluded.seen_ms,"
-		" log = excluded.log, handovers = excluded.handovers",
+		" log = excluded.log, handovers = excluded.handovers, weight = excluded.weight,"
+		" error = excluded.error",
 	[DB_DEVICE_EACH] =
-		"SELECT id, status, boot, online, report_seq, report_have, seen_ms, log, handovers"
-		" FROM devices ORDER BY seen_ms",
+		"SELECT id, status, boot, online, report_seq, report_have, seen_ms, log, handovers,"
+		" weight, error FROM devices ORDER BY seen_ms",
 	[DB_DEVICE_FORGET] = "DELETE FROM devices WHERE id = :id",
 	[DB_REPORT_PUT] =
 		"INSERT OR IGNORE INTO reports(device, log, seq, checkpoint, origin, snapshot, split, n,"
@@ -105,13 +116,14 @@ const char *const db_sql[DB_STMT_N] = {
 		SCORE_COLUMNS(before) ", before_snapshot, " SCORE_COLUMNS(after)
 		", after_snapshot, outcome, reason, " SCORE_COLUMNS(validation) ", "
 		SCORE_COLUMNS(test) ", " SCORE_COLUMNS(local_validation) ", "
-		SCORE_COLUMNS(local_test) ", created_ms, updated_ms) VALUES(:device, :checkpoint,"
+		SCORE_COLUMNS(local_test) ", " SCORE_COLUMNS(reported)
+		", window, mixed, created_ms, updated_ms) VALUES(:device, :checkpoint,"
 		" :fence, :state, :pulled, :epochs, :epoch_done, :partial, :result,"
 		" :images_trained, :worked_ms, "
 		SCORE_VALUES(before) ", :before_snapshot, " SCORE_VALUES(after)
 		", :after_snapshot, :outcome, :reason, " SCORE_VALUES(validation) ", "
 		SCORE_VALUES(test) ", " SCORE_VALUES(local_validation) ", "
-		SCORE_VALUES(local_test) ", :now, :now)"
+		SCORE_VALUES(local_test) ", " SCORE_VALUES(reported) ", :window, :mixed, :now, :now)"
 		/* The same checkpoint under the same fence again: a device that lost its state. */
 		" ON CONFLICT(device, checkpoint, fence) DO UPDATE SET state = excluded.state,"
 		" pulled = excluded.pulled, epochs = excluded.epochs,"
@@ -120,6 +132,9 @@ const char *const db_sql[DB_STMT_N] = {
 		" worked_ms = excluded.worked_ms, before_n = NULL, after_n = NULL,"
 		" outcome = excluded.outcome, reason = excluded.reason, validation_n = NULL,"
 		" test_n = NULL, local_validation_n = NULL, local_test_n = NULL,"
+		" reported_n = excluded.reported_n, reported_correct = excluded.reported_correct,"
+		" reported_loss = excluded.reported_loss, window = excluded.window,"
+		" mixed = excluded.mixed,"
 		" created_ms = excluded.created_ms, updated_ms = excluded.updated_ms"
 		" RETURNING id",
 	[DB_JOB_UPDATE] =
@@ -129,20 +144,27 @@ const char *const db_sql[DB_STMT_N] = {
 		SCORE_SET(before) ", before_snapshot = :before_snapshot, " SCORE_SET(after)
 		", after_snapshot = :after_snapshot, outcome = :outcome, reason = :reason, "
 		SCORE_SET(validation) ", " SCORE_SET(test) ", " SCORE_SET(local_validation) ", "
-		SCORE_SET(local_test) ", updated_ms = :now WHERE id = :id",
+		SCORE_SET(local_test) ", " SCORE_SET(reported)
+		", window = :window, mixed = :mixed, updated_ms = :now WHERE id = :id",
 	[DB_JOB_EACH] =
 		"SELECT j.id, j.device, j.fence, j.state, j.pulled, j.epochs, j.epoch_done,"
 		" j.partial, j.images_trained, j.worked_ms, j.before_n, j.before_correct,"
 		" j.before_loss, j.before_snapshot, j.after_n, j.after_correct, j.after_loss,"
-		" j.after_snapshot, j.reason, c.manifest, j.checkpoint"
+		" j.after_snapshot, j.reason, c.manifest, j.window, j.mixed, j.reported_n,"
+		" j.reported_correct, j.reported_loss"
 		" FROM jobs j LEFT JOIN checkpoints c ON c.id = j.checkpoint AND c.device = j.device"
 		" WHERE j.state <> 'done' ORDER BY j.id",
 	[DB_JOB_SERVED] = "SELECT device, count(*) FROM jobs WHERE created_ms > :since"
-			  " GROUP BY device",
+			  " AND device <> '' GROUP BY device",
 	/* With those whose rows are gone. */
 	[DB_JOB_FINISHED] =
 		"SELECT (SELECT count(*) FROM jobs WHERE outcome IN ('activated', 'kept'))"
-		" + coalesce((SELECT value FROM meta WHERE key = 'handovers'), 0)",
+		" + coalesce((SELECT value FROM meta WHERE key = 'handovers'), 0),"
+		" (SELECT count(*) FROM jobs WHERE outcome = 'screened')"
+		" + coalesce((SELECT value FROM meta WHERE key = 'screened'), 0)",
+	[DB_JOB_LINEAGE] =
+		"SELECT j.id, c.manifest FROM jobs j JOIN checkpoints c ON c.id = j.result AND c.device = j.device"
+		" WHERE j.device = '' AND j.outcome = 'merged' ORDER BY j.id DESC LIMIT 1",
 	[DB_JOB_SENT] = "SELECT 1 FROM jobs WHERE device = :device AND checkpoint = :checkpoint"
 			" AND pulled LIMIT 1",
 	[DB_CHECKPOINT_KNOWN] =
@@ -181,9 +203,10 @@ const char *const db_sql[DB_STMT_N] = {
 			    " ORDER BY updated_ms DESC, id DESC LIMIT 1 OFFSET :max",
 	[DB_PRUNE_RUNS] = "DELETE FROM runs WHERE job IN (" OLD_JOBS ")",
 	[DB_PRUNE_COUNT] =
-		"INSERT INTO meta(key, value) SELECT 'handovers', count(*) FROM jobs"
-		" WHERE outcome IN ('activated', 'kept') AND id IN (" OLD_JOBS ")"
-		" ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
+		"INSERT INTO meta(key, value) SELECT CASE outcome WHEN 'screened' THEN outcome"
+		" ELSE 'handovers' END AS counter, count(*) FROM jobs"
+		" WHERE outcome IN ('activated', 'kept', 'screened') AND id IN (" OLD_JOBS ")"
+		" GROUP BY counter ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
 	[DB_PRUNE_JOBS] = "DELETE FROM jobs WHERE id IN (" OLD_JOBS ")",
 	[DB_PRUNE_OLD_REPORTS] =
 		"DELETE FROM reports WHERE (device, log, seq) IN (SELECT device, log, seq FROM reports"

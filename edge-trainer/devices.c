@@ -97,6 +97,7 @@ struct device *device_get(struct trainer *t, const char *id)
 	if (!d)
 		return NULL;
 	memcpy(d->id, id, strnlen(id, ID_MAX));
+	d->error = -1;
 	idmap_add(&t->devices, &d->node, d->id);
 	list_in(list_of(t, d), d);
 	return d;

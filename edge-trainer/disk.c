@@ -2,8 +2,9 @@
  * database by [queue] history_days and the limits of db.h.
  *
  * The store holds, of each job that is not over, what it came with and the last epoch's; of those
- * that are over, both, for keep_days or until there is need of their place; and perhaps checkpoints
- * that the database does not know (it was lost, or is another's): those go by their age alone. */
+ * that are over, both, for keep_days or until there is need of their place; the last merged result,
+ * with room for a window's own work; and perhaps checkpoints that the database does not know (it was
+ * lost, or is another's): those go by their age alone. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +20,23 @@ static int64_t files_max(const struct trainer *t)
 	return t->conf->disk_max_bytes / (int64_t)t->model->file_bytes;
 }
 
+static bool merges(const struct trainer *t)
+{
+	return t->conf->strategy != STRATEGY_RESUME;
+}
+
 int disk_check(const struct trainer *t, struct err *err)
 {
-	int64_t least = (QUOTA_WORK * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
+	int files = QUOTA_WORK + (merges(t) ? QUOTA_WORK + QUOTA_LINEAGE : 0);
+	int64_t least = (files * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
 
-	if (files_max(t) >= QUOTA_WORK)
+	if (files_max(t) >= files)
 		return 0;
 	return err_set(
 		err, -ERANGE,
 		"[queue] disk_max_mb: found %lld, expected at least %lld for one handover of "
 		"this model (%d checkpoints of %llu bytes)",
-		(long long)t->conf->disk_max_bytes >> 20, (long long)least, QUOTA_WORK,
+		(long long)t->conf->disk_max_bytes >> 20, (long long)least, files,
 		(unsigned long long)t->model->file_bytes);
 }
 
@@ -43,8 +50,14 @@ static bool is_loose(const struct entry *e)
 static void count_jobs(const struct trainer *t, struct quota *q)
 {
 	*q = (struct quota){.max = files_max(t), .unknown = t->n_unknown, .history = t->n_history};
+	if (merges(t)) { /* set aside, whether there is a window at work or not */
+		q->working = 1;
+		q->max -= QUOTA_LINEAGE;
+	}
 	for (const struct entry *e = t->entries; e; e = e->next)
-		if (e->job.state == JOB_OFFERING)
+		if (entry_is_merged(e))
+			continue;
+		else if (e->job.state == JOB_OFFERING)
 			q->offering++;
 		else if (e->job.state == JOB_LAPSED)
 			*(is_loose(e) ? &q->loose : &q->lapsed) += 1;
@@ -60,7 +73,8 @@ static void drop_lapsed(struct trainer *t, bool loose, int64_t n, const char *wh
 		struct entry *first = NULL;
 
 		for (struct entry *e = t->entries; e; e = e->next)
-			if (e->job.state == JOB_LAPSED && is_loose(e) == loose &&
+			if (e->job.state == JOB_LAPSED && !entry_is_merged(e) &&
+			    is_loose(e) == loose &&
 			    (!first || e->job.idle_since_ms < first->job.idle_since_ms))
 				first = e;
 		if (!first)
@@ -76,7 +90,7 @@ static bool is_open(const struct trainer *t, const char *id)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (strcmp(e->job.manifest.id, id) == 0 || strcmp(e->job.partial, id) == 0)
 			return true;
-	return false;
+	return strcmp(t->merge.lineage.id, id) == 0;
 }
 
 /* Whether a checkpoint that no job needs any more may go. */

@@ -1,6 +1,7 @@
 /* See job.h for the model. Invariants:
- * - has_slot only in BEFORE, TRAINING and AFTER; running only in TRAINING;
- * - deadline_ms >= 0 exactly in PULLING, QUEUED, BEFORE, TRAINING and AFTER;
+ * - has_slot only in BEFORE, MERGING, TRAINING, MIXING and AFTER; running only in TRAINING;
+ * - deadline_ms >= 0 exactly in these, PULLING, QUEUED and GATHERED;
+ * - a window's own job sends nothing: no claim, no result;
  * - a fence never goes down;
  * - every change of a kept field is followed by JOB_A_PERSIST in the same step, before any
  *   action that tells another machine of it. */
@@ -39,6 +40,8 @@ static void reset(struct job *j, const struct job_conf *conf, uint64_t seed)
 {
 	j->lease_max_ms = conf->lease_max_ms;
 	j->last_claim = conf->claims;
+	j->gathers = conf->gathers && !job_is_merged(j);
+	j->mixes = conf->mixes && job_is_merged(j);
 	j->lease_ms = MIN_OF(conf->lease_max_ms, JOB_LEASE_GUESS_MS);
 	j->deadline_ms = -1;
 	j->n_claims = 0;
@@ -61,12 +64,21 @@ void job_init(struct job *j, const struct job_conf *conf, const char *device,
 	reset(j, conf, seed);
 }
 
+void job_init_merged(struct job *j, const struct job_conf *conf, int64_t window,
+		     const struct manifest *m, uint64_t seed)
+{
+	job_init(j, conf, "", m, seed);
+	j->state = JOB_LAPSED;
+	j->fence = window;
+	j->pulled = j->held = true;
+}
+
 void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed)
 {
 	reset(j, conf, seed);
 	/* Nothing is trained before the grant is confirmed; JOB_E_RESTORED asks for that. */
 	if (job_is_working(j))
-		j->state = JOB_CLAIMING;
+		j->state = job_is_merged(j) ? JOB_LAPSED : JOB_CLAIMING;
 	if (j->state == JOB_LAPSED || j->state == JOB_OFFERING)
 		j->idle_since_ms = now_ms;
 }
@@ -184,12 +196,12 @@ static void finish(struct job *j, enum job_outcome o, const char *reason, struct
 }
 
 /* Gives up what the device waits for; that is said when all has ended. */
-static void give_up(struct job *j, const char *reason, struct job_actions *out)
+static void give_up(struct job *j, enum job_outcome o, const char *reason, struct job_actions *out)
 {
 	bool working = job_is_working(j);
 
-	finish(j, JOB_O_DROPPED, reason, out);
-	if (working)
+	finish(j, o, reason, out);
+	if (working && !job_is_merged(j))
 		act(out, JOB_A_GIVE_BACK, j->fence, NULL);
 }
 
@@ -209,10 +221,49 @@ static void lapse(struct job *j, const char *why, const char *reason, int64_t no
 
 static void offer_result(struct job *j, int64_t now_ms, struct job_actions *out)
 {
+	if (job_is_merged(j)) /* its members are given it */
+		return;
 	act(out, JOB_A_RESULT, j->fence, NULL);
 	j->offer_at_ms = now_ms + backoff(j, j->tries, JOB_OFFER_FIRST_MS, JOB_OFFER_CAP_MS);
 	if (j->tries < 16)
 		j->tries++;
+}
+
+/* The next step that takes a worker, which it has. */
+static void work_on(struct job *j, struct job_actions *out)
+{
+	if (j->manifest.id[0] == '\0') {
+		enter(j, JOB_MERGING, out);
+		act(out, JOB_A_MERGE, j->fence, NULL);
+		return;
+	}
+	if (!j->has_before) {
+		enter(j, JOB_BEFORE, out);
+		act(out, JOB_A_EVALUATE, j->fence, NULL);
+		return;
+	}
+	if (j->epoch_done < j->epochs) {
+		enter(j, JOB_TRAINING, out);
+		if (!j->running)
+			act(out, JOB_A_RUN_OPEN, j->fence, NULL);
+		j->running = true;
+		act(out, JOB_A_TRAIN, j->fence, NULL);
+		return;
+	}
+	if (j->running)
+		act(out, JOB_A_RUN_CLOSE, j->fence, "finished");
+	j->running = false;
+	enter(j, j->mixes && !j->mixed ? JOB_MIXING : JOB_AFTER, out);
+	act(out, j->state == JOB_MIXING ? JOB_A_MERGE : JOB_A_EVALUATE, j->fence, NULL);
+}
+
+/* Scored, it needs no worker any more. */
+static void gather(struct job *j, struct job_actions *out)
+{
+	if (j->has_slot)
+		act(out, JOB_A_RELEASE, j->fence, "gathered");
+	j->has_slot = false;
+	enter(j, JOB_GATHERED, out);
 }
 
 /* The next step follows from what is there. */
@@ -228,33 +279,25 @@ static void go_on(struct job *j, int64_t now_ms, struct job_actions *out)
 		j->idle_since_ms = now_ms;
 		enter(j, JOB_OFFERING, out);
 		offer_result(j, now_ms, out);
+	} else if (j->gathers && j->has_before && j->epoch_done < j->epochs) {
+		gather(j, out);
 	} else if (!j->has_slot) {
 		enter(j, JOB_QUEUED, out);
 		act(out, JOB_A_ENQUEUE, j->fence, NULL);
-	} else if (!j->has_before) {
-		enter(j, JOB_BEFORE, out);
-		act(out, JOB_A_EVALUATE, j->fence, NULL);
-	} else if (j->epoch_done < j->epochs) {
-		enter(j, JOB_TRAINING, out);
-		if (!j->running)
-			act(out, JOB_A_RUN_OPEN, j->fence, NULL);
-		j->running = true;
-		act(out, JOB_A_TRAIN, j->fence, NULL);
 	} else {
-		if (j->running)
-			act(out, JOB_A_RUN_CLOSE, j->fence, "finished");
-		j->running = false;
-		enter(j, JOB_AFTER, out);
-		act(out, JOB_A_EVALUATE, j->fence, NULL);
+		work_on(j, out);
 	}
 }
 
 /* --- events --- */
 
-static void on_offer(struct job *j, int64_t now_ms, struct job_actions *out)
+static void on_offer(struct job *j, const struct job_event *e, int64_t now_ms,
+		     struct job_actions *out)
 {
 	if (j->state == JOB_DONE)
 		return;
+	if (e->score) /* kept with the grant that follows */
+		j->reported = *e->score;
 	if (j->state == JOB_LAPSED) {
 		j->state = JOB_CLAIMING;
 		j->idle_since_ms = -1;
@@ -387,6 +430,71 @@ static void on_epoch(struct job *j, const struct job_event *e, int64_t now_ms,
 	go_on(j, now_ms, out);
 }
 
+static void on_merged(struct job *j, const struct job_event *e, int64_t now_ms,
+		      struct job_actions *out)
+{
+	if (j->state == JOB_MERGING) {
+		memcpy(j->manifest.id, e->hash, HASH_SIZE);
+	} else if (j->state == JOB_MIXING) {
+		memcpy(j->partial, e->hash, HASH_SIZE);
+		j->mixed = true;
+		j->has_after = false;
+	} else {
+		return;
+	}
+	j->worked_ms += e->ms;
+	j->failures = 0;
+	go_on(j, now_ms, out);
+}
+
+/* A member that lost its lease meanwhile has it all the same, for the next grant. */
+static void on_returned(struct job *j, const struct job_event *e, int64_t now_ms,
+			struct job_actions *out)
+{
+	if (job_is_merged(j) || j->state == JOB_OFFERING || j->state == JOB_DONE)
+		return;
+	memcpy(j->partial, e->hash, HASH_SIZE);
+	j->after = *e->score;
+	memcpy(j->snapshot_after, e->snapshot, HASH_SIZE);
+	j->has_after = true;
+	j->epochs = j->epoch_done = e->epochs;
+	j->images_trained = e->images;
+	j->worked_ms += e->ms;
+	/* Its own score is of other images than that of the result by now: taken again. */
+	if (strcmp(j->snapshot_before, j->snapshot_after) != 0)
+		j->has_before = false;
+	act(out, JOB_A_PERSIST, j->fence, NULL);
+	if (j->state == JOB_GATHERED)
+		go_on(j, now_ms, out);
+}
+
+/* A window's work goes on as long as one of its members has a lease. */
+static void on_member(struct job *j, const struct job_event *e, int64_t now_ms,
+		      struct job_actions *out)
+{
+	if (!job_is_merged(j) || e->deadline_ms <= now_ms)
+		return;
+	if (j->state == JOB_LAPSED) {
+		j->idle_since_ms = -1;
+		j->deadline_ms = e->deadline_ms;
+		set_reason(j, NULL);
+		go_on(j, now_ms, out);
+	} else if (job_is_working(j) && e->deadline_ms > j->deadline_ms) {
+		j->deadline_ms = e->deadline_ms;
+		if (j->running)
+			act(out, JOB_A_RUN_EXTEND, j->fence, NULL);
+	}
+}
+
+static void on_taken(struct job *j, const struct job_event *e, struct job_actions *out)
+{
+	if (j->state != JOB_GATHERED)
+		return;
+	j->window = e->window;
+	act(out, JOB_A_PERSIST, j->fence, NULL);
+	act(out, JOB_A_REPORT, j->fence, NULL);
+}
+
 static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 		      struct job_actions *out)
 {
@@ -396,7 +504,7 @@ static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 		act(out, JOB_A_RUN_CLOSE, j->fence, "failed");
 	j->running = j->has_slot = false;
 	if (++j->failures > JOB_FAILURES_MAX) {
-		give_up(j, e->reason, out);
+		give_up(j, JOB_O_DROPPED, e->reason, out);
 		return;
 	}
 	set_reason(j, e->reason);
@@ -415,7 +523,7 @@ static void on_diverged(struct job *j, const struct job_event *e, int64_t now_ms
 	if (j->state != JOB_TRAINING)
 		return;
 	if (j->epoch_done == 0) {
-		give_up(j, e->reason, out);
+		give_up(j, JOB_O_DROPPED, e->reason, out);
 		return;
 	}
 	act(out, JOB_A_RUN_CLOSE, j->fence, "diverged");
@@ -444,6 +552,8 @@ static void on_ack(struct job *j, const struct job_event *e, struct job_actions 
 
 static void on_restored(struct job *j, int64_t now_ms, struct job_actions *out)
 {
+	if (job_is_merged(j))
+		return;
 	if (j->state == JOB_OFFERING)
 		offer_result(j, now_ms, out);
 	else if (j->state == JOB_CLAIMING)
@@ -454,6 +564,8 @@ static void on_restored(struct job *j, int64_t now_ms, struct job_actions *out)
 
 static void on_connected(struct job *j, int64_t now_ms, struct job_actions *out)
 {
+	if (job_is_merged(j))
+		return;
 	if (j->state == JOB_OFFERING) {
 		j->tries = 0;
 		offer_result(j, now_ms, out);
@@ -529,7 +641,7 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 	out->n = 0;
 	switch (e->kind) {
 	case JOB_E_OFFER:
-		on_offer(j, now_ms, out);
+		on_offer(j, e, now_ms, out);
 		break;
 	case JOB_E_RESTORED:
 		on_restored(j, now_ms, out);
@@ -562,8 +674,8 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 		act(out, JOB_A_HELD, j->fence, NULL);
 		break;
 	case JOB_E_BAD:
-		if (j->state == JOB_PULLING)
-			give_up(j, e->reason, out);
+		if (j->state == JOB_PULLING || j->state == JOB_GATHERED)
+			give_up(j, JOB_O_DROPPED, e->reason, out);
 		break;
 	case JOB_E_SLOT:
 		if (j->state != JOB_QUEUED)
@@ -577,6 +689,30 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 		break;
 	case JOB_E_EPOCH:
 		on_epoch(j, e, now_ms, out);
+		break;
+	case JOB_E_MERGED:
+		on_merged(j, e, now_ms, out);
+		break;
+	case JOB_E_TAKEN:
+		on_taken(j, e, out);
+		break;
+	case JOB_E_SCREENED:
+		if (j->state == JOB_GATHERED)
+			give_up(j, JOB_O_SCREENED, e->reason, out);
+		break;
+	case JOB_E_RETURNED:
+		on_returned(j, e, now_ms, out);
+		break;
+	case JOB_E_MEMBER:
+		on_member(j, e, now_ms, out);
+		break;
+	case JOB_E_ORPHANED:
+		if (job_is_merged(j) && job_is_working(j))
+			lapse(j, "no member left", NULL, now_ms, out);
+		break;
+	case JOB_E_DELIVERED:
+		if (job_is_merged(j) && j->state == JOB_OFFERING)
+			finish(j, JOB_O_MERGED, NULL, out);
 		break;
 	case JOB_E_FAILED:
 		on_failed(j, e, now_ms, out);

@@ -21,7 +21,17 @@
  * job without any block is not kept. Each bars the device for a while (JOB_A_BAR).
  *
  * What was finished under one grant (the checkpoint, the score before, whole epochs) serves under
- * the next: after each grant, worker reply or restart the next step follows from what is there. */
+ * the next: after each grant, worker reply or restart the next step follows from what is there.
+ *
+ * Merging (merge.c). A device's job that gathers is not trained from itself: scored, it waits for its
+ * window, and gets what was made of that, whatever state it is in; then it goes on as above.
+ *
+ *   BEFORE --evaluated--> GATHERED --returned--> OFFERING
+ *
+ * The window's own work is a job, too: without a device (job_init_merged), so it claims nothing, and
+ * works as long as any member has a lease; what OFFERING waits for is that all members were given it.
+ *
+ *   LAPSED --member--> QUEUED --slot--> MERGING -> BEFORE -> TRAINING -> [MIXING] -> AFTER -> OFFERING */
 #pragma once
 
 #include <stdbool.h>
@@ -53,7 +63,10 @@ enum job_state {
 	JOB_PULLING,
 	JOB_QUEUED, /* all here; waits for a worker */
 	JOB_BEFORE, /* the checkpoint as it came is evaluated */
+	JOB_GATHERED, /* scored; waits for what is made of its window */
+	JOB_MERGING,  /* a window's checkpoints become one */
 	JOB_TRAINING,
+	JOB_MIXING, /* what was trained is merged with what training began from */
 	JOB_AFTER,    /* the result is evaluated */
 	JOB_OFFERING, /* the result is offered until acknowledged; needs no lease */
 	JOB_LAPSED,   /* no grant; what is finished is kept for the next one */
@@ -63,6 +76,8 @@ enum job_state {
 const char *job_state_name(enum job_state s);
 
 enum job_outcome { JOB_O_NONE, JOB_O_ACTIVATED, JOB_O_KEPT, JOB_O_REFUSED, JOB_O_DROPPED,
+		   JOB_O_SCREENED, /* left out of its window: screen.h */
+		   JOB_O_MERGED,   /* a window's: all members were given the result */
 		   JOB_O_N };
 const char *job_outcome_name(enum job_outcome o);
 
@@ -70,6 +85,8 @@ struct job_conf {
 	int64_t lease_max_ms; /* no more than this of a lease is used */
 	int64_t epochs;
 	int64_t *claims; /* number of the last claim made, by any job; borrowed */
+	bool gathers; /* jobs of devices wait for a window */
+	bool mixes;   /* a window's: with a step in MIXING */
 };
 
 struct job_claim {
@@ -79,10 +96,13 @@ struct job_claim {
 struct job {
 	/* Kept in the database. */
 	int64_t id; /* 0: not there yet: no grant was seen */
-	char device[ID_SIZE];
-	struct manifest manifest; /* of the checkpoint handed over */
+	char device[ID_SIZE]; /* "": a window's own */
+	struct manifest manifest; /* of the checkpoint handed over; a window's: merged, id "": not yet */
 	enum job_state state;
-	int64_t fence; /* of the last grant; 0: none */
+	int64_t fence; /* of the last grant; 0: none; a window's: its number */
+	int64_t window; /* that it was taken into; 0: none */
+	bool mixed;
+	struct score reported; /* by the device, of its checkpoint; n 0: not said */
 	bool pulled;
 	int64_t epochs, epoch_done;
 	char partial[HASH_SIZE]; /* what epoch_done epochs made of it; "": none. In the end: the result */
@@ -105,6 +125,7 @@ struct job {
 	unsigned n_claims;
 	int64_t claim_fence; /* of the last claim: 0 asks for a new grant */
 	int64_t claiming_since_ms; /* -1: no claim was sent yet */
+	bool gathers, mixes; /* as in job_conf */
 	bool held; /* blocks of it are on disk, or all of it; after a restart the caller's to find out */
 	int64_t block_at_ms; /* PULLING: when the last new block came */
 	unsigned tries; /* of claims, or of result offers, in a row */
@@ -117,17 +138,24 @@ struct job {
 };
 
 enum job_event_kind {
-	JOB_E_OFFER,	 /* the device offers it (again), and there is room */
+	JOB_E_OFFER,	 /* the device offers it (again), and there is room; score: what it reports */
 	JOB_E_RESTORED,	 /* the first connection after job_restore */
 	JOB_E_CONNECTED, /* to the broker, anew */
 	JOB_E_DEVICE_UP, /* the device's presence came online */
 	JOB_E_GRANT,	 /* granted, fence, lease_ms, claim, reason */
 	JOB_E_BLOCK,	 /* a new block came, or some were there already */
 	JOB_E_PULLED,	 /* verified and in the store */
-	JOB_E_BAD,	 /* what was pulled is no good; reason */
+	JOB_E_BAD,	 /* what was pulled, or its window, is no good; reason */
 	JOB_E_SLOT,	 /* a worker is ours now */
 	JOB_E_EVALUATED, /* score, hash: snapshot; ms */
 	JOB_E_EPOCH,	 /* hash: checkpoint, in the store; images, ms */
+	JOB_E_MERGED,	 /* hash: checkpoint, in the store; ms */
+	JOB_E_TAKEN,	 /* into this window; 0: that one is no more */
+	JOB_E_SCREENED,	 /* it is left out of its window; reason */
+	JOB_E_RETURNED,	 /* of its window: hash: result; score, snapshot, epochs, images, ms */
+	JOB_E_MEMBER,	 /* to a window's: a member has a lease until deadline_ms */
+	JOB_E_ORPHANED,	 /* to a window's: none has any */
+	JOB_E_DELIVERED, /* to a window's: all members were given the result */
 	JOB_E_FAILED,	 /* the worker, or storing what it made; reason. The slot is gone. */
 	JOB_E_DIVERGED,	 /* the epoch's loss turned non-finite, and would again; reason */
 	JOB_E_ACK,	 /* fence, decision, reason and the four scores in `ack` */
@@ -144,8 +172,9 @@ struct job_event {
 	int64_t claim; /* 0: the grant names none */
 	const char *reason; /* may be NULL */
 	const struct score *score;
-	const char *hash;
-	int64_t images, ms;
+	const char *hash, *snapshot;
+	int64_t images, ms, epochs;
+	int64_t window, deadline_ms;
 	const struct msg_ack *ack;
 };
 
@@ -155,6 +184,7 @@ enum job_action_kind {
 	JOB_A_HELD,	 /* tell the device that the checkpoint is here */
 	JOB_A_ENQUEUE,	 /* wait for a worker; JOB_E_SLOT follows */
 	JOB_A_EVALUATE,	 /* state says what: BEFORE the checkpoint, AFTER the partial one */
+	JOB_A_MERGE,	 /* state says what: MERGING the window, MIXING the partial one */
 	JOB_A_TRAIN,	 /* one epoch, from the partial one if there is one */
 	JOB_A_RELEASE,	 /* end the transfer, leave the queue, stop and give back the worker */
 	JOB_A_RUN_OPEN,	 /* training begins under this fence */
@@ -185,6 +215,13 @@ struct job_actions {
 /* A job for an offer that was just admitted; state CLAIMING, nothing sent. */
 void job_init(struct job *j, const struct job_conf *conf, const char *device,
 	      const struct manifest *m, uint64_t seed);
+/* A window's own, LAPSED until JOB_E_MEMBER. m: what is known of what it will be merged to. */
+void job_init_merged(struct job *j, const struct job_conf *conf, int64_t window,
+		     const struct manifest *m, uint64_t seed);
+static inline bool job_is_merged(const struct job *j)
+{
+	return j->device[0] == '\0';
+}
 /* The same for one whose kept fields were read from the database; it waits for JOB_E_RESTORED. */
 void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed);
 /* Clears `out` and fills it. */

@@ -7,6 +7,7 @@ const char *job_state_name(enum job_state s)
 	static const char *const names[JOB_STATE_N] = {
 		[JOB_CLAIMING] = "claiming", [JOB_PULLING] = "pulling",   [JOB_QUEUED] = "queued",
 		[JOB_BEFORE] = "before",     [JOB_TRAINING] = "training", [JOB_AFTER] = "after",
+		[JOB_GATHERED] = "gathered", [JOB_MERGING] = "merging",	  [JOB_MIXING] = "mixing",
 		[JOB_OFFERING] = "offering", [JOB_LAPSED] = "lapsed",     [JOB_DONE] = "done",
 	};
 	return (unsigned)s < JOB_STATE_N ? names[s] : "?";
@@ -15,7 +16,7 @@ const char *job_state_name(enum job_state s)
 const char *job_outcome_name(enum job_outcome o)
 {
 	static const char *const names[JOB_O_N] = {"none", "activated", "kept", "refused",
-						   "dropped"};
+						   "dropped", "screened", "merged"};
 	return (unsigned)o < JOB_O_N ? names[o] : "?";
 }
 
@@ -27,6 +28,7 @@ const char *job_action_name(enum job_action_kind k)
 		[JOB_A_HELD] = "held",
 		[JOB_A_ENQUEUE] = "enqueue",
 		[JOB_A_EVALUATE] = "evaluate",
+		[JOB_A_MERGE] = "merge",
 		[JOB_A_TRAIN] = "train",
 		[JOB_A_RELEASE] = "release",
 		[JOB_A_RUN_OPEN] = "run-open",

@@ -32,7 +32,7 @@ static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_ret
 		return false;
 	}
 	for (const struct entry *e = t->entries; e; e = e->next) {
-		bool takes = job_takes_room(&e->job, now_ms);
+		bool takes = !entry_is_merged(e) && job_takes_room(&e->job, now_ms);
 
 		in += takes;
 		in_unproven += takes && !device_is_proven(e->device);
@@ -153,7 +153,8 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	d->n_unfit = 0;
 	e = admit(t, d, &o->manifest);
 	if (e)
-		entry_event_kind(t, e, JOB_E_OFFER);
+		entry_event(t, e,
+			    &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
 
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)

@@ -37,6 +37,7 @@ void entry_free(struct trainer *t, struct entry *e)
 
 	pull_end(t, e);
 	queue_cancel(&t->queue, e);
+	free(e->norms);
 	while (*p != e)
 		p = &(*p)->next_of_device;
 	*p = e->next_of_device;
@@ -65,6 +66,13 @@ void entry_followup(struct entry *e, enum job_event_kind kind, const char *reaso
 	e->followup = kind;
 	memcpy(e->followup_reason, reason ? reason : "", n);
 	e->followup_reason[n] = '\0';
+}
+
+const struct entry *entry_worker(const struct trainer *t, const struct entry *e)
+{
+	const struct entry *w = e->job.state == JOB_GATHERED && e->job.window ? merge_entry(t) : NULL;
+
+	return w && w->job.fence == e->job.window ? w : e;
 }
 
 static double part_of(const struct worker_progress *p)
@@ -97,21 +105,33 @@ double entry_progress(const struct entry *e)
 	}
 }
 
-/* For people: both evaluations have one name. */
+/* For people: both evaluations have one name. For devices: who waits is queued. */
 static const char *phase_text(const struct job *j)
 {
-	return j->state == JOB_BEFORE || j->state == JOB_AFTER ? "evaluating" :
-								 job_state_name(j->state);
+	switch (j->state) {
+	case JOB_BEFORE:
+	case JOB_AFTER:
+		return "evaluating";
+	case JOB_MIXING:
+		return job_state_name(JOB_MERGING);
+	case JOB_GATHERED:
+		return job_state_name(JOB_QUEUED);
+	case JOB_LAPSED:
+		return job_state_name(job_is_merged(j) ? JOB_QUEUED : JOB_LAPSED);
+	default:
+		return job_state_name(j->state);
+	}
 }
 
 static int send_claim(struct trainer *t, struct entry *e, const struct job_action *a)
 {
+	const struct entry *w = entry_worker(t, e);
 	struct msg_claim c = {
-		.fence = a->fence, .claim = a->claim, .progress = entry_progress(e)};
+		.fence = a->fence, .claim = a->claim, .progress = entry_progress(w)};
 
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
-	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&e->job));
+	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&w->job));
 	return trainer_send(t, TOPIC_DEVICE_CLAIM, e->device->id, msg_claim_print(&c), false,
 			    job_claim_expiry_s(&e->job));
 }
@@ -146,7 +166,7 @@ void entry_result(const struct trainer *t, const struct entry *e, struct manifes
 	memcpy(ret->id, j->partial, sizeof(ret->id));
 	memcpy(ret->parents[0], j->manifest.id, sizeof(ret->parents[0]));
 	memcpy(ret->model, t->model->id, sizeof(ret->model));
-	memcpy(ret->device, j->device, sizeof(ret->device));
+	memcpy(ret->device, j->manifest.device, sizeof(ret->device));
 	memcpy(ret->trainer, t->conf->id, sizeof(ret->trainer));
 }
 
@@ -163,8 +183,13 @@ static int send_result(struct trainer *t, struct entry *e)
 	if (e->device->presence_known && !e->device->online)
 		return 0;
 	entry_result(t, e, &r.manifest);
-	if (store_manifest(t->store, j->partial, &stored, NULL) == 0)
+	if (store_manifest(t->store, j->partial, &stored, NULL) == 0) {
 		r.manifest.created_ms = stored.created_ms;
+		/* Not the others' own, which are theirs: what they became together. */
+		if (j->window && stored.n_parents > 0)
+			memcpy(r.manifest.parents[r.manifest.n_parents++], stored.parents[0],
+			       HASH_SIZE);
+	}
 	memcpy(r.snapshot, j->snapshot_after, sizeof(r.snapshot));
 	return trainer_send(t, TOPIC_DEVICE_RESULT, e->device->id, msg_result_print(&r), false,
 			    MESSAGE_EXPIRY_S);
@@ -173,15 +198,21 @@ static int send_result(struct trainer *t, struct entry *e)
 void entry_report(struct trainer *t, struct entry *e)
 {
 	const struct job *j = &e->job;
+	const struct entry *w = entry_worker(t, e);
 	struct msg_job m = {
-		.fence = j->fence, .progress = entry_progress(e), .epoch = j->epoch_done,
-		.epochs = j->epochs, .loss = e->loss, .images_per_second = e->images_per_second,
+		.fence = j->fence, .progress = entry_progress(w), .epoch = w->job.epoch_done,
+		.epochs = w->job.epochs, .loss = w->loss, .window = j->window,
+		.images_per_second = w->images_per_second,
 		.before = j->before, .after = j->after, .at_ms = trainer_utc(t),
 	};
 
+	if (entry_is_merged(e)) {
+		merge_report(t);
+		return;
+	}
 	memcpy(m.device, j->device, sizeof(m.device));
 	memcpy(m.checkpoint, j->manifest.id, sizeof(m.checkpoint));
-	snprintf(m.phase, sizeof(m.phase), "%s", phase_text(j));
+	snprintf(m.phase, sizeof(m.phase), "%s", phase_text(&w->job));
 	trainer_send(t, TOPIC_TRAINER_JOB, e->device->id, msg_job_print(&m), false,
 		     MESSAGE_EXPIRY_S);
 }
@@ -191,8 +222,9 @@ static void persist(struct trainer *t, struct entry *e)
 	struct err err = {0};
 	bool is_new = e->job.id == 0;
 
-	if (is_new && e->job.fence == 0)
-		return; /* never granted: nothing that a restart would go on with */
+	/* Never granted, or not merged yet: nothing that a restart would go on with. */
+	if (is_new && (e->job.fence == 0 || e->job.manifest.id[0] == '\0'))
+		return;
 	if (db_job_put(t->db, &e->job, trainer_utc(t), &err) < 0)
 		trainer_fault(t, &err);
 	if (!trainer_commit(t) && is_new)
@@ -236,8 +268,9 @@ static void log_job(const struct entry *e, const char *what)
 			  hash_short(j->manifest.id, id), job_state_name(j->state), j->reason);
 		return;
 	}
-	log_info("%s job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s",
-		 what, (long long)j->id, j->device, hash_short(j->manifest.id, id),
+	log_info("%s job=%lld %s=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s", what,
+		 (long long)j->id, entry_is_merged(e) ? "merged" : "device",
+		 entry_is_merged(e) ? "yes" : j->device, hash_short(j->manifest.id, id),
 		 (long long)j->fence, job_state_name(j->state), (long long)j->epoch_done,
 		 (long long)j->epochs, j->reason[0] ? " reason=" : "", j->reason);
 }
@@ -267,6 +300,9 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		break;
 	case JOB_A_EVALUATE:
 		slots_evaluate(t, e);
+		break;
+	case JOB_A_MERGE:
+		slots_merge(t, e);
 		break;
 	case JOB_A_TRAIN:
 		slots_train(t, e);
@@ -313,9 +349,12 @@ static void finish_entry(struct trainer *t, struct entry *e)
 {
 	const struct job *j = &e->job;
 
-	if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
+	if (entry_is_merged(e)) {
+		merge_done(t, e);
+	} else if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
 		t->handovers++;
 		device_completed(t, e->device);
+		merge_acknowledged(t, e);
 		log_info("result acknowledged job=%lld device=%s outcome=%s before=%lld/%lld "
 			 "after=%lld/%lld device_validation=%lld/%lld device_own=%lld/%lld",
 			 (long long)j->id, j->device, job_outcome_name(j->outcome),
@@ -325,7 +364,8 @@ static void finish_entry(struct trainer *t, struct entry *e)
 			 (long long)j->local_validation.correct,
 			 (long long)j->local_validation.n);
 	}
-	pull_forget(t, e);
+	if (!entry_is_merged(e))
+		pull_forget(t, e);
 	t->collect_at_ms = MIN_OF(t->collect_at_ms, trainer_now(t) + TICK_MS);
 	entry_free(t, e);
 }

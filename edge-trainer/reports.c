@@ -256,6 +256,7 @@ static int put_row(struct trainer *t, struct device *d, struct err *err)
 		.status = d->status, .boot = d->boot, .online = d->online,
 		.report_seq = d->report_seq, .report_have = d->report_have,
 		.seen_ms = d->seen_ms, .handovers = d->handovers,
+		.weight = d->weight, .error = d->error,
 	};
 
 	memcpy(row.id, d->id, sizeof(row.id));
@@ -300,6 +301,8 @@ static int load_device(void *user, const struct db_device *row)
 	memcpy(d->log, row->log, sizeof(d->log));
 	d->report_seq = row->report_seq;
 	d->report_have = row->report_have;
+	d->weight = row->weight;
+	d->error = row->error;
 	note_gap(t, d);
 	return 0;
 }

@@ -87,25 +87,57 @@ void slots_evaluate(struct trainer *t, struct entry *e)
 	request(t, e, SLOT_EVALUATE, "evaluate", args);
 }
 
-void slots_train(struct trainer *t, struct entry *e)
+/* Where its worker is to write, in new arguments; NULL: it failed. */
+static struct json *new_output(struct trainer *t, struct entry *e)
 {
-	const struct job *j = &e->job;
 	struct slot *s = &t->slots[e->slot];
-	char path[FILE_PATH_MAX], momentum[FILE_PATH_MAX], name[32];
 	struct err err = {0};
 	struct json *args;
+	char name[32];
 
-	if (weights_now(t, e, path) < 0)
-		return;
 	snprintf(name, sizeof(name), "slot-%d.weights", e->slot);
 	if (store_tmp(t->store, name, s->out, &err) < 0) {
 		trainer_fault(t, &err);
 		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
-		return;
+		return NULL;
 	}
 	args = json_new_obj();
-	json_set_str(args, "weights", path);
 	json_set_str(args, "out", s->out);
+	return args;
+}
+
+void slots_merge(struct trainer *t, struct entry *e)
+{
+	struct json *args = new_output(t, e);
+	char id[HASH_SIZE];
+	int n;
+
+	if (!args)
+		return;
+	n = merge_inputs(t, e, args, id);
+	if (n > 1) {
+		request(t, e, SLOT_MERGE, "merge", args);
+		return;
+	}
+	json_free(args);
+	entry_followup(e, n == 1 ? JOB_E_MERGED : JOB_E_DROP,
+		       n == 1 ? NULL : "its checkpoints are gone");
+	if (n == 1) /* nothing to merge it with: it is what would come of it */
+		memcpy(e->followup_hash, id, HASH_SIZE);
+}
+
+void slots_train(struct trainer *t, struct entry *e)
+{
+	const struct job *j = &e->job;
+	char path[FILE_PATH_MAX], momentum[FILE_PATH_MAX];
+	struct json *args;
+
+	if (weights_now(t, e, path) < 0)
+		return;
+	args = new_output(t, e);
+	if (!args)
+		return;
+	json_set_str(args, "weights", path);
 	if (file_path(momentum, sizeof(momentum), "%s/momentum-%d", t->conf->state, e->slot) == 0)
 		json_set_str(args, "momentum", momentum);
 	json_set_int(args, "epochs", 1);
@@ -241,50 +273,75 @@ static void evaluated(struct trainer *t, struct entry *e, const struct json *res
 		log_info("evaluated job=%lld device=%s when=%s n=%lld correct=%lld loss=%.4f",
 			 (long long)e->job.id, e->device->id, job_state_name(e->job.state),
 			 (long long)score.n, (long long)score.correct, score.loss);
+		if (entry_is_merged(e) && e->job.state == JOB_BEFORE)
+			merge_scored(t, e, &score);
 	}
 	entry_event(t, e, &ev);
 }
 
-/* What was trained is checked like anything that comes from outside, then kept. */
-static int keep_epoch(struct trainer *t, struct entry *e, const char *out,
-		      const struct json *result, struct job_event *ev, char id[HASH_SIZE],
-		      struct err *err)
+/* What a worker made is checked like anything that comes from outside, then kept; m->id is filled
+ * in. */
+static int keep(struct trainer *t, const struct entry *e, const char *out,
+		const struct json *result, struct manifest *m, struct err *err)
 {
 	char said[HASH_SIZE];
-	struct manifest m;
-	struct entry made = *e;
-	double seconds;
 	int r = json_get_str(result, "checkpoint", said, sizeof(said), err);
 
 	if (r == 0)
-		r = json_get_int(result, "images", 1, IMAGES_MAX, &ev->images, err);
+		r = weights_check(t->model, out, NULL, m->id, err);
+	if (r == 0 && strcmp(m->id, said) != 0)
+		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", out, m->id, said);
+	/* Known before it is there, lest it be taken for somebody's. */
+	if (r == 0)
+		r = db_checkpoint_put(t->db, e->job.device, m, trainer_utc(t), err);
+	return r < 0 ? r : store_add(t->store, out, m, err);
+}
+
+static int keep_epoch(struct trainer *t, struct entry *e, const char *out,
+		      const struct json *result, struct job_event *ev, struct manifest *m,
+		      struct err *err)
+{
+	struct entry made = *e;
+	double seconds;
+	int r = json_get_int(result, "images", 1, IMAGES_MAX, &ev->images, err);
+
 	if (r == 0)
 		r = json_get_num(result, "seconds", 0, 1e9, &seconds, err);
 	if (r == 0)
 		r = json_get_num(result, "loss", -INFINITY, INFINITY, &e->loss, err);
-	if (r == 0)
-		r = weights_check(t->model, out, NULL, id, err);
-	if (r == 0 && strcmp(id, said) != 0)
-		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", out, id, said);
 	if (r < 0)
 		return r;
 	ev->ms = (int64_t)(seconds * 1000);
-	memcpy(made.job.partial, id, HASH_SIZE);
 	made.job.epoch_done++;
 	made.job.images_trained += ev->images;
-	entry_result(t, &made, &m);
-	/* Known before it is there, lest it be taken for somebody's. */
-	r = db_checkpoint_put(t->db, e->job.device, &m, trainer_utc(t), err);
-	return r < 0 ? r : store_add(t->store, out, &m, err);
+	entry_result(t, &made, m);
+	return keep(t, e, out, result, m, err);
+}
+
+static void merged(struct trainer *t, struct entry *e, const char *out, const struct json *result)
+{
+	struct manifest m = e->job.manifest; /* MERGING: all but its id is known */
+	struct err err = {0};
+	struct job_event ev = {.kind = JOB_E_MERGED, .hash = m.id};
+
+	if (e->job.state == JOB_MIXING)
+		entry_result(t, e, &m);
+	if (keep(t, e, out, result, &m, &err) < 0) {
+		err_prefix(&err, "merge");
+		trainer_fault(t, &err);
+		ev = (struct job_event){.kind = JOB_E_FAILED,
+					.reason = err_category_text(err.category)};
+	}
+	entry_event(t, e, &ev);
 }
 
 static void trained(struct trainer *t, struct entry *e, const char *out, const struct json *result)
 {
-	char id[HASH_SIZE];
+	struct manifest m;
 	struct err err = {0};
-	struct job_event ev = {.kind = JOB_E_EPOCH, .hash = id};
+	struct job_event ev = {.kind = JOB_E_EPOCH, .hash = m.id};
 
-	if (keep_epoch(t, e, out, result, &ev, id, &err) < 0) {
+	if (keep_epoch(t, e, out, result, &ev, &m, &err) < 0) {
 		err_prefix(&err, "train");
 		trainer_fault(t, &err);
 		ev = (struct job_event){.kind = JOB_E_FAILED,
@@ -363,7 +420,10 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 		evaluated(t, e, result);
 	} else if (e && op == SLOT_TRAIN) {
 		trained(t, e, s->out, result);
+	} else if (e && op == SLOT_MERGE) {
+		merged(t, e, s->out, result);
 	}
+	merge_run(t);
 	slots_assign(t);
 }
 

@@ -70,7 +70,7 @@ bool trainer_commit(struct trainer *t)
 static int load_job(void *user, const struct job *j)
 {
 	struct trainer *t = user;
-	struct device *d = device_get(t, j->device);
+	struct device *d = job_is_merged(j) ? &t->own : device_get(t, j->device);
 	struct entry *e = d ? entry_new(t, d) : NULL;
 	char id[13];
 
@@ -105,11 +105,13 @@ static int load(struct trainer *t, struct err *err)
 	if (r == 0)
 		r = db_job_served(t->db, trainer_utc(t) - HOUR_MS, load_served, t, err);
 	if (r == 0)
-		r = db_job_finished(t->db, &t->handovers, err);
+		r = db_job_finished(t->db, &t->handovers, &t->screened, err);
+	if (r == 0)
+		r = merge_load(t, err);
+	if (r == 0)
+		r = db_next(t->db, "boot", &t->boot, err);
 	if (r == 0)
 		r = db_commit(t->db, err);
-	if (r == 0)
-		r = db_next_boot(t->db, &t->boot, err);
 	/* No number twice: a grant of before a restart must not pass for one of now, and, but for
 	 * chance, neither where the database was lost. */
 	t->last_claim = t->boot % CLAIM_BOOTS << 32 | (int64_t)rng_below(&t->rng, 1u << 31);
@@ -151,7 +153,9 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->conf = conf;
 	t->model = model;
 	t->ports = *ports;
-	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs, &t->last_claim};
+	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs, &t->last_claim,
+					conf->strategy != STRATEGY_RESUME, conf->final_share > 0};
+	t->merge.window.opened_ms = -1;
 	t->devices_max = TRAINER_DEVICES_MAX;
 	t->batch = 1;
 	t->flush_at_ms = -1;
@@ -183,6 +187,7 @@ void trainer_free(struct trainer *t)
 		return;
 	while (t->entries)
 		entry_free(t, t->entries);
+	merge_free(t);
 	devices_free(t);
 	queue_done(&t->queue);
 	store_free(t->store);
@@ -253,12 +258,14 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		.capacity = t->conf->capacity,
 		.devices = (int64_t)t->devices.n,
 		.handovers = t->handovers,
+		.refused = t->screened,
 	};
+	merge_describe(t, m);
 	memcpy(m->model, t->model->id, sizeof(m->model));
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (e->slot >= 0)
 			m->active++;
-		else if (job_takes_room(&e->job, trainer_now(t)))
+		else if (!entry_is_merged(e) && job_takes_room(&e->job, trainer_now(t)))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
 	const char *reason = t->reason;
@@ -359,6 +366,7 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	default:
 		break;
 	}
+	merge_run(t);
 	slots_assign(t);
 }
 
@@ -401,11 +409,14 @@ int64_t trainer_tick(struct trainer *t)
 		reports_flush(t);
 	if (now_ms >= t->second_at_ms)
 		each_second(t, now_ms);
+	merge_run(t);
 	slots_assign(t);
 
 	next_ms = t->second_at_ms;
 	if (t->flush_at_ms >= 0)
 		next_ms = MIN_OF(next_ms, t->flush_at_ms);
+	if (merge_next_ms(t) >= 0)
+		next_ms = MIN_OF(next_ms, merge_next_ms(t));
 	for (const struct entry *e = t->entries; e; e = e->next) {
 		int64_t at_ms = job_next_ms(&e->job);
 

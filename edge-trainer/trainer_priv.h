@@ -5,6 +5,7 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
+ *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
  *   reports.c   what devices say of themselves, and their reports
  *   disk.c      what is kept on disk */
@@ -57,6 +58,7 @@ struct device {
 	bool presence_known, online;
 	int64_t boot, seen_ms;
 	int64_t handovers; /* completed */
+	double weight, error; /* as in struct mixture_member */
 
 	/* Reports: log_known once its status, its row or a report named the log. */
 	bool log_known;
@@ -117,9 +119,13 @@ struct entry {
 	struct score followup_score;
 	char followup_hash[HASH_SIZE];
 	bool superseding;
+
+	/* Merging. */
+	double *norms; /* of its checkpoint's tensors, owned; NULL: not looked at yet */
+	double share;  /* of the members' part of the window that it was taken into */
 };
 
-enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_RESCAN };
+enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_MERGE, SLOT_RESCAN };
 
 struct slot {
 	bool ready, failed_open;
@@ -130,6 +136,14 @@ struct slot {
 	uint64_t request; /* unanswered; 0: none */
 	char out[FILE_PATH_MAX];
 	int64_t rescan_at_ms;
+};
+
+struct merge {
+	struct window window;	 /* those that gather now */
+	struct manifest lineage; /* the last merged result; id "": none, or no longer here */
+	double *usual;		 /* norms of its tensors, owned; NULL: not known */
+	int64_t failed;		 /* a window that came to nothing, until its members know; 0 */
+	char reason[MESSAGE_TEXT_MAX];
 };
 
 struct trainer {
@@ -147,9 +161,11 @@ struct trainer {
 	uint64_t batch; /* counts commits, good or bad */
 	struct entry *entries;
 	unsigned n_entries;
+	struct device own; /* of a window's job, which is of no device */
+	struct merge merge;
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
-	int64_t boot, handovers;
+	int64_t boot, handovers, screened;
 	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
@@ -195,6 +211,30 @@ struct entry *entry_find(const struct device *d, const char *checkpoint);
 double entry_progress(const struct entry *e);
 void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret);
 
+static inline bool entry_is_merged(const struct entry *e)
+{
+	return job_is_merged(&e->job);
+}
+/* The job that works for it: its own, or its window's. */
+const struct entry *entry_worker(const struct trainer *t, const struct entry *e);
+
+/* merge.c */
+/* Does what is due by the state of all jobs: opens and closes windows, starts, ends and delivers
+ * their work. Entries may be gone afterwards. */
+void merge_run(struct trainer *t);
+int64_t merge_next_ms(const struct trainer *t); /* -1: nothing is due by time */
+struct entry *merge_entry(const struct trainer *t); /* the window that is worked on; NULL */
+/* What is to be merged now, and how, into a request's arguments; how many. Of a single one `id` is set. */
+int merge_inputs(struct trainer *t, const struct entry *e, struct json *args, char id[HASH_SIZE]);
+/* What the window's checkpoints were merged to has this score. */
+void merge_scored(const struct trainer *t, const struct entry *merged, const struct score *score);
+void merge_done(struct trainer *t, const struct entry *e); /* a window's job has ended */
+void merge_acknowledged(struct trainer *t, const struct entry *e);
+void merge_report(struct trainer *t); /* publishes job/<device> of each member */
+void merge_describe(const struct trainer *t, struct msg_trainer_status *m);
+int merge_load(struct trainer *t, struct err *err);
+void merge_free(struct trainer *t);
+
 /* offers.c */
 /* Tells the device to come back later; reason: "", or why that is of no use for now. fence: of the
  * grant that is given back, or 0. */
@@ -220,6 +260,7 @@ bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it
 void slots_assign(struct trainer *t);
 void slots_evaluate(struct trainer *t, struct entry *e);
 void slots_train(struct trainer *t, struct entry *e);
+void slots_merge(struct trainer *t, struct entry *e);
 void slots_extend(struct trainer *t, const struct entry *e); /* its lease was renewed */
 void slots_release(struct trainer *t, struct entry *e, const char *why);
 void slots_rescan(struct trainer *t, int64_t now_ms);

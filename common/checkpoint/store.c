@@ -445,6 +445,8 @@ int store_open(const char *dir, struct store **ret, struct err *err)
 		r = mend_links(s, err);
 	if (r == 0)
 		r = set_aside_incomplete(s, err);
+	if (r == 0)
+		r = prune_damaged(s, err); /* a crash may have come before that */
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);

@@ -14,7 +14,7 @@
 #include "common/engine/session.h"
 #include "common/engine/worker_protocol.h"
 
-#define P_MIN 1e-12 /* WORKER_OUTCOME_LOSS_MAX is -log of it */
+#define P_MIN 1e-12 /* its -log is WORKER_OUTCOME_LOSS_MAX */
 
 /* Layout of job->counts for c classes: n[c], correct[c], confusion[c][outputs' class]. */
 static uint32_t *row_n(const struct job *j)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,21 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
 	return 0;
 }
 
+/* A network's arrays are large, and many of them are never used or dropped again: by a plan, which
+ * has others, and with the network. malloc() would keep those below a limit that grows up to 32 MB
+ * in one piece, zeroed by hand, for the next; while a network is made, each is mapped by itself
+ * instead. It costs nothing before it is used and goes back at once. Later, what is allocated for
+ * each batch is to be at hand. */
+#define MAKING_MAPPED_BYTES  (64 * 1024)
+#define RUNNING_MAPPED_BYTES (1024 * 1024)
+#define KEPT_BYTES	     (2 * 1024 * 1024)
+
+static void set_allocator(int mapped_bytes)
+{
+	mallopt(M_MMAP_THRESHOLD, mapped_bytes);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err)
 {
@@ -151,6 +167,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
+	set_allocator(MAKING_MAPPED_BYTES);
 	d->training = conf->training;
 	forget_spare_normal();
 	dnet_seed(conf->seed);
@@ -163,6 +180,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 			    d->net->batch, batch);
 	if (r == 0)
 		r = make_plan(d, conf, err);
+	set_allocator(RUNNING_MAPPED_BYTES);
 	if (r < 0) {
 		dnet_free(d);
 		return r;
@@ -186,6 +204,17 @@ void dnet_free(struct dnet *d)
 		free_network(d->net);
 	}
 	free(d);
+}
+
+bool dnet_uses_gemm(const struct dnet *d)
+{
+	return !d->plan || plan_multiplies_elsewhere(d->plan);
+}
+
+void dnet_rest(struct dnet *d)
+{
+	if (d->plan)
+		plan_rest(d->plan);
 }
 
 const char *dnet_engine_name(const struct dnet *d)
@@ -313,8 +342,21 @@ void dnet_rate_scale(struct dnet *d, double scale)
 	d->net->learning_rate = (float)((double)d->rate * scale);
 }
 
-/* train_network_datum(), but for what is no number: a maximum of such has no place, and Darknet's
- * backward pass then writes in front of its arrays. */
+/* Of nothing but minus infinity, or what is no number, there is no maximum: -1 is its place, and
+ * Darknet's backward pass then writes in front of its arrays. What follows may hide it from the
+ * loss: relu makes 0 of what Darknet puts there. */
+static bool maxima_have_places(const network *net)
+{
+	for (int i = 0; i < net->n; i++) {
+		const layer *l = &net->layers[i];
+		for (int k = 0; l->type == MAXPOOL && k < l->outputs * l->batch; k++)
+			if (l->indexes[k] < 0)
+				return false;
+	}
+	return true;
+}
+
+/* train_network_datum(), but for what is no number. */
 static float train_datum(network *net)
 {
 	*net->seen += (size_t)net->batch;
@@ -322,6 +364,8 @@ static float train_datum(network *net)
 	forward_network(net);
 	if (!isfinite(*net->cost))
 		return *net->cost;
+	if (!maxima_have_places(net))
+		return NAN;
 	backward_network(net);
 	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
 		update_network(net);

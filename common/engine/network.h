@@ -38,6 +38,8 @@ bool dnet_has_bf16(void);
  * -EOPNOTSUPP: the engine or precision asked for is not to be had here. */
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err);
+/* Does it compute matrix products through gemm.h? */
+bool dnet_uses_gemm(const struct dnet *d);
 /* What it came to: "onednn" or "darknet"; "f32" or "bf16". */
 const char *dnet_engine_name(const struct dnet *d);
 const char *dnet_precision_name(const struct dnet *d);
@@ -52,6 +54,9 @@ uint32_t dnet_step_images(const struct dnet *d);
  * count of images; id: sha256 of the file. Momentum is not touched. */
 int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH_SIZE],
 	      struct err *err);
+/* Not for training: gives the weights' memory back until the next dnet_load(), which has to come
+ * before the next dnet_predict(). */
+void dnet_rest(struct dnet *d);
 /* Writes `path` atomically and durably, with `seen` in its header, and checks what was written.
  * -ENOSPC, -EFBIG ...: no file is left; -EDOM: the weights are not finite. */
 int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err);

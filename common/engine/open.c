@@ -16,15 +16,33 @@
 
 /* Images per batch of an evaluation follow from the topology alone, so that every process
  * computes the same scores, whatever its training batch; this bounds memory. */
-#define EVAL_FLOATS_MAX ((uint64_t)4 * 1024 * 1024) /* outputs of all layers for one batch */
+#define EVAL_FLOATS_MAX \
+	((uint64_t)4 * 1024 * 1024) /* outputs of all layers, or inputs, for one batch */
 
 static uint32_t eval_batch(const struct model *m)
 {
-	uint64_t floats = 1;
+	uint64_t inputs = (uint64_t)m->width * m->height * m->channels, floats = 1;
 	for (size_t i = 0; i < m->n_layers; i++)
 		floats += (uint64_t)m->layers[i].out_w * m->layers[i].out_h * m->layers[i].out_c;
-	uint64_t batch = EVAL_FLOATS_MAX / floats;
+	uint64_t batch = EVAL_FLOATS_MAX / MAX_OF(floats, inputs); /* Darknet counts in int */
 	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
+}
+
+/* They stand for the outputs after those of the public list; the model is that of the list alone.
+ */
+static int add_private(struct session *s, const char *path, struct err *err)
+{
+	_cleanup_(classes_done) struct classes more = {0};
+	int r = s->classes.n
+			? classes_load(path, &more, err)
+			: err_set(err, -EINVAL,
+				  "%s: names after those of a class list, but none is given", path);
+	if (r == 0)
+		r = classes_append(&s->classes, &more, path, err);
+	if (r == 0 && s->classes.n > s->model->outputs)
+		r = err_set(err, -E2BIG, "%s: %zu names, but %s has only %u spare outputs", path,
+			    more.n, s->model->cfg_path, s->model->outputs - s->model->n_classes);
+	return r;
 }
 
 /* One of the words, by its index; absent or empty: the first. */
@@ -50,23 +68,6 @@ static int arg_word(const struct json *args, const char *key, const char *const 
 	return err_set(err, -EINVAL, "%s: found '%s', expected %s", key, word, list);
 }
 
-/* They stand for the outputs after those of the public list; the model is that of the list alone.
- */
-static int add_private(struct session *s, const char *path, struct err *err)
-{
-	_cleanup_(classes_done) struct classes more = {0};
-	int r = s->classes.n
-			? classes_load(path, &more, err)
-			: err_set(err, -EINVAL,
-				  "%s: names after those of a class list, but none is given", path);
-	if (r == 0)
-		r = classes_append(&s->classes, &more, path, err);
-	if (r == 0 && s->classes.n > s->model->outputs)
-		r = err_set(err, -E2BIG, "%s: %zu names, but %s has only %u spare outputs", path,
-			    more.n, s->model->cfg_path, s->model->outputs - s->model->n_classes);
-	return r;
-}
-
 static int read_model(struct session *s, const struct json *args, struct err *err)
 {
 	static const char *const absents[] = WORKER_ABSENTS;
@@ -87,9 +88,9 @@ static int read_model(struct session *s, const struct json *args, struct err *er
 		return r;
 	r = model_parse(s->cfg, s->cfg_len, path, (const char *const *)s->classes.names,
 			s->classes.n, &s->model, err);
-	s->mask = absent != 0;
 	if (r == 0)
 		r = model_check_classifier(s->model, err);
+	s->mask = absent != 0;
 	return r < 0 || !*more ? r : add_private(s, more, err);
 }
 
@@ -205,7 +206,7 @@ static int read_engine(struct session *s, const struct json *args, struct err *e
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 	s->threads = (int)MIN_OF(threads, WORKER_THREADS_MAX);
-	return gemm_init(s->threads, err);
+	return 0;
 }
 
 /* Now, rather than when the first training begins. */
@@ -253,6 +254,11 @@ static int read_settings(struct session *s, const struct json *args, uint64_t *r
 	return r;
 }
 
+int session_gemm(const struct session *s, const struct dnet *d, struct err *err)
+{
+	return dnet_uses_gemm(d) ? gemm_init(s->threads, err) : 0;
+}
+
 /* Nobody can be called by an output that no class name stands for. */
 static int leave_out_unnamed(struct session *s, struct err *err)
 {
@@ -272,6 +278,8 @@ static int make_network(struct session *s, struct err *err)
 	const struct dnet_conf conf = {
 		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s->model)};
 	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
+	if (r == 0)
+		r = session_gemm(s, s->eval_net, err);
 	if (r == 0)
 		r = check_precision(s, err);
 	return r < 0 ? r : leave_out_unnamed(s, err);
@@ -294,7 +302,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 	}
 	if (r == 0) {
 		r = make_network(s, err);
-		if (r == -EOPNOTSUPP)
+		if (r == -EOPNOTSUPP || r == -ELIBACC)
 			err_categorize(err, ERR_CONF);
 	}
 	if (r < 0) {
@@ -302,6 +310,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		return r;
 	}
 	session_predict(s); /* so that memory that is not there shows now */
+	dnet_rest(s->eval_net);
 	s->is_open = true;
 	return 0;
 }

@@ -130,6 +130,8 @@ const char *session_class_name(const struct session *s, uint32_t c, char buf[16]
 void session_request(struct session *s, char *line, size_t len);
 
 /* open.c */
+/* What this network needs of gemm.h: OpenBLAS is loaded for none that does without. */
+int session_gemm(const struct session *s, const struct dnet *d, struct err *err);
 int session_open(struct session *s, const struct json *args, struct err *err);
 /* What open and rescan answer. */
 struct json *session_ready(const struct session *s);

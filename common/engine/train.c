@@ -35,13 +35,13 @@ static int measure_epoch(struct session *s, struct err *err)
 	return r < 0 ? err_set(err, r, "train: %u training images, %u times", images, s->fold) : 0;
 }
 
-static void note_present(const struct session *s, enum split split, bool *absent)
+static void mark_present(const struct session *s, enum split split, bool *absent)
 {
 	for (uint32_t i = 0; i < dataset_count(s->data, split); i++)
 		absent[dataset_label(s->data, split, i)] = false;
 }
 
-/* Outputs that no training image has, where such are to be left out. */
+/* Outputs that no image of this training has, where such are to be left out. */
 static int leave_out_absent(struct session *s, struct err *err)
 {
 	if (!s->mask)
@@ -50,9 +50,9 @@ static int leave_out_absent(struct session *s, struct err *err)
 	if (!absent)
 		return err_errno(err, -ENOMEM, "train");
 	memset(absent, true, s->model->outputs * sizeof(*absent));
-	note_present(s, SPLIT_TRAIN, absent);
+	mark_present(s, SPLIT_TRAIN, absent);
 	if (s->training.stay)
-		note_present(s, SPLIT_STAY, absent);
+		mark_present(s, SPLIT_STAY, absent);
 	return dnet_leave_out(s->train_net, absent, err);
 }
 
@@ -114,6 +114,8 @@ static int load(struct session *s, const char *weights, const char *momentum, ui
 				       .training = true,
 				       .seed = seed};
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
+	if (r == 0)
+		r = session_gemm(s, s->train_net, err);
 	if (r == 0 && *weights)
 		r = dnet_load(s->train_net, weights, ret_seen, id, err);
 	if (r == 0 && *weights && *momentum)

@@ -23,6 +23,7 @@
 #define MESSAGE_WANT_MAX    32
 #define MESSAGE_TEXT_MAX    256
 #define MESSAGE_CLASSES_MAX 512 /* per_class entries of a report; more classes: none is sent */
+#define MESSAGE_WINDOW_MAX  32 /* members of a window that a trainer's status names */
 #define MESSAGE_REPORTS_MAX 100 /* reports asked for by one want */
 
 /* A checkpoint's score on one snapshot of one split. n 0: none. */
@@ -176,6 +177,12 @@ struct msg_trainer_status {
 	char model[HASH_SIZE];
 	int64_t queued, active, capacity, devices, handovers; /* handovers: finished, in all */
 	double load; /* (queued + active) / capacity */
+	char strategy[17]; /* "resume", "merge", "agnostic"; "": not said */
+	int64_t refused; /* checkpoints that were left out of their windows, in all */
+	/* Devices whose checkpoints wait to be merged, or are. */
+	int64_t members;
+	char window[MESSAGE_WINDOW_MAX][ID_SIZE]; /* the first of them */
+	size_t n_window;
 	char reason[MESSAGE_TEXT_MAX];
 	int64_t at_ms;
 };
@@ -187,6 +194,7 @@ struct msg_job {
 	char phase[17];
 	double progress;
 	int64_t epoch, epochs;
+	int64_t window; /* that it is merged in; 0: none */
 	double loss, images_per_second; /* NaN: none */
 	struct score before, after;
 	int64_t at_ms;

@@ -1,13 +1,43 @@
 /* What a trainer says of itself: its status, and the progress of a job. */
 #include "common/protocol/message.h"
 
+#include <errno.h>
 #include <math.h>
+#include <string.h>
 
 #include "common/base/mem.h"
 #include "common/protocol/field.h"
 
 #define LOAD_MAX 1e6
 #define RATE_MAX 1e12 /* images per second */
+
+static void put_window(struct json *obj, const struct msg_trainer_status *m)
+{
+	struct json *ids;
+	if (m->members == 0)
+		return;
+	json_set_int(obj, "members", m->members);
+	ids = json_new_arr();
+	for (size_t i = 0; i < m->n_window && i < MESSAGE_WINDOW_MAX; i++)
+		json_push_str(ids, m->window[i]);
+	json_set(obj, "window", ids);
+}
+
+static void parse_window(struct fields *f, struct msg_trainer_status *m)
+{
+	const struct json *arr;
+	if (!field_there(f, "window", OPTIONAL))
+		return;
+	f->r = json_get_arr(f->obj, "window", MESSAGE_WINDOW_MAX, &arr, f->err);
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (; f->r == 0 && e; e = json_next(e)) {
+		const char *id = json_str(e);
+		if (id && id_valid(id))
+			memcpy(m->window[m->n_window++], id, strlen(id) + 1);
+		else
+			f->r = err_set(f->err, -EINVAL, "window: found an element that is no id");
+	}
+}
 
 char *msg_trainer_status_print(const struct msg_trainer_status *m)
 {
@@ -21,6 +51,11 @@ char *msg_trainer_status_print(const struct msg_trainer_status *m)
 	json_set_int(obj, "devices", m->devices);
 	json_set_int(obj, "handovers", m->handovers);
 	put_within(obj, "load", m->load, 0, LOAD_MAX);
+	if (m->strategy[0])
+		put_text(obj, "strategy", m->strategy, sizeof(m->strategy) - 1);
+	if (m->refused)
+		json_set_int(obj, "refused", m->refused);
+	put_window(obj, m);
 	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	put_time(obj, "at", m->at_ms);
 	return put_print(obj);
@@ -41,6 +76,10 @@ int msg_trainer_status_parse(const void *p, size_t len, struct msg_trainer_statu
 	field_count(&f, "devices", REQUIRED, &m.devices);
 	field_count(&f, "handovers", REQUIRED, &m.handovers);
 	field_num(&f, "load", REQUIRED, 0, LOAD_MAX, &m.load);
+	field_text(&f, "strategy", OPTIONAL, m.strategy, sizeof(m.strategy));
+	field_count(&f, "refused", OPTIONAL, &m.refused);
+	field_count(&f, "members", OPTIONAL, &m.members);
+	parse_window(&f, &m);
 	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	if (fields_end(&f) < 0)
@@ -59,6 +98,8 @@ char *msg_job_print(const struct msg_job *m)
 	put_within(obj, "progress", m->progress, 0, 1);
 	json_set_int(obj, "epoch", m->epoch);
 	json_set_int(obj, "epochs", m->epochs);
+	if (m->window)
+		json_set_int(obj, "window", m->window);
 	if (isfinite(m->loss))
 		put_within(obj, "loss", m->loss, 0, LOSS_MAX);
 	if (isfinite(m->images_per_second))
@@ -81,6 +122,7 @@ int msg_job_parse(const void *p, size_t len, struct msg_job *ret, struct err *er
 	field_num(&f, "progress", REQUIRED, 0, 1, &m.progress);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_count(&f, "epochs", REQUIRED, &m.epochs);
+	field_count(&f, "window", OPTIONAL, &m.window);
 	field_num(&f, "loss", OPTIONAL, 0, LOSS_MAX, &m.loss);
 	field_num(&f, "images_per_second", OPTIONAL, 0, RATE_MAX, &m.images_per_second);
 	field_score(&f, "before", OPTIONAL, &m.before);

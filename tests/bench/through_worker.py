@@ -73,7 +73,7 @@ def image_folders(work, data=None):
     if LFW.is_dir():
         return LFW, ['--center-crop', 120], 'LFW, middle 120 of 250 px'
     folder, rng = work / 'images', random.Random(1)
-    for c in range(33):
+    for c in range(33 if not folder.exists() else 0):  # two parts may ask for them
         (folder / f'{c:02}').mkdir(parents=True)
         for i in range(10):
             png(folder / f'{c:02}/{i}.png', 96, rng)

@@ -31,7 +31,9 @@ static const struct score some_score = {.n = 100, .correct = 44, .loss = 1.5};
 struct row {
 	int64_t at_ms;
 	enum job_event_kind kind;
-	int64_t fence;    /* grants: > 0 granted, < 0 refused with -fence, 0 refused with 0 */
+	/* Grants: > 0 granted, < 0 refused with -fence, 0 refused with 0; TAKEN: the window; MEMBER: the
+	 * deadline. */
+	int64_t fence;
 	const char *hash; /* or reason */
 	const char *does;
 	enum job_state then;
@@ -66,7 +68,8 @@ static inline void describe(const struct job_actions *a, char *buf, size_t size)
 static inline void check_invariants(void)
 {
 	if (job.has_slot)
-		assert_true(job.state == JOB_BEFORE || job.state == JOB_TRAINING ||
+		assert_true(job.state == JOB_BEFORE || job.state == JOB_MERGING ||
+			    job.state == JOB_TRAINING || job.state == JOB_MIXING ||
 			    job.state == JOB_AFTER);
 	if (job.running)
 		assert_int_equal(job.state, JOB_TRAINING);
@@ -88,6 +91,10 @@ static inline void step(const struct row *r, struct job_actions *out)
 		.ms = 500,
 		.ack = &ack,
 		.claim = r->claim,
+		.window = r->fence,
+		.deadline_ms = r->fence,
+		.epochs = 2,
+		.snapshot = r->claim ? S2 : S1,
 	};
 
 	snprintf(ack.checkpoint, sizeof(ack.checkpoint), "%s", job.partial);

@@ -106,8 +106,7 @@ static void test_values(void **state)
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
 		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = mask\n"
-		     "[handover]\nlease_s = 33\nmin_epochs = 6\n"
-		     "private_rows = send\n"
+		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),

@@ -13,9 +13,9 @@ static void test_boot(void **state)
 	int64_t a, b;
 
 	(void)state;
-	assert_int_equal(db_next_boot(db, &a, &err), 0);
+	assert_int_equal(db_next(db, "boot", &a, &err), 0);
 	reopen();
-	assert_int_equal(db_next_boot(db, &b, &err), 0);
+	assert_int_equal(db_next(db, "boot", &b, &err), 0);
 	assert_int_equal(a, 1);
 	assert_int_equal(b, 2);
 }
@@ -164,7 +164,7 @@ static void test_jobs(void **state)
 {
 	static struct taken got;
 	struct job a, b;
-	int64_t n;
+	int64_t screened, n;
 
 	(void)state;
 	make_job(&a, "cam-1", C1, 5);
@@ -209,7 +209,7 @@ static void test_jobs(void **state)
 	got.n = 0;
 	assert_int_equal(db_job_each(db, take_job, &got, &err), 0);
 	assert_int_equal(got.n, 1);
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(query("SELECT validation_correct FROM jobs WHERE id = 1"), 9);
 	assert_int_equal(query("SELECT before_correct FROM jobs WHERE id = 1"), 22);

@@ -25,7 +25,7 @@ static int64_t prune(int64_t before_ms, int64_t jobs_max, int64_t bytes_max)
 static void test_prune(void **state)
 {
 	struct job a;
-	int64_t run, n;
+	int64_t run, n, screened;
 
 	(void)state;
 	for (int i = 1; i <= 10; i++) {
@@ -40,7 +40,7 @@ static void test_prune(void **state)
 		assert_int_equal(db_run_open(db, &a, 1000 * i, 0, 0, &run, &err), 0);
 		if (i != 2) {
 			a.state = JOB_DONE;
-			a.outcome = i % 2 ? JOB_O_KEPT : JOB_O_DROPPED;
+			a.outcome = i % 2 ? JOB_O_KEPT : i == 4 ? JOB_O_SCREENED : JOB_O_DROPPED;
 			save(&a, 1000 * i);
 		}
 		assert_int_equal(db_report_put(db, "cam-1", &r, 1000 * i, &is_new, &err), 0);
@@ -56,10 +56,11 @@ static void test_prune(void **state)
 	assert_int_equal(query("SELECT count(*) FROM runs"), 8);
 	assert_int_equal(prune(0, 3, INT64_MAX), 4);
 	assert_int_equal(query("SELECT min(updated_ms) FROM jobs WHERE state = 'done'"), 8000);
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 5);
+	assert_int_equal(screened, 1); /* its row is gone */
 	reopen();
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 5);
 }
 
@@ -118,6 +119,7 @@ static void test_lost_batch(void **state)
 	assert_true(put("cam-1", 60000));
 	assert_int_equal(db_commit(db, &err), 0);
 	assert_int_equal(query("SELECT count(*) FROM reports"), 2);
+	assert_int_equal(query("PRAGMA user_version"), DB_SCHEMA_VERSION);
 }
 
 /* A database of the first schema, as its program left it. */
@@ -177,7 +179,7 @@ static void test_migration(void **state)
 		" ended_mono_ms INTEGER, why TEXT);"
 		"CREATE INDEX runs_open ON runs(id) WHERE ended_ms IS NULL;";
 	struct db_device got = {0};
-	int64_t n;
+	int64_t n, screened;
 	sqlite3 *h;
 	bool yes;
 
@@ -202,9 +204,14 @@ static void test_migration(void **state)
 	assert_string_equal(got.log, "");
 	assert_int_equal(got.report_have, 8);
 	assert_int_equal(got.handovers, 1);
-	assert_int_equal(db_job_finished(db, &n, &err), 0);
+	assert_true(got.weight == 0);
+	assert_true(got.error < 0);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE window = 0 AND mixed = 0 AND"
+			       " reported_n IS NULL"),
+			 query("SELECT count(*) FROM jobs"));
+	assert_int_equal(db_job_finished(db, &n, &screened, &err), 0);
 	assert_int_equal(n, 1);
-	assert_int_equal(db_next_boot(db, &n, &err), 0);
+	assert_int_equal(db_next(db, "boot", &n, &err), 0);
 	assert_int_equal(n, 8);
 	/* What it had made was not in `checkpoints` then, and is known all the same. */
 	assert_int_equal(db_checkpoint_known(db, "w", &yes, &err), 0);

@@ -67,11 +67,12 @@ static const char *const good[] = {
 	[TRAINER] =
 		"{\"boot\":7,\"version\":\"0.1.0\",\"model\":\"" H1
 		"\",\"queued\":1,\"active\":2,\"capacity\":2,\"devices\":20,\"handovers\":55,"
-		"\"load\":1.5,\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
+		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"members\":40,"
+		"\"window\":[\"d1\",\"d2\"],\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[JOB] =
 		"{\"device\":\"d1\",\"checkpoint\":\"" H1
 		"\",\"fence\":9,\"phase\":\"training\",\"progress\":0.5,\"epoch\":1,\"epochs\":20,"
-		"\"loss\":0.25,\"images_per_second\":1947,\"before\":" SCORE ",\"after\":" SCORE
+		"\"window\":12,\"loss\":0.25,\"images_per_second\":1947,\"before\":" SCORE ",\"after\":" SCORE
 		",\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[CMD] =
 		"{\"cmd\":\"evaluate\",\"id\":\"a1\",\"expires\":\"2024-11-23T12:00:00.123Z\","
@@ -158,6 +159,8 @@ static void test_critical(void **state)
 
 /* ---- one member changed ---- */
 
+#define IDS8	"\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\""
+#define IDS33	IDS8 "," IDS8 "," IDS8 "," IDS8 ",\"a\""
 #define LONG17	"12345678901234567"
 #define LONG33	"123456789012345678901234567890123"
 #define LONG65	LONG33 "12345678901234567890123456789012"
@@ -324,6 +327,9 @@ static const struct change refused[] = {
 	{TRAINER, "boot", NULL}, {TRAINER, "version", NULL}, {TRAINER, "model", NULL},
 	{TRAINER, "queued", "-1"}, {TRAINER, "active", "-1"}, {TRAINER, "capacity", "-1"},
 	{TRAINER, "devices", "-1"}, {TRAINER, "handovers", "-1"}, {TRAINER, "load", "-1"},
+	{TRAINER, "strategy", "\"" LONG17 "\""}, {TRAINER, "refused", "-1"},
+	{TRAINER, "members", "-1"}, {TRAINER, "window", "[\"a/b\"]"}, {TRAINER, "window", "[7]"},
+	{TRAINER, "window", "{}"}, {TRAINER, "window", "[" IDS33 "]"}, {JOB, "window", "-1"},
 	{TRAINER, "load", NULL}, {TRAINER, "reason", NULL}, {TRAINER, "at", NULL},
 
 	{JOB, "device", NULL}, {JOB, "device", "\"a/b\""}, {JOB, "checkpoint", NULL},
@@ -366,6 +372,8 @@ static const struct change taken[] = {
 	{WANT, "reports", "{\"from\":9007199254740991,\"to\":9007199254740991}"},
 	{ACK, "trainer", NULL}, {ACK, "decision", NULL}, {ACK, "decision", "\"activated\""},
 	{ACK, "reason", NULL}, {ACK, "test", NULL}, {JOB, "loss", NULL}, {JOB, "before", NULL},
+	{TRAINER, "strategy", NULL}, {TRAINER, "refused", NULL},
+	{JOB, "window", NULL},
 	{CMD, "expires", NULL}, {CMD, "checkpoint", NULL},
 };
 

@@ -3,7 +3,10 @@
  *
  * Tolerance: differences of a tensor, relative to its own root mean square, at most TOLERANCE for
  * one pass (Winograd's products and sums in another order lose the last digits), TRAINED after
- * five steps, which amplify them. */
+ * five steps, which amplify them. How much they do depends on the network: batch normalization over
+ * a handful of values can make a percent of a last digit. So a second Darknet network whose first
+ * weights are NUDGE off, less than what one pass may be, goes the same way, and where it strays
+ * farther than TRAINED from the first, so may ours, by STRAY. Few networks may need that. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -27,12 +30,17 @@
 #include "emulated.h"
 
 #define TOLERANCE   2e-4
-#define TRAINED	    5e-3
+#define TRAINED     5e-3
+#define NUDGE       1e-5
+#define STRAY       4
+#define STRAYED_MAX 5 /* networks */
 #define RANDOM_CFGS 200
-#define STEPS	    5
+#define STEPS       5
 
 struct pair {
 	network *ours, *theirs;
+	network *nudged; /* as theirs, from weights that are a little off; NULL: none */
+	int strayed;     /* tensors that only it excuses */
 	struct plan *plan;
 	char cfg[8192];
 };
@@ -112,7 +120,7 @@ static void copy_scales(network *to, const network *from)
 }
 
 /* 0, or 1 when oneDNN has nothing for it. */
-static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
+static int pair_init(struct pair *p, const char *cfg, bool bf16, bool apart, uint64_t seed)
 {
 	struct rng r;
 	struct err err = {0};
@@ -120,10 +128,13 @@ static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
 	snprintf(p->cfg, sizeof(p->cfg), "%s", cfg);
 	p->theirs = parse(cfg);
 	p->ours = parse(cfg);
+	p->nudged = NULL;
+	p->strayed = 0;
 	spread(p->theirs, &r);
 	copy_weights(p->ours, p->theirs);
 	copy_scales(p->ours, p->theirs);
-	struct plan_conf conf = {.threads = 2, .training = true, .bf16 = bf16};
+	struct plan_conf conf = {
+		.threads = 2, .training = true, .bf16 = bf16, .apart = apart};
 	int e = plan_new(p->ours, &conf, &p->plan, &err);
 	if (e < 0) {
 		net_free(p->ours);
@@ -134,11 +145,28 @@ static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
 	return 0;
 }
 
+static void nudge(struct pair *p, struct rng *r)
+{
+	p->nudged = parse(p->cfg);
+	copy_weights(p->nudged, p->theirs);
+	copy_scales(p->nudged, p->theirs);
+	for (int i = 0; i < p->nudged->n; i++) {
+		layer *l = &p->nudged->layers[i];
+		int n = l->type == CONVOLUTIONAL ? l->nweights
+			: l->type == CONNECTED   ? l->outputs * l->inputs
+						 : 0;
+		for (int k = 0; k < n; k++)
+			l->weights[k] *= (float)(1 + (rng_u64(r) % 2 ? NUDGE : -NUDGE));
+	}
+}
+
 static void pair_done(struct pair *p)
 {
 	plan_free(p->plan);
 	net_free(p->ours);
 	net_free(p->theirs);
+	if (p->nudged)
+		net_free(p->nudged);
 }
 
 static void fill(struct pair *p, struct rng *r)
@@ -150,6 +178,10 @@ static void fill(struct pair *p, struct rng *r)
 	for (int i = 0; i < a->batch; i++)
 		a->truth[i * a->truths + (int)(rng_u64(r) % (uint64_t)a->truths)] = 1;
 	memcpy(b->truth, a->truth, (size_t)(a->truths * a->batch) * sizeof(float));
+	if (!p->nudged)
+		return;
+	memcpy(p->nudged->input, a->input, (size_t)(a->inputs * a->batch) * sizeof(float));
+	memcpy(p->nudged->truth, a->truth, (size_t)(a->truths * a->batch) * sizeof(float));
 }
 
 /* Root mean square of the difference, relative to that of `a` (or to `least`). */
@@ -173,13 +205,32 @@ static void check(const struct pair *p, const char *what, int layer_no, const fl
 	assert_true(d <= tolerance);
 }
 
-static double train_both(struct pair *p, int seed, float *ret_loss)
+/* The same as check(), unless the nudged network is as far off. */
+static void check_trained(struct pair *p, const char *what, int layer_no, const float *theirs,
+			  const float *ours, const float *nudged, size_t n, double least)
+{
+	if (distance(theirs, ours, n, least) > TRAINED) {
+		p->strayed++;
+		check(p, what, layer_no, theirs, ours, n, least,
+		      fmax(TRAINED, STRAY * distance(theirs, nudged, n, least)));
+		return;
+	}
+	check(p, what, layer_no, theirs, ours, n, least, TRAINED);
+}
+
+/* How far apart their losses may be is what it returns in *ret_most. */
+static double train_both(struct pair *p, int seed, double *ret_most)
 {
 	srand((unsigned)seed);
 	float a = train_network_datum(p->theirs) / (float)p->theirs->batch;
 	srand((unsigned)seed);
 	float b = plan_train(p->plan) / (float)p->ours->batch;
-	*ret_loss = a;
+	*ret_most = (p->nudged ? TRAINED : TOLERANCE) * fabs((double)a);
+	if (p->nudged) {
+		srand((unsigned)seed);
+		float c = train_network_datum(p->nudged) / (float)p->nudged->batch;
+		*ret_most = fmax(*ret_most, STRAY * fabs((double)a - (double)c));
+	}
 	return fabs((double)a - (double)b);
 }
 
@@ -205,24 +256,26 @@ static void compare_layers(struct pair *p, double tolerance)
 	}
 }
 
-static void compare_weights(struct pair *p, double tolerance)
+static void compare_weights(struct pair *p)
 {
 	plan_weights_out(p->plan);
 	for (int i = 0; i < p->ours->n; i++) {
-		const layer *a = &p->theirs->layers[i], *b = &p->ours->layers[i];
+		const layer *a = &p->theirs->layers[i], *b = &p->ours->layers[i],
+			    *c = &p->nudged->layers[i];
 		size_t n = (size_t)(a->type == CONNECTED ? a->outputs : a->n);
 		size_t w = (size_t)a->nweights;
 		if (a->type == CONNECTED)
 			w = n * (size_t)a->inputs;
 		else if (a->type != CONVOLUTIONAL)
 			continue;
-		check(p, "weights", i, a->weights, b->weights, w, 1e-3, tolerance);
-		check(p, "biases", i, a->biases, b->biases, n, 1e-2, tolerance);
+		check_trained(p, "weights", i, a->weights, b->weights, c->weights, w, 1e-3);
+		check_trained(p, "biases", i, a->biases, b->biases, c->biases, n, 1e-2);
 		if (a->batch_normalize) {
-			check(p, "scales", i, a->scales, b->scales, n, 1e-2, tolerance);
-			check(p, "means", i, a->rolling_mean, b->rolling_mean, n, 1e-4, tolerance);
-			check(p, "variances", i, a->rolling_variance, b->rolling_variance, n, 1e-4,
-			      tolerance);
+			check_trained(p, "scales", i, a->scales, b->scales, c->scales, n, 1e-2);
+			check_trained(p, "means", i, a->rolling_mean, b->rolling_mean,
+				      c->rolling_mean, n, 1e-4);
+			check_trained(p, "variances", i, a->rolling_variance, b->rolling_variance,
+				      c->rolling_variance, n, 1e-4);
 		}
 	}
 	plan_weights_in(p->plan, false);
@@ -379,9 +432,15 @@ static size_t dropped(char *at, size_t size, struct rng *r)
 	return n + convolution(at + n, size - n, r, filters(r), 1);
 }
 
-static const layers_fn kinds[] = {plain_convolution, grouped_convolution, pooled_convolution,
-				  any_pool,	     average,		  connected,
-				  shortcut,	     route,		  dropped};
+static const layers_fn kinds[] = {plain_convolution,
+				  grouped_convolution,
+				  pooled_convolution,
+				  any_pool,
+				  average,
+				  connected,
+				  shortcut,
+				  route,
+				  dropped};
 
 /* A random cfg that begins with layers of this kind. */
 static void make(char *cfg, size_t size, layers_fn kind, struct rng *r, bool mixed)
@@ -401,14 +460,14 @@ static void one_step(const char *cfg, uint64_t seed)
 {
 	struct pair p;
 	struct rng r;
-	float loss;
+	double most;
 	rng_init(&r, seed);
-	if (pair_init(&p, cfg, false, seed))
+	if (pair_init(&p, cfg, false, true, seed))
 		return;
 	for (int i = 0; i < p.ours->subdivisions; i++) {
 		fill(&p, &r);
-		double d = train_both(&p, (int)seed + 1, &loss);
-		assert_true(d <= TOLERANCE * fabs((double)loss));
+		double d = train_both(&p, (int)seed + 1, &most);
+		assert_true(d <= most);
 		compare_layers(&p, TOLERANCE);
 	}
 	compare_gradients(&p, 20 * TOLERANCE);
@@ -428,31 +487,59 @@ static void test_kernels(void **state)
 	}
 }
 
+/* Nothing flows back through [crop]: Darknet has no array for it. */
+static void test_cropped(void **state)
+{
+	static const char net[] =
+		"[net]\nbatch=4\nsubdivisions=1\nwidth=12\nheight=11\nchannels=3\n"
+		"learning_rate=0.001\nmomentum=0.9\ndecay=0\n";
+	static const char conv[] = "[convolutional]\nfilters=16\nsize=3\npad=1\n"
+				   "batch_normalize=1\nactivation=leaky\n";
+	static const char crop[] = "[crop]\ncrop_width=8\ncrop_height=9\nflip=1\n";
+	static const char *const layers[][3] = {{crop, "", ""},
+						{crop, conv, ""},
+						{crop, "[dropout]\n", conv},
+						{conv, crop, ""},
+						{conv, crop, conv}};
+	char cfg[8192];
+	for (size_t i = 0; i < ARRAY_LEN(layers); i++) {
+		snprintf(cfg, sizeof(cfg), "%s%s%s%s%s", net, layers[i][0], layers[i][1],
+			 layers[i][2], tail);
+		assert_true(is_valid(cfg));
+		one_step(cfg, i);
+	}
+}
+
 static void test_random_cfgs(void **state)
 {
 	char cfg[8192];
 	struct rng r;
-	int planned = 0;
+	int planned = 0, strayed = 0;
 	rng_init(&r, 1);
 	/* valgrind takes a hundred times as long. */
 	int cfgs = under_valgrind() ? RANDOM_CFGS / 20 : RANDOM_CFGS;
 	for (int i = 0; i < cfgs; i++) {
 		struct pair p;
-		float loss;
+		struct rng nudging;
+		double most;
 		make(cfg, sizeof(cfg), kinds[i % (int)ARRAY_LEN(kinds)], &r, true);
-		if (pair_init(&p, cfg, false, (uint64_t)i))
+		if (pair_init(&p, cfg, false, false, (uint64_t)i))
 			continue;
 		planned++;
+		rng_init(&nudging, (uint64_t)i);
+		nudge(&p, &nudging);
 		for (int step = 0; step < STEPS * p.ours->subdivisions; step++) {
 			fill(&p, &r);
-			double d = train_both(&p, step, &loss);
-			if (!(d <= TRAINED * fabs((double)loss)))
-				print_error("loss %g, differs by %g\n%s\n", (double)loss, d, cfg);
-			assert_true(d <= TRAINED * fabs((double)loss));
+			double d = train_both(&p, step, &most);
+			if (!(d <= most))
+				print_error("loss differs by %g, at most %g\n%s\n", d, most, cfg);
+			assert_true(d <= most);
 		}
-		compare_weights(&p, TRAINED);
+		compare_weights(&p);
+		strayed += p.strayed > 0;
 		pair_done(&p);
 	}
+	assert_true(strayed <= STRAYED_MAX);
 #if defined(__x86_64__)
 	assert_true(planned >= cfgs * 9 / 10);
 #else
@@ -467,8 +554,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_cropped),
 		cmocka_unit_test(test_random_cfgs),
 	};
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	if (gemm_init(1, NULL) < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);

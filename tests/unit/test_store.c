@@ -425,11 +425,14 @@ static void setting_aside(void **state)
 	/* The last ones are kept. */
 	assert_int_equal(n_damaged(dir), STORE_DAMAGED_MAX);
 	assert_true(is_damaged(dir, id[4]) && is_damaged(dir, id[3]));
-	/* A stop before the other link was removed. */
+	/* A stop before the other link was removed, and before the oldest one was. */
 	store_free(TAKE_PTR(s));
 	link_to(dir, "previous", id[5]);
+	assert_int_equal(file_path(path, sizeof(path), "%s/damaged/%s", dir, id[5]), 0);
+	assert_int_equal(mkdir(path, 0755), 0);
 	s = open_store(dir);
 	expect(s, dir, id[5], "");
+	assert_int_equal(n_damaged(dir), STORE_DAMAGED_MAX);
 }
 
 /* A file of a checkpoint was lost while nobody looked. */

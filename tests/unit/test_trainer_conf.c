@@ -81,6 +81,13 @@ static void test_defaults(void **state)
 	assert_int_equal(c.worker.step_ms, 0);
 	assert_int_equal(c.epochs, 10);
 	assert_int_equal(c.slots, 1);
+	assert_int_equal(c.strategy, STRATEGY_RESUME);
+	assert_int_equal(c.window.window_ms, 60000);
+	assert_int_equal(c.window.devices, 0);
+	assert_true(c.lineage_share == 0.5);
+	assert_true(c.final_share == 0);
+	assert_true(c.mixture.eta == 4);
+	assert_true(c.mixture.floor == 0.25);
 	assert_string_equal(c.worker.engine, "auto");
 	assert_string_equal(c.worker.precision, "auto");
 	assert_int_equal(c.worker.threads, 0);
@@ -112,7 +119,8 @@ static void test_given(void **state)
 			      "rescan_s=0\n[augment]\nshift_px=1\nflip=yes\nblur=0\nbrightness=0.5\n"
 			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
 			      "engine=darknet\nprecision=f32\ncpus=0\nmemory_max_mb=64\nstall_s=5\njobs=3\n"
-			      "step_ms=2500\n[model]\nabsent_classes=train\n[queue]\n"
+			      "step_ms=2500\nstrategy=agnostic\n[merge]\nwindow_s=2\ndevices=3\nlineage_percent=95\n"
+			      "final_percent=7\neta=1.5\nfloor_percent=100\n[model]\nabsent_classes=train\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
 			      "history_days=3\ndisk_max_mb=5\n"
 			      "block_size=4096\n[worker]\nprogram=w\n",
@@ -141,6 +149,13 @@ static void test_given(void **state)
 	assert_int_equal(CPU_COUNT(&c.worker.cpus), 1);
 	assert_int_equal(c.worker.stall_ms, 5000);
 	assert_int_equal(c.slots, 3);
+	assert_int_equal(c.strategy, STRATEGY_AGNOSTIC);
+	assert_int_equal(c.window.window_ms, 2000);
+	assert_int_equal(c.window.devices, 3);
+	assert_true(c.lineage_share == 0.95);
+	assert_true(c.final_share == 0.07);
+	assert_true(c.mixture.eta == 1.5);
+	assert_true(c.mixture.floor == 1);
 	assert_int_equal(c.lease_ms, 10000);
 	assert_int_equal(c.keep_days, 2);
 	assert_int_equal(c.history_days, 3);
@@ -171,6 +186,15 @@ static void test_refused(void **state)
 		{HEAD "[train]\nthreads = 257\n", "threads"},
 		{HEAD "[train]\nepochs = 0\n", "epochs"},
 		{HEAD "[train]\njobs = 17\n", "jobs"},
+		{HEAD "[train]\nstrategy = average\n", "[train] strategy"},
+		{HEAD "[merge]\nwindow_s = 0\n", "window_s"},
+		{HEAD "[merge]\ndevices = 64\n", "devices"},
+		{HEAD "[train]\nstrategy = merge\n[merge]\ndevices = 13\n",
+		 "trainer.conf:11: [merge] devices: found 13, expected at most 12"},
+		{HEAD "[merge]\nlineage_percent = 96\n", "lineage_percent"},
+		{HEAD "[merge]\nfinal_percent = -1\n", "final_percent"},
+		{HEAD "[merge]\neta = 21\n", "eta"},
+		{HEAD "[merge]\nfloor_percent = 101\n", "floor_percent"},
 		{HEAD "[queue]\ncapacity = 0\n", "capacity"},
 		{HEAD "[queue]\nlease_s = 4\n", "lease_s"},
 		{HEAD "[queue]\nkeep_days = 9\nhistory_days = 8\n", "history_days"},
@@ -238,6 +262,13 @@ static void test_example(void **state)
 	assert_int_equal(example.history_days, plain.history_days);
 	assert_int_equal(example.disk_max_bytes, plain.disk_max_bytes);
 	assert_int_equal(example.device_per_hour, plain.device_per_hour);
+	assert_int_equal(example.strategy, plain.strategy);
+	assert_int_equal(example.window.window_ms, plain.window.window_ms);
+	assert_int_equal(example.window.devices, plain.window.devices);
+	assert_true(example.lineage_share == plain.lineage_share);
+	assert_true(example.final_share == plain.final_share);
+	assert_true(example.mixture.eta == plain.mixture.eta);
+	assert_true(example.mixture.floor == plain.mixture.floor);
 }
 
 int main(void)

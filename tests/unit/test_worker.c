@@ -129,6 +129,32 @@ static void test_evaluate_same_everywhere(void **state)
 	assert_true(correct[0] == correct[1] && correct[1] == correct[2]);
 }
 
+/* Weights so large that a pool sees minus infinity alone, which the layers after it hide. */
+static void test_no_maximum(void **state)
+{
+	static const char cfg[] =
+		"[net]\nbatch=4\nsubdivisions=1\nwidth=28\nheight=28\nchannels=1\n"
+		"[convolutional]\nfilters=8\nsize=28\nactivation=linear\n[maxpool]\n"
+		"[activation]\nactivation=relu\n[connected]\noutput=10\nactivation=linear\n"
+		"[softmax]\n";
+	struct rig rig;
+	struct err err = {0};
+	_cleanup_free_ char *w = NULL;
+	size_t len;
+	assert_int_equal(file_write(at("pool.cfg"), cfg, strlen(cfg), &err), 0);
+	struct worker_conf conf = conf_of("pool.cfg");
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "p", 1, 0));
+	assert_int_equal(file_read(at("p"), 1 << 20, &w, &len, &err), 0);
+	for (size_t i = 8; i < 8 + 8 * 28 * 28; i++)
+		memcpy(w + WEIGHTS_HEADER_SIZE + 4 * i, &(float){-3e38f}, 4);
+	assert_int_equal(file_write(at("p"), w, len, &err), 0);
+	rig_do(&rig, "evaluate", evaluate_args("p", "train"));
+	assert_int_equal(rig_ask(&rig, "train", train_args("p", "q", 1, 0))->code, -EDOM);
+	assert_false(file_exists(at("q")));
+	rig_stop(&rig);
+}
+
 /* Threads of the worker. */
 static int n_threads(const struct rig *rig)
 {
@@ -608,6 +634,7 @@ static void test_private_classes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_maximum),
 		cmocka_unit_test(test_learns),
 		cmocka_unit_test(test_reproducible),
 		cmocka_unit_test(test_evaluate_same_everywhere),

@@ -32,6 +32,22 @@ static int fake_publish(void *user, const struct mqtt_publish *p)
 	return 0;
 }
 
+static void read_inputs(const struct json *args, struct work *w)
+{
+	const struct json *list;
+	char path[FILE_PATH_MAX];
+
+	if (json_get_arr(args, "inputs", 8, &list, NULL) < 0)
+		return;
+	for (const struct json *e = json_first(list); e; e = json_next(e)) {
+		assert_int_equal(json_get_num(e, "share", 0, 1, &w->shares[w->n_inputs], NULL), 0);
+		assert_int_equal(json_get_str(e, "weights", path, sizeof(path), NULL), 0);
+		assert_true(file_exists(path));
+		*strrchr(path, '/') = '\0';
+		memcpy(w->inputs[w->n_inputs++], strrchr(path, '/') + 1, HASH_SIZE);
+	}
+}
+
 static int fake_work(void *user, unsigned slot, const char *op, struct json *args, uint64_t *ret_id)
 {
 	struct work *w = &f.work[f.n_work++];
@@ -49,6 +65,8 @@ static int fake_work(void *user, unsigned slot, const char *op, struct json *arg
 		json_get_int(args, "schedule_seen", 0, 1000000, &w->schedule_seen, NULL);
 		json_get_int(args, "target", 0, 1000000, &w->target, NULL);
 		json_get_int(args, "until_ms", 0, JSON_INT_MAX, &w->until_ms, NULL);
+		json_get_bool(args, "settle", &w->settle, NULL);
+		read_inputs(args, w);
 	}
 	json_free(args);
 	return 0;
@@ -77,7 +95,7 @@ void ready(unsigned n_test)
 	trainer_worker_ready(f.t, 0, &r);
 }
 
-static void open_trainer(void)
+void open_trainer(void)
 {
 	struct trainer_ports ports = {&f, fake_publish, fake_work, fake_mono, fake_real};
 	struct err err = {0};
@@ -88,13 +106,18 @@ static void open_trainer(void)
 	ready(100);
 }
 
-/* As after kill -9: nothing is said, nothing is tidied. */
-void kill_and_reopen(void)
+void close_trainer(void)
 {
 	trainer_free(f.t);
 	f.t = NULL;
 	f.n_work = f.worked = 0;
 	f.read = f.n_sent;
+}
+
+/* As after kill -9: nothing is said, nothing is tidied. */
+void kill_and_reopen(void)
+{
+	close_trainer();
 	open_trainer();
 }
 
@@ -325,17 +348,32 @@ void evaluated(const struct work *w, int correct)
 }
 
 /* The worker writes what it made of the weights: here, one byte differs with each `mark`. */
-void trained(const struct work *w, char mark, char id[HASH_SIZE])
+static struct json *made(const struct work *w, char mark, char id[HASH_SIZE])
 {
-	char *made = malloc(f.model->file_bytes);
+	char *weights = malloc(f.model->file_bytes);
 	struct json *j = json_new_obj();
 
-	memcpy(made, f.weights, f.model->file_bytes);
-	made[WEIGHTS_HEADER_SIZE] = mark;
-	assert_int_equal(file_write(w->out, made, f.model->file_bytes, NULL), 0);
-	hash_bytes(made, f.model->file_bytes, id);
-	free(made);
+	memcpy(weights, f.weights, f.model->file_bytes);
+	weights[WEIGHTS_HEADER_SIZE] = mark;
+	assert_int_equal(file_write(w->out, weights, f.model->file_bytes, NULL), 0);
+	hash_bytes(weights, f.model->file_bytes, id);
+	free(weights);
 	json_set_str(j, "checkpoint", id);
+	return j;
+}
+
+void merged(const struct work *w, char mark, char id[HASH_SIZE])
+{
+	struct json *j = made(w, mark, id);
+
+	trainer_worker_reply(f.t, w->slot, w->id, j, NULL);
+	json_free(j);
+}
+
+void trained(const struct work *w, char mark, char id[HASH_SIZE])
+{
+	struct json *j = made(w, mark, id);
+
 	json_set_int(j, "images", 600);
 	json_set_num(j, "loss", 0.5);
 	json_set_num(j, "seconds", 0.5);

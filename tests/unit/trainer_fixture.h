@@ -46,6 +46,10 @@ struct work {
 	char out[FILE_PATH_MAX];
 	char weights[FILE_PATH_MAX];
 	int64_t epoch, schedule_seen, target, until_ms;
+	unsigned n_inputs; /* of a merge */
+	double shares[8];
+	char inputs[8][HASH_SIZE];
+	bool settle;
 };
 
 struct trainer_fixture {
@@ -70,6 +74,9 @@ extern struct trainer_fixture f;
 void ready(unsigned n_test);
 /* As after kill -9: nothing is said, nothing is tidied. */
 void kill_and_reopen(void);
+/* The same with another configuration, set before. */
+void close_trainer(void);
+void open_trainer(void);
 int set_up(void **state);
 int tear_down(void **state);
 void tick(int64_t ms);
@@ -95,6 +102,8 @@ void limit_files(unsigned long bytes);
 unsigned give_blocks(const char *device, unsigned most);
 const struct work *asked(const char *op);
 void evaluated(const struct work *w, int correct);
+/* The same of something that was merged. */
+void merged(const struct work *w, char mark, char id[HASH_SIZE]);
 /* The worker writes what it made of the weights: here, one byte differs with each `mark`. */
 void trained(const struct work *w, char mark, char id[HASH_SIZE]);
 void ack(const char *device, const char *result, int64_t fence, enum decision decision);

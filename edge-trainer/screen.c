@@ -1,0 +1,99 @@
+#include "edge-trainer/screen.h"
+
+#include <math.h>
+
+#include "common/base/mem.h"
+#include "edge-trainer/window.h"
+
+const char *screen_verdict_name(enum screen_verdict v)
+{
+	static const char *const names[SCREEN_N] = {
+		"fine", "norm out of line", "accuracy collapsed", "at chance against its report"};
+	return (unsigned)v < SCREEN_N ? names[v] : "?";
+}
+
+/* Darknet draws weights with a variance of 2 / fan-in (a third of it where they are drawn evenly),
+ * so that a tensor's norm follows from its rows alone; scales are 1, all else is 0. */
+static double first_norm(const struct tensor *t)
+{
+	return t->kind == TENSOR_WEIGHT  ? sqrt(2.0 * t->rows)
+	       : t->kind == TENSOR_SCALE ? sqrt((double)t->count)
+					 : 0;
+}
+
+static double usual_norm(const struct tensor *t, size_t k, const struct screen_member *m, size_t n,
+			 const double *usual)
+{
+	double v[WINDOW_MEMBERS_MAX];
+
+	if (n < SCREEN_MAJORITY)
+		return usual ? usual[k] : first_norm(t);
+	for (size_t i = 0; i < n; i++)
+		v[i] = m[i].norms[k];
+	return window_median(v, n);
+}
+
+static bool in_line(const struct tensor *t, double norm, double usual)
+{
+	if (t->kind == TENSOR_WEIGHT || t->kind == TENSOR_SCALE)
+		return norm <= SCREEN_NORM * usual && norm >= usual / SCREEN_NORM;
+	return norm <= SCREEN_NORM_LOOSE * fmax(usual, SCREEN_RMS_LEAST * sqrt((double)t->count));
+}
+
+static double accuracy(const struct score *s)
+{
+	return (double)s->correct / (double)s->n;
+}
+
+static void judge_norms(const struct model *model, struct screen_member *m, size_t n,
+			const double *usual)
+{
+	for (size_t k = 0; k < model->n_tensors; k++) {
+		const struct tensor *t = &model->tensors[k];
+		double expected = usual_norm(t, k, m, n, usual);
+
+		for (size_t i = 0; i < n; i++)
+			if (!in_line(t, m[i].norms[k], expected))
+				m[i].verdict = SCREEN_OUT_OF_LINE;
+	}
+}
+
+/* The median's lead over chance among those that are in line; 0: there is none to go by. */
+static double usual_lead(const struct screen_member *m, size_t n, double chance)
+{
+	double v[WINDOW_MEMBERS_MAX], lead;
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (m[i].verdict == SCREEN_FINE && m[i].edge.n >= SCREEN_TEST_MIN)
+			v[count++] = accuracy(&m[i].edge) - chance;
+	if (count < SCREEN_MAJORITY)
+		return 0;
+	lead = window_median(v, count);
+	return lead >= SCREEN_LEAD_LEAST ? lead : 0;
+}
+
+static void judge_accuracy(struct screen_member *m, double chance, double lead)
+{
+	const struct score *e = &m->edge, *r = &m->reported;
+
+	if (m->verdict != SCREEN_FINE || e->n < SCREEN_TEST_MIN)
+		return;
+	if (lead > 0 && accuracy(e) - chance < SCREEN_LEAD * lead)
+		m->verdict = SCREEN_COLLAPSED;
+	else if (accuracy(e) <= SCREEN_NEAR_CHANCE * chance && r->n >= SCREEN_REPORT_MIN &&
+		 accuracy(r) >= accuracy(e) + SCREEN_REPORT)
+		m->verdict = SCREEN_AT_CHANCE;
+}
+
+void screen_judge(const struct model *model, struct screen_member *m, size_t n, const double *usual)
+{
+	double chance = 1.0 / MAX_OF(model->n_classes, 1u), lead;
+
+	for (size_t i = 0; i < n; i++)
+		m[i].verdict = SCREEN_FINE;
+	judge_norms(model, m, n, usual);
+	lead = usual_lead(m, n, chance);
+	for (size_t i = 0; i < n; i++)
+		judge_accuracy(&m[i], chance, lead);
+}

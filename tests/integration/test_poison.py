@@ -1,0 +1,123 @@
+# build: plain
+"""Merging a fleet of which one device hands over what would harm the others: they fare as they do without it."""
+import stat
+import sys
+sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import rig
+from rig import WAIT, body, wait_for
+
+DEMO = rig.ROOT / 'deploy/models/demo.cfg'
+HONEST = ['cam-1', 'cam-2', 'cam-3', 'cam-4']
+NOISE = 0.02  # of accuracy, on 1,000 images; the same fleet twice: sums in another order
+
+
+class Poison(rig.Case):
+    def start(self, devices, strategy='merge', conf=None):
+        from fleet import merge
+        self.test = self.shared_test_images(1000)
+        self.fleet.start_broker()
+        self.listener = self.fleet.listen('#')
+        edge = self.digits('edge', 300, 1, test=False)
+        self.fleet.trainer_conf('edge-1', DEMO, rig.DIGITS, edge, merge({
+            'data': {'test': self.test}, 'train': {'epochs': 2, 'strategy': strategy},
+            'merge': {'window_s': 120, 'devices': devices}, 'queue': {'lease_s': 20}}, conf))
+        trainer = self.fleet.start_trainer('edge-1')
+        wait_for('the trainer', lambda: 'started' in trainer.text(), WAIT)
+
+    def agent(self, name, data, conf=None):
+        from fleet import merge
+        self.fleet.agent_conf(name, DEMO, rig.DIGITS, data, merge({
+            'data': {'validation_share': 0.3, 'test': self.test, 'rescan_s': 0},
+            'train': {'round_epochs': 4, 'rounds': 1}, 'handover': {'every_epochs': 4, 'lease_s': 20}}, conf))
+        self.fleet.start_agent(name)
+
+    def honest(self):
+        """Each has five of the ten classes mostly."""
+        for i, name in enumerate(HONEST):
+            mix = ','.join('1' if (k + 2 * i) % 10 < 5 else '0.1' for k in range(10))
+            self.agent(name, self.digits(name, 300, 10 + i, mix=mix, test=False))
+
+    def refused(self):
+        return [body(m) for m in self.listener.all(lambda m: m['topic'].endswith('trainer/edge-1/status'))][-1].get('refused', 0)
+
+    def outcome(self):
+        """The accuracy of the result, and of what each honest device has in use, on the same images."""
+        acks = {name: self.decided(self.listener, name)[0] for name in HONEST}
+        self.assertEqual(len({a['checkpoint'] for a in acks.values()}), 1, 'one result for all of them')
+        in_use = {name: self.in_use(name) for name in HONEST}
+        return acks[HONEST[0]]['test']['accuracy'], in_use
+
+    def in_use(self, name):
+        weights = self.work / name / 'state/active.weights'
+        r = self.fleet.run_tasuki('evaluate', '--cfg', DEMO, '--weights', weights, '--data', self.test, '--split', 'test', '--json')
+        return rig.json.loads(r.stdout)['accuracy']
+
+    def clean(self):
+        """What there is without it."""
+        self.start(len(HONEST))
+        self.honest()
+        result, in_use = self.outcome()
+        self.fleet.stop()
+        self.fleet = rig.Fleet(self.work / 'poisoned', rig.BUILD, site=self.site)
+        self.work = self.fleet.work
+        return result, in_use
+
+    def compare(self, how, clean):
+        wait_for('the one that is left out', lambda: self.refused() == 1, WAIT)
+        result, in_use = self.outcome()
+        rig.figure(f'{how}: result {result:.3f}, without it {clean[0]:.3f}; in use, worst: {min(in_use.values()):.3f}, '
+                   f'{min(clean[1].values()):.3f}')
+        self.assertGreater(clean[0], 0.5, 'there is something to lose')
+        self.assertGreaterEqual(result, clean[0] - NOISE)
+        for name in HONEST:
+            self.assertGreaterEqual(in_use[name], clean[1][name] - NOISE, name)
+        with self.trainer_db('edge-1') as db:
+            rows = dict(db.execute("SELECT device, outcome FROM jobs WHERE device <> ''"))
+        self.assertEqual(rows.pop('bad'), 'screened')
+        self.assertEqual(sorted(rows), HONEST)
+        # It hears that its checkpoint is not taken, and nothing that would tell how to get through.
+        busy = [body(m) for m in self.listener.all(lambda m: m['topic'].endswith('device/bad/in/claim'))]
+        self.assertEqual({b['reason'] for b in busy if b.get('busy') and b['fence'] > 0}, {'the checkpoint is not usable'})
+
+    def poisoned_worker(self, how):
+        """The agent's own worker, behind one that poisons."""
+        folder = self.work / 'poison'
+        folder.mkdir()
+        script = folder / 'worker'
+        script.write_text(f'#!/bin/sh\nexec python3 "{rig.ROOT}/tests/lib/poison_worker.py" "{folder}" "{how}" '
+                          f'"{rig.BUILD}/common/engine/tasuki-worker"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        return {'worker': {'program': script}}
+
+    def with_poisoned(self, conf=None, flip=False):
+        self.start(len(HONEST) + 1)
+        # Of more images than the others': as large a share as a member can have.
+        data = self.digits('bad', 900, 20, test=False)
+        if flip:
+            labels = data / 'train-labels-idx1-ubyte'
+            raw = labels.read_bytes()
+            labels.write_bytes(raw[:8] + bytes(9 - b for b in raw[8:]))
+        self.agent('bad', data, conf() if conf else None)
+        self.honest()
+
+    def test_labels_flipped(self):
+        clean = self.clean()
+        self.with_poisoned(flip=True)
+        self.compare('labels flipped', clean)
+
+    def test_times_ten(self):
+        clean = self.clean()
+        self.with_poisoned(lambda: self.poisoned_worker('times10'))
+        self.compare('weights times 10', clean)
+
+    def test_random(self):
+        clean = self.clean()
+        # First weights of another seed: a training that moves nothing.
+        cfg, data, out = self.work / 'still.cfg', self.digits('still', 300, 30), self.work / 'random.weights'
+        cfg.write_text(DEMO.read_text().replace('learning_rate=0.02', 'learning_rate=1e-12'))
+        self.fleet.run_tasuki('train', '--cfg', cfg, '--data', data, '--epochs', 1, '--seed', 77, '--out', out)
+        self.with_poisoned(lambda: self.poisoned_worker(out))
+        self.compare('random weights', clean)
+
+
+rig.main()
