@@ -146,14 +146,14 @@ static int make_ops(struct plan *p)
 
 int plan_back_step(const struct plan *p, int layer)
 {
-	return p->net->n + 2 * (p->net->n - 1 - layer);
+	return p->net->n + 3 * (p->net->n - 1 - layer);
 }
 
 void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to)
 {
 	if (p->conf.apart) {
 		from = 0;
-		to = 3 * p->net->n;
+		to = 4 * p->net->n;
 	}
 	arena_add(&p->arena, r, bytes, from, to);
 }
