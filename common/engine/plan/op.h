@@ -112,7 +112,9 @@ struct param {
 	size_t n;		  /* floats there */
 	dnnl_memory_desc_t dense; /* of them */
 	size_t floats;		  /* of the master's layout, padding included */
-	float *master, *momentum; /* inference: a master only where no copy serves */
+	bool trains;
+	/* From param_in() on. Inference: a master only where no copy serves. */
+	float *master, *momentum;
 	struct reorder load, store; /* dense -> master, master -> dense */
 	struct port forward, backward;
 	bool has_backward;
