@@ -261,6 +261,13 @@ static int out_path(const char *given, char *buf, size_t size, struct err *err)
 	return 0;
 }
 
+/* The momentum is written last: not over a checkpoint. */
+static bool is_checkpoint(const struct options *o, const char *out, const char *momentum)
+{
+	_cleanup_free_ char *weights = o->weights ? realpath(o->weights, NULL) : NULL;
+	return *momentum && (strcmp(momentum, out) == 0 || (weights && strcmp(momentum, weights) == 0));
+}
+
 static double get_num(const struct json *j, const char *key)
 {
 	double v = NAN;
@@ -283,6 +290,8 @@ int cmd_train(int argc, char **argv)
 	if (out_path(o.out, out, sizeof(out), &err) < 0 ||
 	    (o.momentum && out_path(o.momentum, momentum, sizeof(momentum), &err) < 0))
 		return cli_fail("train", &err);
+	if (is_checkpoint(&o, out, momentum))
+		return cli_usage("train", "--momentum %s: is --out or --weights, expected a file of its own", o.momentum);
 	struct json *args = json_new_obj();
 	json_set_str(args, "out", out);
 	json_set_int(args, o.steps ? "steps" : "epochs", o.steps ? o.steps : o.epochs);

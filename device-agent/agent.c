@@ -182,7 +182,7 @@ static bool step(struct agent *a)
 	if (is_pending(a->state))
 		return pending_step(a);
 	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) || judge_step(a) ||
-	        exchange_offer_step(a) || exchange_pull_step(a);
+	       exchange_offer_step(a) || exchange_pull_step(a);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -496,7 +496,8 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 	a->draft = calloc(1, sizeof(*a->draft));
 	a->block = malloc(MANIFEST_BLOCK_MAX);
 	a->details = calloc(1, sizeof(*a->details));
-	int r = a->state && a->draft && a->block && a->details ? start(a, err) : err_errno(err, -ENOMEM, "agent");
+	int r = a->state && a->draft && a->block && a->details ? start(a, err)
+							       : err_errno(err, -ENOMEM, "agent");
 	if (r < 0) {
 		agent_free(a);
 		return r;

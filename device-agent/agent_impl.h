@@ -93,10 +93,10 @@ struct agent {
 	struct reports *reports;
 	struct state *state, *draft;
 	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
-	char active[HASH_SIZE]; /* as the store's link says; "": none */
-	int64_t now_ms;         /* of this turn */
-	bool up;                /* connected */
-	bool collect_due;       /* checkpoints may have become superfluous */
+	char active[HASH_SIZE];        /* as the store's link says; "": none */
+	int64_t now_ms;                /* of this turn */
+	bool up;                       /* connected */
+	bool collect_due;              /* checkpoints may have become superfluous */
 	char suspect[HASH_SIZE];       /* to be looked through; "": none */
 	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
 	int64_t damage_until_ms;
@@ -106,8 +106,8 @@ struct agent {
 	bool worker_ready, worker_paused;
 	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
-	bool warned_none, warned_few; /* of validation images */
-	bool warned_unwatched;        /* of protected classes without any */
+	bool warned_none, warned_few;              /* of validation images */
+	bool warned_unwatched;                     /* of protected classes without any */
 	uint64_t train_id, evaluate_id, rescan_id; /* outstanding requests; 0: none */
 	struct worker_progress train_progress, evaluate_progress;
 	char train_out[FILE_PATH_MAX];
@@ -153,7 +153,7 @@ struct agent {
 	struct retry rows; /* of private outputs: taking them out, putting them back */
 	uint32_t serve[MESSAGE_WANT_MAX];
 	size_t n_serve;
-	char *block; /* block_size bytes, while serving */
+	char *block;           /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;
@@ -248,15 +248,15 @@ int64_t judge_deadline_ms(const struct agent *a);
 int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
 /* Whether nothing that descends from it may leave. */
 bool lineage_stays(const struct agent *a, const char *id);
-/* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private outputs,
- * which is made where there is none. */
+/* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private
+ * outputs, which is made where there is none. */
 int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct err *err);
 /* -EPERM: it does not leave, err says why. The second one looks at the weights as well. */
 int lineage_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
 int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
 /* Of what `id` is such a copy; "": of none. */
 void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
-/* The checkpoint whose private rows are to be put into what comes back; "": they went out with it. */
+/* Whose private rows are to be put into what comes back; "": they went out with it. */
 void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
 int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
 		  struct err *err);

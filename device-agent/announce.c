@@ -56,8 +56,8 @@ static enum phase phase_of(const struct agent *a)
 
 static const char *reason_of(const struct agent *a)
 {
-	const struct retry *const failing[] = {&a->saving, &a->training, &a->evaluating,
-					       &a->making.retry, &a->pull, &a->rows};
+	const struct retry *const failing[] = {&a->saving,       &a->training, &a->evaluating,
+					       &a->making.retry, &a->pull,     &a->rows};
 	if (a->worker_reason)
 		return a->worker_reason;
 	for (size_t i = 0; i < ARRAY_LEN(failing); i++)

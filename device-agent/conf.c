@@ -157,7 +157,7 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	    (r = conf_choice(c, "handover", "private_rows", private_rows, "keep", &rows, err)) < 0)
 		return r;
 	a->private_rows = (enum private_rows)rows;
-	return worker_conf_read(c, &a->worker, err);
+	return worker_conf_read(c, "train", &a->worker, err);
 }
 
 /* Whole percents, rising, separated by commas. */
@@ -258,7 +258,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device", "broker",   "model",  "data", "augment",
+	static const char *const sections[] = {"device", "broker",   "model",  "data",   "augment",
 					       "train",  "handover", "select", "worker", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);

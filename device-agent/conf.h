@@ -17,8 +17,8 @@ enum lineage { LINEAGE_KEEP, LINEAGE_ADOPT };
 struct select_conf {
 	enum selector selector;
 	enum lineage lineage;
-	double confidence; /* 0..1, that an exchange is no chance */
-	double protect_points; /* of recall that a protected class may lose */
+	double confidence;       /* 0..1, that an exchange is no chance */
+	double protect_points;   /* of recall that a protected class may lose */
 	char protect_names[900]; /* as in the file; agent_conf_classes() makes outputs of them */
 	int32_t protect[SELECT_PROTECT_MAX];
 	size_t n_protect;
@@ -46,11 +46,11 @@ struct agent_conf {
 	char state[FILE_PATH_MAX];
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
-	struct worker_conf worker; /* cfg, classes and data too */
-	bool share_never;          /* nothing that was trained on data.path is offered */
+	struct worker_conf worker;  /* cfg, classes and data too */
+	bool share_never;           /* nothing that was trained on data.path is offered */
 	char private_classes[1024]; /* names of classes that only this device knows; "": none */
 	enum private_rows private_rows;
-	int64_t seed;              /* of training */
+	int64_t seed; /* of training */
 	int64_t block_size;
 	struct agent_live live;
 	struct select_conf select;

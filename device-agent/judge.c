@@ -151,10 +151,13 @@ static int parent(struct agent *a, const char *id, char path[FILE_PATH_MAX], str
 	struct manifest *m = &a->making.manifest, p;
 	int r = store_weights(a->store, id, path);
 	if (r < 0)
-		return err_errno(err, r, "checkpoint %.12s", id);
-	r = store_manifest(a->store, id, &p, err);
-	if (r < 0)
+		err_errno(err, r, "checkpoint %.12s", id);
+	else
+		r = store_manifest(a->store, id, &p, err);
+	if (r < 0) {
+		guard_suspect(a, id);
 		return r;
+	}
 	COPY(m->parents[m->n_parents++], id);
 	m->epoch = MAX_OF(m->epoch, p.epoch);
 	return 0;

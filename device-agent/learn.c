@@ -1,8 +1,8 @@
 /* What is made of epochs and scores: checkpoints of the local lineage, reports, decisions. A
  * decision is one save: the scores it stands on, what becomes active, and the report of it.
  *
- * Each new local checkpoint is compared with the active one, never with the local one before it: what
- * is too little to be told from chance adds up until it can be. */
+ * Each new local checkpoint is compared with the active one, never with the local one before it:
+ * what is too little to be told from chance adds up until it can be. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -51,8 +51,7 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 	r.split = s->split;
 	r.score = s->score;
 	r.at_ms = a->port.real_ms(a->port.user);
-	const struct detail *known =
-		details_find(a->details, s->checkpoint, s->split, s->snapshot);
+	const struct detail *known = details_find(a->details, s->checkpoint, s->split, s->snapshot);
 	if (known) {
 		r.per_class = known->per_class;
 		r.n_per_class = known->n_per_class;

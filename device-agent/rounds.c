@@ -121,8 +121,8 @@ bool rounds_offer_due(const struct rounds *r, const struct agent_live *c)
 	if (r->epoch < c->min_epochs || r->epoch <= MAX_OF(r->offer_epoch, r->adopted_epoch))
 		return false;
 	if (c->min_accuracy_percent &&
-	    (r->top.n == 0 || 100.0 * (double)r->top.correct <
-				      (double)c->min_accuracy_percent * (double)r->top.n))
+	    (r->top.n == 0 ||
+	     100.0 * (double)r->top.correct < (double)c->min_accuracy_percent * (double)r->top.n))
 		return false;
 	if (c->every_epochs && r->epoch - r->offer_epoch >= c->every_epochs)
 		return true;

@@ -14,7 +14,7 @@
 
 struct rounds {
 	/* Kept over restarts: */
-	/* Trained here; whatever was adopted meanwhile, the learning rate's schedule follows them. */
+	/* Trained here, whatever was adopted: the learning rate's schedule follows them. */
 	int64_t epoch, images_seen;
 	int64_t rounds_done;
 	int64_t round_epoch, round_wanted; /* of the round under way; wanted 0: none is */

@@ -373,7 +373,8 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);
-	const struct json *judgement = json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
+	const struct json *judgement =
+		json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
 	if (judgement)
 		read_judgement(r, judgement, &s->judgement);
 	read_each(r, j, "scores", STATE_SCORES_MAX, read_state_score, s);

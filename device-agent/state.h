@@ -47,7 +47,7 @@ struct state {
 	size_t n_undecided;
 	struct rounds rounds;
 	struct handover handover;
-	struct judgement judgement; /* while handover.phase is JUDGING */
+	struct judgement judgement;                  /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */

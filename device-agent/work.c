@@ -494,7 +494,8 @@ static void evaluation_failed(struct agent *a, const struct evaluation *e, const
 		retry_failed(a, &a->evaluating, "evaluation", err);
 		return;
 	}
-	a->evaluate_failures += work_worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
+	a->evaluate_failures +=
+		work_worker_lost(err->code) ? FAILURE_OF_WORKER : FAILURE_OF_CHECKPOINT;
 	if (!work_worker_lost(err->code))
 		retry_failed(a, &a->evaluating, "evaluation", err);
 	if (a->evaluate_failures < EVALUATE_FAILURES_MAX)

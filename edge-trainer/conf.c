@@ -196,7 +196,7 @@ static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 		t->slots = (unsigned)v;
 	if (r == 0)
 		r = read_strategy(c, t, err);
-	return r < 0 ? r : worker_conf_read(c, &t->worker, err);
+	return r < 0 ? r : worker_conf_read(c, "mask", &t->worker, err);
 }
 
 static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,21 +209,35 @@ int cfg_num(const struct cfg *c, const struct cfg_section *s, const char *key, d
 	return 0;
 }
 
-int cfg_list(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
-	     size_t *ret_n, struct err *err)
+static int read_list(const struct cfg *c, const struct cfg_section *s, const char *key,
+		     const char *kind, bool integers, double *ret, size_t *ret_n, struct err *err)
 {
 	const char *v = cfg_str(c, s, key, NULL);
 	char out[SHOWN_MAX + 4];
 	size_t n = 0;
 	for (const char *p = v; p;) {
+		const char *begin = p;
 		double x;
-		if (n == CFG_LIST_MAX || number(p, ',', &x, &p) < 0)
+		if (n == CFG_LIST_MAX || number(p, ',', &x, &p) < 0 ||
+		    (integers && strcspn(begin, ".eE") < (size_t)(p - begin)))
 			return cfg_err(c, s, key, err, -EINVAL,
-				       "%s: found '%s', expected at most %d numbers and commas",
-				       key, shown(v, out), CFG_LIST_MAX);
+				       "%s: found '%s', expected at most %d %s and commas", key,
+				       shown(v, out), CFG_LIST_MAX, kind);
 		ret[n++] = x;
 		p = *p == ',' ? p + 1 : NULL;
 	}
 	*ret_n = n;
 	return 0;
+}
+
+int cfg_list(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
+	     size_t *ret_n, struct err *err)
+{
+	return read_list(c, s, key, "numbers", false, ret, ret_n, err);
+}
+
+int cfg_integers(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
+		 size_t *ret_n, struct err *err)
+{
+	return read_list(c, s, key, "integers", true, ret, ret_n, err);
 }

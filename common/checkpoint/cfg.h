@@ -59,8 +59,11 @@ int cfg_int(const struct cfg *c, const struct cfg_section *s, const char *key, i
 int cfg_num(const struct cfg *c, const struct cfg_section *s, const char *key, double def,
 	    double *ret, struct err *err);
 /* Comma-separated finite numbers, at most CFG_LIST_MAX, into ret[]; 0 of them when absent. */
+/* cfg_integers: each written as atoi() reads it, who takes 1e1 for 1 and 20e-1 for 20. */
 int cfg_list(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
 	     size_t *ret_n, struct err *err);
+int cfg_integers(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
+		 size_t *ret_n, struct err *err);
 
 /* err_set with "NAME:LINE: [type] " before the text; the line of the option `key` when there is
  * one, else of the section. */

@@ -403,7 +403,7 @@ static int read_route(struct layer_ctx *x, struct model_layer *l)
 {
 	double list[CFG_LIST_MAX];
 	size_t n, i;
-	int r = cfg_list(x->cfg, x->s, "layers", list, &n, x->err);
+	int r = cfg_integers(x->cfg, x->s, "layers", list, &n, x->err);
 	if (r < 0)
 		return r;
 	if (n == 0)

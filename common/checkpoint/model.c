@@ -74,7 +74,7 @@ static int check_steps(const struct cfg *c, const struct cfg_section *s, struct 
 		if (list[i] < 0)
 			return cfg_err(c, s, "scales", err, -EINVAL,
 				       "scales: found %g, expected at least 0", list[i]);
-	r = cfg_list(c, s, "steps", list, &n_steps, err);
+	r = cfg_integers(c, s, "steps", list, &n_steps, err);
 	if (r < 0)
 		return r;
 	if (n_steps == 0 || n_scales != n_steps)

@@ -1,6 +1,7 @@
 #include "common/engine/channel.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -92,8 +93,11 @@ int channel_new(int fd, struct channel **ret)
 }
 
 /* More of the stream into `in`; false: nothing is there. */
-static bool fill(struct channel *c, bool wait)
+static bool fill(struct channel *c, int64_t wait_ms)
 {
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	if (wait_ms > 0 && poll(&p, 1, (int)MIN_OF(wait_ms, INT_MAX)) <= 0)
+		return false;
 	if (c->in_len + READ_BYTES > c->in_size) {
 		char *in = realloc(c->in, c->in_len + READ_BYTES);
 		if (!in)
@@ -102,7 +106,8 @@ static bool fill(struct channel *c, bool wait)
 		c->in_size = c->in_len + READ_BYTES;
 	}
 	for (;;) {
-		ssize_t n = recv(c->fd, c->in + c->in_len, READ_BYTES, wait ? 0 : MSG_DONTWAIT);
+		ssize_t n =
+			recv(c->fd, c->in + c->in_len, READ_BYTES, wait_ms < 0 ? 0 : MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -114,7 +119,7 @@ static bool fill(struct channel *c, bool wait)
 	}
 }
 
-char *channel_line(struct channel *c, bool wait, size_t *ret_len)
+char *channel_line(struct channel *c, int64_t wait_ms, size_t *ret_len)
 {
 	if (c->used) {
 		c->in_len -= c->used;
@@ -136,7 +141,7 @@ char *channel_line(struct channel *c, bool wait, size_t *ret_len)
 				WORKER_LINE_MAX);
 			_exit(2);
 		}
-		if (!fill(c, wait))
+		if (!fill(c, wait_ms))
 			return NULL;
 	}
 }

@@ -65,7 +65,7 @@ static int make_network(struct session *s, struct job *j, struct err *err)
 	dnet_random_begin(&random, 0);
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &j->net, err);
 	dnet_random_end(&random);
-	return r;
+	return r < 0 ? r : session_gemm(s, j->net, err);
 }
 
 static int begin_settling(struct session *s, struct job *j, const char *path, struct err *err)
@@ -74,7 +74,7 @@ static int begin_settling(struct session *s, struct job *j, const char *path, st
 	if (r == 0)
 		r = dnet_load(j->net, path, &j->seen, j->checkpoint, err);
 	if (r == 0)
-		r = settle_feed(s, j->net, 0, 0, &j->feed, err);
+		r = settle_feed(s, j->net, false, 0, 0, &j->feed, err);
 	unlink(path);
 	if (r < 0)
 		return r;

@@ -14,9 +14,7 @@
 #include "common/engine/session.h"
 #include "common/engine/worker_protocol.h"
 
-#define P_MIN 1e-12
-_Static_assert(WORKER_OUTCOME_LOSS_MAX > 27.63102 && WORKER_OUTCOME_LOSS_MAX < 27.63103,
-	       "-log P_MIN");
+#define P_MIN 1e-12 /* WORKER_OUTCOME_LOSS_MAX is -log of it */
 
 /* Layout of job->counts for c classes: n[c], correct[c], confusion[c][outputs' class]. */
 static uint32_t *row_n(const struct job *j)

@@ -17,6 +17,7 @@
 
 static __typeof__(&cblas_sgemm) sgemm; /* NULL: not loaded yet */
 static __typeof__(&openblas_set_num_threads) set_num_threads;
+static int most_threads; /* that there was room for */
 static unsigned long n_calls;
 
 /* Replaces libdarknet's function of this name: C = alpha * op(A) * op(B) + beta * C. */
@@ -60,6 +61,10 @@ static int load(int threads, struct err *err)
 
 int gemm_init(int threads, struct err *err)
 {
+	if (sgemm && threads <= most_threads) {
+		set_num_threads(threads);
+		return 0;
+	}
 	size_t bytes = BUFFER_BYTES * (size_t)threads;
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
@@ -69,9 +74,11 @@ int gemm_init(int threads, struct err *err)
 			threads, bytes >> 20);
 	munmap(p, bytes);
 	int r = sgemm ? 0 : load(threads, err);
-	if (r == 0)
-		set_num_threads(threads);
-	return r;
+	if (r < 0)
+		return r;
+	set_num_threads(threads);
+	most_threads = threads;
+	return 0;
 }
 
 uint64_t gemm_thread_bytes(void)

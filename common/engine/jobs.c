@@ -41,8 +41,10 @@ int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *a
 
 static void remove_job(struct session *s, struct job *j)
 {
-	if (j == s->jobs)
+	if (j == s->jobs) {
 		s->job_begun = false;
+		dnet_rest(s->eval_net); /* the next one loads weights of its own */
+	}
 	struct job **at = &s->jobs;
 	while (*at != j)
 		at = &(*at)->next;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +17,15 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
+#include "common/engine/mask.h"
 #include "common/engine/plan/plan.h"
 #include "common/engine/plan/statistics.h"
 
 struct dnet {
 	network *net;
 	struct plan *plan; /* NULL: Darknet's own functions compute */
-	bool bf16;
+	struct mask *mask; /* NULL: nothing was ever left out */
+	bool bf16, training;
 	const struct model *model;
 	float rate; /* of the cfg */
 };
@@ -136,6 +139,21 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
 	return 0;
 }
 
+/* A network's arrays are large, and many of them are never used or dropped again: by a plan, which
+ * has others, and with the network. malloc() would keep those below a limit that grows up to 32 MB
+ * in one piece, zeroed by hand, for the next; while a network is made, each is mapped by itself
+ * instead. It costs nothing before it is used and goes back at once. Later, what is allocated for
+ * each batch is to be at hand. */
+#define MAKING_MAPPED_BYTES  (64 * 1024)
+#define RUNNING_MAPPED_BYTES (1024 * 1024)
+#define KEPT_BYTES	     (2 * 1024 * 1024)
+
+static void set_allocator(int mapped_bytes)
+{
+	mallopt(M_MMAP_THRESHOLD, mapped_bytes);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err)
 {
@@ -149,6 +167,8 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	char name[32];
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	d->model = m;
+	set_allocator(MAKING_MAPPED_BYTES);
+	d->training = conf->training;
 	forget_spare_normal();
 	dnet_seed(conf->seed);
 	errno = 0;
@@ -160,6 +180,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 			    d->net->batch, batch);
 	if (r == 0)
 		r = make_plan(d, conf, err);
+	set_allocator(RUNNING_MAPPED_BYTES);
 	if (r < 0) {
 		dnet_free(d);
 		return r;
@@ -173,6 +194,7 @@ void dnet_free(struct dnet *d)
 	if (!d)
 		return;
 	plan_free(d->plan);
+	mask_free(d->mask);
 	if (d->net) {
 		/* free_network() leaves these. */
 		free(d->net->workspace);
@@ -182,6 +204,17 @@ void dnet_free(struct dnet *d)
 		free_network(d->net);
 	}
 	free(d);
+}
+
+bool dnet_uses_gemm(const struct dnet *d)
+{
+	return !d->plan || plan_multiplies_elsewhere(d->plan);
+}
+
+void dnet_rest(struct dnet *d)
+{
+	if (d->plan)
+		plan_rest(d->plan);
 }
 
 const char *dnet_engine_name(const struct dnet *d)
@@ -255,12 +288,17 @@ static int check_saved(struct dnet *d, int fd, const char *tmp, const char *path
 		     : 0;
 }
 
+static int put_rows_back(struct dnet *d, struct err *err);
+
 int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);
 	if (r < 0)
 		return err_errno(err, r, "%s", path);
+	r = put_rows_back(d, err);
+	if (r < 0)
+		return r;
 	/* Opened here first, for an error that can be answered: Darknet would exit. */
 	_cleanup_close_ int fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 	if (fd < 0)
@@ -304,8 +342,21 @@ void dnet_rate_scale(struct dnet *d, double scale)
 	d->net->learning_rate = (float)((double)d->rate * scale);
 }
 
-/* train_network_datum(), but for what is no number: a maximum of such has no place, and Darknet's
- * backward pass then writes in front of its arrays. */
+/* Of nothing but minus infinity, or what is no number, there is no maximum: -1 is its place, and
+ * Darknet's backward pass then writes in front of its arrays. What follows may hide it from the
+ * loss: relu makes 0 of what Darknet puts there. */
+static bool maxima_have_places(const network *net)
+{
+	for (int i = 0; i < net->n; i++) {
+		const layer *l = &net->layers[i];
+		for (int k = 0; l->type == MAXPOOL && k < l->outputs * l->batch; k++)
+			if (l->indexes[k] < 0)
+				return false;
+	}
+	return true;
+}
+
+/* train_network_datum(), but for what is no number. */
 static float train_datum(network *net)
 {
 	*net->seen += (size_t)net->batch;
@@ -313,6 +364,8 @@ static float train_datum(network *net)
 	forward_network(net);
 	if (!isfinite(*net->cost))
 		return *net->cost;
+	if (!maxima_have_places(net))
+		return NAN;
 	backward_network(net);
 	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
 		update_network(net);
@@ -387,6 +440,78 @@ void dnet_momentum_get(struct dnet *d, float *out)
 void dnet_momentum_set(struct dnet *d, const float *in)
 {
 	exchange_momentum(d, NULL, in);
+}
+
+/* ---- outputs left out ---- */
+
+static bool any_left_out(const struct dnet *d)
+{
+	size_t i = 0, n = d->model->outputs;
+	while (d->mask && i < n && !mask_outputs(d->mask)[i])
+		i++;
+	return d->mask && i < n;
+}
+
+/* Of the layer with the outputs' rows, which is the last in `all`. */
+static void forget_momentum(const struct dnet *d, float *all, size_t floats)
+{
+	const struct updates u = updates_of(&d->net->layers[model_output_layer(d->model, NULL)]);
+	float *at = all + floats - u.counts[0] - u.counts[1] - u.counts[2];
+	for (int k = 0; k < 3; at += u.counts[k++]) {
+		size_t row = u.counts[k] / d->model->outputs;
+		for (size_t i = 0; i < d->model->outputs; i++)
+			if (mask_outputs(d->mask)[i])
+				memset(at + i * row, 0, row * sizeof(*at));
+	}
+}
+
+static int put_rows_back(struct dnet *d, struct err *err)
+{
+	if (!d->training || !any_left_out(d))
+		return 0;
+	size_t floats = dnet_momentum_floats(d);
+	_cleanup_free_ float *momentum = malloc(floats * sizeof(*momentum));
+	if (!momentum)
+		return err_errno(err, -ENOMEM, "rows of absent outputs");
+	dnet_momentum_get(d, momentum);
+	if (d->plan)
+		plan_weights_out(d->plan);
+	mask_rows_back(d->mask);
+	if (d->plan)
+		plan_weights_in(d->plan, true);
+	forget_momentum(d, momentum, floats);
+	dnet_momentum_set(d, momentum);
+	return 0;
+}
+
+static int keep_rows(struct dnet *d, struct err *err)
+{
+	if (!d->training || !any_left_out(d))
+		return 0;
+	if (d->plan)
+		plan_weights_out(d->plan);
+	int r = mask_keep_rows(d->mask, err);
+	if (d->plan)
+		plan_weights_in(d->plan, false);
+	return r;
+}
+
+int dnet_leave_out(struct dnet *d, const bool *outputs, struct err *err)
+{
+	int r = model_output_layer(d->model, err);
+	if (r < 0)
+		return r;
+	if (!d->mask && (r = mask_new(d->net, r, &d->mask, err)) < 0) {
+		err_prefix(err, "%s", d->model->cfg_path);
+		return r;
+	}
+	if (memcmp(mask_outputs(d->mask), outputs, d->model->outputs * sizeof(*outputs)) == 0)
+		return 0;
+	r = put_rows_back(d, err);
+	if (r < 0)
+		return r;
+	mask_set(d->mask, outputs);
+	return keep_rows(d, err);
 }
 
 bool dnet_settles(const struct dnet *d)

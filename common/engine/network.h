@@ -1,4 +1,5 @@
-/* One Darknet network; network.c is the only door to Darknet. Not thread-safe, and Darknet's
+/* One Darknet network; network.c (with mask.c and plan/) is the only door to
+ * Darknet. Not thread-safe, and Darknet's
  * random numbers are the process's rand(): one thread for all networks.
  *
  * Darknet ends the process on what it does not like. What is handed to it has therefore been
@@ -37,6 +38,8 @@ bool dnet_has_bf16(void);
  * -EOPNOTSUPP: the engine or precision asked for is not to be had here. */
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,
 	     struct dnet **ret, struct err *err);
+/* Does it compute matrix products through gemm.h? */
+bool dnet_uses_gemm(const struct dnet *d);
 /* What it came to: "onednn" or "darknet"; "f32" or "bf16". */
 const char *dnet_engine_name(const struct dnet *d);
 const char *dnet_precision_name(const struct dnet *d);
@@ -51,6 +54,9 @@ uint32_t dnet_step_images(const struct dnet *d);
  * count of images; id: sha256 of the file. Momentum is not touched. */
 int dnet_load(struct dnet *d, const char *path, uint64_t *ret_seen, char id[HASH_SIZE],
 	      struct err *err);
+/* Not for training: gives the weights' memory back until the next dnet_load(), which has to come
+ * before the next dnet_predict(). */
+void dnet_rest(struct dnet *d);
 /* Writes `path` atomically and durably, with `seen` in its header, and checks what was written.
  * -ENOSPC, -EFBIG ...: no file is left; -EDOM: the weights are not finite. */
 int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE], struct err *err);
@@ -59,6 +65,12 @@ int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE
  * CHW, 0..1. */
 float *dnet_input(struct dnet *d, uint32_t slot);
 void dnet_label(struct dnet *d, uint32_t slot, uint32_t label);
+
+/* From now on these outputs (one bool each) are left out: their probability is 0 (mask.h). In a
+ * network for training, after dnet_load(): they learn nothing, and their rows in the last weights
+ * are saved as they are now, to the bit; such that are not left out any more go on from there.
+ * -EOPNOTSUPP: not in this network. -ENOMEM. */
+int dnet_leave_out(struct dnet *d, const bool *outputs, struct err *err);
 
 /* Images that the learning rate's schedule starts from, rounded down to whole steps. */
 void dnet_schedule(struct dnet *d, uint64_t seen);

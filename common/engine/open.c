@@ -16,14 +16,15 @@
 
 /* Images per batch of an evaluation follow from the topology alone, so that every process
  * computes the same scores, whatever its training batch; this bounds memory. */
-#define EVAL_FLOATS_MAX ((uint64_t)4 * 1024 * 1024) /* outputs of all layers for one batch */
+#define EVAL_FLOATS_MAX \
+	((uint64_t)4 * 1024 * 1024) /* outputs of all layers, or inputs, for one batch */
 
 static uint32_t eval_batch(const struct model *m)
 {
-	uint64_t floats = 1;
+	uint64_t inputs = (uint64_t)m->width * m->height * m->channels, floats = 1;
 	for (size_t i = 0; i < m->n_layers; i++)
 		floats += (uint64_t)m->layers[i].out_w * m->layers[i].out_h * m->layers[i].out_c;
-	uint64_t batch = EVAL_FLOATS_MAX / floats;
+	uint64_t batch = EVAL_FLOATS_MAX / MAX_OF(floats, inputs); /* Darknet counts in int */
 	return (uint32_t)MAX_OF(1u, MIN_OF(batch, (uint64_t)SESSION_EVAL_BATCH_MAX));
 }
 
@@ -44,14 +45,41 @@ static int add_private(struct session *s, const char *path, struct err *err)
 	return r;
 }
 
+/* One of the words, by its index; absent or empty: the first. */
+static int arg_word(const struct json *args, const char *key, const char *const *words, int *ret,
+		    struct err *err)
+{
+	char word[16];
+	int r = arg_str(args, key, word, sizeof(word), err), i = 0;
+	while (r == 0 && *word && words[i] && strcmp(word, words[i]) != 0)
+		i++;
+	*ret = i;
+	if (r < 0 || words[i])
+		return r;
+	char list[64] = "";
+	for (i = 0; words[i]; i++) {
+		size_t n = strlen(list);
+		snprintf(list + n, sizeof(list) - n, "%s%s",
+			 i == 0         ? ""
+			 : words[i + 1] ? ", "
+					: " or ",
+			 words[i]);
+	}
+	return err_set(err, -EINVAL, "%s: found '%s', expected %s", key, word, list);
+}
+
 static int read_model(struct session *s, const struct json *args, struct err *err)
 {
+	static const char *const absents[] = WORKER_ABSENTS;
 	char path[1024], classes[1024], more[1024];
+	int absent;
 	int r = json_get_str(args, "cfg", path, sizeof(path), err);
 	if (r == 0)
 		r = arg_str(args, "classes", classes, sizeof(classes), err);
 	if (r == 0)
 		r = arg_str(args, "private_classes", more, sizeof(more), err);
+	if (r == 0)
+		r = arg_word(args, "absent", absents, &absent, err);
 	if (r == 0)
 		r = file_read(path, MODEL_CFG_MAX, &s->cfg, &s->cfg_len, err);
 	if (r == 0 && *classes)
@@ -62,6 +90,7 @@ static int read_model(struct session *s, const struct json *args, struct err *er
 			s->classes.n, &s->model, err);
 	if (r == 0)
 		r = model_check_classifier(s->model, err);
+	s->mask = absent != 0;
 	return r < 0 || !*more ? r : add_private(s, more, err);
 }
 
@@ -156,33 +185,20 @@ static int read_augment(struct session *s, const struct json *args, struct err *
 	return 0;
 }
 
-/* One of the words, by its index; absent or empty: the first. */
-static int arg_word(const struct json *args, const char *key, const char *const *words, int *ret,
-		    struct err *err)
-{
-	char word[16];
-	int r = arg_str(args, key, word, sizeof(word), err), i = 0;
-	while (r == 0 && *word && words[i] && strcmp(word, words[i]) != 0)
-		i++;
-	if (r == 0 && !words[i])
-		return err_set(err, -EINVAL, "%s: found '%s', expected %s, %s or %s", key, word,
-			       words[0], words[1], words[2]);
-	*ret = i;
-	return r;
-}
-
 static int read_engine(struct session *s, const struct json *args, struct err *err)
 {
 	/* In the order of the enums. */
 	static const char *const engines[] = WORKER_ENGINES, *const precisions[] =
 								     WORKER_PRECISIONS;
-	int64_t threads, memory;
+	int64_t threads, memory, step_ms;
 	int engine, precision;
 	int r = arg_word(args, "engine", engines, &engine, err);
 	if (r < 0 || (r = arg_word(args, "precision", precisions, &precision, err)) < 0 ||
 	    (r = arg_int(args, "threads", 0, WORKER_THREADS_MAX, 0, &threads, err)) < 0 ||
+	    (r = arg_int(args, "step_ms", 0, WORKER_STEP_MS_MAX, 0, &step_ms, err)) < 0 ||
 	    (r = arg_int(args, "memory_max_bytes", 0, JSON_INT_MAX, 0, &memory, err)) < 0)
 		return r;
+	s->step_ms = step_ms;
 	s->engine = (enum dnet_engine)engine;
 	s->precision = (enum dnet_precision)precision;
 	s->memory_max_bytes = (uint64_t)memory;
@@ -190,7 +206,7 @@ static int read_engine(struct session *s, const struct json *args, struct err *e
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 	s->threads = (int)MIN_OF(threads, WORKER_THREADS_MAX);
-	return gemm_init(s->threads, err);
+	return 0;
 }
 
 /* Now, rather than when the first training begins. */
@@ -238,13 +254,35 @@ static int read_settings(struct session *s, const struct json *args, uint64_t *r
 	return r;
 }
 
+int session_gemm(const struct session *s, const struct dnet *d, struct err *err)
+{
+	return dnet_uses_gemm(d) ? gemm_init(s->threads, err) : 0;
+}
+
+/* Nobody can be called by an output that no class name stands for. */
+static int leave_out_unnamed(struct session *s, struct err *err)
+{
+	if (!s->mask)
+		return 0;
+	_cleanup_free_ bool *unnamed = calloc(s->model->outputs, sizeof(*unnamed));
+	if (!unnamed)
+		return err_errno(err, -ENOMEM, "open");
+	for (uint32_t c = 0; c < s->model->outputs; c++)
+		unnamed[c] = s->classes.n && c >= s->classes.n;
+	return dnet_leave_out(s->eval_net, unnamed, err);
+}
+
 static int make_network(struct session *s, struct err *err)
 {
 	/* Scores are taken in float32 always: the same weights score the same everywhere. */
 	const struct dnet_conf conf = {
 		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s->model)};
 	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
-	return r < 0 ? r : check_precision(s, err);
+	if (r == 0)
+		r = session_gemm(s, s->eval_net, err);
+	if (r == 0)
+		r = check_precision(s, err);
+	return r < 0 ? r : leave_out_unnamed(s, err);
 }
 
 int session_open(struct session *s, const struct json *args, struct err *err)
@@ -264,7 +302,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 	}
 	if (r == 0) {
 		r = make_network(s, err);
-		if (r == -EOPNOTSUPP)
+		if (r == -EOPNOTSUPP || r == -ELIBACC)
 			err_categorize(err, ERR_CONF);
 	}
 	if (r < 0) {
@@ -272,6 +310,7 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 		return r;
 	}
 	session_predict(s); /* so that memory that is not there shows now */
+	dnet_rest(s->eval_net);
 	s->is_open = true;
 	return 0;
 }

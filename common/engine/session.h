@@ -37,13 +37,16 @@ struct training {
 	int64_t epochs_left; /* the running one included; 0: counted in steps */
 	uint64_t seen;       /* of the weights it began with */
 	uint64_t images;
-	double seconds;   /* in batches: not paused, not evaluating */
+	double seconds; /* in batches, and waiting for the end of a step: not paused, not evaluating */
+	/* The running step: */
+	int64_t step_begun_ms;
+	double step_seconds; /* of `seconds` */
 	double step_loss; /* sum over the batches of the running step */
 	uint32_t step_batches;
 	double epoch_loss; /* sum over the steps of this epoch, */
 	int64_t epoch_steps;
-	/* The last steps are done; batch normalization's statistics are measured, so many batches
-	 * of settle_batches (dnet_settle()). */
+	/* The last step is done; batch normalization's statistics are measured, so many batches of
+	 * settle_batches (dnet_settle()), of 0 where there are none. */
 	bool settling;
 	uint32_t settled, settle_batches;
 	char momentum[FILE_PATH_MAX]; /* file that keeps it beside `out`; "": none */
@@ -98,6 +101,8 @@ struct session {
 	struct augment augment;
 	uint32_t fold;
 	int threads;
+	bool mask; /* absent outputs are left out */
+	int64_t step_ms;
 	enum dnet_engine engine;       /* as asked for */
 	enum dnet_precision precision; /* of training; likewise */
 	uint64_t memory_max_bytes;     /* 0: no limit */
@@ -106,6 +111,7 @@ struct session {
 	struct dnet *train_net; /* NULL until the first training */
 	struct dnet *eval_net;
 	struct training training;
+	int64_t step_ends_ms; /* clock_mono_ms(): before that the training does not go on */
 	int64_t until_ms; /* clock_mono_ms(): the training ends there by itself; 0: never */
 	struct job *jobs; /* the first one runs */
 	unsigned n_jobs;
@@ -124,12 +130,16 @@ const char *session_class_name(const struct session *s, uint32_t c, char buf[16]
 void session_request(struct session *s, char *line, size_t len);
 
 /* open.c */
+/* What this network needs of gemm.h: OpenBLAS is loaded for none that does without. */
+int session_gemm(const struct session *s, const struct dnet *d, struct err *err);
 int session_open(struct session *s, const struct json *args, struct err *err);
 /* What open and rescan answer. */
 struct json *session_ready(const struct session *s);
 
 /* train.c. All answer the request themselves. */
 int train_begin(struct session *s, uint64_t id, const struct json *args, struct err *err);
+/* ms until train_batch() has something to do; 0: now. */
+int64_t train_wait_ms(const struct session *s);
 void train_batch(struct session *s);
 void train_stop(struct session *s, int code, const char *error);
 /* Before the data are looked at anew: from here on nobody else reads them. */
@@ -154,8 +164,8 @@ int graft_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 
 /* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and
- * the seed of random numbers. */
+ * the seed of random numbers. stay: those of SPLIT_STAY, too. */
 uint32_t settle_batches(const struct dnet *net, uint32_t epoch_images);
-int settle_feed(const struct session *s, const struct dnet *net, uint64_t seed, uint64_t epoch,
-		struct feed **ret, struct err *err);
+int settle_feed(const struct session *s, const struct dnet *net, bool stay, uint64_t seed,
+		uint64_t epoch, struct feed **ret, struct err *err);
 uint64_t settle_random(uint64_t seed, uint64_t epoch);

@@ -12,12 +12,13 @@ uint32_t settle_batches(const struct dnet *net, uint32_t epoch_images)
 	return (images + batch - 1) / batch;
 }
 
-int settle_feed(const struct session *s, const struct dnet *net, uint64_t seed, uint64_t epoch,
-		struct feed **ret, struct err *err)
+int settle_feed(const struct session *s, const struct dnet *net, bool stay, uint64_t seed,
+		uint64_t epoch, struct feed **ret, struct err *err)
 {
 	const struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
+		.stay = stay,
 		.augment = s->augment,
 		.course = {.seed = course_mix(seed, epoch, SETTLE_SEED, 0),
 			   .epoch = epoch,

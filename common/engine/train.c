@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
 #include "common/engine/args.h"
@@ -34,6 +35,27 @@ static int measure_epoch(struct session *s, struct err *err)
 	return r < 0 ? err_set(err, r, "train: %u training images, %u times", images, s->fold) : 0;
 }
 
+static void mark_present(const struct session *s, enum split split, bool *absent)
+{
+	for (uint32_t i = 0; i < dataset_count(s->data, split); i++)
+		absent[dataset_label(s->data, split, i)] = false;
+}
+
+/* Outputs that no image of this training has, where such are to be left out. */
+static int leave_out_absent(struct session *s, struct err *err)
+{
+	if (!s->mask)
+		return 0;
+	_cleanup_free_ bool *absent = malloc(s->model->outputs * sizeof(*absent));
+	if (!absent)
+		return err_errno(err, -ENOMEM, "train");
+	memset(absent, true, s->model->outputs * sizeof(*absent));
+	mark_present(s, SPLIT_TRAIN, absent);
+	if (s->training.stay)
+		mark_present(s, SPLIT_STAY, absent);
+	return dnet_leave_out(s->train_net, absent, err);
+}
+
 static void begin_epoch(struct session *s)
 {
 	struct training *t = &s->training;
@@ -47,7 +69,7 @@ static int begin_feed(struct session *s, struct err *err)
 {
 	struct training *t = &s->training;
 	if (t->settling)
-		return settle_feed(s, s->train_net, t->seed, t->epoch, &t->feed, err);
+		return settle_feed(s, s->train_net, t->stay, t->seed, t->epoch, &t->feed, err);
 	const struct feed_conf conf = {
 		.data = s->data,
 		.split = SPLIT_TRAIN,
@@ -92,6 +114,8 @@ static int load(struct session *s, const char *weights, const char *momentum, ui
 				       .training = true,
 				       .seed = seed};
 	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
+	if (r == 0)
+		r = session_gemm(s, s->train_net, err);
 	if (r == 0 && *weights)
 		r = dnet_load(s->train_net, weights, ret_seen, id, err);
 	if (r == 0 && *weights && *momentum)
@@ -155,6 +179,8 @@ int train_begin(struct session *s, uint64_t id, const struct json *args, struct 
 	t->stay = a.stay;
 	t->recent_loss = NAN;
 	r = measure_epoch(s, err);
+	if (r == 0)
+		r = leave_out_absent(s, err);
 	if (r < 0)
 		return r;
 	begin_epoch(s);
@@ -188,6 +214,8 @@ void train_data_changed(struct session *s)
 		return;
 	int64_t before = steps_per_epoch(s);
 	int r = measure_epoch(s, &err);
+	if (r == 0)
+		r = leave_out_absent(s, &err);
 	if (r < 0) {
 		train_stop(s, r, err.text);
 		return;
@@ -255,22 +283,48 @@ static void finish(struct session *s)
 static void begin_settling(struct session *s)
 {
 	struct training *t = &s->training;
-	if (!dnet_settles(s->train_net)) {
-		finish(s);
-		return;
-	}
 	train_drop_feed(s);
 	t->settling = true;
-	t->settle_batches = settle_batches(s->train_net, t->n_epoch);
+	if (dnet_settles(s->train_net))
+		t->settle_batches = settle_batches(s->train_net, t->n_epoch);
 	dnet_seed(settle_random(t->seed, t->epoch));
 }
 
 static void settle(struct session *s)
 {
 	struct training *t = &s->training;
-	dnet_settle(s->train_net, t->settled++);
+	struct err err = {0};
+	double begun = session_seconds();
+	bool epoch_ends;
+	if (t->settled < t->settle_batches) {
+		int r = take_batch(s, &epoch_ends, &err);
+		if (r < 0) {
+			train_stop(s, r, err.text);
+			return;
+		}
+		dnet_settle(s->train_net, t->settled++);
+		t->seconds += session_seconds() - begun;
+	}
 	if (t->settled == t->settle_batches)
 		finish(s);
+}
+
+int64_t train_wait_ms(const struct session *s)
+{
+	int64_t now = clock_mono_ms(), wait = s->step_ends_ms - now;
+	if (s->until_ms)
+		wait = MIN_OF(wait, s->until_ms - now);
+	return MAX_OF(wait, 0);
+}
+
+/* A step takes its time, also where it is done sooner. */
+static void pace(struct session *s)
+{
+	struct training *t = &s->training;
+	double least = (double)s->step_ms / 1000;
+	s->step_ends_ms = t->step_begun_ms + s->step_ms;
+	t->seconds += MAX_OF(least - t->step_seconds, 0);
+	t->step_seconds = 0;
 }
 
 /* After a step: the end of the epoch, of the request, or neither. */
@@ -278,6 +332,7 @@ static void end_step(struct session *s, bool epoch_ends)
 {
 	struct training *t = &s->training;
 	double loss = t->step_loss / t->step_batches;
+	pace(s);
 	t->step++;
 	t->epoch_loss += loss;
 	t->epoch_steps++;
@@ -301,6 +356,12 @@ void train_batch(struct session *s)
 {
 	struct training *t = &s->training;
 	double begun = session_seconds(), loss;
+	if (t->settling) {
+		settle(s);
+		return;
+	}
+	if (t->step_batches == 0)
+		t->step_begun_ms = clock_mono_ms();
 	if (t->step == 0 && t->step_batches == 0)
 		channel_progress(s->channel, CHANNEL_TRAIN, t->id, 0, t->steps, NAN, 0);
 	struct err err = {0};
@@ -310,14 +371,11 @@ void train_batch(struct session *s)
 		train_stop(s, r, err.text);
 		return;
 	}
-	if (t->settling) {
-		settle(s);
-		t->seconds += session_seconds() - begun;
-		return;
-	}
 	bool stepped = dnet_train(s->train_net, &loss);
 	t->images += dnet_batch(s->train_net);
-	t->seconds += session_seconds() - begun;
+	double seconds = session_seconds() - begun;
+	t->seconds += seconds;
+	t->step_seconds += seconds;
 	if (!isfinite(loss)) {
 		char text[128];
 		snprintf(text, sizeof(text),

@@ -39,6 +39,8 @@ struct worker_conf {
 	int fold; /* times an epoch visits each training image (1: as it is; further ones augmented) */
 	char engine[16];   /* "onednn", "darknet"; "auto" or "": the best there is */
 	char precision[8]; /* "f32", "bf16"; "auto" or "": where it is faster and as good */
+	char absent[8]; /* classes without images: "mask"; "train" or "": like any other */
+	int step_ms;	/* that a step of a training takes at least; 0: as it comes */
 	int threads; /* 0: one a processor that it may run on */
 	int nice; /* 0..19 */
 	cpu_set_t cpus; /* that it may run on; none: as this program */

@@ -9,6 +9,7 @@
 
 const char *const worker_engines[] = WORKER_ENGINES;
 const char *const worker_precisions[] = WORKER_PRECISIONS;
+const char *const worker_absents[] = WORKER_ABSENTS;
 
 /* Those that this program may run on: the worker can have no others. */
 static int check_cpus(struct conf *c, const char *text, const cpu_set_t *wanted, struct err *err)
@@ -37,11 +38,26 @@ static int read_cpus(struct conf *c, struct worker_conf *w, struct err *err)
 		     : check_cpus(c, text, &w->cpus, err);
 }
 
-int worker_conf_read(struct conf *c, struct worker_conf *w, struct err *err)
+/* Half of the time after which a step is taken for a hung one: the other half is for computing. */
+static int read_step(struct conf *c, struct worker_conf *w, struct err *err)
+{
+	int64_t step_ms;
+	int r = conf_int(c, "train", "step_ms", 0, WORKER_STEP_MS_MAX, 0, &step_ms, err);
+	if (r == 0 && step_ms > w->stall_ms / 2)
+		return conf_fail(c, "train", "step_ms", -ERANGE, err,
+				 "found %lld, expected at most half of stall_s (%lld s)",
+				 (long long)step_ms, (long long)w->stall_ms / 1000);
+	w->step_ms = (int)step_ms;
+	return r;
+}
+
+int worker_conf_read(struct conf *c, const char *absent, struct worker_conf *w, struct err *err)
 {
 	int64_t threads, nice_level, memory_mb, stall_s;
-	int r, engine, precision;
-	if ((r = conf_choice(c, "train", "engine", worker_engines, worker_engines[0], &engine,
+	int r, engine, precision, absents;
+	if ((r = conf_choice(c, "model", "absent_classes", worker_absents, absent, &absents, err)) <
+		    0 ||
+	    (r = conf_choice(c, "train", "engine", worker_engines, worker_engines[0], &engine,
 			     err)) < 0 ||
 	    (r = conf_choice(c, "train", "precision", worker_precisions, worker_precisions[0],
 			     &precision, err)) < 0 ||
@@ -56,9 +72,10 @@ int worker_conf_read(struct conf *c, struct worker_conf *w, struct err *err)
 		return r;
 	strcpy(w->engine, worker_engines[engine]);
 	strcpy(w->precision, worker_precisions[precision]);
+	strcpy(w->absent, worker_absents[absents]);
 	w->threads = (int)threads;
 	w->nice = (int)nice_level;
 	w->memory_max_bytes = (uint64_t)memory_mb * 1024 * 1024;
 	w->stall_ms = stall_s * 1000;
-	return 0;
+	return read_step(c, w, err);
 }

@@ -1,5 +1,5 @@
-/* What a daemon's configuration file says of its workers: [train] engine, precision, threads, nice,
- * cpus, memory_max_mb, stall_s; [worker] program. */
+/* What a daemon's configuration file says of its workers: [model] absent_classes; [train] engine,
+ * precision, threads, nice, cpus, memory_max_mb, stall_s, step_ms; [worker] program. */
 #pragma once
 
 #include "common/conf/conf.h"
@@ -8,6 +8,7 @@
 #define WORKER_MEMORY_MAX_MB (1024 * 1024)
 
 /* Words for worker_conf.engine and .precision, NULL at the end; the first is the default. */
-extern const char *const worker_engines[], *const worker_precisions[];
+extern const char *const worker_engines[], *const worker_precisions[], *const worker_absents[];
 
-int worker_conf_read(struct conf *c, struct worker_conf *w, struct err *err);
+/* `absent`: the default of absent_classes. */
+int worker_conf_read(struct conf *c, const char *absent, struct worker_conf *w, struct err *err);

@@ -77,8 +77,9 @@ static void run(struct session *s)
 {
 	for (;;) {
 		bool training = s->training.id && !s->paused;
+		int64_t wait_ms = s->jobs ? 0 : training ? train_wait_ms(s) : -1;
 		size_t len;
-		char *line = channel_line(s->channel, !training && !s->jobs, &len);
+		char *line = channel_line(s->channel, wait_ms, &len);
 		if (line) {
 			session_request(s, line, len);
 			bound_log();
@@ -86,7 +87,7 @@ static void run(struct session *s)
 			job_step(s);
 		} else if (training && s->until_ms && clock_mono_ms() >= s->until_ms) {
 			train_stop(s, -ETIME, "the time that it was given is over");
-		} else if (training) {
+		} else if (training && train_wait_ms(s) == 0) {
 			train_batch(s);
 		}
 	}

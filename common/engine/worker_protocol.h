@@ -18,12 +18,22 @@
  *            data {path, test_path, validation_path, stay_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
- *            fold, engine ("auto", "onednn", "darknet"), precision ("auto", "f32", "bf16"),
- *            threads (0: one a processor that it may run on), memory_max_bytes (0: no limit)
+ *            fold, absent ("train", "mask"), step_ms (0: none), engine ("auto", "onednn",
+ *            "darknet"), precision ("auto", "f32", "bf16"), threads (0: one a processor that it may
+ *            run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
  *            -> images {train, validation, test}, stay (images of stay_path), snapshot {train,
  *               validation, test}, classes, model, skipped, skipped_names [..], engine ("onednn",
  *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads
+ *            absent: "mask": outputs that no training image has are left out of the softmax in a
+ *            training, and their rows in the last weights are saved as they were in the weights it
+ *            began with, to the bit (where images come or go meanwhile, as they were when the output
+ *            was left out last); evaluations and classifications leave out what no class name stands
+ *            for. -EOPNOTSUPP: the cfg's last weights have no row for each output. "train": all
+ *            outputs take part, as in Darknet.
+ *            step_ms: a step of a training takes at least so long, at most WORKER_STEP_MS_MAX; what
+ *            is left of it is waited for after the step, while requests are served. It counts in the
+ *            training's seconds. Measuring statistics after the last step is not paced.
  *  rescan    -> as open, and changed
  *  train     weights (absent: new ones from seed), out, epochs or steps, seed, epoch (number of the
  *            first epoch: it decides the order of images and their augmentation), schedule_seen
@@ -81,6 +91,8 @@
 /* What `open` may ask for; the first is the default. */
 #define WORKER_ENGINES		{"auto", "onednn", "darknet", NULL}
 #define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}
+#define WORKER_ABSENTS		{"train", "mask", NULL}
+#define WORKER_STEP_MS_MAX	60000
 #define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
 #define WORKER_CONFUSION_MAX	100
 #define WORKER_OUTCOMES_MAX	  100000 /* images; they must fit into a line */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/engine/worker_protocol.h"
 
 int worker_wire_check(const struct worker_conf *conf, struct err *err)
 {
@@ -23,6 +24,9 @@ int worker_wire_check(const struct worker_conf *conf, struct err *err)
 			"threads %d, nice %d, fold %d: expected 0 or more, threads at most %d, "
 			"nice at most 19",
 			conf->threads, conf->nice, conf->fold, WORKER_THREADS_MAX);
+	if (conf->step_ms < 0 || conf->step_ms > WORKER_STEP_MS_MAX)
+		return err_set(err, -ERANGE, "step_ms: found %d, expected 0 to %d", conf->step_ms,
+			       WORKER_STEP_MS_MAX);
 	if (conf->memory_max_bytes > (uint64_t)JSON_INT_MAX)
 		return err_set(err, -ERANGE, "memory limit: must stay below 2^53");
 	return 0;
@@ -61,6 +65,8 @@ struct json *worker_wire_open(const struct worker_conf *conf)
 	json_set_num(a, "brightness", conf->augment.brightness);
 	json_set(j, "augment", a);
 	json_set_int(j, "fold", MAX_OF(conf->fold, 1));
+	json_set_str(j, "absent", conf->absent);
+	json_set_int(j, "step_ms", conf->step_ms);
 	json_set_str(j, "engine", conf->engine);
 	json_set_str(j, "precision", conf->precision);
 	json_set_int(j, "threads", conf->threads);

@@ -54,18 +54,29 @@ class Offline(rig.Case):
         """Two epochs in one go and in two processes end in the same file, with the momentum kept beside it."""
         data = self.work / 'resume-data'
         self.fleet.run_tasuki('dataset', 'digits', '--out', data, '--n', 120, '--seed', 4)
-        for engine in ('auto', 'darknet'):
-            straight, stopped, momentum = (self.work / f'{n}-{engine}' for n in ('straight', 'stopped', 'momentum'))
-            base = ('train', '--cfg', rig.TINY, '--data', data, '--threads', 1, '--engine', engine)
+        # demo.cfg: a batch normalization that Darknet computes amid oneDNN's.
+        for engine, cfg in (('auto', rig.TINY), ('darknet', rig.TINY), ('auto', rig.ROOT / 'deploy/models/demo.cfg')):
+            straight, stopped, momentum = (self.work / f'{n}-{engine}-{cfg.stem}' for n in ('straight', 'stopped', 'momentum'))
+            base = ('train', '--cfg', cfg, '--data', data, '--threads', 1, '--engine', engine)
             self.run_json(*base, '--epochs', 2, '--out', straight)
             self.run_json(*base, '--epochs', 1, '--out', stopped, '--momentum', momentum)
             first = stopped.read_bytes()
             self.run_json(*base, '--epochs', 1, '--epoch', 2, '--weights', stopped, '--out', stopped, '--momentum', momentum)
-            self.assertEqual(straight.read_bytes(), stopped.read_bytes(), engine)
+            self.assertEqual(straight.read_bytes(), stopped.read_bytes(), (engine, cfg))
             # Momentum of other weights, or none, is not taken.
             stopped.write_bytes(first)
             self.run_json(*base, '--epochs', 1, '--epoch', 2, '--weights', stopped, '--out', stopped, '--momentum', momentum)
-            self.assertNotEqual(straight.read_bytes(), stopped.read_bytes(), engine)
+            self.assertNotEqual(straight.read_bytes(), stopped.read_bytes(), (engine, cfg))
+
+    def test_momentum_is_no_checkpoint(self):
+        data, w = self.digits('d', 60, 1), self.work / 'w'
+        self.fleet.run_tasuki('train', '--cfg', rig.TINY, '--data', data, '--steps', 1, '--out', w)
+        before = w.read_bytes()
+        for more in (('--out', w), ('--weights', w, '--out', self.work / 'x'), ('--weights', self.work / '.' / 'w', '--out', self.work / 'x')):
+            r = self.fleet.run_tasuki('train', '--cfg', rig.TINY, '--data', data, '--steps', 1, '--momentum', w, *more, check=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn('--momentum', r.stderr)
+        self.assertEqual(w.read_bytes(), before)
 
     def test_data_sets(self):
         data = self.digits('d', 500, 1)

@@ -35,7 +35,9 @@ class Handover(rig.Case):
         self.never_worse('cam-1')
         active, manifest = self.fleet.active('cam-1')
         self.assertEqual(self.consistent('cam-1'), active)
-        wait_for('the status to tell it', lambda: self.status(listener)['active']['checkpoint'] == active, WAIT)
+        # What is active may be replaced once more meanwhile.
+        wait_for('the status to tell it', lambda: self.status(listener)['active']['checkpoint'] ==
+                 self.fleet.active('cam-1')[0], WAIT)
         self.assertEqual(manifest['model'], offer['model'])
         # What an application opens.
         state = self.fleet.work / 'cam-1/state'

@@ -121,7 +121,8 @@ class Privacy(rig.Case):
         return self.work / 'data' / name
 
     def handed_over(self, private_rows):
-        """A whole handover of a device with a class of its own; all that crossed: topics and payloads."""
+        """A whole handover of a device with a class of its own: topics and payloads of all that crossed, and the
+        weights that the device has while its offer stands, and in the end."""
         public = [f'digit{i}' for i in range(PUBLIC)]
         (self.work / 'classes.txt').write_text('\n'.join(public) + '\n')
         (self.work / 'mine.txt').write_text(SECRET + '\n')
@@ -129,16 +130,27 @@ class Privacy(rig.Case):
         cam = self.folders('cam', 150, 2, [*public, SECRET])
         self.fleet.start_broker()
         recorder = Recorder(self.fleet.port)
-        listener = self.fleet.listen('trainer/+/in/+/ack')
+        listener = self.fleet.listen('trainer/+/in/+/ack', 'device/+/offer')
         model = {'model': {'classes': self.work / 'classes.txt'}}
         self.quick_trainer('edge-1', edge, model)
         self.quick_agent('cam-1', cam, rig.merge(model, {'model': {'private_classes': self.work / 'mine.txt'},
                                                          'handover': {'private_rows': private_rows}}))
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
+        listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer'), rig.WAIT)
+        own = self.weights_of('cam-1')
         self.decided(listener, 'cam-1')
         recorder.stop()
-        return recorder.topics, recorder.data
+        return recorder.topics, recorder.data, own + self.weights_of('cam-1')
+
+    def weights_of(self, device):
+        found = []
+        for path in self.fleet.work.glob(f'{device}/state/checkpoints/*/weights'):
+            try:
+                found.append(path.read_bytes())
+            except FileNotFoundError:
+                pass  # not needed any more
+        return found
 
     def sent_files(self, topics, data):
         """The checkpoints that the device sent, put together from their blocks."""
@@ -151,14 +163,13 @@ class Privacy(rig.Case):
 
     def private_crossed(self, private_rows):
         """(whether the name, whether non-zero rows crossed), by two ways for the rows."""
-        topics, data = self.handed_over(private_rows)
+        topics, data, own = self.handed_over(private_rows)
         files = self.sent_files(topics, data)
         self.assertTrue(files)
         forms = (SECRET.encode(), SECRET.encode().hex().encode(), base64.b64encode(SECRET.encode())[:-4])
         named = any(f in payload for payload in [*data, *(t.encode() for t in topics)] for f in forms)
         state = self.fleet.work / 'cam-1/state'
         self.assertEqual((state / 'private-classes.txt').read_text(), SECRET + '\n')
-        own = [p.read_bytes() for p in state.glob('checkpoints/*/weights')]
         windows = {row[i:i + WINDOW] for w in own for row in rows_of_outputs(w)[PUBLIC:]
                    for i in range(0, len(row) - WINDOW, 4)}
         windows = {w for w in windows if any(w)}

@@ -105,8 +105,8 @@ static void test_values(void **state)
 		     "validation_share = 0.3\nlimit = 9\nshare = never\nnever_shared = data\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
-		     "nice = 12\ncpus = 0\n[handover]\nlease_s = 33\nmin_epochs = 6\n"
-		     "private_rows = send\n"
+		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = mask\n"
+		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
 		     "[worker]\nprogram = w\n"),
@@ -125,6 +125,8 @@ static void test_values(void **state)
 	assert_string_equal(conf.worker.precision, "bf16");
 	assert_int_equal(conf.worker.threads, 3);
 	assert_int_equal(conf.worker.nice, 12);
+	assert_int_equal(conf.worker.step_ms, 3500);
+	assert_string_equal(conf.worker.absent, "mask");
 	assert_int_equal(CPU_COUNT(&conf.worker.cpus), 1);
 	assert_true(CPU_ISSET(0, &conf.worker.cpus));
 	assert_int_equal(conf.live.round_epochs, 4);
@@ -208,6 +210,11 @@ static void test_refused(void **state)
 	assert_refused("[train]\nengine = onednn2\n", -EINVAL, "[train] engine");
 	assert_refused("[train]\nprecision = f16\n", -EINVAL, "[train] precision");
 	assert_refused("[train]\nthreads = 257\n", -ERANGE, "[train] threads");
+	assert_refused("[model]\nabsent_classes = no\n", -EINVAL, "[model] absent_classes");
+	assert_refused("[train]\nstep_ms = 60001\n", -ERANGE, "[train] step_ms");
+	assert_refused("[train]\nstep_ms = 3501\nstall_s = 7\n", -ERANGE,
+		       "agent.conf:9: [train] step_ms: found 3501, expected at most half of "
+		       "stall_s (7 s)");
 	assert_refused("[train]\nnice = -1\n", -ERANGE, "[train] nice");
 	assert_refused("[train]\ncpus = 0-\n", -EINVAL, "agent.conf:9: [train] cpus");
 	assert_refused("[train]\ncpus = 1023\n", -ERANGE, "[train] cpus");

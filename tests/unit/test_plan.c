@@ -120,7 +120,7 @@ static void copy_scales(network *to, const network *from)
 }
 
 /* 0, or 1 when oneDNN has nothing for it. */
-static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
+static int pair_init(struct pair *p, const char *cfg, bool bf16, bool apart, uint64_t seed)
 {
 	struct rng r;
 	struct err err = {0};
@@ -133,7 +133,8 @@ static int pair_init(struct pair *p, const char *cfg, bool bf16, uint64_t seed)
 	spread(p->theirs, &r);
 	copy_weights(p->ours, p->theirs);
 	copy_scales(p->ours, p->theirs);
-	struct plan_conf conf = {.threads = 2, .training = true, .bf16 = bf16};
+	struct plan_conf conf = {
+		.threads = 2, .training = true, .bf16 = bf16, .apart = apart};
 	int e = plan_new(p->ours, &conf, &p->plan, &err);
 	if (e < 0) {
 		net_free(p->ours);
@@ -461,7 +462,7 @@ static void one_step(const char *cfg, uint64_t seed)
 	struct rng r;
 	double most;
 	rng_init(&r, seed);
-	if (pair_init(&p, cfg, false, seed))
+	if (pair_init(&p, cfg, false, true, seed))
 		return;
 	for (int i = 0; i < p.ours->subdivisions; i++) {
 		fill(&p, &r);
@@ -486,6 +487,29 @@ static void test_kernels(void **state)
 	}
 }
 
+/* Nothing flows back through [crop]: Darknet has no array for it. */
+static void test_cropped(void **state)
+{
+	static const char net[] =
+		"[net]\nbatch=4\nsubdivisions=1\nwidth=12\nheight=11\nchannels=3\n"
+		"learning_rate=0.001\nmomentum=0.9\ndecay=0\n";
+	static const char conv[] = "[convolutional]\nfilters=16\nsize=3\npad=1\n"
+				   "batch_normalize=1\nactivation=leaky\n";
+	static const char crop[] = "[crop]\ncrop_width=8\ncrop_height=9\nflip=1\n";
+	static const char *const layers[][3] = {{crop, "", ""},
+						{crop, conv, ""},
+						{crop, "[dropout]\n", conv},
+						{conv, crop, ""},
+						{conv, crop, conv}};
+	char cfg[8192];
+	for (size_t i = 0; i < ARRAY_LEN(layers); i++) {
+		snprintf(cfg, sizeof(cfg), "%s%s%s%s%s", net, layers[i][0], layers[i][1],
+			 layers[i][2], tail);
+		assert_true(is_valid(cfg));
+		one_step(cfg, i);
+	}
+}
+
 static void test_random_cfgs(void **state)
 {
 	char cfg[8192];
@@ -499,7 +523,7 @@ static void test_random_cfgs(void **state)
 		struct rng nudging;
 		double most;
 		make(cfg, sizeof(cfg), kinds[i % (int)ARRAY_LEN(kinds)], &r, true);
-		if (pair_init(&p, cfg, false, (uint64_t)i))
+		if (pair_init(&p, cfg, false, false, (uint64_t)i))
 			continue;
 		planned++;
 		rng_init(&nudging, (uint64_t)i);
@@ -526,10 +550,109 @@ static void test_random_cfgs(void **state)
 #endif
 }
 
+/* ---- inference ---- */
+
+static struct plan *infers(network *net, int threads)
+{
+	struct plan_conf conf = {.threads = threads};
+	struct plan *p = NULL;
+	struct err err = {0};
+	int r = plan_new(net, &conf, &p, &err);
+	assert_true(r == 0 || r == -EOPNOTSUPP);
+	return p;
+}
+
+static network *twin_of(const struct pair *p)
+{
+	network *net = parse(p->cfg);
+	copy_weights(net, p->theirs);
+	copy_scales(net, p->theirs);
+	memcpy(net->input, p->theirs->input,
+	       (size_t)(net->inputs * net->batch) * sizeof(float));
+	for (int i = 0; i < net->n; i++) {
+		layer *a = &net->layers[i], *b = &p->theirs->layers[i];
+		for (int k = 0; a->batch_normalize && k < a->n; k++)
+			a->rolling_variance[k] = b->rolling_variance[k] = 1;
+	}
+	return net;
+}
+
+static void predicts(const struct pair *p, struct plan *plan, const network *net,
+		     const float *expected, double tolerance)
+{
+	const layer *out = &net->layers[net->n - 1];
+	size_t n = (size_t)(out->outputs * out->batch);
+	plan_predict(plan);
+	double d = distance(expected, out->output, n, 1e-6);
+	if (!(d <= tolerance))
+		print_error("outputs differ by %g\n%s\n", d, p->cfg);
+	assert_true(d <= tolerance);
+}
+
+/* Layers wide enough to be shared out in several pieces. */
+static const char wide[] = "[net]\nbatch=3\nsubdivisions=1\nwidth=12\nheight=12\nchannels=3\n"
+			   "learning_rate=0.001\nmomentum=0.9\ndecay=0\npolicy=constant\n"
+			   "max_batches=1000\n"
+			   "[convolutional]\nfilters=16\nsize=3\nstride=1\npad=1\n"
+			   "batch_normalize=1\nactivation=leaky\n"
+			   "[connected]\noutput=700\nactivation=leaky\n"
+			   "[connected]\noutput=7\nactivation=linear\n[softmax]\ngroups=1\n";
+
+static void test_wide(void **state)
+{
+	one_step(wide, 1);
+}
+
+/* As Darknet's; the same to the bit with every number of threads, whatever another network leaves
+ * in the memory that they share, and with weights that have been away. */
+static void infer(const char *cfg, uint64_t seed, struct rng *r)
+{
+	struct pair p;
+	double most;
+	if (pair_init(&p, cfg, false, false, seed))
+		return;
+	fill(&p, r);
+	network *one = twin_of(&p), *three = twin_of(&p), *keeper = twin_of(&p);
+	struct plan *first = infers(one, 1), *second = infers(three, 3);
+	assert_true(first && second);
+	const float *found = one->layers[one->n - 1].output;
+	predicts(&p, first, one, network_predict(p.theirs, p.theirs->input), TOLERANCE);
+	predicts(&p, second, three, found, 0);
+	train_both(&p, (int)seed, &most);
+	predicts(&p, second, three, found, 0);
+	plan_rest(second);
+	train_both(&p, (int)seed, &most);
+	plan_weights_out(second);
+	copy_weights(three, keeper);
+	plan_weights_in(second, true);
+	predicts(&p, second, three, found, 0);
+	plan_free(first);
+	plan_free(second);
+	net_free(one);
+	net_free(three);
+	net_free(keeper);
+	pair_done(&p);
+}
+
+static void test_inference(void **state)
+{
+	char cfg[8192];
+	struct rng r;
+	rng_init(&r, 3);
+	infer(wide, 1, &r);
+	for (int i = 0; i < (under_valgrind() ? 3 : 60); i++) {
+		make(cfg, sizeof(cfg), kinds[i % (int)ARRAY_LEN(kinds)], &r, true);
+		infer(cfg, (uint64_t)i, &r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_cropped),
+		cmocka_unit_test(test_wide),
+		cmocka_unit_test(test_inference),
 		cmocka_unit_test(test_random_cfgs),
 	};
 	if (gemm_init(1, NULL) < 0)

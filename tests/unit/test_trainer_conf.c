@@ -77,6 +77,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.worker.augment.shift_px, 2);
 	assert_false(c.worker.augment.flip);
 	assert_int_equal(c.worker.fold, 1);
+	assert_string_equal(c.worker.absent, "mask");
+	assert_int_equal(c.worker.step_ms, 0);
 	assert_int_equal(c.epochs, 10);
 	assert_int_equal(c.slots, 1);
 	assert_int_equal(c.strategy, STRATEGY_RESUME);
@@ -116,8 +118,9 @@ static void test_given(void **state)
 			      "validation_share=0.1\ntest_share=0.3\nseed=7\ncenter_crop=8\nlimit=9\n"
 			      "rescan_s=0\n[augment]\nshift_px=1\nflip=yes\nblur=0\nbrightness=0.5\n"
 			      "fold=9\n[train]\nepochs=20\nseed=11\nthreads=2\nnice=19\n"
-			      "engine=darknet\nprecision=f32\ncpus=0\nmemory_max_mb=64\nstall_s=5\njobs=3\nstrategy=agnostic\n[merge]\nwindow_s=2\ndevices=3\nlineage_percent=95\n"
-			      "final_percent=7\neta=1.5\nfloor_percent=100\n[queue]\n"
+			      "engine=darknet\nprecision=f32\ncpus=0\nmemory_max_mb=64\nstall_s=5\njobs=3\n"
+			      "step_ms=2500\nstrategy=agnostic\n[merge]\nwindow_s=2\ndevices=3\nlineage_percent=95\n"
+			      "final_percent=7\neta=1.5\nfloor_percent=100\n[model]\nabsent_classes=train\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
 			      "history_days=3\ndisk_max_mb=5\n"
 			      "block_size=4096\n[worker]\nprogram=w\n",
@@ -141,6 +144,8 @@ static void test_given(void **state)
 	assert_string_equal(c.worker.precision, "f32");
 	assert_int_equal(c.worker.threads, 2);
 	assert_int_equal(c.worker.nice, 19);
+	assert_int_equal(c.worker.step_ms, 2500);
+	assert_string_equal(c.worker.absent, "train");
 	assert_int_equal(CPU_COUNT(&c.worker.cpus), 1);
 	assert_int_equal(c.worker.stall_ms, 5000);
 	assert_int_equal(c.slots, 3);
@@ -174,6 +179,9 @@ static void test_refused(void **state)
 		{HEAD "[broker]\nprot = 1883\n", "prot"},
 		{HEAD "[train]\nengine = onednn2\n", "engine"},
 		{HEAD "[train]\nprecision = f64\n", "precision"},
+		{HEAD "[model]\nabsent_classes = both\n", "[model] absent_classes"},
+		{HEAD "[train]\nstep_ms = -1\n", "[train] step_ms"},
+		{HEAD "[train]\nstep_ms = 30001\nstall_s = 60\n", "[train] step_ms"},
 		{HEAD "[train]\ncpus = one\n", "trainer.conf:9: [train] cpus"},
 		{HEAD "[train]\nthreads = 257\n", "threads"},
 		{HEAD "[train]\nepochs = 0\n", "epochs"},

@@ -129,6 +129,32 @@ static void test_evaluate_same_everywhere(void **state)
 	assert_true(correct[0] == correct[1] && correct[1] == correct[2]);
 }
 
+/* Weights so large that a pool sees minus infinity alone, which the layers after it hide. */
+static void test_no_maximum(void **state)
+{
+	static const char cfg[] =
+		"[net]\nbatch=4\nsubdivisions=1\nwidth=28\nheight=28\nchannels=1\n"
+		"[convolutional]\nfilters=8\nsize=28\nactivation=linear\n[maxpool]\n"
+		"[activation]\nactivation=relu\n[connected]\noutput=10\nactivation=linear\n"
+		"[softmax]\n";
+	struct rig rig;
+	struct err err = {0};
+	_cleanup_free_ char *w = NULL;
+	size_t len;
+	assert_int_equal(file_write(at("pool.cfg"), cfg, strlen(cfg), &err), 0);
+	struct worker_conf conf = conf_of("pool.cfg");
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "p", 1, 0));
+	assert_int_equal(file_read(at("p"), 1 << 20, &w, &len, &err), 0);
+	for (size_t i = 8; i < 8 + 8 * 28 * 28; i++)
+		memcpy(w + WEIGHTS_HEADER_SIZE + 4 * i, &(float){-3e38f}, 4);
+	assert_int_equal(file_write(at("p"), w, len, &err), 0);
+	rig_do(&rig, "evaluate", evaluate_args("p", "train"));
+	assert_int_equal(rig_ask(&rig, "train", train_args("p", "q", 1, 0))->code, -EDOM);
+	assert_false(file_exists(at("q")));
+	rig_stop(&rig);
+}
+
 /* Threads of the worker. */
 static int n_threads(const struct rig *rig)
 {
@@ -179,6 +205,50 @@ static void test_in_the_middle(void **state)
 	assert_int_equal(n_threads(&rig), threads);
 	/* What is not there any more is no error. */
 	rig_do(&rig, "stop", target(t));
+	rig_stop(&rig);
+}
+
+/* Steps take their time, in seconds and in fact; requests do not wait for it, nor does it count as
+ * standing still. */
+static void test_paced(void **state)
+{
+	enum { STEP_MS = 150, STEPS = 6 };
+	char free_id[HASH_SIZE], paced[HASH_SIZE];
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	struct json *args = train_args(NULL, "p", 1, 0);
+	trained(conf, args, NULL, free_id);
+	conf.step_ms = STEP_MS;
+	trained(conf, train_args(NULL, "p", 1, 0), NULL, paced);
+	assert_string_equal(free_id, paced);
+	conf.step_ms = 60000;
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, worker_is_ready(rig.worker));
+	uint64_t t = rig_send(&rig, "train", long_training("never"));
+	struct rig_request *q = &rig.requests[t];
+	RIG_WAIT(&rig, q->progress.step == 1);
+	/* In the middle of a step of a minute. */
+	int64_t begun = clock_mono_ms();
+	rig_do(&rig, "evaluate", evaluate_args("p", "validation"));
+	rig_do(&rig, "pause", NULL);
+	rig_do(&rig, "resume", NULL);
+	struct json *end = json_new_obj();
+	json_set_int(end, "until_ms", clock_mono_ms() + 100);
+	rig_do(&rig, "until", end);
+	RIG_WAIT(&rig, q->answered);
+	assert_int_equal(q->code, -ETIME);
+	assert_true(clock_mono_ms() - begun < 20000);
+	rig_stop(&rig);
+	conf.step_ms = STEP_MS;
+	rig_start(&rig, &conf);
+	args = long_training("p");
+	json_set_int(args, "steps", STEPS);
+	RIG_WAIT(&rig, worker_is_ready(rig.worker));
+	begun = clock_mono_ms();
+	const struct json *r = rig_do(&rig, "train", args);
+	assert_true(clock_mono_ms() - begun >= STEPS * STEP_MS);
+	assert_true(num(r, "seconds") >= STEPS * STEP_MS / 1000.);
+	assert_true(num(r, "images_per_second") <= 16 * 1000. / STEP_MS);
 	rig_stop(&rig);
 }
 
@@ -564,10 +634,12 @@ static void test_private_classes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_maximum),
 		cmocka_unit_test(test_learns),
 		cmocka_unit_test(test_reproducible),
 		cmocka_unit_test(test_evaluate_same_everywhere),
 		cmocka_unit_test(test_in_the_middle),
+		cmocka_unit_test(test_paced),
 		cmocka_unit_test(test_middle_changes_nothing),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_classify),

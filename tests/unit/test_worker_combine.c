@@ -273,9 +273,12 @@ static void test_nothing_to_settle(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_blend),        cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_graft),        cmocka_unit_test(test_settle),
-		cmocka_unit_test(test_settle_merge), cmocka_unit_test(test_settle_in_the_middle),
+		cmocka_unit_test(test_blend),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_graft),
+		cmocka_unit_test(test_settle),
+		cmocka_unit_test(test_settle_merge),
+		cmocka_unit_test(test_settle_in_the_middle),
 		cmocka_unit_test(test_nothing_to_settle),
 	};
 	return cmocka_run_group_tests_name("worker_combine", tests, set_up_deep, tear_down);

@@ -375,6 +375,21 @@ static void write_big_cfg(void)
 	assert_int_equal(file_write(at("big.cfg"), text, (size_t)n, &err), 0);
 }
 
+/* An evaluation's batch is bounded by its inputs, too: 64 of these were 2^32 floats, which Darknet
+ * counts in int. */
+static void test_large_inputs(void **state)
+{
+	struct err err = {0};
+	char text[512];
+	struct worker_conf conf = conf_of("inputs.cfg");
+	int n = snprintf(text, sizeof(text),
+			 "[net]\nbatch=1\nsubdivisions=1\nwidth=8192\nheight=8192\nchannels=1\n"
+			 "[crop]\ncrop_width=2\ncrop_height=2\n"
+			 "[connected]\noutput=10\nactivation=linear\n[softmax]\n");
+	assert_int_equal(file_write(at("inputs.cfg"), text, (size_t)n, &err), 0);
+	assert_true(needed(conf) < 4ull * 1024 * 1024 * 1024);
+}
+
 /* A network that does not fit is refused before anything is allocated for it. */
 static void test_too_large(void **state)
 {
@@ -617,15 +632,24 @@ static void test_orphan(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed),         cmocka_unit_test(test_hung),
-		cmocka_unit_test(test_not_a_worker),   cmocka_unit_test(test_lines_are_no_progress),
-		cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_bad_requests),   cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_too_large),      cmocka_unit_test(test_fits),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_hung),
+		cmocka_unit_test(test_not_a_worker),
+		cmocka_unit_test(test_lines_are_no_progress),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bad_requests),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_fits),
 		cmocka_unit_test(test_settles_in_turn),
-		cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_out_of_memory),
-		cmocka_unit_test(test_log_and_engine), cmocka_unit_test(test_processors),
-		cmocka_unit_test(test_orphan),         cmocka_unit_test(test_until),
+		cmocka_unit_test(test_large_inputs),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_log_and_engine),
+		cmocka_unit_test(test_processors),
+		cmocka_unit_test(test_orphan),
+		cmocka_unit_test(test_until),
 	};
 	return cmocka_run_group_tests_name("worker_life", tests, set_up, tear_down);
 }

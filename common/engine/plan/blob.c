@@ -22,11 +22,36 @@ void blob_init(struct blob *b, const struct plan *p, size_t n, size_t c, size_t 
 	b->blocked_elems = n * blob_blocks(p, b) * h * w * p->k->block;
 }
 
-void blob_done(struct blob *b)
+void blob_blocked(struct blob *b)
 {
-	free(b->data[BLOCKED]);
-	free(b->delta[BLOCKED]);
-	*b = (struct blob){0};
+	b->blocked = true;
+}
+
+static size_t bytes_of(const struct plan *p, const struct blob *b, enum rep rep)
+{
+	return rep == PLAIN ? b->plain_floats * sizeof(float)
+			    : b->blocked_elems * p->k->elem_bytes;
+}
+
+/* In training the way back reads what the way there wrote. A gradient is written by those that
+ * read the blob, the last of them first, and read by who wrote it. */
+void blob_place(struct plan *p, struct blob *b, int first, int last)
+{
+	if (!b->blocked)
+		return;
+	int back = plan_back_step(p, first);
+	size_t bytes = bytes_of(p, b, BLOCKED);
+	plan_region(p, &b->data_at, bytes, first, p->conf.training ? back + 1 : last);
+	if (p->conf.training && !b->no_delta)
+		plan_region(p, &b->delta_at, bytes, plan_back_step(p, last), back + 1);
+}
+
+void blob_begin(struct plan *p, struct blob *b)
+{
+	memset(b->has, 0, sizeof(b->has));
+	memset(b->owed, 0, sizeof(b->owed));
+	b->data[BLOCKED] = arena_at(&p->arena, &b->data_at);
+	b->delta[BLOCKED] = arena_at(&p->arena, &b->delta_at);
 }
 
 dnnl_memory_desc_t blob_md(const struct plan *p, const struct blob *b, enum rep rep)
@@ -70,40 +95,26 @@ static void convert(struct plan *p, const struct blob *b, void *plain, void *blo
 	par_run(p->conf.threads, convert_part, &v);
 }
 
-static void *buffer(struct plan *p, struct blob *b, void **at, enum rep rep)
-{
-	if (!*at && rep == BLOCKED)
-		*at = dnn_alloc(b->blocked_elems * p->k->elem_bytes);
-	return *at;
-}
-
 void *blob_write(struct plan *p, struct blob *b, enum rep rep)
 {
 	b->has[rep] = true;
 	b->has[!rep] = false;
-	return buffer(p, b, &b->data[rep], rep);
+	return b->data[rep];
 }
 
 void *blob_read(struct plan *p, struct blob *b, enum rep rep)
 {
-	void *to = buffer(p, b, &b->data[rep], rep);
 	if (!b->has[rep])
 		convert(p, b, b->data[PLAIN], b->data[BLOCKED], rep == PLAIN, false);
 	b->has[rep] = true;
-	return to;
+	return b->data[rep];
 }
 
 void *blob_delta(struct plan *p, struct blob *b, enum rep rep, bool *ret_add)
 {
 	*ret_add = b->owed[rep];
 	b->owed[rep] = true;
-	return buffer(p, b, &b->delta[rep], rep);
-}
-
-static size_t bytes_of(const struct plan *p, const struct blob *b, enum rep rep)
-{
-	return rep == PLAIN ? b->plain_floats * sizeof(float)
-			    : b->blocked_elems * p->k->elem_bytes;
+	return b->delta[rep];
 }
 
 void *blob_delta_add(struct plan *p, struct blob *b, enum rep rep)
@@ -116,7 +127,7 @@ void *blob_delta_add(struct plan *p, struct blob *b, enum rep rep)
 void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep)
 {
 	bool both = b->owed[PLAIN] && b->owed[BLOCKED], other = b->owed[!rep] && !b->owed[rep];
-	void *to = buffer(p, b, &b->delta[rep], rep);
+	void *to = b->delta[rep];
 	if (!b->owed[rep] && !other)
 		memset(to, 0, bytes_of(p, b, rep));
 	if (other)

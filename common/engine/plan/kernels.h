@@ -73,14 +73,14 @@ struct kernels {
 	void (*to_planes)(const void *x, float *planes, size_t hw, size_t c, bool add);
 };
 
-/* Darknet's step of stochastic gradient descent on n floats:
- * m += g - decay * w; w += rate * m; m *= momentum. */
+/* Darknet's step of stochastic gradient descent on n floats, gradients being in m already:
+ * m -= decay * w; w += rate * m; m *= momentum. */
 struct sgd {
 	float decay, rate, momentum;
 };
 
 struct kernels_flat {
-	void (*sgd)(float *w, float *m, const float *g, size_t n, const struct sgd *s);
+	void (*sgd)(float *w, float *m, size_t n, const struct sgd *s);
 	void (*add)(float *x, const float *y, size_t n);
 	/* Rows of k: y = act(x + bias); then g = dy * act'(y), and sums of g's columns added. */
 	void (*bias)(float *x, const float *bias, size_t rows, size_t k, float slope);

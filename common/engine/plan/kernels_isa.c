@@ -66,11 +66,11 @@ INLINE void add_double(double *sum, vf v)
 
 /* ---- flat ranges ---- */
 
-static void flat_sgd(float *w, float *m, const float *g, size_t n, const struct sgd *s)
+static void flat_sgd(float *w, float *m, size_t n, const struct sgd *s)
 {
 	const float decay = s->decay, rate = s->rate, momentum = s->momentum;
 	for (size_t i = 0; i < n; i++) {
-		float v = m[i] + g[i] - decay * w[i];
+		float v = m[i] - decay * w[i];
 		w[i] += rate * v;
 		m[i] = momentum * v;
 	}

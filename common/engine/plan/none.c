@@ -25,6 +25,15 @@ void plan_weights_in(struct plan *p, bool in)
 {
 }
 
+void plan_rest(struct plan *p)
+{
+}
+
+bool plan_multiplies_elsewhere(const struct plan *p)
+{
+	return true;
+}
+
 bool plan_momentum(struct plan *p, int i, float *out, const float *in)
 {
 	return false;

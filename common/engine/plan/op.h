@@ -4,6 +4,7 @@
 #include <darknet.h>
 
 #include "common/base/err.h"
+#include "common/engine/plan/arena.h"
 #include "common/engine/plan/dnn.h"
 #include "common/engine/plan/kernels.h"
 #include "common/engine/plan/par.h"
@@ -26,6 +27,9 @@ struct blob {
 	void *data[REPS], *delta[REPS];
 	bool has[REPS], owed[REPS];
 	bool no_delta; /* the network's input */
+	/* BLOCKED, if an operation asks for it: where it lies in the plan's arena. */
+	bool blocked;
+	struct region data_at, delta_at;
 };
 
 struct op;
@@ -36,6 +40,7 @@ struct op_class {
 	/* Darknet's arrays to the plan's and back. */
 	void (*weights_in)(struct op *o);
 	void (*weights_out)(struct op *o);
+	void (*rest)(struct op *o); /* see plan_rest() */
 	void (*free)(struct op *o);
 };
 
@@ -46,7 +51,8 @@ struct op {
 	int index;
 	struct blob *in, *out;
 	void *own;		  /* of the class */
-	struct param *param;	  /* weights, NULL: none of the plan's */
+	struct param *param;	  /* weights, NULL: none, or in Darknet's arrays */
+	bool fast;		  /* oneDNN computes it */
 };
 
 struct plan {
@@ -59,6 +65,7 @@ struct plan {
 	struct blob input;
 	struct blob **blobs; /* by layer; layers that share one (in place, fused) share it */
 	struct op *ops;	     /* by layer; class NULL: fused into the one before */
+	struct arena arena; /* of BLOCKED blobs, and what operations need meanwhile */
 	bool settling; /* the statistics are being measured anew, and so many batches are in them */
 	unsigned settled;
 	float *scratch; /* of the largest gradient that had to be added */
@@ -68,7 +75,12 @@ struct plan {
 /* ---- blob.c ---- */
 void blob_init(struct blob *b, const struct plan *p, size_t n, size_t c, size_t h, size_t w,
 	       float *plain_data, float *plain_delta);
-void blob_done(struct blob *b);
+/* While operations are made: one that reads or writes it BLOCKED says so. */
+void blob_blocked(struct blob *b);
+/* When they are: from the operation that writes it to the last that reads it. */
+void blob_place(struct plan *p, struct blob *b, int first, int last);
+/* The addresses of this run; nothing is in them yet. */
+void blob_begin(struct plan *p, struct blob *b);
 size_t blob_blocks(const struct plan *p, const struct blob *b); /* slices of an image */
 size_t blob_slice_bytes(const struct plan *p, const struct blob *b);
 dnnl_memory_desc_t blob_md(const struct plan *p, const struct blob *b, enum rep rep);
@@ -85,15 +97,21 @@ void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep);
 void *plan_scratch(struct plan *p, size_t bytes);
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y);
 
+/* ---- plan.c: memory for some steps of a run ---- */
+/* Steps of a run: one a layer forward, then two a layer back; the first of these two. */
+int plan_back_step(const struct plan *p, int layer);
+void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to);
+
 /* ---- param.c ---- */
 /* Weights that the plan computes with: float32 master and momentum in the layout in which
- * gradients come, copies in the layouts (and type) in which products want them. */
+ * gradients come, copies in the layouts (and type) in which products want them. A gradient is
+ * added to the momentum as soon as it is there, as Darknet does. */
 struct param {
 	float **darknet;	  /* the layer's array, freed while the plan holds the weights */
 	size_t n;		  /* floats there */
 	dnnl_memory_desc_t dense; /* of them */
 	size_t floats;		  /* of the master's layout, padding included */
-	float *master, *momentum, *grad; /* inference: a master only where no copy serves */
+	float *master, *momentum; /* inference: a master only where no copy serves */
 	struct reorder load, store; /* dense -> master, master -> dense */
 	struct port forward, backward;
 	bool has_backward;
@@ -106,12 +124,12 @@ int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memo
 void param_done(struct param *w);
 void param_in(struct param *w, struct plan *p);
 void param_out(struct param *w, struct plan *p);
-/* One Darknet step with w->grad. */
+/* Inference: the weights are dropped until param_in(). */
+void param_rest(struct param *w);
+/* The gradient of a batch. */
+void param_gather(struct param *w, struct plan *p, const float *grad);
+/* One Darknet step with all that was gathered. */
 void param_update(struct param *w, struct plan *p, const update_args *a, float rate_scale);
-/* The gradient of one of several batches of a step. */
-void param_gather(struct param *w, struct plan *p);
-/* A step without a gradient. */
-void param_still(struct param *w);
 /* The momentum in Darknet's order, out or in. */
 void param_momentum(struct param *w, struct plan *p, float *out, const float *in);
 
@@ -125,6 +143,11 @@ void op_darknet_init(struct op *o);
 
 /* Slope of an activation that kernels know: 1 linear, 0 relu, .1 leaky; negative: another. */
 float op_slope(ACTIVATION a);
+/* On all threads: x += y of n floats; one Darknet step of n weights, whose gradients have been
+ * added to the momentum. */
+void op_add(struct plan *p, float *x, const float *y, size_t n);
+void op_step(struct plan *p, float *weights, float *momentum, size_t n, const update_args *a,
+	     float rate_scale);
 /* Darknet's small arrays (biases, scales): x += rate/batch * updates; updates *= momentum. */
 void op_step_small(float *x, float *updates, int n, const update_args *a, float rate_scale);
 /* Elements of a range through Darknet's activation, or its gradient, on all threads. */

@@ -1,19 +1,25 @@
-/* A connected layer: an inner product of the whole image, then bias and activation on its rows of
- * outputs (PLAIN, float32 in either precision). An image that lies in whole blocks is taken as it
- * is; the weights' order follows it. */
+/* A connected layer: products of the whole batch with Darknet's own arrays, then bias and activation
+ * on the rows of outputs (PLAIN, float32 in either precision).
+ *
+ * Such a layer can hold nearly all weights of a network (faces.cfg: 3.7 of 4.1 million), so it keeps
+ * no copy of them: `weights` and, in training, `weight_updates`, to which the gradient is added as
+ * Darknet adds it. Nothing is to be converted around a file either. */
 #include <errno.h>
 #include <string.h>
 
 #include "common/engine/plan/op.h"
 
+/* Outputs that a thread computes at a time where the result must not depend on the number of
+ * threads: how a product is cut may change the order of its sums. */
+#define OUTPUTS_PIECE 128
+/* Inputs at a time of the products on the way back: bounds what oneDNN allocates for each (half a
+ * megabyte), and costs no time. */
+#define INPUTS_PIECE 1024
+
 struct connected {
 	float slope;
 	bool darknet_activation;
-	enum rep src_rep;
-	struct prim forward, back_data, back_weights;
-	struct port src, src_back, dst, dy_data, dy_weights, diff_src;
-	struct param w;
-	dnnl_memory_t grad;
+	float *columns; /* outputs x batch: y before it is turned into rows */
 };
 
 static struct connected *connected_of(const struct op *o)
@@ -21,125 +27,74 @@ static struct connected *connected_of(const struct op *o)
 	return o->own;
 }
 
-/* ---- making it ---- */
-
-struct shape {
-	dnnl_dims_t src, weights, dst;
-	int dims;
+/* What a thread has to do with its part of the outputs, or of the inputs. */
+struct product {
+	const struct op *o;
+	const float *x, *dy;
+	float *y, *dx;
+	float keep; /* of what is in dx: 0 or 1 */
+	size_t total, piece;
+	void (*part)(const struct product *v, size_t from, size_t to);
 };
 
-static struct shape shape_of(const struct op *o)
+static void product_part(void *arg, int thread, int threads)
 {
-	const layer *l = o->l;
-	const struct blob *in = o->in;
-	struct shape s = {.dst = {l->batch, l->outputs}};
-	if (connected_of(o)->src_rep == BLOCKED) {
-		const dnnl_dims_t src = {l->batch, (dnnl_dim_t)in->c, (dnnl_dim_t)in->h,
-					 (dnnl_dim_t)in->w};
-		const dnnl_dims_t w = {l->outputs, src[1], src[2], src[3]};
-		memcpy(s.src, src, sizeof(src));
-		memcpy(s.weights, w, sizeof(w));
-		s.dims = 4;
-	} else {
-		const dnnl_dims_t src = {l->batch, l->inputs}, w = {l->outputs, l->inputs};
-		memcpy(s.src, src, sizeof(src));
-		memcpy(s.weights, w, sizeof(w));
-		s.dims = 2;
+	const struct product *v = arg;
+	size_t i, last, pieces = (v->total + v->piece - 1) / v->piece;
+	par_share(pieces, thread, threads, &i, &last);
+	for (; i < last; i++) {
+		size_t end = (i + 1) * v->piece;
+		v->part(v, i * v->piece, end < v->total ? end : v->total);
 	}
-	return s;
 }
 
-static dnnl_memory_desc_t src_md(const struct op *o, const struct shape *s)
+static void run(struct product *v, size_t total, size_t piece,
+		void (*part)(const struct product *v, size_t from, size_t to))
 {
-	return s->dims == 4 ? blob_md(o->plan, o->in, BLOCKED) : dnn_dense(2, s->src, dnnl_f32);
+	v->total = total;
+	v->piece = piece;
+	v->part = part;
+	par_run(v->o->plan->conf.threads, product_part, v);
 }
 
-static int make_products(struct op *o, struct err *err)
+/* One piece a thread. */
+static size_t even(const struct op *o, size_t total)
 {
-	struct connected *c = connected_of(o);
-	struct plan *p = o->plan;
-	struct shape s = shape_of(o);
-	dnnl_data_type_t type = p->type;
-	bool train = p->conf.training;
-	dnnl_memory_desc_t outer = src_md(o, &s);
-	dnnl_memory_desc_t src = s.dims == 4 ? outer : dnn_dense(2, s.src, type);
-	dnnl_memory_desc_t w = dnn_any(s.dims, s.weights, type);
-	dnnl_memory_desc_t w32 = dnn_any(s.dims, s.weights, dnnl_f32);
-	dnnl_memory_desc_t dst = dnn_dense(2, s.dst, dnnl_f32), dy = dnn_dense(2, s.dst, type);
-	dnnl_inner_product_desc_t d;
-	dnnl_inner_product_forward_desc_init(&d, train ? dnnl_forward_training
-						       : dnnl_forward_inference,
-					     &src, &w, NULL, &dst);
-	int r = prim_init(&c->forward, &p->dnn, &d, NULL, NULL, err);
-	if (r < 0 || !train)
-		return r;
-	dnnl_inner_product_backward_weights_desc_init(&d, &src, &w32, NULL, &dy);
-	r = prim_init(&c->back_weights, &p->dnn, &d, NULL, c->forward.desc, err);
-	if (r < 0 || o->in->no_delta)
-		return r;
-	dnnl_inner_product_backward_data_desc_init(&d, &src, &w, &dy);
-	return prim_init(&c->back_data, &p->dnn, &d, NULL, c->forward.desc, err);
+	size_t threads = (size_t)o->plan->conf.threads, unit = threads * KERNELS_BLOCK_MAX;
+	return (total + unit - 1) / unit * KERNELS_BLOCK_MAX;
 }
 
-static int make_ports(struct op *o, struct err *err)
+/* y = x * weights', by way of its transpose: oneDNN takes 2 to 4 times as long the other way round,
+ * as it rearranges the second matrix. */
+static void forward_part(const struct product *v, size_t from, size_t to)
 {
-	struct connected *c = connected_of(o);
-	struct plan *p = o->plan;
-	struct shape s = shape_of(o);
-	bool train = p->conf.training;
-	dnnl_memory_desc_t outer = src_md(o, &s), dst = dnn_dense(2, s.dst, dnnl_f32);
-	dnnl_memory_desc_t dense = dnn_dense(s.dims, s.weights, dnnl_f32);
-	int r = port_init(&c->src, &p->dnn, &outer, prim_md(&c->forward, dnnl_query_src_md), false,
-			  err);
-	if (r == 0)
-		r = port_init(&c->dst, &p->dnn, &dst, prim_md(&c->forward, dnnl_query_dst_md), true,
-			      err);
-	if (r == 0)
-		r = param_init(&c->w, p, &o->l->weights, &dense,
-			       train ? prim_md(&c->back_weights, dnnl_query_diff_weights_md) : NULL,
-			       prim_md(&c->forward, dnnl_query_weights_md),
-			       c->back_data.desc ? prim_md(&c->back_data, dnnl_query_weights_md)
-						 : NULL,
-			       err);
-	if (r == 0 && train)
-		r = port_init(&c->dy_weights, &p->dnn, &dst,
-			      prim_md(&c->back_weights, dnnl_query_diff_dst_md), false, err);
-	if (r == 0 && train)
-		r = port_init(&c->src_back, &p->dnn, prim_md(&c->forward, dnnl_query_src_md),
-			      prim_md(&c->back_weights, dnnl_query_src_md), false, err);
-	if (r == 0 && c->back_data.desc)
-		r = port_init(&c->dy_data, &p->dnn, &dst,
-			      prim_md(&c->back_data, dnnl_query_diff_dst_md), false, err);
-	if (r == 0 && c->back_data.desc)
-		r = port_init(&c->diff_src, &p->dnn, &outer,
-			      prim_md(&c->back_data, dnnl_query_diff_src_md), true, err);
-	return r;
+	const layer *l = v->o->l;
+	size_t batch = (size_t)l->batch, in = (size_t)l->inputs, out = (size_t)l->outputs;
+	float *t = connected_of(v->o)->columns + from * batch;
+	dnn_product(false, true, to - from, batch, in, l->weights + from * in, in, v->x, in, 0, t,
+		    batch);
+	for (size_t i = from; i < to; i++, t += batch)
+		for (size_t b = 0; b < batch; b++)
+			v->y[b * out + i] = t[b];
 }
 
-static int make_args(struct op *o, struct err *err)
+/* updates += dy' * x, of some inputs */
+static void weights_part(const struct product *v, size_t from, size_t to)
 {
-	struct connected *c = connected_of(o);
-	struct plan *p = o->plan;
-	prim_arg(&c->forward, DNNL_ARG_SRC, c->src.inner);
-	prim_arg(&c->forward, DNNL_ARG_WEIGHTS, c->w.forward.inner);
-	prim_arg(&c->forward, DNNL_ARG_DST, c->dst.inner);
-	if (!p->conf.training)
-		return 0;
-	if (dnnl_memory_create(&c->grad, prim_md(&c->back_weights, dnnl_query_diff_weights_md),
-			       p->dnn.engine, c->w.grad) != dnnl_success)
-		return err_set(err, -ENOMEM, "oneDNN has no memory");
-	prim_arg(&c->back_weights, DNNL_ARG_SRC, c->src_back.inner);
-	prim_arg(&c->back_weights, DNNL_ARG_DIFF_DST, c->dy_weights.inner);
-	prim_arg(&c->back_weights, DNNL_ARG_DIFF_WEIGHTS, c->grad);
-	if (c->back_data.desc) {
-		prim_arg(&c->back_data, DNNL_ARG_WEIGHTS, c->w.backward.inner);
-		prim_arg(&c->back_data, DNNL_ARG_DIFF_DST, c->dy_data.inner);
-		prim_arg(&c->back_data, DNNL_ARG_DIFF_SRC, c->diff_src.inner);
-	}
-	return 0;
+	const layer *l = v->o->l;
+	size_t batch = (size_t)l->batch, in = (size_t)l->inputs, out = (size_t)l->outputs;
+	dnn_product(true, false, out, to - from, batch, v->dy, out, v->x + from, in, 1,
+		    l->weight_updates + from, in);
 }
 
-/* ---- running it ---- */
+/* dx (+)= dy * weights, of some inputs */
+static void data_part(const struct product *v, size_t from, size_t to)
+{
+	const layer *l = v->o->l;
+	size_t batch = (size_t)l->batch, in = (size_t)l->inputs, out = (size_t)l->outputs;
+	dnn_product(false, false, batch, to - from, out, v->dy, out, l->weights + from, in, v->keep,
+		    v->dx + from, in);
+}
 
 static void forward(struct op *o, bool train)
 {
@@ -147,10 +102,9 @@ static void forward(struct op *o, bool train)
 	struct plan *p = o->plan;
 	const layer *l = o->l;
 	float *y = blob_write(p, o->out, PLAIN);
-	port_set(&c->src, &p->dnn, blob_read(p, o->in, c->src_rep));
-	port_set(&c->dst, &p->dnn, y);
-	prim_run(&c->forward, &p->dnn);
-	port_flush(&c->dst, &p->dnn);
+	struct product v = {.o = o, .x = blob_read(p, o->in, PLAIN), .y = y};
+	size_t out = (size_t)l->outputs;
+	run(&v, out, p->conf.training ? even(o, out) : OUTPUTS_PIECE, forward_part);
 	p->flat->bias(y, l->biases, (size_t)l->batch, (size_t)l->outputs, c->slope);
 	if (c->darknet_activation)
 		op_activate(p, y, o->out->plain_floats, l->activation);
@@ -168,57 +122,52 @@ static void backward(struct op *o)
 	else if (c->slope != 1)
 		p->flat->bias_back(y, dy, rows, k, c->slope);
 	p->flat->columns(dy, l->bias_updates, rows, k, k);
-	port_set(&c->src_back, &p->dnn,
-		 c->src.copy ? c->src.copy : blob_read(p, o->in, c->src_rep));
-	port_set(&c->dy_weights, &p->dnn, dy);
-	prim_run(&c->back_weights, &p->dnn);
-	if (!c->back_data.desc)
+	struct product v = {.o = o, .x = blob_read(p, o->in, PLAIN), .dy = dy};
+	size_t in = (size_t)l->inputs, each = even(o, in);
+	size_t piece = each < INPUTS_PIECE ? each : INPUTS_PIECE;
+	run(&v, in, piece, weights_part);
+	if (o->in->no_delta)
 		return;
 	bool add;
-	void *to = blob_delta(p, o->in, c->src_rep, &add), *at = to;
-	if (add)
-		at = plan_scratch(p, c->src_rep == PLAIN
-					     ? o->in->plain_floats * sizeof(float)
-					     : o->in->blocked_elems * p->k->elem_bytes);
-	port_set(&c->dy_data, &p->dnn, dy);
-	port_set(&c->diff_src, &p->dnn, at);
-	prim_run(&c->back_data, &p->dnn);
-	port_flush(&c->diff_src, &p->dnn);
-	if (add)
-		blob_delta_sum(p, o->in, c->src_rep, at);
+	v.dx = blob_delta(p, o->in, PLAIN, &add);
+	v.keep = add ? 1 : 0;
+	run(&v, in, piece, data_part);
 }
 
 static void update(struct op *o, const update_args *a)
 {
 	layer *l = o->l;
 	op_step_small(l->biases, l->bias_updates, l->outputs, a, l->learning_rate_scale);
-	param_update(&connected_of(o)->w, o->plan, a, l->learning_rate_scale);
+	op_step(o->plan, l->weights, l->weight_updates, (size_t)l->outputs * (size_t)l->inputs, a,
+		l->learning_rate_scale);
 }
 
 static void weights_in(struct op *o)
 {
-	param_in(&connected_of(o)->w, o->plan);
+	const layer *l = o->l;
+	if (l->weight_updates)
+		memset(l->weight_updates, 0,
+		       (size_t)l->outputs * (size_t)l->inputs * sizeof(*l->weight_updates));
 }
 
 static void weights_out(struct op *o)
 {
-	param_out(&connected_of(o)->w, o->plan);
+	layer *l = o->l;
+	if (!l->weights)
+		l->weights = dnn_alloc((size_t)l->outputs * (size_t)l->inputs *
+				       sizeof(*l->weights));
+}
+
+static void rest(struct op *o)
+{
+	free(o->l->weights);
+	o->l->weights = NULL;
 }
 
 static void connected_free(struct op *o)
 {
-	struct connected *c = connected_of(o);
-	struct port *ports[] = {&c->src,     &c->src_back, &c->dst,
-				&c->dy_data, &c->dy_weights, &c->diff_src};
-	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
-		port_done(ports[i]);
-	prim_done(&c->forward);
-	prim_done(&c->back_data);
-	prim_done(&c->back_weights);
-	if (c->grad)
-		dnnl_memory_destroy(c->grad);
-	param_done(&c->w);
-	free(c);
+	free(connected_of(o)->columns);
+	free(o->own);
 	o->own = NULL;
 }
 
@@ -228,15 +177,17 @@ static const struct op_class class = {
 	.update = update,
 	.weights_in = weights_in,
 	.weights_out = weights_out,
+	.rest = rest,
 	.free = connected_free,
 };
 
 int op_connected_init(struct op *o, struct err *err)
 {
-	const layer *l = o->l;
-	struct plan *p = o->plan;
+	layer *l = o->l;
 	if (l->batch_normalize)
 		return err_set(err, -EOPNOTSUPP, "batch normalization of a connected layer");
+	if (!dnn_has_product())
+		return err_set(err, -EOPNOTSUPP, "oneDNN has no fast product for this CPU");
 	struct connected *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_errno(err, -ENOMEM, "connected layer");
@@ -245,18 +196,12 @@ int op_connected_init(struct op *o, struct err *err)
 	c->darknet_activation = c->slope < 0;
 	if (c->darknet_activation)
 		c->slope = 1;
-	bool whole = !o->in->no_delta && o->in->c % p->k->block == 0 && o->in->h * o->in->w > 1;
-	c->src_rep = whole ? BLOCKED : PLAIN;
-	int r = make_products(o, err);
-	if (r == 0)
-		r = make_ports(o, err);
-	if (r == 0)
-		r = make_args(o, err);
-	if (r < 0) {
-		connected_free(o);
-		return r;
+	c->columns = dnn_alloc((size_t)l->outputs * (size_t)l->batch * sizeof(float));
+	if (!o->plan->conf.training) {
+		free(l->weight_updates);
+		l->weight_updates = NULL;
 	}
-	o->param = &c->w;
+	o->fast = true;
 	o->class = &class;
 	return 0;
 }

@@ -25,16 +25,17 @@ struct conv {
 	bool darknet_activation;
 	enum rep src_rep;
 	struct prim forward, back_data, back_weights;
+	struct region forward_scratch, back_data_scratch, back_weights_scratch, z_at, grad_at;
 	struct port src, src_back, dz_data, dz_weights, diff_src;
 	struct port dst;
 	struct param w;
-	void *z;
+	void *z; /* in training; for this run */
 	size_t z_slices, blocks, slice_bytes;
 	struct slice slice;
 	struct norm *norms; /* by block */
 	double *sums;	    /* [thread][block][2][B] */
 	float *fold, *bias; /* inference */
-	dnnl_memory_t bias_memory;
+	dnnl_memory_t bias_memory, grad;
 };
 
 static struct conv *conv_of(const struct op *o)
@@ -90,23 +91,18 @@ static int make_forward(struct op *o, const struct shape *s, dnnl_alg_kind_t alg
 	dnnl_memory_desc_t bias = dnn_dense(1, n, dnnl_f32);
 	dnnl_convolution_desc_t d;
 	bool train = p->conf.training;
-	dnnl_primitive_attr_t attr = NULL;
 	dnnl_post_ops_t ops = NULL;
 	float slope = op_slope(o->l->activation);
 	if (!train && slope >= 0 && slope != 1) {
 		dnnl_post_ops_create(&ops);
 		dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, slope, 0);
-		dnnl_primitive_attr_create(&attr);
-		dnnl_primitive_attr_set_post_ops(attr, ops);
 	}
 	dnnl_convolution_forward_desc_init(&d, train ? dnnl_forward_training : dnnl_forward_inference,
 					   alg, &src, &weights, train ? NULL : &bias, dst,
 					   s->strides, s->padding, s->padding_r);
-	int r = prim_init(ret, &p->dnn, &d, attr, NULL, err);
+	int r = prim_init(ret, &p->dnn, &d, ops, NULL, err);
 	if (ops)
 		dnnl_post_ops_destroy(ops);
-	if (attr)
-		dnnl_primitive_attr_destroy(attr);
 	return r;
 }
 
@@ -207,14 +203,12 @@ static int make_args(struct op *o, struct err *err)
 		prim_arg(&c->forward, DNNL_ARG_BIAS, c->bias_memory);
 		return 0;
 	}
-	dnnl_memory_t grad;
-	if (dnnl_memory_create(&grad, prim_md(&c->back_weights, dnnl_query_diff_weights_md),
-			       p->dnn.engine, c->w.grad) != dnnl_success)
+	if (dnnl_memory_create(&c->grad, prim_md(&c->back_weights, dnnl_query_diff_weights_md),
+			       p->dnn.engine, NULL) != dnnl_success)
 		return err_set(err, -ENOMEM, "oneDNN has no memory");
-	c->bias_memory = grad;
 	prim_arg(&c->back_weights, DNNL_ARG_SRC, c->src_back.inner);
 	prim_arg(&c->back_weights, DNNL_ARG_DIFF_DST, c->dz_weights.inner);
-	prim_arg(&c->back_weights, DNNL_ARG_DIFF_WEIGHTS, grad);
+	prim_arg(&c->back_weights, DNNL_ARG_DIFF_WEIGHTS, c->grad);
 	if (c->back_data.desc) {
 		prim_arg(&c->back_data, DNNL_ARG_WEIGHTS, c->w.backward.inner);
 		prim_arg(&c->back_data, DNNL_ARG_DIFF_DST, c->dz_data.inner);
@@ -233,9 +227,17 @@ static void make_buffers(struct op *o)
 	c->z_slices = (size_t)l->batch * c->blocks;
 	c->slice = (struct slice){.h = (size_t)l->out_h, .w = (size_t)l->out_w, .pool = c->pool};
 	c->slice_bytes = c->slice.h * c->slice.w * b * p->k->elem_bytes;
+	int on = o->index, back = plan_back_step(p, o->index);
+	plan_region(p, &c->forward_scratch, c->forward.scratch_bytes, on, on);
+	blob_blocked(o->out);
+	if (c->src_rep == BLOCKED)
+		blob_blocked(o->in);
 	if (!p->conf.training)
 		return;
-	c->z = dnn_alloc(c->z_slices * c->slice_bytes);
+	plan_region(p, &c->z_at, c->z_slices * c->slice_bytes, on, back);
+	plan_region(p, &c->back_weights_scratch, c->back_weights.scratch_bytes, back, back);
+	plan_region(p, &c->grad_at, c->w.floats * sizeof(float), back, back);
+	plan_region(p, &c->back_data_scratch, c->back_data.scratch_bytes, back + 1, back + 1);
 	c->norms = dnn_alloc(c->blocks * sizeof(*c->norms));
 	c->sums = dnn_alloc((size_t)p->conf.threads * c->blocks * 2 * b * sizeof(double));
 	for (size_t i = 0; i < c->blocks; i++)
@@ -388,7 +390,7 @@ static void infer(struct op *o)
 	struct plan *p = o->plan;
 	void *y = blob_write(p, o->out, BLOCKED);
 	port_set(&c->dst, &p->dnn, y);
-	prim_run(&c->forward, &p->dnn);
+	prim_run(&c->forward, &p->dnn, arena_at(&p->arena, &c->forward_scratch));
 	darknet_activation(o, y);
 }
 
@@ -401,8 +403,9 @@ static void forward(struct op *o, bool train)
 		infer(o);
 		return;
 	}
+	c->z = arena_at(&p->arena, &c->z_at);
 	port_set(&c->dst, &p->dnn, c->z);
-	prim_run(&c->forward, &p->dnn);
+	prim_run(&c->forward, &p->dnn, arena_at(&p->arena, &c->forward_scratch));
 	if (c->norm)
 		batch_statistics(o);
 	set_norms(o);
@@ -440,14 +443,23 @@ static void set_back_norms(struct op *o)
 	}
 }
 
-static void back_products(struct op *o)
+static void back_weights(struct op *o)
 {
 	struct conv *c = conv_of(o);
 	struct plan *p = o->plan;
+	float *grad = arena_at(&p->arena, &c->grad_at);
 	port_set(&c->src_back, &p->dnn,
 		 c->src.copy ? c->src.copy : blob_read(p, o->in, c->src_rep));
 	port_set(&c->dz_weights, &p->dnn, c->z);
-	prim_run(&c->back_weights, &p->dnn);
+	dnnl_memory_set_data_handle(c->grad, grad);
+	prim_run(&c->back_weights, &p->dnn, arena_at(&p->arena, &c->back_weights_scratch));
+	param_gather(&c->w, p, grad);
+}
+
+static void back_data(struct op *o)
+{
+	struct conv *c = conv_of(o);
+	struct plan *p = o->plan;
 	if (!c->back_data.desc)
 		return;
 	bool add;
@@ -458,7 +470,7 @@ static void back_products(struct op *o)
 					     : o->in->blocked_elems * p->k->elem_bytes);
 	port_set(&c->dz_data, &p->dnn, c->z);
 	port_set(&c->diff_src, &p->dnn, at);
-	prim_run(&c->back_data, &p->dnn);
+	prim_run(&c->back_data, &p->dnn, arena_at(&p->arena, &c->back_data_scratch));
 	port_flush(&c->diff_src, &p->dnn);
 	if (add)
 		blob_delta_sum(p, o->in, c->src_rep, at);
@@ -475,7 +487,8 @@ static void backward(struct op *o)
 	run_pass(o, dy, sums_slice);
 	set_back_norms(o);
 	run_pass(o, dy, back_slice);
-	back_products(o);
+	back_weights(o);
+	back_data(o);
 }
 
 static void update(struct op *o, const update_args *a)
@@ -504,6 +517,11 @@ static void weights_out(struct op *o)
 	param_out(&conv_of(o)->w, o->plan);
 }
 
+static void rest(struct op *o)
+{
+	param_rest(&conv_of(o)->w);
+}
+
 static void conv_free(struct op *o)
 {
 	struct conv *c = conv_of(o);
@@ -516,8 +534,9 @@ static void conv_free(struct op *o)
 	prim_done(&c->back_weights);
 	if (c->bias_memory)
 		dnnl_memory_destroy(c->bias_memory);
+	if (c->grad)
+		dnnl_memory_destroy(c->grad);
 	param_done(&c->w);
-	free(c->z);
 	free(c->norms);
 	free(c->sums);
 	free(c->fold);
@@ -532,6 +551,7 @@ static const struct op_class class = {
 	.update = update,
 	.weights_in = weights_in,
 	.weights_out = weights_out,
+	.rest = rest,
 	.free = conv_free,
 };
 
@@ -569,6 +589,7 @@ int op_conv_init(struct op *o, bool pool, struct err *err)
 	}
 	make_buffers(o);
 	o->param = &c->w;
+	o->fast = true;
 	o->class = &class;
 	return 0;
 }

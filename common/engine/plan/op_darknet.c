@@ -53,7 +53,8 @@ static void backward(struct op *o)
 	struct plan *p = o->plan;
 	layer *l = o->l;
 	blob_read(p, o->in, PLAIN);
-	blob_delta_read(p, o->out, PLAIN);
+	if (!o->out->no_delta)
+		blob_delta_read(p, o->out, PLAIN);
 	if (!o->in->no_delta && o->in != o->out && l->type != ROUTE)
 		blob_delta_add(p, o->in, PLAIN);
 	for (int i = 0; others(l, i) >= 0; i++)

@@ -21,6 +21,58 @@ void op_step_small(float *x, float *updates, int n, const update_args *a, float 
 	}
 }
 
+struct sum {
+	float *x;
+	const float *y;
+	size_t n;
+	const struct kernels_flat *flat;
+};
+
+static void sum_part(void *arg, int thread, int threads)
+{
+	const struct sum *s = arg;
+	size_t from, to, unit = KERNELS_BLOCK_MAX;
+	par_share((s->n + unit - 1) / unit, thread, threads, &from, &to);
+	from *= unit;
+	to = to * unit < s->n ? to * unit : s->n;
+	if (from < to)
+		s->flat->add(s->x + from, s->y + from, to - from);
+}
+
+void op_add(struct plan *p, float *x, const float *y, size_t n)
+{
+	struct sum s = {x, y, n, p->flat};
+	par_run(p->conf.threads, sum_part, &s);
+}
+
+struct step {
+	float *weights, *momentum;
+	size_t n;
+	const struct kernels_flat *flat;
+	struct sgd sgd;
+};
+
+static void step_part(void *arg, int thread, int threads)
+{
+	const struct step *s = arg;
+	size_t from, to, unit = KERNELS_BLOCK_MAX;
+	par_share((s->n + unit - 1) / unit, thread, threads, &from, &to);
+	from *= unit;
+	to = to * unit < s->n ? to * unit : s->n;
+	if (from < to)
+		s->flat->sgd(s->weights + from, s->momentum + from, to - from, &s->sgd);
+}
+
+void op_step(struct plan *p, float *weights, float *momentum, size_t n, const update_args *a,
+	     float rate_scale)
+{
+	struct step s = {weights, momentum, n, p->flat,
+			 {.decay = a->decay * (float)a->batch,
+			  .rate = a->learning_rate * rate_scale / (float)a->batch,
+			  .momentum = a->momentum}};
+	par_run(p->conf.threads, step_part, &s);
+}
+
 struct activation {
 	float *x;
 	const float *y;
@@ -126,6 +178,8 @@ int op_maxpool_init(struct op *o, struct err *err)
 {
 	if (o->in->no_delta)
 		return err_set(err, -EOPNOTSUPP, "pooling of the input");
+	blob_blocked(o->in);
+	blob_blocked(o->out);
 	o->class = &maxpool_class;
 	return 0;
 }
@@ -175,6 +229,7 @@ int op_avgpool_init(struct op *o, struct err *err)
 {
 	if (o->in->no_delta)
 		return err_set(err, -EOPNOTSUPP, "pooling of the input");
+	blob_blocked(o->in);
 	o->class = &avgpool_class;
 	return 0;
 }
@@ -249,10 +304,13 @@ static const struct op_class shortcut_class = {.forward = shortcut_forward,
 
 int op_shortcut_init(struct op *o, struct err *err)
 {
-	const struct blob *from = from_of(o);
+	struct blob *from = from_of(o);
 	if (o->in->no_delta || op_slope(o->l->activation) < 0 || from->c != o->in->c ||
 	    from->h != o->in->h || from->w != o->in->w)
 		return err_set(err, -EOPNOTSUPP, "shortcut between different shapes");
+	blob_blocked(o->in);
+	blob_blocked(from);
+	blob_blocked(o->out);
 	o->class = &shortcut_class;
 	return 0;
 }

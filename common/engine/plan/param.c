@@ -14,7 +14,6 @@ int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memo
 	if (grad) {
 		w->master = dnn_alloc(w->floats * sizeof(float));
 		w->momentum = dnn_alloc(w->floats * sizeof(float));
-		w->grad = dnn_alloc(w->floats * sizeof(float));
 	}
 	int r = reorder_init(&w->load, &p->dnn, dense, master, err);
 	if (r == 0)
@@ -35,7 +34,6 @@ void param_done(struct param *w)
 	port_done(&w->backward);
 	free(w->master);
 	free(w->momentum);
-	free(w->grad);
 	*w = (struct param){0};
 }
 
@@ -66,52 +64,31 @@ void param_in(struct param *w, struct plan *p)
 	for (size_t i = 0; w->fold && i < w->n; i++)
 		w->master[i] *= w->fold[i / row];
 	refresh(w, p);
-	if (!w->grad && w->forward.copy)
+	if (!w->momentum && w->forward.copy)
 		drop(&w->master);
+}
+
+void param_rest(struct param *w)
+{
+	drop(&w->master);
+	port_rest(&w->forward);
 }
 
 void param_out(struct param *w, struct plan *p)
 {
-	if (w->grad)
+	if (w->momentum)
 		reorder_run(&w->store, &p->dnn, w->master, *w->darknet);
-}
-
-struct step {
-	struct param *w;
-	const struct kernels_flat *flat;
-	struct sgd sgd;
-};
-
-static void step_part(void *arg, int thread, int threads)
-{
-	struct step *s = arg;
-	size_t from, to, unit = KERNELS_BLOCK_MAX;
-	par_share((s->w->floats + unit - 1) / unit, thread, threads, &from, &to);
-	from *= unit;
-	to = to * unit < s->w->floats ? to * unit : s->w->floats;
-	if (from < to)
-		s->flat->sgd(s->w->master + from, s->w->momentum + from, s->w->grad + from,
-			     to - from, &s->sgd);
 }
 
 void param_update(struct param *w, struct plan *p, const update_args *a, float rate_scale)
 {
-	struct step s = {w, p->flat,
-			 {.decay = a->decay * (float)a->batch,
-			  .rate = a->learning_rate * rate_scale / (float)a->batch,
-			  .momentum = a->momentum}};
-	par_run(p->conf.threads, step_part, &s);
+	op_step(p, w->master, w->momentum, w->floats, a, rate_scale);
 	refresh(w, p);
 }
 
-void param_gather(struct param *w, struct plan *p)
+void param_gather(struct param *w, struct plan *p, const float *grad)
 {
-	p->flat->add(w->momentum, w->grad, w->floats);
-}
-
-void param_still(struct param *w)
-{
-	memset(w->grad, 0, w->floats * sizeof(float));
+	op_add(p, w->momentum, grad, w->floats);
 }
 
 void param_momentum(struct param *w, struct plan *p, float *out, const float *in)

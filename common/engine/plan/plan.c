@@ -81,6 +81,7 @@ static int make_blob(struct plan *p, int i)
 			  (size_t)l->out_w, l->output, l->delta);
 	else
 		blob_init(b, p, (size_t)l->batch, (size_t)l->outputs, 1, 1, l->output, l->delta);
+	b->no_delta = l->type == CROP; /* nothing flows back through it */
 	p->blobs[i] = b;
 	return 0;
 }
@@ -142,6 +143,57 @@ static int make_ops(struct plan *p)
 	return r;
 }
 
+/* ---- where what lies ---- */
+
+int plan_back_step(const struct plan *p, int layer)
+{
+	return p->net->n + 2 * (p->net->n - 1 - layer);
+}
+
+void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to)
+{
+	if (p->conf.apart) {
+		from = 0;
+		to = 3 * p->net->n;
+	}
+	arena_add(&p->arena, r, bytes, from, to);
+}
+
+static bool reads(const struct plan *p, int i, const struct blob *b)
+{
+	const layer *l = &p->net->layers[i];
+	if (p->ops[i].class && p->ops[i].in == b)
+		return true;
+	if (l->type == SHORTCUT)
+		return p->blobs[l->index] == b;
+	for (int k = 0; l->type == ROUTE && k < l->n; k++)
+		if (p->blobs[l->input_layers[k]] == b)
+			return true;
+	return false;
+}
+
+/* A blob that nobody reads is read when all is done. */
+static void place_blob(struct plan *p, struct blob *b)
+{
+	int first = p->net->n, last = -1;
+	for (int i = 0; i < p->net->n; i++) {
+		bool writes = p->ops[i].class && p->ops[i].out == b;
+		if (writes && i < first)
+			first = i;
+		if (reads(p, i, b))
+			last = i;
+	}
+	blob_place(p, b, first < p->net->n ? first : 0, last >= 0 ? last : p->net->n);
+}
+
+static void place(struct plan *p)
+{
+	for (int i = 0; i < p->net->n; i++)
+		if (i == 0 || p->blobs[i] != p->blobs[i - 1])
+			place_blob(p, p->blobs[i]);
+	arena_place(&p->arena);
+}
+
 /* The channels a block that oneDNN's convolutions take on this CPU. */
 static const struct kernels *choose_kernels(bool bf16)
 {
@@ -194,15 +246,16 @@ int plan_new(network *net, const struct plan_conf *conf, struct plan **ret, stru
 	}
 	bool any = false;
 	for (int i = 0; r == 0 && i < net->n; i++)
-		any |= p->ops[i].param != NULL;
+		any |= p->ops[i].fast;
 	if (r == 0 && !any)
 		r = err_set(err, -EOPNOTSUPP, "oneDNN has nothing fast for this network on this CPU");
 	if (r < 0) {
 		plan_free(p);
 		return r;
 	}
+	place(p);
 	for (int i = 0; i < net->n; i++)
-		if (p->ops[i].param)
+		if (p->ops[i].fast)
 			p->ops[i].class->weights_in(&p->ops[i]);
 	drop_darknet_arrays(p);
 	*ret = p;
@@ -217,12 +270,10 @@ void plan_free(struct plan *p)
 		if (p->ops[i].class && p->ops[i].class->free)
 			p->ops[i].class->free(&p->ops[i]);
 	for (int i = 0; p->blobs && i < p->net->n; i++) {
-		if (p->blobs[i] && !(i && p->blobs[i] == p->blobs[i - 1])) {
-			blob_done(p->blobs[i]);
+		if (!(i && p->blobs[i] == p->blobs[i - 1]))
 			free(p->blobs[i]);
-		}
 	}
-	blob_done(&p->input);
+	arena_done(&p->arena);
 	free(p->blobs);
 	free(p->ops);
 	free(p->scratch);
@@ -234,24 +285,39 @@ void plan_free(struct plan *p)
 
 void plan_weights_out(struct plan *p)
 {
+	arena_begin(&p->arena); /* another network's memory goes back before this one needs more */
 	for (int i = 0; i < p->net->n; i++) {
 		struct op *o = &p->ops[i];
-		if (!o->param)
-			continue;
-		o->l->weights = dnn_alloc(o->param->n * sizeof(float));
-		o->class->weights_out(o);
+		if (o->param)
+			o->l->weights = dnn_alloc(o->param->n * sizeof(float));
+		if (o->fast)
+			o->class->weights_out(o);
 	}
+}
+
+void plan_rest(struct plan *p)
+{
+	for (int i = 0; i < p->net->n; i++)
+		if (p->ops[i].fast)
+			p->ops[i].class->rest(&p->ops[i]);
+}
+
+bool plan_multiplies_elsewhere(const struct plan *p)
+{
+	for (int i = 0; i < p->net->n; i++)
+		if (p->ops[i].class && !p->ops[i].fast && p->net->layers[i].update)
+			return true;
+	return false;
 }
 
 void plan_weights_in(struct plan *p, bool in)
 {
 	for (int i = 0; i < p->net->n; i++) {
 		struct op *o = &p->ops[i];
-		if (!o->param)
-			continue;
-		if (in)
+		if (in && o->fast)
 			o->class->weights_in(o);
-		drop_array(&o->l->weights);
+		if (o->param)
+			drop_array(&o->l->weights);
 	}
 }
 
@@ -259,13 +325,11 @@ void plan_weights_in(struct plan *p, bool in)
 
 static void reset(struct plan *p)
 {
+	arena_begin(&p->arena);
+	blob_begin(p, &p->input);
+	for (int i = 0; i < p->net->n; i++)
+		blob_begin(p, p->blobs[i]);
 	p->input.has[PLAIN] = true;
-	p->input.has[BLOCKED] = false;
-	for (int i = 0; i < p->net->n; i++) {
-		struct blob *b = p->blobs[i];
-		memset(b->has, 0, sizeof(b->has));
-		memset(b->owed, 0, sizeof(b->owed));
-	}
 }
 
 static void forward(struct plan *p, bool train)
@@ -335,17 +399,11 @@ float plan_train(struct plan *p)
 	bool stopped = false;
 	for (int i = net->n - 1; i >= 0; i--) {
 		stopped |= net->layers[i].stopbackward != 0;
-		if (stopped && p->ops[i].param)
-			param_still(p->ops[i].param);
-		else if (!stopped && p->ops[i].class && p->ops[i].class->backward)
+		if (!stopped && p->ops[i].class && p->ops[i].class->backward)
 			p->ops[i].class->backward(&p->ops[i]);
 	}
-	bool complete = *net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0;
-	if (complete)
+	if (*net->seen / (size_t)net->batch % (size_t)net->subdivisions == 0)
 		update(p);
-	for (int i = 0; !complete && i < net->n; i++)
-		if (p->ops[i].param)
-			param_gather(p->ops[i].param, p);
 	return loss;
 }
 

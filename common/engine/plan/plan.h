@@ -4,7 +4,7 @@
  * layers it computes and their momentum. A layer that the plan has no operation for runs
  * Darknet's own functions on Darknet's own arrays.
  *
- * One thread calls; the work itself is shared among `threads`. Same weights, input and number of
+ * One thread calls, for all plans; the work itself is shared among `threads`. Same weights, input and number of
  * threads: same result. An inference's result does not depend on the number of threads. */
 #pragma once
 
@@ -21,7 +21,8 @@ struct plan;
 struct plan_conf {
 	int threads;
 	bool training; /* else inference only: batch-norm folded, no gradients */
-	bool bf16;     /* activations, their gradients and copies of the weights in bfloat16 */
+	bool bf16;     /* activations, their gradients and weights of convolutions in bfloat16 */
+	bool apart;    /* no two activations or gradients share memory: for tests that look at them */
 };
 
 /* Does this CPU compute in bfloat16 faster than in float32? */
@@ -37,6 +38,12 @@ void plan_free(struct plan *p); /* NULL allowed */
  * past: nothing else changes it). `in` false: what is in them is dropped. */
 void plan_weights_out(struct plan *p);
 void plan_weights_in(struct plan *p, bool in);
+
+/* Inference only: the weights are dropped; they are to be loaded before the next plan_predict(). */
+void plan_rest(struct plan *p);
+
+/* Are there layers with weights that Darknet computes? */
+bool plan_multiplies_elsewhere(const struct plan *p);
 
 /* The momentum of the weights of layer i, in Darknet's order, to `out` or from `in`. false: the plan
  * does not hold them, they are Darknet's weight_updates. */

@@ -22,10 +22,10 @@ static inline void statistics_lend(layer *l)
 /* After it: the rolling ones become the mean over so many batches before this one, and this one. */
 static inline void statistics_take(layer *l, unsigned batches)
 {
-	float share = 1.f / (float)(batches + 1);
+	float share = 1.f / (float)(batches + 1), keep = 1.f - share; /* of the first: nothing */
 	statistics_lend(l);
 	for (int i = 0; i < l->out_c; i++) {
-		l->rolling_mean[i] += share * (l->mean[i] - l->rolling_mean[i]);
-		l->rolling_variance[i] += share * (l->variance[i] - l->rolling_variance[i]);
+		l->rolling_mean[i] = keep * l->rolling_mean[i] + share * l->mean[i];
+		l->rolling_variance[i] = keep * l->rolling_variance[i] + share * l->variance[i];
 	}
 }
