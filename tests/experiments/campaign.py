@@ -125,7 +125,7 @@ def missing_runs(args):
         except Missing as e:
             absent.append(str(e))
             continue
-        for fold in range(args.seeds):
+        for fold in range(min(args.seeds, plans.MOST_FOLDS.get(name, args.seeds))):
             results = {m: str(result_path(args, name, data_name, m, fold)) for m in plans.OTHERS.get(name, args.methods)}
             results = {m: p for m, p in results.items() if not os.path.exists(p)}
             if results:
