@@ -9,7 +9,16 @@
 
 static char local[HASH_SIZE], offered[HASH_SIZE];
 
-static int private_setup(void **state)
+/* Its last weights are a convolution of size 1 with batch normalization. */
+#define CONVOLUTIONAL_CFG                                                                      \
+	NET "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n" \
+	    "[convolutional]\nbatch_normalize=1\nfilters=5\nsize=1\nactivation=linear\n"       \
+	    "[avgpool]\n[softmax]\n"
+
+static int output_layer;
+static size_t private_floats;
+
+static int setup_with(void **state, const char *cfg)
 {
 	char mine[FILE_PATH_MAX];
 	if (setup(state))
@@ -17,7 +26,12 @@ static int private_setup(void **state)
 	agent_free(a);
 	model_free(model);
 	file_remove(conf.state, NULL);
-	model = util_model(SMALL_CFG, PUBLIC);
+	model = util_model(cfg, PUBLIC);
+	output_layer = model_output_layer(model, &err);
+	private_floats = 0;
+	for (size_t t = 0; t < model->n_tensors; t++)
+		if (model->tensors[t].layer == output_layer)
+			private_floats += model->tensors[t].count / model->tensors[t].rows;
 	file_path(conf.worker.classes, sizeof(conf.worker.classes), "%s/classes.txt", dir);
 	util_write(conf.worker.classes, "zero\none\ntwo\nthree\n", 19);
 	file_path(mine, sizeof(mine), "%s/mine.txt", dir);
@@ -29,6 +43,16 @@ static int private_setup(void **state)
 	agent_link(a, true);
 	data_read();
 	return 0;
+}
+
+static int private_setup(void **state)
+{
+	return setup_with(state, SMALL_CFG);
+}
+
+static int convolutional_setup(void **state)
+{
+	return setup_with(state, CONVOLUTIONAL_CFG);
 }
 
 static uint8_t *weights_of(const char *id)
@@ -66,8 +90,7 @@ static bool is_private(size_t i)
 	for (size_t t = 0; t < model->n_tensors; t++) {
 		const struct tensor *x = &model->tensors[t];
 		size_t from = FIRST + 4 * x->offset, row = 4 * x->count / x->rows;
-		if (x->layer == (int)model->n_layers - 2 && i >= from + PUBLIC * row &&
-		    i < from + 4 * x->count)
+		if (x->layer == output_layer && i >= from + PUBLIC * row && i < from + 4 * x->count)
 			return true;
 	}
 	return false;
@@ -84,7 +107,7 @@ static void assert_grafted(const char *id, const char *base, const char *rows)
 		differ += private && is[i] != b[i];
 		assert_int_equal(is[i], !private ? b[i] : r ? r[i] : 0);
 	}
-	assert_int_equal(n, 4 * (64 + 1)); /* one row and its bias */
+	assert_int_equal(n, 4 * private_floats);
 	assert_true(differ > 0);
 	free(is);
 	free(b);
@@ -268,6 +291,14 @@ static void test_restarts(void **state)
 	assert_active(judged);
 }
 
+/* Bias, scale, mean, variance and four weights of the one spare output. */
+static void test_convolutional(void **state)
+{
+	assert_int_equal(output_layer, 1);
+	assert_int_equal(private_floats, 4 + 4);
+	test_rows_are_put_back(state);
+}
+
 /* A copy that is damaged or gone is made anew. */
 static void test_damaged_copy(void **state)
 {
@@ -425,22 +456,18 @@ static void test_copy_cannot_be_made(void **state)
 	assert_grafted(offered, local, NULL);
 }
 
+#define C(f) cmocka_unit_test_setup_teardown(f, convolutional_setup, teardown)
 #define P(f) cmocka_unit_test_setup_teardown(f, private_setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows),
-		P(test_rows_are_put_back),
-		P(test_restarts),
-		P(test_damaged_copy),
-		P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),
-		P(test_sent_whole),
-		P(test_changed_meanwhile),
-		P(test_kept_in_mid_handover),
-		P(test_no_longer_listed),
-		P(test_copy_cannot_be_made),
+		P(test_offered_without_rows), C(test_convolutional),
+		P(test_rows_are_put_back),    P(test_restarts),
+		P(test_damaged_copy),         P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),     P(test_sent_whole),
+		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
+		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

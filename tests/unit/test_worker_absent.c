@@ -9,18 +9,23 @@
 
 static const char *const engines[] = {"darknet", "auto"};
 
-static void draw(int digit, int n)
+static void draw_in(const char *folder, int digit, int n)
 {
 	uint8_t pixels[DIGITS_SIDE * DIGITS_SIDE];
 	char name[48];
-	snprintf(name, sizeof(name), "pictures/%d", digit);
+	snprintf(name, sizeof(name), "%s/%d", folder, digit);
 	assert_int_equal(file_mkdirs(at(name), NULL), 0);
 	for (int i = 0; i < n; i++) {
-		snprintf(name, sizeof(name), "pictures/%d/%d.png", digit, i);
+		snprintf(name, sizeof(name), "%s/%d/%d.png", folder, digit, i);
 		digits_draw(7, (uint64_t)(10 * i), digit, pixels);
 		assert_int_equal(
 			image_write_png(at(name), pixels, DIGITS_SIDE, DIGITS_SIDE, 1, NULL), 0);
 	}
+}
+
+static void draw(int digit, int n)
+{
+	draw_in("pictures", digit, n);
 }
 
 static int set_up_pictures(void **state)
@@ -209,6 +214,26 @@ static void test_refused(void **state)
 	}
 }
 
+/* A class that only images have that are never shared: there for the trainings that visit them. */
+static void test_stay(void **state)
+{
+	draw_in("stay", 7, 20);
+	for (size_t i = 0; i < ARRAY_LEN(engines); i++) {
+		struct rig rig;
+		struct worker_conf conf = masked(engines[i], "mask");
+		snprintf(conf.data.stay_path, sizeof(conf.data.stay_path), "%s", at("stay"));
+		rig_start(&rig, &conf);
+		rig_do(&rig, "train", train_args(NULL, "base", 1, 0));
+		struct json *args = train_args("base", "stays", 2, 0);
+		json_set_bool(args, "stay", true);
+		rig_do(&rig, "train", args);
+		assert_string_equal(same_rows("base", "stays"), "--------xx");
+		rig_do(&rig, "train", train_args("base", "out", 2, 0));
+		assert_string_equal(same_rows("base", "out"), "-------xxx");
+		rig_stop(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_evaluation),
 		cmocka_unit_test(test_images_change),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_stay),
 	};
 	return cmocka_run_group_tests_name("worker_absent", tests, set_up_pictures, tear_down);
 }
