@@ -26,7 +26,7 @@ from demo import STOP_SIGNALS, default_crop, interrupted  # noqa: E402
 from fleet import ROOT, die_with_parent  # noqa: E402
 
 NAMES = ['3', '2-2', '2-1', '1', 'many', 'mnist', 'cost']  # `all`, what matters most first
-CALIBRATION_S = 6
+CALIBRATION_STEPS, CALIBRATION_S = 40, 6  # at least, about
 WAITING = 2  # runs started beyond those that compute: most of a device's decision is waiting
 
 
@@ -125,7 +125,7 @@ def missing_runs(args):
         except Missing as e:
             absent.append(str(e))
             continue
-        for fold in range(args.seeds):
+        for fold in range(min(args.seeds, plans.MOST_FOLDS.get(name, args.seeds))):
             results = {m: str(result_path(args, name, data_name, m, fold)) for m in plans.OTHERS.get(name, args.methods)}
             results = {m: p for m, p in results.items() if not os.path.exists(p)}
             if results:
@@ -160,7 +160,7 @@ def calibrate(args, spec):
                                      stdout=subprocess.PIPE, preexec_fn=die_with_parent) for i in range(args.jobs)]
         results = [json.loads(c.communicate()[0]) for c in children]
         return sum(1000 * r['seconds'] / r['steps'] for r in results) / len(results)
-    steps = 8
+    steps = CALIBRATION_STEPS
     ms = train(steps)
     while steps * ms < 1000 * CALIBRATION_S / 2:
         steps = max(2 * steps, round(1000 * CALIBRATION_S / ms))
@@ -213,7 +213,7 @@ def run_missing(args, specs):
             speeds[key] = speeds.get(key, 0)
         elif not speeds.get(key):
             speeds[key] = calibrate(args, s)
-            say(f'an edge step on {s["data_name"]} takes {speeds[key]:.1f} ms here on one thread, {args.jobs} at a time; '
+            say(f'an edge step on {s["data_name"]} takes {speeds[key]:.1f} ms here on one thread, {args.jobs} at a time;'
                 f' a device step {args.ratio * speeds[key]:.0f} ms')
         s.update(edge_step_ms=speeds[key], step_ms=round(args.ratio * speeds[key]), commit=commit or 'unknown')
     pool = Pool(args)

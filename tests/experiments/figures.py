@@ -81,7 +81,7 @@ def of_method(results):
         'same_at_both_ends': [same_at_both_ends(r) for r in results],
         'activated': sum(r['decision'] == 'activated' for r in results),
         'taken_back': sum(taken_back(r) for r in results),
-        'in_use_when_judged': [next(u['origin'] for u in reversed(r['use']) if u['s'] <= r['seconds']['judged'] + 0.01) for r in results],
+        'in_use_when_judged': [r['in_use_when_judged'] for r in results],
         'ratio': spread([r['ratio_achieved'] for r in results]),
         'seconds': {k: spread([r['seconds'][k] for r in results]) for k in ('returned', 'judged', 'end')},
         'edge': {k: spread([r['edge'][k] for r in results]) for k in ('steps', 'job_s', 'cpu_s')},

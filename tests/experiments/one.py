@@ -144,6 +144,7 @@ class Handover:
     def on_offer(self, o, at, returned):
         if returned and not self.result:
             self.result, self.at['returned'] = o, at
+            self.known = set(self.clock)
             self.returned_steps = self.device_steps()
             self.cpu = cpu_seconds(self.fleet.programs[TRAINER].pid) - self.cpu_before
             self.say(f'comes back: {share(o["before"])} before the edge\'s {self.run_.edge_steps} steps, {share(o["after"])} after, '
@@ -194,8 +195,8 @@ class Handover:
         until('the return', self.fleet, self.returned)
         run.processor.give()  # what follows is paced
         until('a decision', self.fleet, self.judged)
-        self.at_judged = self.use[-1][1]
         until('scores', self.fleet, self.scored, SCORED_WITHIN_S)
+        self.at_judged = self.use[-1]
         self.fleet.programs.pop(TRAINER).stop()
         self.fleet.programs[DEVICE].stop()
         with run.processor:
@@ -207,8 +208,10 @@ class Handover:
         return self.result is not None
 
     def judged(self):
+        """Decided, and, if something that came of the return took over, told so."""
         self.hear()
-        return self.ack is not None
+        taken = [origin for _, checkpoint, origin in self.use if checkpoint not in self.known]
+        return self.ack is not None and (self.ack['decision'] != 'activated' or any(o != 'local' for o in taken))
 
     def scored(self):
         self.hear()
@@ -224,7 +227,8 @@ class Handover:
         self.base = (epoch, self.judged_s if own is None else own)
         run.agent_conf(self.fleet, self.name, 0)
         self.fleet.start_agent(DEVICE)
-        wanted = max(1, round(run.spec['scale'] * run.experiment.after * run.experiment.device_steps / run.steps_an_epoch))
+        left_s = run.experiment.until * run.edge_steps * run.spec['edge_step_ms'] / 1000 - self.base[1]
+        wanted = max(1, round(left_s / self.step_s / run.steps_an_epoch))
 
         def step():
             self.hear()
@@ -251,7 +255,7 @@ class Handover:
                         'edge_after': self.result['after'], 'device_after': d.test(returned),
                         'local_meanwhile': tests.get(local) or own},
             'decision': self.ack['decision'], 'validation': {k: self.ack.get(k) for k in ('validation', 'local_validation')},
-            'at_judged': d.test(self.at_judged), 'at_end': d.test(self.use[-1][1]),
+            'at_judged': d.test(self.at_judged[1]), 'in_use_when_judged': self.at_judged[2], 'at_end': d.test(self.use[-1][1]),
             'series': sorted(series, key=lambda x: x['s']),
             'use': [{'s': round(t, 2), 'checkpoint': c, 'origin': o, 'test': d.test(c)} for t, c, o in self.use],
             'seconds': {'returned': paced_s, 'judged': self.judged_s, 'end': max(self.clock.values())},

@@ -63,7 +63,7 @@ def comparison_text(c):
     if t['ours']:
         lines.append(f'Time to the accuracy that the paper\'s method ends with: {plus_minus(t["paper"], " s", 0)} with it, '
                      f'{plus_minus(t["ours"], " s", 0)} with ours'
-                     + (f', less by {plus_minus(t["less"], " s", 0)}' if t['less'] else '')
+                     + (f', {"sooner" if t["less"]["mean"] >= 0 else "later"} by {abs(t["less"]["mean"]):.0f} s' if t['less'] else '')
                      + (f'; ours did not reach it in {t["never"]} folds' if t['never'] else '') + '.')
     if 'private_kept' in c:
         lines.append(f'Of the private class\'s recall before the handover, {plus_minus(c["private_kept"])} is there once the return is '
