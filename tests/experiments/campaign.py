@@ -25,7 +25,8 @@ from child import network  # noqa: E402
 from demo import STOP_SIGNALS, default_crop, interrupted  # noqa: E402
 from fleet import ROOT, die_with_parent  # noqa: E402
 
-NAMES = ['3', '2-2', '2-1', '1', 'many', 'mnist', 'cost']  # `all`, what matters most first
+NAMES = ['3', '2-2', '2-1', '1', 'many', '3-digits', 'mnist', 'cost']  # `all`, what matters most first
+ON_DIGITS = ('mnist', '3-digits')
 CALIBRATION_STEPS, CALIBRATION_S = 40, 6  # at least, about
 WAITING = 2  # runs started beyond those that compute: most of a device's decision is waiting
 
@@ -97,19 +98,24 @@ def drawn(args):
     return folder
 
 
+def named(args, data):
+    """Results of other networks or numbers of images have other names."""
+    return '-'.join([data, *([args.cfg.stem] if args.cfg else []), *([str(args.images)] if args.images else [])])
+
+
 def data_of(args, name):
     """(folder, name for people, folder of the private class or None)."""
-    if args.data == 'digits' or not args.data and (name == 'many' or name == 'mnist' and not (args.shared / 'mnist').is_dir()):
-        return drawn(args), 'digits', None
-    folder = pathlib.Path(args.data) if args.data else args.shared / ('mnist' if name == 'mnist' else 'lfw')
+    if args.data == 'digits' or not args.data and (name == 'many' or name in ON_DIGITS and not (args.shared / 'mnist').is_dir()):
+        return drawn(args), named(args, 'digits'), None
+    folder = pathlib.Path(args.data) if args.data else args.shared / ('mnist' if name in ON_DIGITS else 'lfw')
     if not folder.is_dir():
         raise Missing(f'experiment {name}: {folder}: not there; it needs photos of faces, one folder a person (--data)')
     private = None
-    if name == '3' and not split.is_idx(folder):
+    if getattr(plans.EXPERIMENTS.get(name), 'private', False) and not split.is_idx(folder):
         private = pathlib.Path(args.private) if args.private else args.shared / 'lfw-private'
         if not private.is_dir():
             raise Missing(f'experiment {name}: {private}: not there; it needs photos of one more person (--private)')
-    return folder.resolve(), folder.resolve().name, private and private.resolve()
+    return folder.resolve(), named(args, folder.resolve().name), private and private.resolve()
 
 
 def result_path(args, name, data_name, method, fold):

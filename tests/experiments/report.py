@@ -151,12 +151,15 @@ def draw(args, g):
 def into_document(document, found):
     """Of each experiment and data set what stands on most folds, then on the largest scale; the pictures beside it."""
     for g in sorted(found, key=lambda g: (g['folds'], g['scale'])):
-        text = group_text(g)
+        part, text = f'{g["experiment"]} {g["data"]}', group_text(g)
+        if f'<!-- measured: {part} -->' not in document.read_text():
+            print(f'{document}: no place for {part}', file=sys.stderr)
+            continue
         if g['picture']:
             target = document.parent / f'experiment-{g["experiment"]}-{g["data"]}.png'
             shutil.copy(g['picture'], target)
             text += f'\n![Accuracy on the device against time since the handover]({target.name})\n'
-        tables.rewrite(document, f'{g["experiment"]} {g["data"]}', text)
+        tables.rewrite(document, part, text)
 
 
 def show(args):

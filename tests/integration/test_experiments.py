@@ -133,7 +133,7 @@ class Campaign(rig.Case):
 
     def check_report(self, report):
         e, = report['experiments']
-        self.assertEqual((e['experiment'], e['data'], e['scale'], e['ratio']), ('mnist', 'digits', 0.01, 3))
+        self.assertEqual((e['experiment'], e['data'], e['scale'], e['ratio']), ('mnist', 'digits-400', 0.01, 3))
         self.assertEqual(set(e['methods']), {'paper', 'ours'})
         for m in e['methods'].values():
             self.assertEqual(m['same_at_both_ends'], [True])
@@ -147,14 +147,14 @@ class Campaign(rig.Case):
 
     def check_document(self):
         doc = self.work / 'doc.md'
-        doc.write_text('before\n<!-- measured: mnist digits -->\nstale words\n<!-- end: mnist digits -->\nafter\n')
+        doc.write_text('before\n<!-- measured: mnist digits-400 -->\nstale words\n<!-- end: mnist digits-400 -->\nafter\n')
         r = subprocess.run(self.argv('mnist', '--report', '--markdown', doc), capture_output=True, text=True, timeout=60)
         self.assertEqual(r.returncode, 0, r.stderr)
         text = doc.read_text()
-        self.assertTrue(text.startswith('before\n<!-- measured: mnist digits -->\n') and text.endswith('<!-- end: mnist digits -->\nafter\n'))
+        self.assertTrue(text.startswith('before\n<!-- measured: mnist digits-400 -->\n') and text.endswith('<!-- end: mnist digits-400 -->\nafter\n'))
         self.assertIn("| the paper's method ", text)
         self.assertNotIn('stale words', text)
-        self.assertTrue((self.work / 'experiment-mnist-digits.png').exists())
+        self.assertTrue((self.work / 'experiment-mnist-digits-400.png').exists())
 
     def test_missing_data_and_bad_usage(self):
         r = subprocess.run(self.argv('3', '--shared', self.work / 'nothing'), capture_output=True, text=True, timeout=60)
