@@ -131,7 +131,8 @@ class Child:
         self.prepare()
         for name, path in self.spec['results'].items():
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            write_json(pathlib.Path(path), {**self.told(), 'method': name, **self.method(name)})
+            result = self.method(name)
+            write_json(pathlib.Path(path), {**self.told(), 'method': name, **result})
             if not self.spec['keep']:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         if not self.spec['keep']:

@@ -108,11 +108,14 @@ def compare(paper, ours):
     def best_then(p, o):
         """The best that the paper's method has in use when its return is judged, or when ours is."""
         return max(accuracy(p['at_judged']), accuracy(in_use(p, o['seconds']['judged'])))
+
+    def end(*both):
+        return min(r['seconds']['end'] for r in both)
     targets = [(accuracy(p['at_end']), p, o) for p, o in pairs]
     times = [(first_at(p, a), first_at(o, a)) for a, p, o in targets]
     found = {
         'judged': interval([accuracy(o['at_judged']) - best_then(p, o) for p, o in pairs]),
-        'end': interval([accuracy(o['at_end']) - accuracy(p['at_end']) for p, o in pairs]),
+        'end': interval([accuracy(in_use(o, end(p, o))) - accuracy(in_use(p, end(p, o))) for p, o in pairs]),
         'time': {'paper': spread([t for t, _ in times]), 'ours': spread([t for _, t in times]),
                  'less': interval([a - b for a, b in times if a is not None and b is not None]),
                  'never': sum(b is None for _, b in times)},

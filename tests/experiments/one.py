@@ -52,8 +52,10 @@ class Run(Child):
     def before(self):
         """The state that both methods go on from, and its reports."""
         place, marker = self.folder / 'before', self.folder / 'before.json'
-        if marker.exists():
-            return json.loads(marker.read_text())
+        if marker.exists():  # of an interrupted call: both methods have one clock
+            found = json.loads(marker.read_text())
+            self.spec.update(found['speed'])
+            return found
         shutil.rmtree(place, ignore_errors=True)
         with self.processor, Fleet(place, self.build, site='exp') as fleet:
             listener = start_broker(fleet)
@@ -72,9 +74,10 @@ class Run(Child):
         state, last = device_state(fleet, DEVICE), device.validated()[-1]
         self.say(f'after {last["epoch"]} epochs of {self.steps_an_epoch} steps: {share(last)} of {last["n"]} validation images'
                  + ('' if ready(last) else f', not the {plans.HANDOVER_PERCENT} % wanted: handed over as late as the paper does'))
-        write_json(marker, {'reports': device.reports, 'local': state['local'],
-                            'steps': state['rounds']['epoch'] * self.steps_an_epoch})
-        return json.loads(marker.read_text())
+        found = {'reports': device.reports, 'local': state['local'], 'steps': state['rounds']['epoch'] * self.steps_an_epoch,
+                 'speed': {k: self.spec[k] for k in ('step_ms', 'edge_step_ms')}}
+        write_json(marker, found)
+        return found
 
     def method(self, name):
         before = self.before()

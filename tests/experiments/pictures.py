@@ -19,7 +19,7 @@ def steps_of(result):
     """{local, in use: [(seconds, percent)]} and the returned one's (seconds, percent)."""
     local = [(p['s'], figures.accuracy(p['test'])) for p in result['series'] if p['origin'] == 'local']
     use = [(u['s'], figures.accuracy(u['test'])) for u in result['use']]
-    return {'local': local, 'use': use}, (result['seconds']['judged'], figures.accuracy(result['columns']['device_after']))
+    return {'local': local, 'use': use}, (result['seconds']['returned'], figures.accuracy(result['columns']['device_after']))
 
 
 def mean_at(curves, t):
@@ -31,10 +31,9 @@ def number(v):
     return 'NaN' if v is None else f'{v:.2f}'
 
 
-def write_panel(path, results):
-    """Columns: seconds, local, in use, then what is in use of each fold. Returns the last second."""
+def write_panel(path, results, end):
+    """Columns: seconds, local, in use, then what is in use of each fold."""
     curves = [steps_of(r)[0] for r in results]
-    end = min(r['seconds']['end'] for r in results)
     with open(path, 'w') as f:
         for i in range(POINTS + 1):
             t = end * i / POINTS
@@ -43,7 +42,6 @@ def write_panel(path, results):
         f.write('\n\n')
         for r in results:
             f.write(' '.join(map(number, steps_of(r)[1])) + '\n')
-    return end
 
 
 def panel(path, method, results, end):
@@ -58,10 +56,10 @@ def draw(group, folder, name):
     """FOLDER/NAME.png."""
     folder.mkdir(parents=True, exist_ok=True)
     results = group['results']
-    panels = []
+    panels, end = [], min(r['seconds']['end'] for rs in results.values() for r in rs)
     for method, rs in results.items():
         path = folder / f'{name}-{method}.dat'
-        end = write_panel(path, rs)
+        write_panel(path, rs, end)
         panels.append(panel(path, method, rs, end))
     script = f'''set terminal pngcairo size {480 * len(panels)},360 font "DejaVu Sans,9"
 set output "{folder / name}.png"
