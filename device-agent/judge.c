@@ -392,7 +392,9 @@ static void adopt(struct agent *a, struct state *next, const char *chosen)
 	char path[FILE_PATH_MAX], id[HASH_SIZE];
 	struct err err = {0};
 	COPY(id, chosen);
-	if (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
+	/* What it was tuned from may have to stay, too: a trainer can name any checkpoint of ours
+	 * as its result. The manifests of the lineage's first end it. */
+	while (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
 		COPY(id, m.parents[0]);
 	const struct score *s = learn_score(a, id, SPLIT_VALIDATION);
 	int r = store_weights(a->store, id, path);
