@@ -158,7 +158,8 @@ static int parent(struct agent *a, const char *id, char path[FILE_PATH_MAX], str
 		guard_suspect(a, id);
 		return r;
 	}
-	COPY(m->parents[m->n_parents++], id);
+	/* What is grafted can be the local one again. */
+	manifest_add_parent(m, id);
 	m->epoch = MAX_OF(m->epoch, p.epoch);
 	return 0;
 }
