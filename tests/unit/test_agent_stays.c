@@ -574,8 +574,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_marked_folder),     T(test_marked_meanwhile), T(test_written_into_the_state),
 		T(test_mark_from_outside), T(test_not_adopted),      T(test_lost_lineage),
-		T(test_named_as_result),
-		T(test_random_lineages),
+		T(test_named_as_result),   T(test_random_lineages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -606,18 +606,12 @@ static void test_agnostic(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_two),
-		TEST(test_straggler),
-		TEST(test_member_lapses),
-		TEST(test_nobody_scored),
-		TEST(test_all_lapse),
-		TEST(test_left_behind),
-		TEST(test_unreadable),
-		TEST(test_same_weights),
-		TEST(test_restarts),
-		TEST(test_strategy_changed),
-		TEST(test_poisoned),
-		TEST(test_diverges),
+		TEST(test_two),           TEST(test_straggler),
+		TEST(test_member_lapses), TEST(test_nobody_scored),
+		TEST(test_all_lapse),     TEST(test_left_behind),
+		TEST(test_unreadable),    TEST(test_same_weights),
+		TEST(test_restarts),      TEST(test_strategy_changed),
+		TEST(test_poisoned),      TEST(test_diverges),
 		TEST(test_agnostic),
 	};
 
