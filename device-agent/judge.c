@@ -158,7 +158,8 @@ static int parent(struct agent *a, const char *id, char path[FILE_PATH_MAX], str
 		guard_suspect(a, id);
 		return r;
 	}
-	COPY(m->parents[m->n_parents++], id);
+	/* What is grafted can be the local one again. */
+	manifest_add_parent(m, id);
 	m->epoch = MAX_OF(m->epoch, p.epoch);
 	return 0;
 }
@@ -392,7 +393,9 @@ static void adopt(struct agent *a, struct state *next, const char *chosen)
 	char path[FILE_PATH_MAX], id[HASH_SIZE];
 	struct err err = {0};
 	COPY(id, chosen);
-	if (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
+	/* What it was tuned from may have to stay, too: a trainer can name any checkpoint of ours
+	 * as its result. The manifests of the lineage's first end it. */
+	while (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
 		COPY(id, m.parents[0]);
 	const struct score *s = learn_score(a, id, SPLIT_VALIDATION);
 	int r = store_weights(a->store, id, path);

@@ -712,6 +712,48 @@ static void test_adopt_only_what_was_chosen(void **state)
 	assert_active(third);
 }
 
+/* What a trainer says of where private rows are is not kept. */
+static void test_source_from_outside(void **state)
+{
+	char path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim(0, offered);
+	result = result_of(offered, 77, 1, result_path);
+	memcpy(result.manifest.source, offered, HASH_SIZE);
+	say_text(DEVICE "in/offer", msg_result_print(&result));
+	send_blocks(&result.manifest, result_path, false);
+	evaluated(result.manifest.id, SPLIT_TEST, 8);
+	evaluated(result.manifest.id, SPLIT_VALIDATION, 15);
+	assert_active(result.manifest.id);
+	file_path(path, sizeof(path), "%s/active.json", conf.state);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	assert_int_equal(file_read(path, 65536, &text, &len, NULL), 0);
+	assert_non_null(strstr(text, result.manifest.id));
+	assert_null(strstr(text, "\"source\""));
+}
+
+/* The manifest of what is trained from is damaged meanwhile: what came of it is not kept, and
+ * training goes on from something good, not again and again from the same. */
+static void test_damaged_parent(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE], third[HASH_SIZE], path[FILE_PATH_MAX];
+	conf.live.every_epochs = 0;
+	again();
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 12);
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 10);
+	file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", conf.state, second);
+	assert_int_equal(file_write(path, "{}", 2, NULL), 0);
+	trained(3, third);
+	tick(120000);
+	assert_false(is_kept(third));
+	struct asked q = take("train");
+	assert_path(&q, "weights", first);
+	json_free(q.args);
+}
+
 /* Weights that say they have seen so many images that none could be trained on after them. */
 static void test_adopt_not_a_forged_count(void **state)
 {
@@ -916,6 +958,8 @@ int main(void)
 		T(test_adopt_what_has_to_stay),
 		T(test_adopt_only_what_was_chosen),
 		T(test_adopt_not_a_forged_count),
+		T(test_source_from_outside),
+		T(test_damaged_parent),
 		T(test_gains_add_up),
 		T(test_outcomes_after_restart),
 		T(test_judged_with_confidence),
