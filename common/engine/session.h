@@ -38,6 +38,7 @@ struct training {
 	uint64_t seen;       /* of the weights it began with */
 	uint64_t images;
 	double seconds; /* in batches, and waiting for the end of a step: not paused, not evaluating */
+	double settle_seconds; /* of `seconds`: after the last step */
 	/* The running step: */
 	int64_t step_begun_ms;
 	double step_seconds; /* of `seconds` */

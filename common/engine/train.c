@@ -267,7 +267,9 @@ static void finish(struct session *s)
 	json_set_int(j, "images", (int64_t)t->images);
 	json_set_int(j, "steps", t->step);
 	json_set_num(j, "seconds", t->seconds);
-	json_set_num(j, "images_per_second", t->seconds > 0 ? (double)t->images / t->seconds : 0);
+	json_set_num(j, "settle_seconds", t->settle_seconds);
+	double training = t->seconds - t->settle_seconds;
+	json_set_num(j, "images_per_second", training > 0 ? (double)t->images / training : 0);
 	json_set_num(j, "loss", t->epoch_loss / (double)t->epoch_steps);
 	json_set_int(j, "seen", (int64_t)seen);
 	if (t->replaced) {
@@ -303,7 +305,9 @@ static void settle(struct session *s)
 			return;
 		}
 		dnet_settle(s->train_net, t->settled++);
-		t->seconds += session_seconds() - begun;
+		double seconds = session_seconds() - begun;
+		t->seconds += seconds;
+		t->settle_seconds += seconds;
 	}
 	if (t->settled == t->settle_batches)
 		finish(s);

@@ -48,8 +48,10 @@
  *            goes on with it, else from none; it is written with `out`. It stays on its machine.
  *            If `weights` is what this worker saved last, it goes on with the network as it is in
  *            memory, momentum included.
- *            -> out, checkpoint (sha256), images, steps, seconds, images_per_second, loss, seen,
- *               replaced, replaced_first
+ *            -> out, checkpoint (sha256), images, steps, seconds, settle_seconds, images_per_second, loss,
+ *               seen, replaced, replaced_first
+ *            settle_seconds: of `seconds`, for measuring statistics after the last step, which
+ *            images_per_second leaves out;
  *            images: of whole steps, the last of an epoch filled up from its beginning; loss:
  *            mean over the steps of the last epoch; seen: images in the lineage of the weights.
  *            replaced: images whose files were gone or changed since the data were read, in whose
