@@ -157,6 +157,19 @@ static bool previous_step(const struct judgement *j, const struct candidates_vie
 	return missing(v, j->at[i].checkpoint, SPLIT_VALIDATION, ret);
 }
 
+/* Only where there is something to wait for, which is to be done after it. */
+static bool early_step(const struct judgement *j, const struct candidates_view *v,
+		       struct candidates_step *ret)
+{
+	const struct candidate_entry *e = candidates_kind(j, CANDIDATE_RETURNED);
+	if (!usable(e) || e->early || strcmp(e->checkpoint, v->active) == 0)
+		return false;
+	*ret = (struct candidates_step){.todo = CANDIDATES_EARLY,
+					.entry = (size_t)(e - j->at),
+					.checkpoint = e->checkpoint};
+	return true;
+}
+
 struct candidates_step candidates_next(const struct judgement *j, const struct candidates_view *v)
 {
 	static step_fn *const steps[CANDIDATE_KIND_N] = {
@@ -169,8 +182,10 @@ struct candidates_step candidates_next(const struct judgement *j, const struct c
 		return s;
 	for (size_t i = 0; !v->over && v->has_split[SPLIT_VALIDATION] && i < j->n; i++) {
 		const struct candidate_entry *e = &j->at[i];
-		if (!e->out && steps[e->kind] && steps[e->kind](j, v, i, &s))
+		if (!e->out && steps[e->kind] && steps[e->kind](j, v, i, &s)) {
+			early_step(j, v, &s);
 			return s;
+		}
 	}
 	return (struct candidates_step){.todo = CANDIDATES_DECIDE};
 }

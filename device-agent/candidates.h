@@ -9,7 +9,9 @@
  *
  * and what is active at the moment of the decision. Each is made and scored before the next, the
  * cheap ones first, so that whenever the time is up there is something to decide on; only active,
- * local and returned are always waited for. */
+ * local and returned are always waited for. The returned one does not wait for what is made of it:
+ * it gets a decision of its own as soon as it is scored, so that a device has the better weights
+ * while the others take their time. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,6 +40,7 @@ struct candidate_entry {
 	int64_t percent;            /* BLEND: of the returned one */
 	char checkpoint[HASH_SIZE]; /* "": not made yet */
 	bool out;                   /* cannot be made or scored: decided without it */
+	bool early;                 /* it had, or waits for, a decision before the others' */
 };
 
 /* Kept over restarts: what has been made need not be made again. */
@@ -73,6 +76,7 @@ enum candidates_todo {
 	CANDIDATES_GRAFT,  /* make `entry` of the result and rows that stayed here */
 	CANDIDATES_BLEND,  /* make `entry` of LOCAL and RETURNED */
 	CANDIDATES_TUNE,   /* train `checkpoint` on, to be `entry` */
+	CANDIDATES_EARLY,  /* decide on `entry` by itself: others will take time */
 	CANDIDATES_DECIDE, /* nothing is missing any more */
 };
 

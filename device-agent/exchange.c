@@ -326,9 +326,11 @@ static void pull_failed(struct agent *a, const struct err *err)
 static bool finish_pull(struct agent *a)
 {
 	const struct manifest *m = &a->state->handover.result.manifest;
+	struct manifest kept = *m;
 	struct handover_event ev = {.kind = HANDOVER_EV_PULLED};
 	char path[FILE_PATH_MAX], id[HASH_SIZE];
 	struct err err = {0};
+	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
 	a->pulling = false;
 	int r = part_finish(&a->part, path, &err);
 	if (r == 0) {
@@ -336,7 +338,7 @@ static bool finish_pull(struct agent *a)
 		if (r == 0 && !same(id, m->id))
 			r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
 		if (r == 0)
-			r = store_add(a->store, path, m, &err);
+			r = store_add(a->store, path, &kept, &err);
 	}
 	if (r < 0) {
 		pull_failed(a, &err);

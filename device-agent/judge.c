@@ -158,7 +158,8 @@ static int parent(struct agent *a, const char *id, char path[FILE_PATH_MAX], str
 		guard_suspect(a, id);
 		return r;
 	}
-	COPY(m->parents[m->n_parents++], id);
+	/* What is grafted can be the local one again. */
+	manifest_add_parent(m, id);
 	m->epoch = MAX_OF(m->epoch, p.epoch);
 	return 0;
 }
@@ -392,7 +393,9 @@ static void adopt(struct agent *a, struct state *next, const char *chosen)
 	char path[FILE_PATH_MAX], id[HASH_SIZE];
 	struct err err = {0};
 	COPY(id, chosen);
-	if (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
+	/* What it was tuned from may have to stay, too: a trainer can name any checkpoint of ours
+	 * as its result. The manifests of the lineage's first end it. */
+	while (store_manifest(a->store, id, &m, NULL) == 0 && m.stays && m.n_parents)
 		COPY(id, m.parents[0]);
 	const struct score *s = learn_score(a, id, SPLIT_VALIDATION);
 	int r = store_weights(a->store, id, path);
@@ -411,6 +414,14 @@ static void adopt(struct agent *a, struct state *next, const char *chosen)
 		rounds_adopted(&next->rounds, s, a->data.snapshot[SPLIT_VALIDATION]);
 }
 
+/* What came back became active by its early decision, and nothing made of it is better. */
+static bool stands(const struct agent *a)
+{
+	struct judgement j = a->state->judgement;
+	const struct candidate_entry *e = *a->active ? candidates_find(&j, a->active) : NULL;
+	return e && e->early && candidate_descends(e) && !a->state->pinned;
+}
+
 /* Changes *next by what was chosen. */
 static int apply(struct agent *a, struct state *next, const struct challengers *c,
 		 struct msg_ack *ack)
@@ -418,13 +429,14 @@ static int apply(struct agent *a, struct state *next, const struct challengers *
 	int winner = c->choice.verdict.winner;
 	bool chosen = winner >= 0 && !a->state->pinned;
 	bool activate = chosen && candidate_descends(c->entry[winner]);
-	ack->decision = activate ? DECISION_ACTIVATED : DECISION_KEPT;
+	bool stays = winner < 0 && stands(a);
+	ack->decision = activate || stays ? DECISION_ACTIVATED : DECISION_KEPT;
 	if (activate)
 		COPY(next->pending.activate, c->id[winner]);
 	else if (chosen)
 		state_undecided_push(next, c->id[winner]); /* gets a decision of its own */
-	if (activate && a->conf.select.lineage == LINEAGE_ADOPT)
-		adopt(a, next, c->id[winner]);
+	if ((activate || stays) && a->conf.select.lineage == LINEAGE_ADOPT)
+		adopt(a, next, activate ? c->id[winner] : a->active);
 	return a->data.n[SPLIT_VALIDATION] ? report(a, next, c, activate) : 0;
 }
 
@@ -462,6 +474,14 @@ static void log_decision(const struct agent *a, const struct msg_ack *ack, const
 		 accuracy(&ack->validation), accuracy(&ack->local_validation), active,
 		 decision_name(ack->decision), *chosen ? " chosen=" : "", chosen,
 		 *why ? " why=" : "", why);
+}
+
+static bool decide_early(struct agent *a, const struct candidates_step *s)
+{
+	struct state *next = agent_draft(a);
+	next->judgement.at[s->entry].early = true;
+	state_undecided_push(next, s->checkpoint);
+	return agent_commit(a) == 0;
 }
 
 static bool decide(struct agent *a)
@@ -512,6 +532,7 @@ bool judge_step(struct agent *a)
 	if (!judge_next(a, &s))
 		return false;
 	return s.todo == CANDIDATES_GRAFT    ? graft(a, &s)
+	       : s.todo == CANDIDATES_EARLY  ? decide_early(a, &s)
 	       : s.todo == CANDIDATES_DECIDE ? decide(a)
 					     : false;
 }

@@ -66,7 +66,7 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 
 /* ---- an epoch is done ---- */
 
-static int fill_manifest(const struct agent *a, const char *id, const struct weights_header *h,
+static int fill_manifest(struct agent *a, const char *id, const struct weights_header *h,
 			 struct manifest *m, struct err *err)
 {
 	memset(m, 0, sizeof(*m));
@@ -78,7 +78,10 @@ static int fill_manifest(const struct agent *a, const char *id, const struct wei
 	m->origin = ORIGIN_LOCAL;
 	m->epoch = a->state->rounds.epoch + 1;
 	m->images_seen = (int64_t)h->seen;
-	return lineage_manifest(a, m, err);
+	int r = lineage_manifest(a, m, err);
+	if (r < 0 && m->n_parents)
+		guard_suspect(a, m->parents[0]);
+	return r;
 }
 
 static int keep_trained(struct agent *a, struct err *err)

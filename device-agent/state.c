@@ -83,6 +83,7 @@ static struct json *print_judgement(const struct judgement *g)
 		json_set_int(c, "percent", e->percent);
 		json_set_str(c, "checkpoint", e->checkpoint);
 		json_set_bool(c, "out", e->out);
+		json_set_bool(c, "early", e->early);
 		json_push(candidates, c);
 	}
 	json_set(j, "candidates", candidates);
@@ -266,6 +267,8 @@ static void read_candidate(struct reader *r, const struct json *j, void *user)
 	read_int(r, j, "percent", 100, &e->percent);
 	read_hash(r, j, "checkpoint", e->checkpoint);
 	read_bool(r, j, "out", &e->out);
+	if (json_has(j, "early"))
+		read_bool(r, j, "early", &e->early);
 	while (e->kind < CANDIDATE_KIND_N && strcmp(candidate_kind_name(e->kind), kind) != 0)
 		e->kind++;
 	if (r->code >= 0 && e->kind == CANDIDATE_KIND_N)

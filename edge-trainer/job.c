@@ -434,7 +434,7 @@ static void on_merged(struct job *j, const struct job_event *e, int64_t now_ms,
 		      struct job_actions *out)
 {
 	if (j->state == JOB_MERGING) {
-		memcpy(j->manifest.id, e->hash, HASH_SIZE);
+		manifest_name(&j->manifest, e->hash);
 	} else if (j->state == JOB_MIXING) {
 		memcpy(j->partial, e->hash, HASH_SIZE);
 		j->mixed = true;

@@ -5,8 +5,8 @@
  * and trains for them. There is one at a time, for each begins from the last one's result, too: the
  * trainer's own lineage. merge_run() looks at all of them after whatever happened, and does what is
  * due: so a restart needs nothing of its own. A member that loses its lease stays a member, and the
- * work goes on while any has one; who is granted again finds the window at work, or what came
- * of it, or is gathered anew. */
+ * work goes on while any has one, and waits for one when none has, until another window is to
+ * close; who is granted again finds the window at work, or what came of it, or is gathered anew. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -46,6 +46,12 @@ static bool is_coming(const struct entry *e)
 static bool is_gathered(const struct entry *e)
 {
 	return is_coming(e) && e->job.state == JOB_GATHERED;
+}
+
+/* A window at work, all of whose members are gone. */
+static bool is_orphan(const struct entry *merged)
+{
+	return merged && merged->job.state == JOB_LAPSED;
 }
 
 /* --- norms --- */
@@ -221,7 +227,7 @@ struct gathering {
 
 static void look(struct trainer *t, struct gathering *g)
 {
-	*g = (struct gathering){.seen.busy = merge_entry(t) != NULL};
+	*g = (struct gathering){.seen.busy = merge_entry(t) && !is_orphan(merge_entry(t))};
 	for (struct entry *e = oldest(t, is_coming); e; e = e->prev) {
 		if (!is_coming(e))
 			continue;
@@ -252,11 +258,30 @@ static void leave_out(struct trainer *t, struct entry *e, enum screen_verdict wh
 					.reason = err_category_text(ERR_CHECKPOINT)});
 }
 
+/* What the store has lost, or cannot read: it is to come again. */
+static void drop_unread(struct trainer *t, struct gathering *g)
+{
+	struct job_event bad = {.kind = JOB_E_BAD, .reason = err_category_text(ERR_FILE)};
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->e[i]->norms) {
+			g->e[n++] = g->e[i];
+			continue;
+		}
+		log_warning("left out of its window job=%lld device=%s: cannot be read",
+			    (long long)g->e[i]->job.id, g->e[i]->job.device);
+		entry_event(t, g->e[i], &bad);
+	}
+	g->n = n;
+}
+
 static void screen(struct trainer *t, struct gathering *g)
 {
 	struct screen_member m[WINDOW_MEMBERS_MAX];
 	size_t n = 0;
 
+	drop_unread(t, g);
 	for (size_t i = 0; i < g->n; i++)
 		m[i] = (struct screen_member){.norms = g->e[i]->norms,
 					      .edge = g->e[i]->job.before,
@@ -315,8 +340,8 @@ static void describe_merged(const struct trainer *t, const struct gathering *g, 
 	memcpy(m->model, t->model->id, sizeof(m->model));
 	memcpy(m->device, t->conf->id, sizeof(m->device));
 	memcpy(m->trainer, t->conf->id, sizeof(m->trainer));
-	for (size_t i = 0; i < g->n && m->n_parents < MANIFEST_PARENTS_MAX; i++)
-		memcpy(m->parents[m->n_parents++], g->e[i]->job.manifest.id, HASH_SIZE);
+	for (size_t i = 0; i < g->n; i++)
+		manifest_add_parent(m, g->e[i]->job.manifest.id);
 }
 
 static void close_window(struct trainer *t)
@@ -333,6 +358,12 @@ static void close_window(struct trainer *t)
 	screen(t, &g);
 	if (g.n == 0)
 		return;
+	/* Whoever left a window behind does not hold up the others. */
+	if (is_orphan(merge_entry(t))) {
+		entry_event(t, merge_entry(t),
+			    &(struct job_event){.kind = JOB_E_DROP, .reason = "no member left"});
+		t->merge.failed = 0; /* nobody is to blame: they are taken back */
+	}
 	merged = entry_new(t, &t->own);
 	if (!merged)
 		return; /* too many jobs: it opens again */
@@ -367,7 +398,7 @@ void merge_run(struct trainer *t)
 
 int64_t merge_next_ms(const struct trainer *t)
 {
-	int64_t at_ms = merges(t) && !merge_entry(t)
+	int64_t at_ms = merges(t) && (!merge_entry(t) || is_orphan(merge_entry(t)))
 				? window_next_ms(&t->merge.window, &t->conf->window)
 				: -1;
 

@@ -187,8 +187,7 @@ static int send_result(struct trainer *t, struct entry *e)
 		r.manifest.created_ms = stored.created_ms;
 		/* Not the others' own, which are theirs: what they became together. */
 		if (j->window && stored.n_parents > 0)
-			memcpy(r.manifest.parents[r.manifest.n_parents++], stored.parents[0],
-			       HASH_SIZE);
+			manifest_add_parent(&r.manifest, stored.parents[0]);
 	}
 	memcpy(r.snapshot, j->snapshot_after, sizeof(r.snapshot));
 	return trainer_send(t, TOPIC_DEVICE_RESULT, e->device->id, msg_result_print(&r), false,

@@ -15,6 +15,9 @@
  * What this cannot tell. With two members there is no majority, and only the second of these rules
  * is left, which believes the device's report: a device of one class alone falls to it, and who
  * flips labels and reports badly does not. A majority of the window that acts together is the norm.
+ * Weights whose hidden channels are in another order, or of the other sign, compute what theirs do
+ * and have their norms, but not what a mean of them and others does: merge_scored() says so in the
+ * log, and a device takes no result that is worse on its own images.
  * Labels flipped for a few classes look like images of another kind; so do small changes of
  * weights: these are bounded by the share that one member has, not found. Without SCREEN_TEST_MIN
  * test images accuracy says nothing. */

@@ -284,13 +284,15 @@ static void evaluated(struct trainer *t, struct entry *e, const struct json *res
 static int keep(struct trainer *t, const struct entry *e, const char *out,
 		const struct json *result, struct manifest *m, struct err *err)
 {
-	char said[HASH_SIZE];
+	char said[HASH_SIZE], id[HASH_SIZE];
 	int r = json_get_str(result, "checkpoint", said, sizeof(said), err);
 
 	if (r == 0)
-		r = weights_check(t->model, out, NULL, m->id, err);
-	if (r == 0 && strcmp(m->id, said) != 0)
-		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", out, m->id, said);
+		r = weights_check(t->model, out, NULL, id, err);
+	if (r == 0 && strcmp(id, said) != 0)
+		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", out, id, said);
+	if (r == 0)
+		manifest_name(m, id);
 	/* Known before it is there, lest it be taken for somebody's. */
 	if (r == 0)
 		r = db_checkpoint_put(t->db, e->job.device, m, trainer_utc(t), err);

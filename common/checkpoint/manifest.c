@@ -21,6 +21,25 @@ static const char *const fields[] = {
 	"trainer", "epoch",   "images_seen", "classes",   "size",    "block_size",
 	"created", "expires", "encoding",    "signature", "critical"};
 
+void manifest_add_parent(struct manifest *m, const char *id)
+{
+	bool known = strcmp(m->id, id) == 0 || m->n_parents == MANIFEST_PARENTS_MAX;
+	for (size_t i = 0; i < m->n_parents; i++)
+		known = known || strcmp(m->parents[i], id) == 0;
+	if (!known)
+		memcpy(m->parents[m->n_parents++], id, HASH_SIZE);
+}
+
+void manifest_name(struct manifest *m, const char *id)
+{
+	size_t n = 0;
+	memcpy(m->id, id, HASH_SIZE);
+	for (size_t i = 0; i < m->n_parents; i++)
+		if (strcmp(m->parents[i], id) != 0)
+			memmove(m->parents[n++], m->parents[i], HASH_SIZE);
+	m->n_parents = n;
+}
+
 const char *origin_name(enum origin o)
 {
 	return o < ORIGIN_N ? origin_names[o] : "unknown";

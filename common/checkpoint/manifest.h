@@ -42,6 +42,10 @@ struct manifest {
 	bool stays;
 };
 
+/* What is made of others may have the bytes of one of them, and two of these may be the same; no
+ * manifest names itself, or one parent twice. add_parent does nothing then, nor when it is full. */
+void manifest_add_parent(struct manifest *m, const char *id);
+void manifest_name(struct manifest *m, const char *id);
 const char *origin_name(enum origin o);
 int origin_parse(const char *s, enum origin *ret);
 

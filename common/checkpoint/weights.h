@@ -42,7 +42,8 @@ struct weights_input {
 };
 /* out = the mean of 2 to WEIGHTS_INPUTS_MAX files, weighted by their shares, every tensor. Rolling
  * statistics are pooled: a variance is the mean of the variances plus that of the squared
- * distances of the means from their mean. Header, checks and writing as weights_blend(). */
+ * distances of the means from their mean. The header is that of the one in the middle by images
+ * seen, the lower of two: no single input chooses it. Checks and writing as weights_blend(). */
 int weights_merge(const struct model *m, const struct weights_input *inputs, size_t n,
 		  const char *out, struct err *err);
 

@@ -206,7 +206,8 @@ static int read_engine(struct session *s, const struct json *args, struct err *e
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 	s->threads = (int)MIN_OF(threads, WORKER_THREADS_MAX);
-	return 0;
+	/* Where it is needed for certain, it counts as part of the program: see ceiling.c. */
+	return s->engine == DNET_DARKNET ? gemm_init(s->threads, err) : 0;
 }
 
 /* Now, rather than when the first training begins. */

@@ -104,8 +104,8 @@ def feed_text(part):
 
 def memory_text(part):
     rows = [[r['subject'], mega(r['peak_bytes']), times(r['to_pytorch'])] for r in part['rows']]
-    return (f'faces.cfg, batch 32. The worker holds {part["data"]}, its training network and the one for evaluation; PyTorch '
-            'one batch of random images. "x PyTorch" is beside the leaner of its formats.\n\n' +
+    return (f'faces.cfg, batch 32. The worker holds {part["data"]}, trains, evaluates and trains on; PyTorch '
+            'trains on one batch of random images. "x PyTorch" is beside the leaner of its formats.\n\n' +
             table(['', 'peak MB', 'x PyTorch'], rows) + '\n\n' + missing_text(part['missing'])).rstrip() + '\n'
 
 

@@ -3,6 +3,7 @@ import json
 import pathlib
 import random
 import re
+import socket
 import statistics
 import struct
 import subprocess
@@ -11,11 +12,12 @@ import time
 import zlib
 
 from speed import NETWORKS, TORCH, TORCH_LAST, flops
-from subjects import ROOT, Disturbance, Unavailable, by_turns, clean_env, proc_kib, ratio
+from subjects import HUNG_S, ROOT, WORKER_ENV, Disturbance, Unavailable, build_options, by_turns, clean_env, proc_kib, ratio
 
 LFW = ROOT.parent / 'shared/data/lfw'
 AUGMENT = ['--fold', 9, '--flip', '--shift', 4, '--blur', 0.8, '--brightness', 0.2]
 TIMES = (1, 2, 4)  # of images, of filters
+WORKER_FD = 3  # common/engine/worker_protocol.h
 CFG = {n.name: n.cfg for n in NETWORKS}
 
 
@@ -177,22 +179,81 @@ def measure_scaling(makers, tasuki, rounds, progress, n):
     return {'images': images, 'filters': filters, 'missing': missing, 'disturbance': disturbance.shares()}
 
 
-def measure_memory(makers, tasuki, progress, data=None):
-    """Peak resident memory of the whole process while it trains faces.cfg: the real worker, with its images and its
-    network for evaluation, and PyTorch with one batch of random images."""
+class Worker:
+    """tasuki-worker, asked as a daemon asks it (worker_protocol.h)."""
+
+    def __init__(self, build):
+        ours, theirs = socket.socketpair()
+        ours.settimeout(HUNG_S)
+        self.lines, self.socket, self.id = ours.makefile('rw'), ours, 0
+        self.process = subprocess.Popen(['sh', '-c', f'exec "$0" {WORKER_FD}<&{theirs.fileno()}', build / 'common/engine/tasuki-worker'],
+                                        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, env=clean_env(WORKER_ENV))
+        theirs.close()
+
+    def ask(self, op, **args):
+        self.id += 1
+        self.lines.write(json.dumps({'id': self.id, 'op': op, **args}) + '\n')
+        self.lines.flush()
+        for line in self.lines:
+            answer = json.loads(line)
+            if answer['id'] == self.id and 'ok' in answer:
+                if not answer['ok']:
+                    raise Unavailable(answer['error'])
+                return answer.get('result', {})
+        raise Unavailable(f'the worker ended with status {self.process.wait()}')
+
+    def peak_bytes(self):
+        return proc_kib(self.process.pid, 'VmHWM') * 1024
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def idle_memory(build):
+    """Of a worker that waits for its first request: it has answered one, to which nothing can be said yet."""
+    w = Worker(build)
+    try:
+        try:
+            w.ask('pause')
+        except Unavailable:
+            pass  # 'open' must come first
+        return {'engine': None, 'peak_bytes': w.peak_bytes()}
+    finally:
+        w.close()
+
+
+def working_memory(tasuki, build, folder, crop, engine, precision):
+    """Of one that trains, evaluates what it has trained, and goes on."""
+    out, w = str(tasuki.work / 'memory.weights'), Worker(build)
+    try:
+        ready = w.ask('open', cfg=str(CFG['faces']), threads=tasuki.threads, engine=engine, precision=precision, fold=9,
+                      augment={'shift_px': 4, 'flip': True, 'blur': 0.8, 'brightness': 0.2},
+                      data={'path': str(folder), 'center_crop': crop, 'validation_share': 0.2})
+        w.ask('train', out=out, steps=20, seed=1)
+        w.ask('evaluate', weights=out, split='validation')
+        w.ask('train', weights=out, out=out, steps=5, seed=2)
+        return {'engine': ready['engine'], 'peak_bytes': w.peak_bytes()}
+    finally:
+        w.close()
+
+
+def measure_memory(makers, tasuki, progress, data=None, beside=None):
+    """Peak resident memory of the whole process that trains faces.cfg: the real worker, with its images and both
+    networks, of each build, and PyTorch with one batch of random images."""
     folder, options, words = image_folders(tasuki.work, data)
+    crop = options[1] if options else 0
     rows, missing = [], []
 
     def note(name, function):
         progress(f'memory: {name}')
         try:
             rows.append({'subject': name, **function()})
-        except Unavailable as e:
+        except (Unavailable, OSError) as e:
             missing.append({'network': 'faces', 'mode': 'training', 'subject': name, 'why': str(e)})
-
-    def worker(engine, precision):
-        r = tasuki.train(CFG['faces'], folder, '--steps', 20, *options, *AUGMENT, engine=engine, precision=precision)
-        return {'engine': r.get('engine'), 'peak_bytes': r['peak_bytes']}
 
     def torch(layout):
         s = makers.torch('PyTorch', CFG['faces'], 'train', layout, 'f32')
@@ -201,9 +262,12 @@ def measure_memory(makers, tasuki, progress, data=None):
             return {'engine': s.results[0]['engine'], 'peak_bytes': s.peak_bytes}
         finally:
             s.close()
-    note('worker, Darknet + OpenBLAS', lambda: worker('darknet', 'f32'))
-    note('worker, Tasuki f32', lambda: worker('onednn', 'f32'))
-    note('worker, Tasuki bf16', lambda: worker('onednn', 'bf16'))
+    for build in filter(None, (makers.build, beside)):
+        of = f'worker, Darknet of the {build_options(build).get("darknet", "system")}'
+        note(f'{of}: idle', lambda: idle_memory(build))
+        for name, engine, precision in (('Darknet + OpenBLAS', 'darknet', 'f32'), ('Tasuki f32', 'onednn', 'f32'),
+                                        ('Tasuki bf16', 'onednn', 'bf16')):
+            note(f'{of}: {name}', lambda: working_memory(tasuki, build, folder, crop, engine, precision))
     note(TORCH, lambda: torch('contiguous'))
     note(TORCH_LAST, lambda: torch('channels_last'))
     peers = [r['peak_bytes'] for r in rows if r['subject'] in (TORCH, TORCH_LAST)]

@@ -95,7 +95,7 @@ class Handover:
         self.device.seen = {r['seq'] for r in before['reports']}
         self.offer = self.result = self.ack = None
         self.at = {}  # what happened when: granted, training, trained, returned, judged
-        self.bytes = 0
+        self.bytes, self.counted_at = 0, 0
         self.use = []  # (seconds of the run's clock, checkpoint, origin) of each swap
         self.clock = {}  # checkpoint -> seconds of the run's clock at its report
         self.step_s = run.spec['step_ms'] / 1000
@@ -123,7 +123,7 @@ class Handover:
                 self.device.on_reply(parts[-1], b)
         sys_bytes = [m for m in self.listener.all(lambda m: m['topic'].startswith('$SYS'))]
         if sys_bytes:
-            self.bytes = int(sys_bytes[-1]['payload'])
+            self.bytes, self.counted_at = int(sys_bytes[-1]['payload']), sys_bytes[-1]['at']
         self.device.order()
 
     def now_s(self, report, at):
@@ -204,6 +204,7 @@ class Handover:
         self.fleet.programs[DEVICE].stop()
         with run.processor:
             self.go_on()
+        until('the broker to count what it has moved', self.fleet, self.counted)
         return self.outcome()
 
     def returned(self):
@@ -219,6 +220,10 @@ class Handover:
     def scored(self):
         self.hear()
         return not self.device.wanted
+
+    def counted(self):
+        self.hear()
+        return self.counted_at > self.at['judged']
 
     def go_on(self):
         """Unpaced, from the newest local checkpoint: an epoch that was under way is taken up again, at the time it began."""

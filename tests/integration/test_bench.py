@@ -76,9 +76,10 @@ class Bench(unittest.TestCase):
         self.assertEqual(run['feed']['rows'][0]['precision'], 'f32')
         self.assertGreater(run['feed']['rows'][0]['ratio'], 0)
         workers = [r for r in run['memory']['rows'] if r['subject'].startswith('worker')]
-        self.assertGreaterEqual(len(workers), 2)
-        for r in workers:
-            self.assertGreater(r['peak_bytes'], 16e6, r)  # the weights alone
+        self.assertGreaterEqual(len(workers), 3)
+        self.assertTrue(workers[0]['subject'].endswith('idle'))
+        for r in workers[1:]:
+            self.assertGreater(r['peak_bytes'], workers[0]['peak_bytes'] + 32e6, r)  # weights and momentum alone
 
     def test_bad_usage(self):
         for args in (['--rounds', 0], ['--only', 'nothing'], ['--seconds', 'inf'], ['--frobnicate']):

@@ -128,7 +128,9 @@ static void test_candidates_in_order(void **state)
 	evaluated(blend, SPLIT_VALIDATION, 16);
 	assert_said(DEVICE "report", "\"origin\":\"blend\"");
 	assert_null(strstr(last(DEVICE "report")->payload, "decision"));
-	assert_active(offered);
+	/* What came back is better, and did not wait for the others. */
+	assert_active(result.manifest.id);
+	assert_null(last(TRAINER "ack"));
 	/* It trains at the end of the epoch in hand, before the next one. */
 	assert_false(tuning_is_asked());
 	trained(3, third);
@@ -179,6 +181,51 @@ static void test_none_is_better(void **state)
 	assert_said(DEVICE "report", "\"why\":\"not-more\"");
 	assert_said(DEVICE "report", "\"test\":{\"name\":\"best\",\"contenders\":4}");
 	assert_false(is_kept(blend) || is_kept(tuned) || is_kept(result.manifest.id));
+}
+
+/* What came back is active before the others are there, and nothing made of it is better: the
+ * handover was a success, also after a restart, and local training goes on from it. */
+static void test_early_one_stands(void **state)
+{
+	char blend[HASH_SIZE];
+	conf.select = (struct select_conf){.blends = {50}, .n_blends = 1, .lineage = LINEAGE_ADOPT};
+	again();
+	judged_beside(15);
+	assert_active(result.manifest.id);
+	assert_said(DEVICE "report", "\"decision\":\"activated\"");
+	assert_null(last(TRAINER "ack"));
+	restart();
+	struct asked epoch = take("train"), q = take("blend");
+	assert_path(&epoch, "weights", offered);
+	assert_active(result.manifest.id);
+	made(q, 50, blend);
+	evaluated(blend, SPLIT_VALIDATION, 15); /* a tie */
+	assert_active(result.manifest.id);
+	assert_said(TRAINER "ack", "\"decision\":\"activated\"");
+	q = take("stop");
+	assert_int_equal(int_of(&q, "target"), (int64_t)epoch.id);
+	json_free(q.args);
+	json_free(epoch.args);
+	agent_worker_reply(a, epoch.id, NULL, failure(-ECANCELED, ERR_OTHER, "stopped"));
+	q = take("train");
+	assert_path(&q, "weights", result.manifest.id);
+	json_free(q.args);
+}
+
+/* The same, but it was kept at first: it is not decided on again before the others are there. */
+static void test_early_one_is_kept(void **state)
+{
+	char blend[HASH_SIZE];
+	conf.select = (struct select_conf){.blends = {50}, .n_blends = 1};
+	again();
+	judged_beside(12);
+	assert_active(offered);
+	assert_said(DEVICE "report", "\"decision\":\"kept\"");
+	assert_null(last(TRAINER "ack"));
+	made(take("blend"), 50, blend);
+	evaluated(blend, SPLIT_VALIDATION, 14);
+	assert_active(blend);
+	assert_said(TRAINER "ack", "\"decision\":\"activated\"");
 }
 
 /* The device's own newest, which was kept, is the best of all on images that came since: it gets a
@@ -235,7 +282,7 @@ static void test_previous_is_best(void **state)
 	send_blocks(&result.manifest, result_path, false);
 	evaluated(result.manifest.id, SPLIT_TEST, 8);
 	evaluated(result.manifest.id, SPLIT_VALIDATION, 9);
-	assert_active(offered);
+	assert_active(result.manifest.id);
 	forget_sent();
 	evaluated(first, SPLIT_VALIDATION, 14);
 	assert_active(first);
@@ -529,8 +576,8 @@ static void test_images_change(void **state)
 	agent_worker_died(a, failure(-ECONNRESET, ERR_WORKER, "killed"));
 	data_read();
 	tick(60000);
+	evaluated(result.manifest.id, SPLIT_VALIDATION, 9); /* for its 19, it is active */
 	evaluated(offered, SPLIT_VALIDATION, 10);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 9);
 	assert_null(last(TRAINER "ack"));
 	evaluated(blend, SPLIT_VALIDATION, 8);
 	char first[HASH_SIZE];
@@ -663,6 +710,48 @@ static void test_adopt_only_what_was_chosen(void **state)
 	trained(3, third);
 	evaluated(third, SPLIT_VALIDATION, 13);
 	assert_active(third);
+}
+
+/* What a trainer says of where private rows are is not kept. */
+static void test_source_from_outside(void **state)
+{
+	char path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim(0, offered);
+	result = result_of(offered, 77, 1, result_path);
+	memcpy(result.manifest.source, offered, HASH_SIZE);
+	say_text(DEVICE "in/offer", msg_result_print(&result));
+	send_blocks(&result.manifest, result_path, false);
+	evaluated(result.manifest.id, SPLIT_TEST, 8);
+	evaluated(result.manifest.id, SPLIT_VALIDATION, 15);
+	assert_active(result.manifest.id);
+	file_path(path, sizeof(path), "%s/active.json", conf.state);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	assert_int_equal(file_read(path, 65536, &text, &len, NULL), 0);
+	assert_non_null(strstr(text, result.manifest.id));
+	assert_null(strstr(text, "\"source\""));
+}
+
+/* The manifest of what is trained from is damaged meanwhile: what came of it is not kept, and
+ * training goes on from something good, not again and again from the same. */
+static void test_damaged_parent(void **state)
+{
+	char first[HASH_SIZE], second[HASH_SIZE], third[HASH_SIZE], path[FILE_PATH_MAX];
+	conf.live.every_epochs = 0;
+	again();
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 12);
+	trained(2, second);
+	evaluated(second, SPLIT_VALIDATION, 10);
+	file_path(path, sizeof(path), "%s/checkpoints/%s/manifest.json", conf.state, second);
+	assert_int_equal(file_write(path, "{}", 2, NULL), 0);
+	trained(3, third);
+	tick(120000);
+	assert_false(is_kept(third));
+	struct asked q = take("train");
+	assert_path(&q, "weights", first);
+	json_free(q.args);
 }
 
 /* Weights that say they have seen so many images that none could be trained on after them. */
@@ -847,6 +936,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_candidates_in_order),
 		T(test_none_is_better),
+		T(test_early_one_stands),
+		T(test_early_one_is_kept),
 		T(test_own_is_best),
 		T(test_previous_is_best),
 		T(test_pinned),
@@ -867,6 +958,8 @@ int main(void)
 		T(test_adopt_what_has_to_stay),
 		T(test_adopt_only_what_was_chosen),
 		T(test_adopt_not_a_forged_count),
+		T(test_source_from_outside),
+		T(test_damaged_parent),
 		T(test_gains_add_up),
 		T(test_outcomes_after_restart),
 		T(test_judged_with_confidence),

@@ -456,6 +456,41 @@ static void test_copy_cannot_be_made(void **state)
 	assert_grafted(offered, local, NULL);
 }
 
+/* Only rows that are not the trainer's have changed: what is judged is the local one, and a blend
+ * of the two has one parent. */
+static void test_comes_back_as_it_was(void **state)
+{
+	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	conf.select = (struct select_conf){.blends = {50}, .n_blends = 1};
+	restart();
+	until_private_offered();
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	uint8_t *file = weights_of(offered);
+	for (size_t i = 0; i < model->file_bytes; i++)
+		file[i] = is_private(i) ? 0 : file[i];
+	size_t at = model->file_bytes;
+	while (!is_private(--at))
+		;
+	file[at] = 0x3f;
+	util_write(path, file, model->file_bytes);
+	free(file);
+	assert_int_equal(hash_file(path, r.manifest.id, NULL), 0);
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	send_blocks(&r.manifest, path, false);
+	struct asked q = take("blend");
+	assert_int_equal(json_get_str(q.args, "out", path, sizeof(path), NULL), 0);
+	util_write_weights(model, path, 50, 90);
+	assert_int_equal(hash_file(path, id, NULL), 0);
+	struct json *done = json_new_obj();
+	agent_worker_reply(a, q.id, done, NULL);
+	json_free(done);
+	json_free(q.args);
+	struct manifest m = manifest_of(id);
+	assert_int_equal(m.n_parents, 1);
+	assert_string_equal(m.parents[0], local);
+}
+
 #define C(f) cmocka_unit_test_setup_teardown(f, convolutional_setup, teardown)
 #define P(f) cmocka_unit_test_setup_teardown(f, private_setup, teardown)
 
@@ -468,6 +503,7 @@ int main(void)
 		P(test_rows_are_damaged),     P(test_sent_whole),
 		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
 		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
+		P(test_comes_back_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

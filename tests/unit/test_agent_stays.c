@@ -512,6 +512,31 @@ static void test_not_adopted(void **state)
 	assert_false(m.stays);
 }
 
+/* The trainer names what has to stay as its own result: nothing goes on from that either. */
+static void test_named_as_result(void **state)
+{
+	char offered[HASH_SIZE], next[HASH_SIZE], tuned[HASH_SIZE], again[HASH_SIZE];
+	test_not_adopted(state);
+	memcpy(tuned, a->active, HASH_SIZE);
+	memcpy(offered, a->state->local, HASH_SIZE);
+	evaluated(offered, SPLIT_VALIDATION, 12);
+	evaluated(offered, SPLIT_TEST, 6);
+	assert_said(DEVICE "offer", offered);
+	claim(0, offered);
+	char path[FILE_PATH_MAX];
+	struct msg_result r = result_of(offered, 78, 2, path);
+	memcpy(r.manifest.id, tuned, HASH_SIZE);
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	evaluated(tuned, SPLIT_TEST, 8);
+	trained(6, next);
+	evaluated(next, SPLIT_VALIDATION, 12);
+	trained(7, again);
+	assert_stays(again, true);
+	evaluated(again, SPLIT_VALIDATION, 20);
+	assert_active(again);
+	assert_false(lineage_stays(a, a->state->local));
+}
+
 static void test_lost_lineage(void **state)
 {
 	char first[HASH_SIZE], second[HASH_SIZE], path[FILE_PATH_MAX];
@@ -549,7 +574,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_marked_folder),     T(test_marked_meanwhile), T(test_written_into_the_state),
 		T(test_mark_from_outside), T(test_not_adopted),      T(test_lost_lineage),
-		T(test_random_lineages),
+		T(test_named_as_result),   T(test_random_lineages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

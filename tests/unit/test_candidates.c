@@ -67,6 +67,9 @@ static const char *next(void)
 	case CANDIDATES_TUNE:
 		snprintf(text, sizeof(text), "tune %.40s", s.checkpoint);
 		return text;
+	case CANDIDATES_EARLY:
+		assert_string_equal(s.checkpoint, e->checkpoint);
+		return "early";
 	case CANDIDATES_DECIDE:
 		return "decide";
 	}
@@ -94,6 +97,8 @@ static void walk(const char *const *steps)
 			fail_msg("next is '%s', expected '%s'", is, *steps);
 		if (s.todo == CANDIDATES_SCORE)
 			know(is, 50, 1);
+		else if (s.todo == CANDIDATES_EARLY)
+			j.at[s.entry].early = true;
 		else if (s.todo != CANDIDATES_DECIDE)
 			snprintf(j.at[s.entry].checkpoint, HASH_SIZE, "%.60s", is);
 	}
@@ -103,13 +108,30 @@ static void walk(const char *const *steps)
 static void test_all(void **state)
 {
 	candidates_begin(&j, &c, "R", "L", "P", false);
-	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "blend 25", "blend 25/v", "blend 75", "blend 75/v",
-	     "P/v", "tune R", "tune R/v", "decide");
+	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "early", "blend 25", "blend 25/v", "blend 75",
+	     "blend 75/v", "P/v", "tune R", "tune R/v", "decide");
 	assert_true(candidate_descends(entry(CANDIDATE_TUNED, 0)));
 	assert_true(candidate_descends(entry(CANDIDATE_BLEND, 75)));
 	assert_true(candidate_descends(entry(CANDIDATE_RETURNED, 0)));
 	assert_false(candidate_descends(entry(CANDIDATE_LOCAL, 0)));
 	assert_false(candidate_descends(entry(CANDIDATE_PREVIOUS, 0)));
+}
+
+/* The returned one is not decided on by itself where nothing more is to be waited for, or where it
+ * is what is active. */
+static void test_early(void **state)
+{
+	c.n_blends = 0;
+	c.tune_steps = 0;
+	candidates_begin(&j, &c, "R", "L", "P", false);
+	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "early", "P/v", "decide");
+	know("P/v", 50, 1);
+	candidates_begin(&j, &c, "R", "L", "P", false);
+	WALK("decide");
+	c.tune_steps = 60;
+	candidates_begin(&j, &c, "R", "L", "P", false);
+	v.active = "R";
+	WALK("tune R");
 }
 
 /* The paper's way. */
@@ -127,7 +149,7 @@ static void test_grafted(void **state)
 	v.over = true; /* also then */
 	WALK("graft R");
 	v.over = false;
-	WALK("A/v", "L/t", "L/v", "graft R/t", "graft R/v", "blend 25", "blend 25/v",
+	WALK("A/v", "L/t", "L/v", "graft R/t", "graft R/v", "early", "blend 25", "blend 25/v",
 	     "tune graft R", "tune graft R/v", "decide");
 	/* The result itself is not among them. */
 	assert_null(candidates_find(&j, "R"));
@@ -159,6 +181,7 @@ static void test_what_is_tuned(void **state)
 		know("R/v", table[i].returned, 1);
 		know("x/v", table[i].b25, table[i].loss25);
 		know("y/v", table[i].b75, table[i].loss75);
+		entry(CANDIDATE_RETURNED, 0)->early = true;
 		assert_string_equal(next(), table[i].base);
 	}
 }
@@ -166,7 +189,7 @@ static void test_what_is_tuned(void **state)
 static void test_left_out(void **state)
 {
 	candidates_begin(&j, &c, "R", "L", "P", false);
-	WALK("A/v", "L/t", "L/v", "R/t", "R/v");
+	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "early");
 	entry(CANDIDATE_BLEND, 25)->out = true;
 	WALK("blend 75");
 	entry(CANDIDATE_BLEND, 75)->out = true; /* could not be scored */
@@ -176,7 +199,7 @@ static void test_left_out(void **state)
 	/* Without a local one there is nothing to blend with. */
 	candidates_begin(&j, &c, "R", "L", "P", false);
 	entry(CANDIDATE_LOCAL, 0)->out = true;
-	WALK("tune R");
+	WALK("early", "tune R");
 	candidates_begin(&j, &c, "R", "", "", false);
 	assert_int_equal(j.n, 2);
 }
@@ -187,7 +210,7 @@ static void test_time_is_up(void **state)
 	v.over = true;
 	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "decide"); /* that much is always waited for */
 	v.over = false;
-	WALK("blend 25", "blend 25/v", "blend 75");
+	WALK("early", "blend 25", "blend 25/v", "blend 75");
 	v.over = true;
 	WALK("decide");
 	assert_false(candidates_tuning(&j, &v));
@@ -199,8 +222,8 @@ static void test_training_waits_for_tuning(void **state)
 	assert_true(candidates_tuning(&j, &v));
 	v.can_train = false;
 	assert_false(candidates_tuning(&j, &v));
-	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "blend 25", "blend 25/v", "blend 75", "blend 75/v",
-	     "P/v", "decide");
+	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "early", "blend 25", "blend 25/v", "blend 75",
+	     "blend 75/v", "P/v", "decide");
 	v.can_train = true;
 	WALK("tune R");
 	assert_true(candidates_tuning(&j, &v)); /* it is there, */
@@ -231,8 +254,8 @@ static void test_no_images_to_score_on(void **state)
 static void test_images_change(void **state)
 {
 	candidates_begin(&j, &c, "R", "L", "", false);
-	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "blend 25", "blend 25/v", "blend 75", "blend 75/v",
-	     "tune R");
+	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "early", "blend 25", "blend 25/v", "blend 75",
+	     "blend 75/v", "tune R");
 	n_known = 0;
 	WALK("A/v", "L/t", "L/v", "R/t", "R/v", "blend 25/v", "blend 75/v", "tune R/v", "decide");
 }
@@ -259,6 +282,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		T(test_all),
+		T(test_early),
 		T(test_two_alone),
 		T(test_grafted),
 		T(test_what_is_tuned),

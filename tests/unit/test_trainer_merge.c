@@ -1,4 +1,6 @@
 /* Handovers that are merged, through the whole trainer, with the devices played by the test. */
+#include <unistd.h>
+
 #include "tests/unit/failure.h"
 #include "tests/unit/trainer_fixture.h"
 
@@ -298,6 +300,97 @@ static void test_all_lapse(void **state)
 	assert_int_equal(w->epoch, 1);
 }
 
+/* All members of a window at work go, and do not come back: the next one does not wait for them. */
+static void test_left_behind(void **state)
+{
+	char result[HASH_SIZE];
+	const struct work *w;
+
+	(void)state;
+	f.conf.window.devices = 1;
+	bring("cam-1", 1, 1, 44, 1);
+	w = asked("evaluate"); /* of the window, of one checkpoint alone */
+	for (int i = 0; i < 61; i++)
+		tick(1000);
+	assert_int_equal(asked("stop")->target, w->id);
+	trainer_worker_reply(f.t, 0, w->id, NULL, failure(-ECANCELED, ERR_OTHER, "stopped"));
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 2);
+	f.read = f.n_sent;
+	bring("cam-2", 2, 2, 46, 1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE window = 2 AND device = 'cam-2'"),
+			 1);
+	evaluated(asked("evaluate"), 46);
+	trained(asked("train"), 21, result);
+	trained(asked("train"), 22, result);
+	f.read = f.n_sent;
+	evaluated(asked("evaluate"), 70);
+	assert_string_equal(returned("cam-2").manifest.id, result);
+	/* Who comes back at last is gathered anew. */
+	weights_of(1, 1);
+	f.read = f.n_sent;
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 9, f.claim, LEASE);
+	tick(1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE window = 3 AND device = 'cam-1'"),
+			 1);
+}
+
+/* A window of one checkpoint, or of one that two devices have: no manifest names itself or one
+ * parent twice, or the device could not read the result, and nobody here the database. */
+static void test_same_weights(void **state)
+{
+	char id[HASH_SIZE], result[HASH_SIZE];
+	struct msg_result r;
+
+	(void)state;
+	f.conf.window.devices = 1;
+	bring("cam-1", 1, 1, 44, 1);
+	asked("evaluate");
+	kill_and_reopen();
+	claimed("cam-1");
+	grant_claim("cam-1", 1, f.claim, LEASE);
+	tick(1);
+	evaluated(asked("evaluate"), 44);
+	trained(asked("train"), 11, result);
+	trained(asked("train"), 12, result);
+	f.read = f.n_sent;
+	evaluated(asked("evaluate"), 70);
+	r = returned("cam-1");
+	assert_int_equal(r.manifest.n_parents, 1);
+	ack("cam-1", result, 1, DECISION_KEPT);
+	f.conf.window.devices = 2;
+	bring("cam-2", 1, 2, 44, 1);
+	bring("cam-3", 1, 2, 44, 1);
+	merged(asked("merge"), 20, id);
+	kill_and_reopen();
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = '' AND state = 'lapsed'"
+			       " OR state = 'before'"),
+			 1);
+}
+
+/* A checkpoint whose file is damaged by the time it is looked at is given back. */
+static void test_unreadable(void **state)
+{
+	const struct work *w;
+
+	(void)state;
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 1, f.claim, LEASE);
+	give_blocks("cam-1", 1000);
+	w = asked("evaluate");
+	assert_int_equal(truncate(w->weights, 100), 0);
+	evaluated(w, 44);
+	f.read = f.n_sent;
+	bring("cam-2", 2, 2, 46, 1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND device ="
+			       " 'cam-1'"),
+			 1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE window = 1 AND device = 'cam-2'"),
+			 1);
+}
+
 /* Killed while the window is open, while it is merged, and in training. */
 static void test_restarts(void **state)
 {
@@ -513,15 +606,12 @@ static void test_agnostic(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_two),
-		TEST(test_straggler),
-		TEST(test_member_lapses),
-		TEST(test_nobody_scored),
-		TEST(test_all_lapse),
-		TEST(test_restarts),
-		TEST(test_strategy_changed),
-		TEST(test_poisoned),
-		TEST(test_diverges),
+		TEST(test_two),           TEST(test_straggler),
+		TEST(test_member_lapses), TEST(test_nobody_scored),
+		TEST(test_all_lapse),     TEST(test_left_behind),
+		TEST(test_unreadable),    TEST(test_same_weights),
+		TEST(test_restarts),      TEST(test_strategy_changed),
+		TEST(test_poisoned),      TEST(test_diverges),
 		TEST(test_agnostic),
 	};
 

@@ -11,6 +11,10 @@
 #include "common/engine/plan/dnn.h"
 
 #define ALIGN_BYTES 64
+/* Behind each region, so that large ones, which are whole pages, do not all begin at the same place
+ * of a page: a processor takes a load for one of what was just stored 4096 bytes further. Without it
+ * a step of digits.cfg takes 3 % longer, or more. */
+#define STAGGER_BYTES (9 * 64)
 
 static struct {
 	char *base;
@@ -42,11 +46,10 @@ static void reserve(size_t bytes)
 
 void arena_add(struct arena *a, struct region *r, size_t bytes, int from, int to)
 {
-	*r = (struct region){.bytes = (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES,
-			     .from = from,
-			     .to = to};
+	*r = (struct region){.from = from, .to = to};
 	if (!bytes)
 		return;
+	r->bytes = (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES + STAGGER_BYTES;
 	if (a->n == a->allocated) {
 		a->allocated = a->allocated ? 2 * a->allocated : 64;
 		a->regions = realloc(a->regions, a->allocated * sizeof(struct region *));

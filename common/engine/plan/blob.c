@@ -34,16 +34,18 @@ static size_t bytes_of(const struct plan *p, const struct blob *b, enum rep rep)
 }
 
 /* In training the way back reads what the way there wrote. A gradient is written by those that
- * read the blob, the last of them first, and read by who wrote it. */
+ * read the blob, the last of them first, and read by who wrote it, in the first of its steps. */
 void blob_place(struct plan *p, struct blob *b, int first, int last)
 {
 	if (!b->blocked)
 		return;
 	int back = plan_back_step(p, first);
 	size_t bytes = bytes_of(p, b, BLOCKED);
-	plan_region(p, &b->data_at, bytes, first, p->conf.training ? back + 1 : last);
-	if (p->conf.training && !b->no_delta)
-		plan_region(p, &b->delta_at, bytes, plan_back_step(p, last), back + 1);
+	plan_region(p, &b->data_at, bytes, first, p->conf.training ? back : last);
+	if (!p->conf.training || b->no_delta)
+		return;
+	int late = last < p->net->n ? p->ops[last].delta_late : 0;
+	plan_region(p, &b->delta_at, bytes, plan_back_step(p, last) + late, back);
 }
 
 void blob_begin(struct plan *p, struct blob *b)

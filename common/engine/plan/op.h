@@ -53,6 +53,7 @@ struct op {
 	void *own;		  /* of the class */
 	struct param *param;	  /* weights, NULL: none, or in Darknet's arrays */
 	bool fast;		  /* oneDNN computes it */
+	int delta_late;		  /* of its steps back, the one that writes its input's gradient */
 };
 
 struct plan {
@@ -98,7 +99,7 @@ void *plan_scratch(struct plan *p, size_t bytes);
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y);
 
 /* ---- plan.c: memory for some steps of a run ---- */
-/* Steps of a run: one a layer forward, then two a layer back; the first of these two. */
+/* Steps of a run: one a layer forward, then three a layer back; the first of these three. */
 int plan_back_step(const struct plan *p, int layer);
 void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to);
 
@@ -111,7 +112,9 @@ struct param {
 	size_t n;		  /* floats there */
 	dnnl_memory_desc_t dense; /* of them */
 	size_t floats;		  /* of the master's layout, padding included */
-	float *master, *momentum; /* inference: a master only where no copy serves */
+	bool trains;
+	/* From param_in() on. Inference: a master only where no copy serves. */
+	float *master, *momentum;
 	struct reorder load, store; /* dense -> master, master -> dense */
 	struct port forward, backward;
 	bool has_backward;

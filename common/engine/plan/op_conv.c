@@ -234,10 +234,12 @@ static void make_buffers(struct op *o)
 		blob_blocked(o->in);
 	if (!p->conf.training)
 		return;
-	plan_region(p, &c->z_at, c->z_slices * c->slice_bytes, on, back);
-	plan_region(p, &c->back_weights_scratch, c->back_weights.scratch_bytes, back, back);
-	plan_region(p, &c->grad_at, c->w.floats * sizeof(float), back, back);
-	plan_region(p, &c->back_data_scratch, c->back_data.scratch_bytes, back + 1, back + 1);
+	/* Back: dz from dy; the weights' gradient; the input's. */
+	plan_region(p, &c->z_at, c->z_slices * c->slice_bytes, on, back + 2);
+	plan_region(p, &c->back_weights_scratch, c->back_weights.scratch_bytes, back + 1, back + 1);
+	plan_region(p, &c->grad_at, c->w.floats * sizeof(float), back + 1, back + 1);
+	plan_region(p, &c->back_data_scratch, c->back_data.scratch_bytes, back + 2, back + 2);
+	o->delta_late = 2;
 	c->norms = dnn_alloc(c->blocks * sizeof(*c->norms));
 	c->sums = dnn_alloc((size_t)p->conf.threads * c->blocks * 2 * b * sizeof(double));
 	for (size_t i = 0; i < c->blocks; i++)

@@ -11,10 +11,7 @@ int param_init(struct param *w, struct plan *p, float **darknet, const dnnl_memo
 	*w = (struct param){.darknet = darknet, .dense = *dense};
 	w->n = dnnl_memory_desc_get_size(dense) / sizeof(float);
 	w->floats = dnnl_memory_desc_get_size(master) / sizeof(float);
-	if (grad) {
-		w->master = dnn_alloc(w->floats * sizeof(float));
-		w->momentum = dnn_alloc(w->floats * sizeof(float));
-	}
+	w->trains = grad != NULL;
 	int r = reorder_init(&w->load, &p->dnn, dense, master, err);
 	if (r == 0)
 		r = reorder_init(&w->store, &p->dnn, master, dense, err);
@@ -56,7 +53,9 @@ void param_in(struct param *w, struct plan *p)
 	if (!w->master)
 		w->master = dnn_alloc(w->floats * sizeof(float));
 	reorder_run(&w->load, &p->dnn, *w->darknet, w->master);
-	if (w->momentum)
+	if (w->trains && !w->momentum)
+		w->momentum = dnn_alloc(w->floats * sizeof(float));
+	else if (w->trains)
 		memset(w->momentum, 0, w->floats * sizeof(float));
 	size_t row = w->n / (size_t)w->dense.dims[0];
 	if (w->fold && w->dense.ndims == 5)
@@ -64,7 +63,7 @@ void param_in(struct param *w, struct plan *p)
 	for (size_t i = 0; w->fold && i < w->n; i++)
 		w->master[i] *= w->fold[i / row];
 	refresh(w, p);
-	if (!w->momentum && w->forward.copy)
+	if (!w->trains && w->forward.copy)
 		drop(&w->master);
 }
 
@@ -76,7 +75,7 @@ void param_rest(struct param *w)
 
 void param_out(struct param *w, struct plan *p)
 {
-	if (w->momentum)
+	if (w->trains)
 		reorder_run(&w->store, &p->dnn, w->master, *w->darknet);
 }
 

@@ -147,14 +147,14 @@ static int make_ops(struct plan *p)
 
 int plan_back_step(const struct plan *p, int layer)
 {
-	return p->net->n + 2 * (p->net->n - 1 - layer);
+	return p->net->n + 3 * (p->net->n - 1 - layer);
 }
 
 void plan_region(struct plan *p, struct region *r, size_t bytes, int from, int to)
 {
 	if (p->conf.apart) {
 		from = 0;
-		to = 3 * p->net->n;
+		to = 4 * p->net->n;
 	}
 	arena_add(&p->arena, r, bytes, from, to);
 }
@@ -213,14 +213,17 @@ static void drop_array(float **a)
 	*a = NULL;
 }
 
-/* What Darknet keeps of the weights that the plan holds. */
-static void drop_darknet_arrays(struct plan *p)
+/* Layer by layer, so that no more than one layer's weights are there twice. */
+static void take_weights(struct plan *p)
 {
 	for (int i = 0; i < p->net->n; i++) {
-		if (!p->ops[i].param)
+		struct op *o = &p->ops[i];
+		if (o->fast)
+			o->class->weights_in(o);
+		if (!o->param)
 			continue;
-		drop_array(&p->ops[i].l->weights);
-		drop_array(&p->ops[i].l->weight_updates);
+		drop_array(&o->l->weights);
+		drop_array(&o->l->weight_updates);
 	}
 }
 
@@ -254,10 +257,7 @@ int plan_new(network *net, const struct plan_conf *conf, struct plan **ret, stru
 		return r;
 	}
 	place(p);
-	for (int i = 0; i < net->n; i++)
-		if (p->ops[i].fast)
-			p->ops[i].class->weights_in(&p->ops[i]);
-	drop_darknet_arrays(p);
+	take_weights(p);
 	*ret = p;
 	return 0;
 }
