@@ -145,11 +145,14 @@ def many_figures(by_method):
                  for what in ('in_use', 'returned') for which in ('own', 'all') for name, of in (('mean', statistics.mean), ('worst', min))}
              for m, rs in by_method.items()}
 
-    def worst(what):
-        pairs = [(a, m) for a in by_method.get('agnostic', []) for m in by_method.get('merge', []) if a['fold'] == m['fold']]
-        return interval([min(d[what]['own'] for d in a['devices'] if d[what]) - min(d[what]['own'] for d in m['devices'] if d[what])
-                         for a, m in pairs])
-    return {'strategies': table, 'worst_agnostic_over_merge': {w: worst(w) for w in ('in_use', 'returned')},
+    def worst(result, what):
+        return min((d[what]['own'] for d in result['devices'] if d[what]), default=None)
+
+    def agnostic_over_merge(what):
+        pairs = [(worst(a, what), worst(m, what)) for a in by_method.get('agnostic', []) for m in by_method.get('merge', [])
+                 if a['fold'] == m['fold']]
+        return interval([a - m for a, m in pairs if a is not None and m is not None])
+    return {'strategies': table, 'worst_agnostic_over_merge': {w: agnostic_over_merge(w) for w in ('in_use', 'returned')},
             'returns': {m: spread([d['returns'] for r in rs for d in r['devices']]) for m, rs in by_method.items()},
             'epochs': next(iter(by_method.values()))[0]['epochs'], 'every': next(iter(by_method.values()))[0]['every']}
 

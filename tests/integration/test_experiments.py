@@ -95,6 +95,36 @@ class Figures(unittest.TestCase):
         self.assertFalse(figures.taken_back({'use': r['use'][:2]}))
 
 
+    def test_compare(self):
+        def run(method, fold, use):
+            uses = [{'s': s, 'origin': 'local', 'test': {'n': 100, 'correct': c}} for s, c in use]
+            return {'method': method, 'fold': fold, 'classes': [10, 0], 'use': uses, 'at_judged': uses[-2]['test'], 'at_end': uses[-1]['test'],
+                    'seconds': {'judged': uses[-2]['s'], 'end': uses[-1]['s']}}
+        paper = [run('paper', k, [(0, 40), (10, 60), (30, 70)]) for k in range(2)]
+        ours = [run('ours', k, [(0, 40), (20, 75 + k), (40, 80)]) for k in range(2)]
+        c = figures.compare(paper, ours)
+        self.assertAlmostEqual(c['judged']['mean'], 15.5)  # at 20 s the paper's method has 60 in use
+        self.assertAlmostEqual(c['end']['mean'], 5.5)      # at 30 s, where the shorter one ends
+        self.assertEqual([c['time'][k]['mean'] for k in ('paper', 'ours', 'less')], [30, 20, 10])
+        # What the paper's method came to before ours was judged counts.
+        late = [run('ours', k, [(0, 40), (35, 75 + k), (40, 80)]) for k in range(2)]
+        self.assertAlmostEqual(figures.compare(paper, late)['judged']['mean'], 5.5)
+        self.assertIsNone(figures.compare(paper, []))
+
+    def test_many_and_cost(self):
+        def many(strategy, fold, worst):
+            return {'experiment': 'many', 'data_name': 'digits', 'scale': 1, 'ratio': 12, 'commit': 'c', 'method': strategy, 'fold': fold, 'epochs': 3,
+                    'every': 1, 'devices': [{'in_use': {'own': v, 'all': 50}, 'returned': None, 'returns': 1} for v in (worst, 90)]}
+        g, = figures.groups([many('merge', 0, 50), many('merge', 1, 60), many('agnostic', 0, 54), many('agnostic', 1, 65)])
+        self.assertEqual(g['strategies']['merge']['worst in_use own']['mean'], 55)
+        self.assertEqual(g['strategies']['merge']['mean in_use own']['mean'], 72.5)
+        self.assertEqual(g['worst_agnostic_over_merge']['in_use']['mean'], 4.5)
+        curve = [{'steps': s, 'cpu_s': s / 10, 'test': {'n': 100, 'correct': c}} for s, c in ((10, 40), (20, 55), (30, 62))]
+        cost = {**many('curves', 0, 0), 'experiment': 'cost', 'start': {'n': 10, 'correct': 4}, 'handover': curve[1:], 'all_at_the_edge': curve}
+        g, = figures.groups([cost])
+        self.assertEqual([t['handover'] and t['handover']['mean'] for t in g['targets'][:3]], [2, 3, None])
+
+
 class Campaign(rig.Case):
     def argv(self, *extra):
         return [str(x) for x in (sys.executable, CAMPAIGN, '--build', rig.BUILD, '--work', self.work / 'w', *extra)]
