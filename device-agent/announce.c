@@ -106,8 +106,7 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 		const struct score *score = now ? now : last ? &last->score : NULL;
 		COPY(ret->active.checkpoint, a->active);
 		ret->active.origin = m.origin;
-		ret->active.accuracy =
-			score && score->n ? (double)score->correct / (double)score->n : -1;
+		ret->active.accuracy = score && score->n ? score_accuracy(score) : -1;
 		ret->active.pinned = s->pinned;
 	}
 	bool evaluating = ret->phase == PHASE_EVALUATING && a->evaluate_id;

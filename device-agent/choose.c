@@ -116,7 +116,7 @@ void choose_report(const struct agent *a, const struct choice *c, size_t i, stru
 		return;
 	d->has_against = true;
 	COPY(d->against, a->active);
-	d->against_accuracy = s && s->n ? (double)s->correct / (double)s->n : 0;
+	d->against_accuracy = s ? score_accuracy(s) : 0;
 	d->contenders = (int64_t)c->n;
 	COPY(d->test, c->paired ? VERDICT_TEST : TEST_BEST);
 	if (!c->paired)

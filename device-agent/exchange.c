@@ -57,8 +57,7 @@ static void publish_offer(struct agent *a)
 	announce_publish(a, &t, msg_offer_print(&m), false);
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
-		  h->checkpoint, (long long)m.manifest.epoch,
-		  own.n ? (double)own.correct / (double)own.n : 0);
+		  h->checkpoint, (long long)m.manifest.epoch, score_accuracy(&own));
 }
 
 static void run_action(struct agent *a, const struct handover_action *act)
@@ -116,12 +115,7 @@ static void log_phase(const struct agent *a, enum handover_phase was, int64_t fe
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s came back "
 			 "before=%.4f after=%.4f: pulling",
 			 a->conf.id, (long long)h->fence, h->trainer, h->result.manifest.id,
-			 h->result.before.n
-				 ? (double)h->result.before.correct / (double)h->result.before.n
-				 : 0,
-			 h->result.after.n
-				 ? (double)h->result.after.correct / (double)h->result.after.n
-				 : 0);
+			 score_accuracy(&h->result.before), score_accuracy(&h->result.after));
 	if (h->phase == HANDOVER_JUDGING)
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s verified: evaluating",
 			 a->conf.id, (long long)h->fence, h->trainer, h->result.manifest.id);

@@ -73,7 +73,7 @@ static void report_instead(struct agent *a, struct state *next, const char *id)
 	struct msg_report d = {.has_decision = true, .activated = true, .has_against = true};
 	COPY(d.against, id);
 	if (was)
-		d.against_accuracy = (double)was->score.correct / (double)was->score.n;
+		d.against_accuracy = score_accuracy(&was->score);
 	COPY(d.reason, "what was active is damaged");
 	struct state_score copy = *is;
 	learn_report(a, next, &copy, &d);

@@ -176,7 +176,7 @@ void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct s
 	json_set_str(j, "snapshot", snapshot);
 	json_set_int(j, "n", score->n);
 	json_set_int(j, "correct", score->correct);
-	json_set_num(j, "accuracy", (double)score->correct / (double)score->n);
+	json_set_num(j, "accuracy", score_accuracy(score));
 	json_set_num(j, "loss", score->loss);
 	char *text = print_reply(a, e->command, NULL, j);
 	if (text)

@@ -417,9 +417,8 @@ static void adopt(struct agent *a, struct state *next, const char *chosen)
 /* What came back became active by its early decision, and nothing made of it is better. */
 static bool stands(const struct agent *a)
 {
-	struct judgement j = a->state->judgement;
-	const struct candidate_entry *e = *a->active ? candidates_find(&j, a->active) : NULL;
-	return e && e->early && candidate_descends(e) && !a->state->pinned;
+	const struct candidate_entry *e = candidates_kind(&a->state->judgement, CANDIDATE_RETURNED);
+	return e && e->early && same(e->checkpoint, a->active) && !a->state->pinned;
 }
 
 /* Changes *next by what was chosen. */
@@ -458,11 +457,6 @@ static void fill_ack(const struct agent *a, struct msg_ack *ack)
 	fill_score(a, &ack->local_test, own, SPLIT_TEST);
 }
 
-static double accuracy(const struct score *s)
-{
-	return s->n ? (double)s->correct / (double)s->n : 0;
-}
-
 static void log_decision(const struct agent *a, const struct msg_ack *ack, const char *active,
 			 const char *chosen, const char *why)
 {
@@ -471,7 +465,7 @@ static void log_decision(const struct agent *a, const struct msg_ack *ack, const
 	log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s accuracy=%.4f "
 		 "local_accuracy=%.4f against=%.12s: %s%s%.12s%s%s",
 		 a->conf.id, (long long)d->ack.fence, d->trainer, d->ack.checkpoint,
-		 accuracy(&ack->validation), accuracy(&ack->local_validation), active,
+		 score_accuracy(&ack->validation), score_accuracy(&ack->local_validation), active,
 		 decision_name(ack->decision), *chosen ? " chosen=" : "", chosen,
 		 *why ? " why=" : "", why);
 }

@@ -23,11 +23,6 @@ const struct score *learn_score(const struct agent *a, const char *checkpoint, e
 	return p ? &p->score : NULL;
 }
 
-static double accuracy(const struct score *s)
-{
-	return s->n ? (double)s->correct / (double)s->n : 0;
-}
-
 /* ---- reports ---- */
 
 /* Adds to *next the report of a score; `decision` (may be NULL) has the decision's fields. */
@@ -150,7 +145,7 @@ void learn_against(const struct agent *a, const char *checkpoint, struct msg_rep
 	const struct score *s = learn_score(a, checkpoint, SPLIT_VALIDATION);
 	d->has_against = true;
 	COPY(d->against, checkpoint);
-	d->against_accuracy = s ? accuracy(s) : 0;
+	d->against_accuracy = s ? score_accuracy(s) : 0;
 	d->test[0] = 0;
 	d->has_pair = false;
 }
@@ -184,7 +179,7 @@ static void decide(struct agent *a, const char *checkpoint)
 	if (learn_report_validation(a, next, id, &d) < 0 || agent_commit(a) < 0)
 		return;
 	log_info("device=%s checkpoint=%.12s accuracy=%.4f %s%s%.12s why=%s%s", a->conf.id, id,
-		 accuracy(&score), activate ? "activated" : "kept",
+		 score_accuracy(&score), activate ? "activated" : "kept",
 		 d.has_against ? " against=" : "", d.against, d.why,
 		 a->state->pinned ? " (pinned)" : "");
 }

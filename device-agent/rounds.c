@@ -82,14 +82,9 @@ void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images
 	r->pause_until_ms = now_ms + c->round_pause_s * 1000;
 }
 
-static double share(const struct score *s)
-{
-	return s->n ? (double)s->correct / (double)s->n : 0;
-}
-
 void rounds_scored(struct rounds *r, const struct score *s, const char *snapshot)
 {
-	if (r->top.n == 0 || share(s) > share(&r->top))
+	if (r->top.n == 0 || score_accuracy(s) > score_accuracy(&r->top))
 		r->top = *s;
 	bool same = r->best.n == s->n && strcmp(r->best_snapshot, snapshot) == 0;
 	if (same && s->correct <= r->best.correct)

@@ -472,7 +472,7 @@ void merge_acknowledged(struct trainer *t, const struct entry *e)
 
 	if (t->conf->strategy != STRATEGY_AGNOSTIC || !e->job.window || s->n <= 0)
 		return;
-	e->device->error = 1 - (double)s->correct / (double)s->n;
+	e->device->error = 1 - score_accuracy(s);
 	device_touch(t, e->device);
 }
 

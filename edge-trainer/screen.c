@@ -40,11 +40,6 @@ static bool in_line(const struct tensor *t, double norm, double usual)
 	return norm <= SCREEN_NORM_LOOSE * fmax(usual, SCREEN_RMS_LEAST * sqrt((double)t->count));
 }
 
-static double accuracy(const struct score *s)
-{
-	return (double)s->correct / (double)s->n;
-}
-
 static void judge_norms(const struct model *model, struct screen_member *m, size_t n,
 			const double *usual)
 {
@@ -66,7 +61,7 @@ static double usual_lead(const struct screen_member *m, size_t n, double chance)
 
 	for (size_t i = 0; i < n; i++)
 		if (m[i].verdict == SCREEN_FINE && m[i].edge.n >= SCREEN_TEST_MIN)
-			v[count++] = accuracy(&m[i].edge) - chance;
+			v[count++] = score_accuracy(&m[i].edge) - chance;
 	if (count < SCREEN_MAJORITY)
 		return 0;
 	lead = window_median(v, count);
@@ -79,10 +74,10 @@ static void judge_accuracy(struct screen_member *m, double chance, double lead)
 
 	if (m->verdict != SCREEN_FINE || e->n < SCREEN_TEST_MIN)
 		return;
-	if (lead > 0 && accuracy(e) - chance < SCREEN_LEAD * lead)
+	if (lead > 0 && score_accuracy(e) - chance < SCREEN_LEAD * lead)
 		m->verdict = SCREEN_COLLAPSED;
-	else if (accuracy(e) <= SCREEN_NEAR_CHANCE * chance && r->n >= SCREEN_REPORT_MIN &&
-		 accuracy(r) >= accuracy(e) + SCREEN_REPORT)
+	else if (score_accuracy(e) <= SCREEN_NEAR_CHANCE * chance && r->n >= SCREEN_REPORT_MIN &&
+		 score_accuracy(r) >= score_accuracy(e) + SCREEN_REPORT)
 		m->verdict = SCREEN_AT_CHANCE;
 }
 

@@ -1,4 +1,4 @@
-/* Weights made from others: blends, merges and grafts. The statistics of batch normalization of a
+/* Weights made from others: blends and merges. The statistics of batch normalization of a
  * blend or merge are those of no network: if it is to be settled, they are measured anew, in a
  * network of its own, before it is saved. */
 #include <errno.h>
@@ -130,18 +130,6 @@ int merge_begin(struct session *s, struct job *j, struct err *err)
 	    (r = weights_merge(s->model, in, n, path, err)) < 0)
 		return r;
 	return settle ? begin_settling(s, j, path, err) : 0;
-}
-
-int graft_begin(struct session *s, struct job *j, struct err *err)
-{
-	char base[FILE_PATH_MAX], rows[FILE_PATH_MAX];
-	int64_t first;
-	int r = arg_path(j->args, "out", j->out, err);
-	if (r < 0 || (r = arg_path(j->args, "base", base, err)) < 0 ||
-	    (r = arg_str(j->args, "rows", rows, sizeof(rows), err)) < 0 ||
-	    (r = json_get_int(j->args, "first_row", 0, s->model->outputs, &first, err)) < 0)
-		return r;
-	return weights_graft(s->model, base, *rows ? rows : NULL, (uint32_t)first, j->out, err);
 }
 
 static int settle_one(struct session *s, struct job *j, struct err *err)

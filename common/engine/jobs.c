@@ -119,7 +119,6 @@ static const struct {
 	[JOB_CLASSIFY] = {classify_begin, classify_step},
 	[JOB_BLEND] = {blend_begin, combine_step},
 	[JOB_MERGE] = {merge_begin, combine_step},
-	[JOB_GRAFT] = {graft_begin, combine_step},
 	[JOB_SHEET] = {NULL, sheet},
 	[JOB_RESCAN] = {NULL, rescan},
 };

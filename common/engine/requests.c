@@ -61,7 +61,6 @@ static const struct {
 	{"evaluate", NULL, JOB_EVALUATE},
 	{"blend", NULL, JOB_BLEND},
 	{"merge", NULL, JOB_MERGE},
-	{"graft", NULL, JOB_GRAFT},
 	{"classify", NULL, JOB_CLASSIFY},
 	{"sheet", NULL, JOB_SHEET},
 };
@@ -97,7 +96,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, merge, graft, classify, sheet, pause, resume, until, stop",
+		       "blend, merge, classify, sheet, pause, resume, until, stop",
 		       op);
 }
 

@@ -59,7 +59,6 @@ enum job_kind {
 	JOB_CLASSIFY,
 	JOB_BLEND,
 	JOB_MERGE,
-	JOB_GRAFT,
 	JOB_SHEET,
 	JOB_RESCAN,
 };
@@ -83,7 +82,7 @@ struct job {
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
-	char out[FILE_PATH_MAX]; /* blend, merge, graft */
+	char out[FILE_PATH_MAX]; /* blend, merge */
 	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
 	uint64_t seen;		 /* of it */
 };
@@ -161,7 +160,6 @@ int classify_begin(struct session *s, struct job *j, struct err *err);
 int classify_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int blend_begin(struct session *s, struct job *j, struct err *err);
 int merge_begin(struct session *s, struct job *j, struct err *err);
-int graft_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 
 /* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and

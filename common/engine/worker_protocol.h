@@ -77,8 +77,6 @@
  *  merge     inputs [{weights, share}], out, settle (bool) -> out, checkpoint
  *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
  *            unit), with pooled statistics of batch normalization: weights_merge()
- *  graft     base, rows (absent: zeros), first_row, out -> out, checkpoint
- *            `base` with the rows first_row.. of its output layer from `rows`: weights_graft()
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most

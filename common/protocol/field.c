@@ -272,7 +272,7 @@ void field_score_flat(struct fields *f, struct score *ret)
 	field_num(f, "loss", REQUIRED, 0, LOSS_MAX, &s.loss);
 	if (f->r < 0)
 		return;
-	double expected = s.n ? (double)s.correct / (double)s.n : 0;
+	double expected = score_accuracy(&s);
 	if (fabs(accuracy - expected) > ACCURACY_TOLERANCE)
 		f->r = err_set(f->err, -EINVAL,
 			       "accuracy: found %g beside %lld correct of %lld, expected %g",
@@ -355,7 +355,7 @@ void put_score_flat(struct json *obj, const struct score *s)
 {
 	json_set_int(obj, "n", s->n);
 	json_set_int(obj, "correct", s->correct);
-	put_within(obj, "accuracy", s->n > 0 ? (double)s->correct / (double)s->n : 0, 0, 1);
+	put_within(obj, "accuracy", score_accuracy(s), 0, 1);
 	/* JSON has no NaN: a network that diverged has the worst loss there is. */
 	put_within(obj, "loss", isnan(s->loss) ? LOSS_MAX : s->loss, 0, LOSS_MAX);
 }

@@ -32,6 +32,12 @@ struct score {
 	double loss; /* mean cross-entropy */
 };
 
+/* 0..1; 0 of none. */
+static inline double score_accuracy(const struct score *s)
+{
+	return s->n > 0 ? (double)s->correct / (double)s->n : 0;
+}
+
 struct class_score {
 	int32_t class_index;
 	int64_t n, correct;

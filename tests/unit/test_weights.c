@@ -480,6 +480,14 @@ static void graft(void **state)
 	assert_memory_equal(d + 20 + 4 * (w->offset + 3 * row), b + 20 + 4 * (w->offset + 3 * row),
 			    4 * 2 * row);
 	assert_memory_equal(d, a, 20 + 4 * (bias->offset + 3));
+	/* With its own rows back it is what it was; no row is none changed. */
+	assert_int_equal(weights_graft(m, path_a, NULL, 3, path_c, NULL), 0);
+	assert_int_equal(weights_graft(m, path_c, path_a, 3, path_c, NULL), 0);
+	_cleanup_free_ uint8_t *whole = read_all(m, path_c);
+	assert_memory_equal(whole, a, m->file_bytes);
+	assert_int_equal(weights_graft(m, path_a, NULL, 5, path_c, NULL), 0);
+	_cleanup_free_ uint8_t *same = read_all(m, path_c);
+	assert_memory_equal(same, a, m->file_bytes);
 	/* No row of its own for each output: refused. */
 	_cleanup_(model_freep) struct model *none =
 		util_model(NET "[convolutional]\nfilters=4\nsize=3\n[softmax]\n", 0);

@@ -1,4 +1,4 @@
-/* What tasuki-worker makes of other weights: blends, merges, grafts; and settled ones. */
+/* What tasuki-worker makes of other weights: blends, merges; and settled ones. */
 #include "worker_rig.h"
 
 #include <errno.h>
@@ -92,37 +92,6 @@ static void test_merge(void **state)
 	struct json *args = json_new_obj();
 	json_set_str(args, "out", at("merged"));
 	assert_int_equal(rig_ask(&rig, "merge", args)->code, -ENOENT);
-	rig_stop(&rig);
-}
-
-static struct json *graft_args(const char *base, const char *rows, int64_t first)
-{
-	struct json *j = json_new_obj();
-	json_set_str(j, "base", at(base));
-	if (rows)
-		json_set_str(j, "rows", at(rows));
-	json_set_int(j, "first_row", first);
-	json_set_str(j, "out", at("grafted"));
-	return j;
-}
-
-static void test_graft(void **state)
-{
-	struct rig rig;
-	struct worker_conf conf = conf_of("model.cfg");
-	char a[HASH_SIZE], b[HASH_SIZE], id[HASH_SIZE];
-	rig_start(&rig, &conf);
-	id_of(rig_do(&rig, "train", train_args(NULL, "a", 1, 0)), a);
-	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 8)), b);
-	assert_string_not_equal(a, b);
-	assert_int_equal(rename(at("grafted"), at("zeroed")), 0);
-	/* Zeros have gone out; with the own rows back it is what it was. */
-	id_of(rig_do(&rig, "graft", graft_args("zeroed", "a", 8)), id);
-	assert_string_equal(id, a);
-	id_of(rig_do(&rig, "graft", graft_args("a", NULL, 10)), id);
-	assert_string_equal(id, a);
-	assert_int_equal(rig_ask(&rig, "graft", graft_args("a", NULL, 11))->code, -ERANGE);
-	assert_int_equal(rig_ask(&rig, "graft", graft_args("", NULL, 8))->code, -EBADMSG);
 	rig_stop(&rig);
 }
 
@@ -275,7 +244,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_blend),
 		cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_graft),
 		cmocka_unit_test(test_settle),
 		cmocka_unit_test(test_settle_merge),
 		cmocka_unit_test(test_settle_in_the_middle),
