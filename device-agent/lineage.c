@@ -108,7 +108,7 @@ int lineage_may_leave(const struct agent *a, const struct manifest *m, struct er
 
 int lineage_check_leaving(const struct agent *a, const char *id, struct err *err)
 {
-	char out[FILE_PATH_MAX], stripped[HASH_SIZE];
+	char out[FILE_PATH_MAX] = "", stripped[HASH_SIZE];
 	struct manifest m;
 	int r = store_manifest(a->store, id, &m, err);
 	if (r == 0)
@@ -119,7 +119,8 @@ int lineage_check_leaving(const struct agent *a, const char *id, struct err *err
 	if (r == 0 && !same(stripped, id))
 		r = err_set(err, -EPERM,
 			    "checkpoint %.12s stays here: it has rows of private outputs", id);
-	file_remove(out, NULL);
+	if (*out)
+		file_remove(out, NULL);
 	return r;
 }
 
