@@ -273,6 +273,8 @@ bool work_worker_lost(int code);
 bool work_may_train(const struct agent *a);
 /* That request is the training in hand. */
 void work_training(struct agent *a, uint64_t id);
+/* 0: it was asked to stop that request, which still is answered. */
+int work_stop(struct agent *a, uint64_t id);
 /* The local lineage goes on from another checkpoint than what is trained on from. */
 void work_supersede(struct agent *a);
 

@@ -162,7 +162,7 @@ static bool early_step(const struct judgement *j, const struct candidates_view *
 		       struct candidates_step *ret)
 {
 	const struct candidate_entry *e = candidates_kind(j, CANDIDATE_RETURNED);
-	if (!usable(e) || e->early || strcmp(e->checkpoint, v->active) == 0)
+	if (!usable(e) || e->early || same(e->checkpoint, v->active))
 		return false;
 	*ret = (struct candidates_step){.todo = CANDIDATES_EARLY,
 					.entry = (size_t)(e - j->at),

@@ -110,13 +110,10 @@ void choose(struct agent *a, const char *const *ids, size_t n, struct choice *re
 void choose_report(const struct agent *a, const struct choice *c, size_t i, struct msg_report *d)
 {
 	const struct verdict_pair *p = &c->verdict.pair[i];
-	const struct score *s = learn_score(a, a->active, SPLIT_VALIDATION);
 	COPY(d->why, verdict_why_name(p->why));
 	if (!*a->active)
 		return;
-	d->has_against = true;
-	COPY(d->against, a->active);
-	d->against_accuracy = s ? score_accuracy(s) : 0;
+	learn_against(a, a->active, d);
 	d->contenders = (int64_t)c->n;
 	COPY(d->test, c->paired ? VERDICT_TEST : TEST_BEST);
 	if (!c->paired)

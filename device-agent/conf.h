@@ -48,7 +48,7 @@ struct agent_conf {
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
 	struct worker_conf worker;  /* cfg, classes and data too */
 	bool share_never;           /* nothing that was trained on data.path is offered */
-	char private_classes[1024]; /* names of classes that only this device knows; "": none */
+	char private_classes[1024]; /* file of the names of classes that only this device has; "" */
 	enum private_rows private_rows;
 	int64_t seed; /* of training */
 	int64_t block_size;

@@ -2,8 +2,6 @@
  * DETAILS_MAX used last; a decision that needs more than is here has it evaluated again. */
 #pragma once
 
-#include <stdbool.h>
-
 #include "common/base/id.h"
 #include "common/protocol/message.h"
 #include "device-agent/verdict.h"

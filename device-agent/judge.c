@@ -1,10 +1,12 @@
 /* What came back is judged: candidates are made of it and of the device's own (candidates.h says
- * which, and which comes next), scored, and one of them, or none, becomes active.
+ * which, and which comes next), scored, and one of them, or none, becomes active. Where others take time to make, what
+ * came back gets a decision of its own (learn.c) first; the last one is against what is active then.
  *
- * One candidate is made at a time. Blending and grafting are served by the worker between two
- * batches of an epoch; tuning is a training of its own: it waits for the epoch in hand, and the
- * next one waits for it. What is made is in the store, and named in the state, before it is scored;
- * a crash in between costs its making. A candidate that cannot be made or scored is left out. */
+ * One candidate is made at a time. Private rows are put back here; blending is served by the worker
+ * between two batches of an epoch; tuning is a training of its own: it waits for the epoch in hand,
+ * and the next one waits for it. What is made is in the store, and named in the state, before it is
+ * scored; a crash in between costs its making. A candidate that cannot be made or scored is left
+ * out; a result that cannot be scored is refused. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -285,13 +287,10 @@ void judge_make_step(struct agent *a)
 void judge_stop_step(struct agent *a)
 {
 	const struct candidates_view v = view_of(a);
-	uint64_t ignored;
 	bool goes_on = !v.over && (v.can_train || a->making.kind != CANDIDATE_TUNED);
 	if (!a->making.id || a->making.stopped || (wanted(a) && goes_on))
 		return;
-	struct json *args = json_new_obj();
-	json_set_int(args, "target", (int64_t)a->making.id);
-	a->making.stopped = a->port.request(a->port.user, "stop", args, &ignored) == 0;
+	a->making.stopped = work_stop(a, a->making.id) == 0;
 }
 
 static int keep(struct agent *a, struct err *err)

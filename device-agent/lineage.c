@@ -54,6 +54,19 @@ bool lineage_stays(const struct agent *a, const char *id)
 	return a->conf.share_never || store_manifest(a->store, id, &m, NULL) < 0 || m.stays;
 }
 
+/* What was made in the store's temporary folder goes into the store. ret: its id. */
+static int keep(const struct agent *a, const char *out, struct manifest *m, char ret[HASH_SIZE],
+		struct err *err)
+{
+	/* There already, as where the rows were the same: its own manifest stays. */
+	int r = store_has(a->store, m->id) ? 0 : lineage_manifest(a, m, err);
+	if (r == 0)
+		r = store_add(a->store, out, m, err);
+	if (r == 0)
+		memcpy(ret, m->id, HASH_SIZE);
+	return r;
+}
+
 /* ---- what leaves ---- */
 
 /* A copy of it without private rows, in the store's temporary folder. */
@@ -88,12 +101,7 @@ int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct
 	COPY(m.source, id);
 	m.epoch = own.epoch;
 	m.images_seen = own.images_seen;
-	r = lineage_manifest(a, &m, err);
-	if (r == 0)
-		r = store_add(a->store, out, &m, err);
-	if (r == 0)
-		memcpy(ret, m.id, HASH_SIZE);
-	return r;
+	return keep(a, out, &m, ret, err);
 }
 
 int lineage_may_leave(const struct agent *a, const struct manifest *m, struct err *err)
@@ -168,13 +176,7 @@ int lineage_graft(struct agent *a, const char *result, const char *rows, char re
 	COPY(m.trainer, back.trainer);
 	m.epoch = back.epoch;
 	m.images_seen = back.images_seen;
-	if (!store_has(a->store, m.id)) /* else the rows were the same */
-		r = lineage_manifest(a, &m, err);
-	if (r == 0)
-		r = store_add(a->store, out, &m, err);
-	if (r == 0)
-		memcpy(ret, m.id, HASH_SIZE);
-	return r;
+	return keep(a, out, &m, ret, err);
 }
 
 /* ---- when the newest checkpoint of the local lineage is lost ---- */

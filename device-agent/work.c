@@ -202,9 +202,16 @@ bool work_may_train(const struct agent *a)
 	       !a->trained.there;
 }
 
-void work_supersede(struct agent *a)
+int work_stop(struct agent *a, uint64_t id)
 {
 	uint64_t ignored;
+	struct json *args = json_new_obj();
+	json_set_int(args, "target", (int64_t)id);
+	return a->port.request(a->port.user, "stop", args, &ignored);
+}
+
+void work_supersede(struct agent *a)
+{
 	if (a->trained.there) {
 		a->trained.there = a->trained.added = false;
 		file_remove(a->train_out, NULL);
@@ -213,9 +220,7 @@ void work_supersede(struct agent *a)
 	if (!a->train_id || a->train_id == a->making.id)
 		return;
 	a->superseded = true;
-	struct json *args = json_new_obj();
-	json_set_int(args, "target", (int64_t)a->train_id);
-	a->port.request(a->port.user, "stop", args, &ignored); /* else it ends by itself */
+	work_stop(a, a->train_id); /* else it ends by itself */
 }
 
 static void ask_rescan(struct agent *a)

@@ -153,7 +153,7 @@ static int check_places(struct conf *c, const struct trainer_conf *t, struct err
 {
 	unsigned places = t->capacity - t->capacity / QUEUE_KEPT_PART;
 
-	if (t->strategy == STRATEGY_RESUME || t->window.devices <= places)
+	if (!trainer_merges(t) || t->window.devices <= places)
 		return 0;
 	return conf_fail(c, "merge", "devices", -ERANGE, err,
 			 "found %u, expected at most %u, the places that [queue] capacity = %u has for "

@@ -56,6 +56,12 @@ struct trainer_conf {
 	int64_t disk_max_bytes; /* of checkpoints and their parts */
 };
 
+/* Whether checkpoints wait for a window. */
+static inline bool trainer_merges(const struct trainer_conf *c)
+{
+	return c->strategy != STRATEGY_RESUME;
+}
+
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err);

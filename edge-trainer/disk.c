@@ -20,14 +20,9 @@ static int64_t files_max(const struct trainer *t)
 	return t->conf->disk_max_bytes / (int64_t)t->model->file_bytes;
 }
 
-static bool merges(const struct trainer *t)
-{
-	return t->conf->strategy != STRATEGY_RESUME;
-}
-
 int disk_check(const struct trainer *t, struct err *err)
 {
-	int files = QUOTA_WORK + (merges(t) ? QUOTA_WORK + QUOTA_LINEAGE : 0);
+	int files = QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0);
 	int64_t least = (files * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
 
 	if (files_max(t) >= files)
@@ -50,7 +45,7 @@ static bool is_loose(const struct entry *e)
 static void count_jobs(const struct trainer *t, struct quota *q)
 {
 	*q = (struct quota){.max = files_max(t), .unknown = t->n_unknown, .history = t->n_history};
-	if (merges(t)) { /* set aside, whether there is a window at work or not */
+	if (trainer_merges(t->conf)) { /* set aside, whether there is a window at work or not */
 		q->working = 1;
 		q->max -= QUOTA_LINEAGE;
 	}

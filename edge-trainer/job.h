@@ -215,6 +215,8 @@ struct job_actions {
 /* A job for an offer that was just admitted; state CLAIMING, nothing sent. */
 void job_init(struct job *j, const struct job_conf *conf, const char *device,
 	      const struct manifest *m, uint64_t seed);
+/* The same for one whose kept fields were read from the database; it waits for JOB_E_RESTORED. */
+void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed);
 /* A window's own, LAPSED until JOB_E_MEMBER. m: what is known of what it will be merged to. */
 void job_init_merged(struct job *j, const struct job_conf *conf, int64_t window,
 		     const struct manifest *m, uint64_t seed);
@@ -222,8 +224,6 @@ static inline bool job_is_merged(const struct job *j)
 {
 	return j->device[0] == '\0';
 }
-/* The same for one whose kept fields were read from the database; it waits for JOB_E_RESTORED. */
-void job_restore(struct job *j, const struct job_conf *conf, int64_t now_ms, uint64_t seed);
 /* Clears `out` and fills it. */
 void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out);
 /* When JOB_E_TIMER is due; -1: never. */

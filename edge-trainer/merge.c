@@ -8,7 +8,6 @@
  * work goes on while any has one, and waits for one when none has, until another window is to
  * close; who is granted again finds the window at work, or what came of it, or is gathered anew. */
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +16,6 @@
 #include "common/checkpoint/weights.h"
 #include "edge-trainer/screen.h"
 #include "edge-trainer/trainer_priv.h"
-
-static bool merges(const struct trainer *t)
-{
-	return t->conf->strategy != STRATEGY_RESUME;
-}
 
 struct entry *merge_entry(const struct trainer *t)
 {
@@ -91,7 +85,7 @@ int merge_load(struct trainer *t, struct err *err)
 	struct manifest m;
 	int r;
 
-	if (!merges(t)) {
+	if (!trainer_merges(t->conf)) {
 		/* Another strategy by now: each device's job goes on for itself. */
 		if (merge_entry(t))
 			entry_event(t, merge_entry(t),
@@ -387,7 +381,7 @@ static void close_window(struct trainer *t)
 
 void merge_run(struct trainer *t)
 {
-	if (!merges(t) || t->stopping)
+	if (!trainer_merges(t->conf) || t->stopping)
 		return;
 	tell_failed(t);
 	take_back(t);
@@ -398,7 +392,7 @@ void merge_run(struct trainer *t)
 
 int64_t merge_next_ms(const struct trainer *t)
 {
-	int64_t at_ms = merges(t) && (!merge_entry(t) || is_orphan(merge_entry(t)))
+	int64_t at_ms = trainer_merges(t->conf) && (!merge_entry(t) || is_orphan(merge_entry(t)))
 				? window_next_ms(&t->merge.window, &t->conf->window)
 				: -1;
 

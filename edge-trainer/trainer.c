@@ -154,7 +154,7 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->model = model;
 	t->ports = *ports;
 	t->job_conf = (struct job_conf){conf->lease_ms, conf->epochs, &t->last_claim,
-					conf->strategy != STRATEGY_RESUME, conf->final_share > 0};
+					trainer_merges(conf), conf->final_share > 0};
 	t->merge.window.opened_ms = -1;
 	t->devices_max = TRAINER_DEVICES_MAX;
 	t->batch = 1;
