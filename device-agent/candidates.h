@@ -40,7 +40,7 @@ struct candidate_entry {
 	int64_t percent;            /* BLEND: of the returned one */
 	char checkpoint[HASH_SIZE]; /* "": not made yet */
 	bool out;                   /* cannot be made or scored: decided without it */
-	bool early;                 /* RETURNED: it had, or waits for, a decision before the others' */
+	bool early; /* RETURNED: it had, or waits for, a decision before the others' */
 };
 
 /* Kept over restarts: what has been made need not be made again. */

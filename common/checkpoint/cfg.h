@@ -59,9 +59,10 @@ int cfg_int(const struct cfg *c, const struct cfg_section *s, const char *key, i
 int cfg_num(const struct cfg *c, const struct cfg_section *s, const char *key, double def,
 	    double *ret, struct err *err);
 /* Comma-separated finite numbers, at most CFG_LIST_MAX, into ret[]; 0 of them when absent. */
-/* cfg_integers: each written as atoi() reads it, who takes 1e1 for 1 and 20e-1 for 20. */
 int cfg_list(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
 	     size_t *ret_n, struct err *err);
+/* Likewise, but for what Darknet reads with atoi(), which takes 1e1 for 1: without point or
+ * exponent. */
 int cfg_integers(const struct cfg *c, const struct cfg_section *s, const char *key, double *ret,
 		 size_t *ret_n, struct err *err);
 

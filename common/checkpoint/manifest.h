@@ -43,7 +43,8 @@ struct manifest {
 };
 
 /* What is made of others may have the bytes of one of them, and two of these may be the same; no
- * manifest names itself, or one parent twice. add_parent does nothing then, nor when it is full. */
+ * manifest names itself, or one parent twice. add_parent does nothing then, nor when it is full;
+ * name sets m->id, and takes it from the parents. id: HASH_SIZE bytes. */
 void manifest_add_parent(struct manifest *m, const char *id);
 void manifest_name(struct manifest *m, const char *id);
 const char *origin_name(enum origin o);

@@ -21,8 +21,9 @@ struct channel;
 
 int channel_new(int fd, struct channel **ret);
 
-/* The next request's line (valid until the next call), NULL: none is there. Waits so long for one
- * (-1: for ever). A line beyond WORKER_LINE_MAX, or the end of the stream, ends the process. */
+/* The next request's line (valid until the next call), NULL: none is whole yet. wait_ms: for each
+ * part of it, 0: not at all, -1: for ever; a signal may end it sooner. A line beyond
+ * WORKER_LINE_MAX, or the end of the stream, ends the process. */
 char *channel_line(struct channel *c, int64_t wait_ms, size_t *ret_len);
 
 /* The reply of a request; ends its progress. `result` (NULL: {}) is taken. */

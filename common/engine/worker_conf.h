@@ -7,7 +7,7 @@
 
 #define WORKER_MEMORY_MAX_MB (1024 * 1024)
 
-/* Words for worker_conf.engine and .precision, NULL at the end; the first is the default. */
+/* Words for worker_conf.engine, .precision and .absent, NULL at the end; the first is the default. */
 extern const char *const worker_engines[], *const worker_precisions[], *const worker_absents[];
 
 /* `absent`: the default of absent_classes. */

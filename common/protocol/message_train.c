@@ -51,8 +51,7 @@ char *msg_trainer_status_print(const struct msg_trainer_status *m)
 	json_set_int(obj, "devices", m->devices);
 	json_set_int(obj, "handovers", m->handovers);
 	put_within(obj, "load", m->load, 0, LOAD_MAX);
-	if (m->strategy[0])
-		put_text(obj, "strategy", m->strategy, sizeof(m->strategy) - 1);
+	put_optional(obj, "strategy", m->strategy, sizeof(m->strategy) - 1);
 	if (m->refused)
 		json_set_int(obj, "refused", m->refused);
 	put_window(obj, m);

@@ -7,8 +7,6 @@ import socket
 import statistics
 import struct
 import subprocess
-import threading
-import time
 import zlib
 
 from speed import NETWORKS, TORCH, TORCH_LAST, flops
@@ -26,31 +24,16 @@ class Tasuki:
         self.program, self.threads, self.work = build / 'cli/tasuki', threads, work
 
     def run(self, *args):
-        """Its JSON; peak_bytes is added: of its worker, a process of its own."""
+        """Its JSON."""
         argv = [str(x) for x in (self.program, *args, '--json')]
-        p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_env(), text=True)
-        peak = [0]
-
-        def watch():
-            while p.poll() is None:
-                for path in pathlib.Path(f'/proc/{p.pid}/task').glob('*/children'):
-                    try:
-                        children = path.read_text().split()
-                    except OSError:
-                        continue
-                    peak[0] = max([peak[0], *(proc_kib(c, 'VmHWM') for c in children)])
-                time.sleep(0.01)
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        out, errors = p.communicate()
-        watcher.join()
+        p = subprocess.run(argv, capture_output=True, env=clean_env(), text=True)
         if p.returncode:
-            raise Unavailable((errors.strip().splitlines() or [f'status {p.returncode}'])[-1])
-        return {**json.loads(out), 'peak_bytes': peak[0] * 1024}
+            raise Unavailable((p.stderr.strip().splitlines() or [f'status {p.returncode}'])[-1])
+        return json.loads(p.stdout)
 
-    def train(self, cfg, data, *args, precision='f32', engine='onednn'):
+    def train(self, cfg, data, *args, precision='f32'):
         return self.run('train', '--cfg', cfg, '--data', data, '--out', self.work / 'bench.weights', '--threads',
-                        self.threads, '--engine', engine, '--precision', precision, *args)
+                        self.threads, '--engine', 'onednn', '--precision', precision, *args)
 
 
 def png(path, side, rng):

@@ -30,7 +30,7 @@ class Handover(rig.Case):
         self.assertEqual(result['origin'], 'edge')
         self.assertEqual(result['trainer'], 'edge-1')
         self.assertGreater(result['images_trained'], 0)
-        self.all_were_tried('cam-1', offer['id'], result['id'])
+        self.all_were_tried('cam-1', result['id'])
         wait_for('the end of the round', lambda: self.status(listener).get('phase') == 'idle', WAIT)
         self.never_worse('cam-1')
         active, manifest = self.fleet.active('cam-1')
@@ -48,7 +48,7 @@ class Handover(rig.Case):
     def status(self, listener):
         return body(listener.all(lambda m: m['topic'].endswith('cam-1/status'))[-1])
 
-    def all_were_tried(self, device, local, result):
+    def all_were_tried(self, device, result):
         """Each candidate was made and scored on the same images, and the decision says how it was taken."""
         reports = [r for _, r in sorted(self.device_reports(device).items()) if r['split'] == 'validation']
         early, *late = self.judgements(device)

@@ -80,6 +80,8 @@ class Merge(rig.Case):
         errors = {name: 1 - a['validation']['accuracy'] for name, a in acks.items()}
         ranked = sorted(NAMES, key=lambda n: errors[n])
         self.assertEqual(ranked, sorted(NAMES, key=lambda n: (found[n], errors[n])))
+        if errors[ranked[0]] < errors[ranked[-1]]:
+            self.assertLess(found[ranked[0]], found[ranked[-1]], 'the weights have moved')
         self.assertAlmostEqual(sum(found.values()), 3, places=3)
         r = self.fleet.run_tasuki('devices', '--json')
         status = json.loads(r.stdout)['trainers'][0]['status']

@@ -73,9 +73,9 @@ class Ancestry:
                 asked[m['id']] = m
                 continue
             r, made = asked.get(m['id'], {}), m.get('result') or {}
-            if not m.get('ok') or r.get('op') not in ('train', 'blend', 'graft', 'merge'):
+            if not m.get('ok') or r.get('op') not in ('train', 'blend', 'merge'):
                 continue
-            inputs = [r[k] for k in ('weights', 'a', 'b', 'base', 'rows') if r.get(k)]
+            inputs = [r[k] for k in ('weights', 'a', 'b') if r.get(k)]
             inputs += [i['weights'] for i in r.get('inputs', [])]
             marked = r['op'] == 'train' and (r.get('stay', False) or all_are_marked)
             assert not (r.get('stay') and r.get('momentum')), r

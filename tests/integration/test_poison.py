@@ -4,7 +4,7 @@ import stat
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
-from rig import WAIT, body, wait_for
+from rig import WAIT, body, merge, wait_for
 
 DEMO = rig.ROOT / 'deploy/models/demo.cfg'
 HONEST = ['cam-1', 'cam-2', 'cam-3', 'cam-4']
@@ -13,7 +13,6 @@ NOISE = 0.02  # of accuracy, on 1,000 images; the same fleet twice: sums in anot
 
 class Poison(rig.Case):
     def start(self, devices, strategy='merge', conf=None):
-        from fleet import merge
         self.test = self.shared_test_images(1000)
         self.fleet.start_broker()
         self.listener = self.fleet.listen('#')
@@ -25,7 +24,6 @@ class Poison(rig.Case):
         wait_for('the trainer', lambda: 'started' in trainer.text(), WAIT)
 
     def agent(self, name, data, conf=None):
-        from fleet import merge
         self.fleet.agent_conf(name, DEMO, rig.DIGITS, data, merge({
             'data': {'validation_share': 0.3, 'test': self.test, 'rescan_s': 0},
             'train': {'round_epochs': 4, 'rounds': 1}, 'handover': {'every_epochs': 4, 'lease_s': 20}}, conf))

@@ -40,10 +40,6 @@ def figure(text):
     print(f'\nfigure: {text}', flush=True)  # a line of its own, whatever unittest has begun
 
 
-def sanitized():
-    return 'gcc' in BUILD.name or 'clang' in BUILD.name
-
-
 class Case(unittest.TestCase):
     """A fleet in a folder of its own for each test; kept when the test fails and TASUKI_KEEP is set."""
     site = 'test'
@@ -101,7 +97,6 @@ class Case(unittest.TestCase):
 
     def quick_agent(self, name, data, conf=None):
         """Few images, a tiny network, a handover after two epochs."""
-        from fleet import merge
         self.fleet.agent_conf(name, TINY, DIGITS, data, merge({
             'data': {'validation_share': 0.4, 'rescan_s': 1},
             'augment': {'shift_px': 1},
@@ -109,7 +104,6 @@ class Case(unittest.TestCase):
             'handover': {'every_epochs': 2, 'lease_s': 20}}, conf))
 
     def quick_trainer(self, name, data, conf=None):
-        from fleet import merge
         self.fleet.trainer_conf(name, TINY, DIGITS, data, merge({
             'train': {'epochs': 2}, 'queue': {'lease_s': 20, 'capacity': 8}}, conf))
 

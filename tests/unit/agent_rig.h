@@ -365,6 +365,13 @@ static inline void send_blocks(const struct manifest *m, const char *path, bool 
 	}
 }
 
+/* The result comes in whole. */
+static inline void bring_result(const struct msg_result *r, const char *path)
+{
+	say_text(DEVICE "in/offer", msg_result_print(r));
+	send_blocks(&r->manifest, path, false);
+}
+
 /* Stands for a full disk: no file may grow beyond. */
 static inline void limit_files(rlim_t bytes)
 {

@@ -74,21 +74,26 @@ static void again(void)
 	restart();
 }
 
+/* What came back gets its scores: 8 of 10, and so many of 20. */
+static void result_scored(int64_t correct)
+{
+	evaluated(result.manifest.id, SPLIT_TEST, 8);
+	evaluated(result.manifest.id, SPLIT_VALIDATION, correct);
+}
+
 static void bring_back(void)
 {
 	until_offered(offered);
 	claim(0, offered);
 	result = result_of(offered, 77, 1, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
+	bring_result(&result, result_path);
 }
 
 /* A result is there, and scored. Of four images more than what is active: see verdict. */
 static void judged_beside(int64_t correct)
 {
 	bring_back();
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, correct);
+	result_scored(correct);
 }
 
 static void all_candidates(void)
@@ -243,8 +248,7 @@ static void test_own_is_best(void **state)
 	data_read();
 	evaluated(first, SPLIT_VALIDATION, 4);
 	result = result_of(offered, 77, 1, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
+	bring_result(&result, result_path);
 	evaluated(offered, SPLIT_VALIDATION, 10);
 	evaluated(result.manifest.id, SPLIT_TEST, 8);
 	assert_active(first);
@@ -278,10 +282,8 @@ static void test_previous_is_best(void **state)
 	data_read();
 	evaluated(offered, SPLIT_VALIDATION, 8);
 	result = result_of(offered, 77, 1, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 9);
+	bring_result(&result, result_path);
+	result_scored(9);
 	assert_active(result.manifest.id);
 	forget_sent();
 	evaluated(first, SPLIT_VALIDATION, 14);
@@ -300,8 +302,7 @@ static void test_pinned(void **state)
 	say(DEVICE "in/cmd", pin, strlen(pin));
 	file_path(path, sizeof(path), "%s/active.weights", conf.state);
 	assert_int_equal(hash_file(path, first, NULL), 0);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 19);
+	result_scored(19);
 	assert_false(is_asked("blend")); /* it could not become active */
 	assert_active(first);
 	assert_said(TRAINER "ack", "\"decision\":\"kept\"");
@@ -394,7 +395,7 @@ static void test_time_is_up_in_tuning(void **state)
 	assert_path(&q, "weights", third);
 	assert_true(json_has(q.args, "epochs"));
 	json_free(q.args);
-	/* It had ended just then: nobody waits for it any more. */
+	/* What was decided on is what came back. */
 	assert_said(DEVICE "report", result.manifest.id);
 }
 
@@ -543,8 +544,7 @@ static void test_local_is_damaged(void **state)
 	evaluated(offered, SPLIT_TEST, 6);
 	claim(0, offered);
 	result = result_of(offered, 77, 1, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
+	bring_result(&result, result_path);
 	struct asked q = take("evaluate");
 	file_path(path, sizeof(path), "%s/checkpoints/%s/weights", conf.state, offered);
 	assert_int_equal(truncate(path, 100), 0);
@@ -553,8 +553,7 @@ static void test_local_is_damaged(void **state)
 	agent_worker_reply(a, q.id, NULL, failure(-ECONNRESET, ERR_WORKER, "killed"));
 	data_read();
 	evaluated(first, SPLIT_TEST, 7);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 11);
+	result_scored(11);
 	assert_active(result.manifest.id);
 	assert_said(TRAINER "ack", "\"local_validation\":{\"n\":20,\"correct\":10");
 }
@@ -637,10 +636,8 @@ static void test_adopt(void **state)
 	assert_said(DEVICE "offer", fourth);
 	claim(0, fourth);
 	result = result_of(fourth, 78, 2, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 18);
+	bring_result(&result, result_path);
+	result_scored(18);
 	assert_active(result.manifest.id);
 	restart();
 	q = take("train");
@@ -720,10 +717,8 @@ static void test_source_from_outside(void **state)
 	claim(0, offered);
 	result = result_of(offered, 77, 1, result_path);
 	memcpy(result.manifest.source, offered, HASH_SIZE);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 15);
+	bring_result(&result, result_path);
+	result_scored(15);
 	assert_active(result.manifest.id);
 	file_path(path, sizeof(path), "%s/active.json", conf.state);
 	_cleanup_free_ char *text = NULL;
@@ -765,10 +760,8 @@ static void test_adopt_not_a_forged_count(void **state)
 	result = result_of(offered, 77, 1, result_path);
 	util_write_weights(model, result_path, 77, WEIGHTS_SEEN_MAX);
 	assert_int_equal(hash_file(result_path, result.manifest.id, NULL), 0);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 15);
+	bring_result(&result, result_path);
+	result_scored(15);
 	assert_active(result.manifest.id); /* it is good to use, */
 	assert_false(is_asked("stop"));    /* but not to train on */
 	trained(3, third);
@@ -844,10 +837,8 @@ static void test_judged_with_confidence(void **state)
 	evaluated(first, SPLIT_TEST, 6);
 	claim(0, first);
 	result = result_of(first, 77, 1, result_path);
-	say_text(DEVICE "in/offer", msg_result_print(&result));
-	send_blocks(&result.manifest, result_path, false);
-	evaluated(result.manifest.id, SPLIT_TEST, 8);
-	evaluated(result.manifest.id, SPLIT_VALIDATION, 15);
+	bring_result(&result, result_path);
+	result_scored(15);
 	made(take("blend"), 50, blend);
 	restart();
 	evaluated(first, SPLIT_VALIDATION, 12);

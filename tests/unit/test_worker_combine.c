@@ -86,6 +86,10 @@ static void test_merge(void **state)
 	rig_do(&rig, "train", train_args("a", "b", 4, 1));
 	id_of(rig_do(&rig, "merge", merge_args(names, shares, 2)), id);
 	check_weights("model.cfg", "merged", seen, id);
+	const double others[] = {1, 3};
+	char other[HASH_SIZE];
+	id_of(rig_do(&rig, "merge", merge_args(names, others, 2)), other);
+	assert_string_not_equal(id, other); /* the shares count */
 	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 3))->code, -ENOENT);
 	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, shares, 1))->code, -EINVAL);
 	assert_int_equal(rig_ask(&rig, "merge", merge_args(names, wrong, 2))->code, -ERANGE);
