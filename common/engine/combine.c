@@ -50,10 +50,6 @@ static int begin(const struct session *s, struct job *j, char path[FILE_PATH_MAX
  * files. */
 static int make_network(struct session *s, struct job *j, struct err *err)
 {
-	const struct dnet_conf conf = {.engine = s->engine,
-				       .precision = s->precision,
-				       .threads = s->threads,
-				       .training = true};
 	int r = ceiling_room(s, err);
 	if (r < 0 && s->training.id)
 		return r;
@@ -63,9 +59,9 @@ static int make_network(struct session *s, struct job *j, struct err *err)
 	}
 	struct dnet_random random;
 	dnet_random_begin(&random, 0);
-	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &j->net, err);
+	r = session_train_net(s, 0, &j->net, err);
 	dnet_random_end(&random);
-	return r < 0 ? r : session_gemm(s, j->net, err);
+	return r;
 }
 
 static int begin_settling(struct session *s, struct job *j, const char *path, struct err *err)

@@ -260,6 +260,17 @@ int session_gemm(const struct session *s, const struct dnet *d, struct err *err)
 	return dnet_uses_gemm(d) ? gemm_init(s->threads, err) : 0;
 }
 
+int session_train_net(const struct session *s, uint64_t seed, struct dnet **ret, struct err *err)
+{
+	const struct dnet_conf conf = {.engine = s->engine,
+				       .precision = s->precision,
+				       .threads = s->threads,
+				       .training = true,
+				       .seed = seed};
+	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, ret, err);
+	return r < 0 ? r : session_gemm(s, *ret, err);
+}
+
 /* Nobody can be called by an output that no class name stands for. */
 static int leave_out_unnamed(struct session *s, struct err *err)
 {

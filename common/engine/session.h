@@ -132,6 +132,8 @@ void session_request(struct session *s, char *line, size_t len);
 /* open.c */
 /* What this network needs of gemm.h: OpenBLAS is loaded for none that does without. */
 int session_gemm(const struct session *s, const struct dnet *d, struct err *err);
+/* A network to train, new weights from `seed`. On failure *ret may be there: its owner frees it. */
+int session_train_net(const struct session *s, uint64_t seed, struct dnet **ret, struct err *err);
 int session_open(struct session *s, const struct json *args, struct err *err);
 /* What open and rescan answer. */
 struct json *session_ready(const struct session *s);

@@ -108,14 +108,7 @@ static int load(struct session *s, const char *weights, const char *momentum, ui
 	s->live[0] = 0;
 	dnet_free(s->train_net);
 	s->train_net = NULL;
-	const struct dnet_conf conf = {.engine = s->engine,
-				       .precision = s->precision,
-				       .threads = s->threads,
-				       .training = true,
-				       .seed = seed};
-	r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->train_net, err);
-	if (r == 0)
-		r = session_gemm(s, s->train_net, err);
+	r = session_train_net(s, seed, &s->train_net, err);
 	if (r == 0 && *weights)
 		r = dnet_load(s->train_net, weights, ret_seen, id, err);
 	if (r == 0 && *weights && *momentum)

@@ -170,8 +170,13 @@ static void sum_part(void *arg, int thread, int threads)
 	}
 }
 
+void op_add(struct plan *p, enum rep rep, void *x, const void *y, size_t n)
+{
+	struct sum s = {p, x, y, n, rep};
+	par_run(p->conf.threads, sum_part, &s);
+}
+
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y)
 {
-	struct sum s = {p, b->delta[rep], y, rep == PLAIN ? b->plain_floats : b->blocked_elems, rep};
-	par_run(p->conf.threads, sum_part, &s);
+	op_add(p, rep, b->delta[rep], y, rep == PLAIN ? b->plain_floats : b->blocked_elems);
 }

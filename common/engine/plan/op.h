@@ -94,8 +94,9 @@ void *blob_delta(struct plan *p, struct blob *b, enum rep rep, bool *ret_add);
 void *blob_delta_add(struct plan *p, struct blob *b, enum rep rep);
 /* The whole gradient for the producer; zeros when no consumer gave any. */
 void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep);
-/* x += y over a gradient; from the scratch buffer. */
 void *plan_scratch(struct plan *p, size_t bytes);
+/* x += y, n elements in that representation, on all threads; the same over a whole gradient. */
+void op_add(struct plan *p, enum rep rep, void *x, const void *y, size_t n);
 void blob_delta_sum(struct plan *p, struct blob *b, enum rep rep, const void *y);
 
 /* ---- plan.c: memory for some steps of a run ---- */
@@ -146,9 +147,7 @@ void op_darknet_init(struct op *o);
 
 /* Slope of an activation that kernels know: 1 linear, 0 relu, .1 leaky; negative: another. */
 float op_slope(ACTIVATION a);
-/* On all threads: x += y of n floats; one Darknet step of n weights, whose gradients have been
- * added to the momentum. */
-void op_add(struct plan *p, float *x, const float *y, size_t n);
+/* On all threads: one Darknet step of n weights, whose gradients have been added to the momentum. */
 void op_step(struct plan *p, float *weights, float *momentum, size_t n, const update_args *a,
 	     float rate_scale);
 /* Darknet's small arrays (biases, scales): x += rate/batch * updates; updates *= momentum. */

@@ -21,30 +21,6 @@ void op_step_small(float *x, float *updates, int n, const update_args *a, float 
 	}
 }
 
-struct sum {
-	float *x;
-	const float *y;
-	size_t n;
-	const struct kernels_flat *flat;
-};
-
-static void sum_part(void *arg, int thread, int threads)
-{
-	const struct sum *s = arg;
-	size_t from, to, unit = KERNELS_BLOCK_MAX;
-	par_share((s->n + unit - 1) / unit, thread, threads, &from, &to);
-	from *= unit;
-	to = to * unit < s->n ? to * unit : s->n;
-	if (from < to)
-		s->flat->add(s->x + from, s->y + from, to - from);
-}
-
-void op_add(struct plan *p, float *x, const float *y, size_t n)
-{
-	struct sum s = {x, y, n, p->flat};
-	par_run(p->conf.threads, sum_part, &s);
-}
-
 struct step {
 	float *weights, *momentum;
 	size_t n;

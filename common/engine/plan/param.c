@@ -87,7 +87,7 @@ void param_update(struct param *w, struct plan *p, const update_args *a, float r
 
 void param_gather(struct param *w, struct plan *p, const float *grad)
 {
-	op_add(p, w->momentum, grad, w->floats);
+	op_add(p, PLAIN, w->momentum, grad, w->floats);
 }
 
 void param_momentum(struct param *w, struct plan *p, float *out, const float *in)
