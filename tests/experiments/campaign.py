@@ -56,7 +56,7 @@ def options():
     p.add_argument('--data', metavar='DIR', help='images: one folder a class, or the four IDX files of MNIST; `digits`: drawn ones')
     p.add_argument('--private', metavar='DIR', help='images of what only the device knows (experiment 3 on photos)')
     p.add_argument('--seeds', type=at_least(int, 1), default=plans.FOLDS, metavar='N', help=f'folds, 1 to {plans.FOLDS} ({plans.FOLDS})')
-    p.add_argument('--scale', type=at_least(float, 1e-4), default=1.0, metavar='X', help="of the paper's steps on both sides (1)")
+    p.add_argument('--scale', type=at_least(float, 1e-4), default=1.0, metavar='X', help="of the paper's steps at the edge and after the handover (1)")
     p.add_argument('--ratio', type=at_least(float, 1), default=12.0, metavar='R', help='edge steps that a device step costs (12)')
     p.add_argument('--method', choices=[*plans.METHODS, 'both'], default='both', help='(both)')
     p.add_argument('--work', type=pathlib.Path, metavar='DIR', help='where results and runs are kept (build-experiments/work)')
