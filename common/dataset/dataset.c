@@ -432,7 +432,7 @@ int dataset_pixels(const struct dataset *d, enum split s, uint32_t i, const stru
 	const uint8_t *planes = e->px->planes;
 	_cleanup_free_ uint8_t *read = NULL;
 	_cleanup_free_ float *scratch = NULL;
-	if (a && a->blur > 0) {
+	if (a) {
 		scratch = malloc(augment_scratch(c->width, c->height) * sizeof(*scratch));
 		if (!scratch)
 			return err_errno(err, -ENOMEM, "%s", c->path);

@@ -135,8 +135,7 @@ static int settle_one(struct session *s, struct job *j, struct err *err)
 	int r = feed_next(j->feed, &b, err);
 	if (r < 0)
 		return r;
-	session_input(s, j->net, b);
-	feed_release(j->feed);
+	dnet_input_at(j->net, b->pixels);
 	dnet_random_begin(&random, settle_random(j->at, 0));
 	dnet_settle(j->net, j->at++);
 	dnet_random_end(&random);

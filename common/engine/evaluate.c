@@ -160,12 +160,11 @@ int evaluate_step(struct session *s, struct job *j, struct json **ret_result, st
 	int r = feed_next(j->feed, &b, err);
 	if (r < 0)
 		return r;
-	session_input(s, s->eval_net, b);
+	dnet_input_at(s->eval_net, b->pixels);
 	const float *p = session_predict(s);
 	for (uint32_t i = 0; i < b->n; i++)
 		count(s, j, j->at + i, b->labels[i], p + (size_t)i * s->model->outputs);
 	j->at += b->n;
-	feed_release(j->feed);
 	j->seconds += session_seconds() - begun;
 	if (j->at < j->n) {
 		channel_progress(s->channel, CHANNEL_JOB, j->id, j->at, j->n, j->loss / j->at,

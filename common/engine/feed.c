@@ -22,8 +22,9 @@ struct feed {
 	pthread_t thread;
 	bool started;
 	pthread_mutex_t lock;
-	pthread_cond_t turn; /* a counter or the end changed */
-	uint64_t made, taken;
+	pthread_cond_t turn;  /* a counter or the end changed */
+	uint64_t made, taken; /* taken: given back, that is */
+	bool lent;            /* the batch number `taken` */
 	bool stop;
 	int end; /* negative: no batch after those made, and why */
 	struct err why;
@@ -212,25 +213,28 @@ int feed_new(const struct feed_conf *conf, struct feed **ret, struct err *err)
 	return 0;
 }
 
+static void give_back(struct feed *f)
+{
+	if (!f->lent)
+		return;
+	f->lent = false;
+	f->taken++;
+	pthread_cond_broadcast(&f->turn);
+}
+
 int feed_next(struct feed *f, const struct feed_batch **ret, struct err *err)
 {
 	pthread_mutex_lock(&f->lock);
+	give_back(f);
 	while (f->made == f->taken && !f->end)
 		pthread_cond_wait(&f->turn, &f->lock);
 	int r = f->made == f->taken ? f->end : 0;
+	f->lent = r == 0;
 	pthread_mutex_unlock(&f->lock);
 	if (r < 0)
 		return err_set(err, r, "%s", f->why.text);
 	*ret = &f->ring[f->taken % FEED_BATCHES];
 	return 0;
-}
-
-void feed_release(struct feed *f)
-{
-	pthread_mutex_lock(&f->lock);
-	f->taken++;
-	pthread_cond_broadcast(&f->turn);
-	pthread_mutex_unlock(&f->lock);
 }
 
 void feed_free(struct feed *f)

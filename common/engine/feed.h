@@ -20,7 +20,7 @@
 #include "common/dataset/dataset.h"
 #include "common/engine/course.h"
 
-#define FEED_BATCHES       2 /* ready and in the making; the one in use is the network's own copy */
+#define FEED_BATCHES       2  /* in use, and ready or in the making */
 #define FEED_REPLACE_TRIES 64 /* images in a row that cannot be read: training fails */
 
 struct feed_conf {
@@ -50,9 +50,8 @@ uint64_t feed_bytes(uint32_t batch, uint64_t image_floats);
 
 /* -ENODATA, -E2BIG: no or too many images; -ENOMEM; -EAGAIN: no thread can be had. */
 int feed_new(const struct feed_conf *conf, struct feed **ret, struct err *err);
-/* Waits for the next batch; it is the caller's until feed_release(). After a failure: the same
- * failure again. -ENODATA: there are no more. */
+/* Waits for the next batch; it is the caller's, also to write in, until the next call. After a
+ * failure: the same failure again. -ENODATA: there are no more. */
 int feed_next(struct feed *f, const struct feed_batch **ret, struct err *err);
-void feed_release(struct feed *f);
 /* Waits for no more than the image in the making. NULL allowed. */
 void feed_free(struct feed *f);

@@ -27,7 +27,8 @@ struct dnet {
 	struct mask *mask; /* NULL: nothing was ever left out */
 	bool bf16, training;
 	const struct model *model;
-	float rate; /* of the cfg */
+	float rate;   /* of the cfg */
+	float *input; /* Darknet's own; net->input may point elsewhere (dnet_input_at) */
 };
 
 void dnet_seed(uint64_t seed)
@@ -146,7 +147,7 @@ static int make_plan(struct dnet *d, const struct dnet_conf *conf, struct err *e
  * each batch is to be at hand. */
 #define MAKING_MAPPED_BYTES  (64 * 1024)
 #define RUNNING_MAPPED_BYTES (1024 * 1024)
-#define KEPT_BYTES	     (2 * 1024 * 1024)
+#define KEPT_BYTES           (2 * 1024 * 1024)
 
 static void set_allocator(int mapped_bytes)
 {
@@ -174,6 +175,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	errno = 0;
 	d->net = parse_network_cfg(name);
 	d->rate = d->net->learning_rate;
+	d->input = d->net->input;
 	int r = check_shape(d, err);
 	if (r == 0 && batch && d->net->batch != (int)batch)
 		r = err_set(err, -EINVAL, "%s: Darknet takes batch %d, expected %u", m->cfg_path,
@@ -201,6 +203,7 @@ void dnet_free(struct dnet *d)
 		free(d->net->cost);
 		free(d->net->seen);
 		free(d->net->t);
+		d->net->input = d->input;
 		free_network(d->net);
 	}
 	free(d);
@@ -321,7 +324,13 @@ int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE
 
 float *dnet_input(struct dnet *d, uint32_t slot)
 {
-	return d->net->input + (size_t)slot * (size_t)d->net->inputs;
+	d->net->input = d->input;
+	return d->input + (size_t)slot * (size_t)d->net->inputs;
+}
+
+void dnet_input_at(struct dnet *d, float *pixels)
+{
+	d->net->input = pixels;
 }
 
 void dnet_label(struct dnet *d, uint32_t slot, uint32_t label)

@@ -25,8 +25,8 @@ enum dnet_precision { DNET_PRECISION_AUTO, DNET_F32, DNET_BF16 };
 struct dnet_conf {
 	enum dnet_engine engine;
 	enum dnet_precision precision;
-	int threads; /* >= 1 */
-	bool training; /* else only dnet_predict() */
+	int threads;    /* >= 1 */
+	bool training;  /* else only dnet_predict() */
 	uint32_t batch; /* images a call; 0: the cfg's */
 	uint64_t seed;
 };
@@ -64,6 +64,9 @@ int dnet_save(struct dnet *d, const char *path, uint64_t seen, char id[HASH_SIZE
 /* Where image `slot` (< dnet_batch) of the next call goes: width x height x channels floats,
  * CHW, 0..1. */
 float *dnet_input(struct dnet *d, uint32_t slot);
+/* Or a whole batch of them that lies elsewhere: until the next of these two the network reads it
+ * there, and may write to it. */
+void dnet_input_at(struct dnet *d, float *pixels);
 void dnet_label(struct dnet *d, uint32_t slot, uint32_t label);
 
 /* From now on these outputs (one bool each) are left out: their probability is 0 (mask.h). In a

@@ -119,8 +119,6 @@ struct session {
 };
 
 double session_seconds(void); /* monotonic */
-/* A batch of the feed of a network into it. */
-void session_input(const struct session *s, struct dnet *net, const struct feed_batch *b);
 /* The batch in eval_net, forward: the same numbers whatever the number of threads. */
 const float *session_predict(struct session *s);
 /* Name of an output: from the class list, else its number (in `buf`). */

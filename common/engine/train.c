@@ -227,7 +227,7 @@ static int take_batch(struct session *s, bool *ret_ends_epoch, struct err *err)
 		r = feed_next(t->feed, &b, err);
 	if (r < 0)
 		return r;
-	session_input(s, s->train_net, b);
+	dnet_input_at(s->train_net, b->pixels);
 	for (uint32_t slot = 0; slot < b->n; slot++)
 		dnet_label(s->train_net, slot, b->labels[slot]);
 	if (b->replaced && !t->replaced)
@@ -235,7 +235,6 @@ static int take_batch(struct session *s, bool *ret_ends_epoch, struct err *err)
 	t->replaced += b->replaced;
 	t->at = b->at;
 	*ret_ends_epoch = b->ends_epoch;
-	feed_release(t->feed);
 	return 0;
 }
 

@@ -33,14 +33,6 @@ const char *session_class_name(const struct session *s, uint32_t c, char buf[16]
 	return buf;
 }
 
-void session_input(const struct session *s, struct dnet *net, const struct feed_batch *b)
-{
-	size_t floats = (size_t)s->model->width * s->model->height * s->model->channels;
-	for (uint32_t slot = 0; slot < dnet_batch(net); slot++)
-		memcpy(dnet_input(net, slot), b->pixels + slot * floats,
-		       floats * sizeof(*b->pixels));
-}
-
 /* Darknet does not look at what malloc() returns. network.c clears errno before each call into
  * it, so a fault with ENOMEM there is, nearly always, memory that was not given: the last line of
  * the log says so, and the daemon passes it on. */

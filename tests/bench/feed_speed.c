@@ -1,6 +1,5 @@
 /* How many images a second the feed makes, with nobody training: its cost to whoever trains beside
- * it. Processor time counts what thread and taker spend for an image, the taker's copy into the
- * network's input included.
+ * it. Processor time counts what thread and taker spend for an image.
  *
  *   feed_speed                              noise of 28x28x1 and 64x64x3
  *   feed_speed DIR SIDE CHANNELS CROP       a data set */
@@ -37,19 +36,16 @@ static int compare(const void *a, const void *b)
 }
 
 /* The median of some runs. */
-static int measure(const struct feed_conf *conf, size_t floats, struct rate *ret, struct err *err)
+static int measure(const struct feed_conf *conf, struct rate *ret, struct err *err)
 {
 	struct rate runs[REPEATS];
 	struct feed *f = NULL;
-	_cleanup_free_ float *input = malloc(BATCH * floats * sizeof(*input));
-	int r = input ? feed_new(conf, &f, err) : err_errno(err, -ENOMEM, "input");
+	int r = feed_new(conf, &f, err);
 	for (int i = 0; i < REPEATS && r == 0; i++) {
 		double begun = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		double n = 0, took = 0;
 		const struct feed_batch *b;
 		while (took < SECONDS_MIN && (r = feed_next(f, &b, err)) == 0) {
-			memcpy(input, b->pixels, BATCH * floats * sizeof(*input));
-			feed_release(f);
 			n += BATCH;
 			took = seconds(CLOCK_MONOTONIC) - begun;
 		}
@@ -82,7 +78,7 @@ static int bench(const struct dataset_conf *conf, struct err *err)
 			.batch = BATCH,
 			.course = {.fold = augmented ? 32 : 1, .step_images = BATCH},
 		};
-		r = measure(&f, (size_t)conf->width * conf->height * conf->channels, &rate, err);
+		r = measure(&f, &rate, err);
 		if (r == 0)
 			printf("%ux%ux%u  %-9s  %-9s  %9.0f images/s  %7.2f us of a processor an "
 			       "image\n",

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "common/crypto/hash.h"
+#include "common/dataset/augment_isa.h"
 
 static void order_is_a_fixed_permutation(void **state)
 {
@@ -208,6 +209,49 @@ static void the_same_on_every_machine(void **state)
 	dataset_free(d);
 }
 
+/* The set of instructions that augment.c chooses on new machines, beside that of all. */
+static void the_same_with_all_instructions(void **state)
+{
+	const struct augment_isa *other = NULL;
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	other = __builtin_cpu_supports("avx2") ? &augment_avx2 : NULL;
+#endif
+	if (!other)
+		skip();
+	struct rng rng;
+	rng_init(&rng, 4);
+	for (int i = 0; i < 400; i++) {
+		int w = 1 + (int)rng_below(&rng, 40), h = 1 + (int)rng_below(&rng, 40);
+		size_t n = (size_t)w * (size_t)h * 2;
+		struct augment_draw draw = {.dx = (int)rng_below(&rng, 101) - 50,
+					    .dy = (int)rng_below(&rng, 101) - 50,
+					    .flip = i % 2,
+					    .radius = i % (AUGMENT_RADIUS_MAX + 1),
+					    .brighten = i % 3,
+					    .factor = 1.1f,
+					    .offset = -0.05f};
+		for (int j = 0; j <= draw.radius; j++)
+			draw.taps[j] = (float)rng_unit(&rng);
+		/* To the byte, for the sanitizers. */
+		uint8_t *in = malloc(n);
+		float *scratch = malloc(augment_scratch((uint32_t)w, (uint32_t)h) * sizeof(float));
+		float *a = malloc(n * sizeof(float)), *b = malloc(n * sizeof(float));
+		for (size_t k = 0; k < n; k++)
+			in[k] = (uint8_t)rng_u64(&rng);
+		augment_base.apply(&draw, in, w, h, 2, scratch, a);
+		other->apply(&draw, in, w, h, 2, scratch, b);
+		assert_memory_equal(a, b, n * sizeof(float));
+		augment_base.convert(in, n, a);
+		other->convert(in, n, b);
+		assert_memory_equal(a, b, n * sizeof(float));
+		free(in);
+		free(scratch);
+		free(a);
+		free(b);
+	}
+}
+
 static void one_image_the_same_way(void **state)
 {
 	uint8_t px[20 * 16 * 3];
@@ -265,15 +309,11 @@ static void contact_sheet(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(order_is_a_fixed_permutation),
-		TEST(shift_repeats_edges),
-		TEST(flip_is_half_of_the_time),
-		TEST(blur_keeps_flat_areas_and_light),
-		TEST(brightness_stays_in_range),
-		TEST(augmentation_follows_its_numbers),
-		TEST(the_same_on_every_machine),
-		TEST(one_image_the_same_way),
-		TEST(contact_sheet),
+		TEST(order_is_a_fixed_permutation), TEST(shift_repeats_edges),
+		TEST(flip_is_half_of_the_time),     TEST(blur_keeps_flat_areas_and_light),
+		TEST(brightness_stays_in_range),    TEST(augmentation_follows_its_numbers),
+		TEST(the_same_on_every_machine),    TEST(the_same_with_all_instructions),
+		TEST(one_image_the_same_way),       TEST(contact_sheet),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

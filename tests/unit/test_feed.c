@@ -115,7 +115,6 @@ static void check_batches(struct feed *f, struct serial *s, unsigned n)
 		if (i % 5 == 3)
 			usleep(2000);
 		serial_check(s, next_ok(f));
-		feed_release(f);
 	}
 }
 
@@ -167,8 +166,6 @@ static void memory_limit_changes_nothing(void **state)
 		const struct feed_batch *a = next_ok(f[0]), *b = next_ok(f[1]);
 		assert_memory_equal(a->pixels, b->pixels, BATCH * PX * sizeof(float));
 		assert_memory_equal(a->labels, b->labels, BATCH * sizeof(*a->labels));
-		feed_release(f[0]);
-		feed_release(f[1]);
 	}
 	for (int i = 0; i < 2; i++) {
 		feed_free(f[i]);
@@ -248,7 +245,6 @@ static void evaluation(void **state)
 			}
 			for (uint32_t slot = b->n; slot < 8; slot++)
 				assert_memory_equal(black, b->pixels + slot * PX, sizeof(px));
-			feed_release(f);
 		}
 		const struct feed_batch *b = NULL;
 		for (int i = 0; i < 2; i++)
@@ -295,7 +291,6 @@ static void images_that_stay(void **state)
 								 (i < N ? i : i - N) % 3);
 				}
 			ends = b->ends_epoch;
-			feed_release(f);
 		}
 		for (unsigned i = 0; i < N + STAY; i++)
 			assert_int_equal(seen[i], FOLD);
@@ -381,7 +376,6 @@ static void gone_images_are_replaced(void **state)
 			assert_memory_equal(px, b->pixels + slot * PX, sizeof(px));
 			assert_int_equal(label, b->labels[slot]);
 		}
-		feed_release(f);
 		assert_int_equal(next_ok(f)->replaced, 0);
 		feed_free(f);
 		/* A score is of all images or of none. */
@@ -405,14 +399,10 @@ static void nothing_left_is_an_error(void **state)
 	const struct feed_batch *b;
 	next_ok(f);
 	assert_int_equal(file_remove(*state, NULL), 0);
-	feed_release(f);
 	int r = 0;
 	struct err err = {0};
-	for (int i = 0; i < FEED_BATCHES + 2 && r == 0; i++) {
+	for (int i = 0; i < FEED_BATCHES + 2 && r == 0; i++)
 		r = feed_next(f, &b, &err); /* those made before are still there */
-		if (r == 0)
-			feed_release(f);
-	}
 	assert_int_equal(r, -ESTALE);
 	assert_has(err.text, ".pgm: No such file");
 	assert_has(err.text, "nor can the 63 images after it");
@@ -453,13 +443,8 @@ static void freed_at_any_moment(void **state)
 	for (unsigned i = 0; i < 60; i++) {
 		struct feed *f = feed_ok(&conf);
 		usleep(i % 7 * 30);
-		for (unsigned k = 0; k < i % 4; k++) {
+		for (unsigned k = 0; k < i % 4; k++)
 			next_ok(f);
-			if (k < 2)
-				feed_release(f);
-			else
-				break; /* one is in use */
-		}
 		feed_free(f);
 	}
 	feed_free(NULL);
