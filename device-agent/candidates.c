@@ -116,35 +116,16 @@ static bool blend_step(const struct judgement *j, const struct candidates_view *
 	return true;
 }
 
-/* What is tuned: the best, on validation, of the returned one and its blends; NULL: none is
- * scored. */
-static const char *tune_base(const struct judgement *j, const struct candidates_view *v)
-{
-	const struct score *best = NULL;
-	const char *ret = NULL;
-	for (size_t i = 0; i < j->n; i++) {
-		const struct candidate_entry *e = &j->at[i];
-		if (!usable(e) || e->kind == CANDIDATE_TUNED || !candidate_descends(e))
-			continue;
-		const struct score *s = v->score(v->user, e->checkpoint, SPLIT_VALIDATION);
-		if (!s || (best && (s->correct < best->correct ||
-				    (s->correct == best->correct && s->loss >= best->loss))))
-			continue;
-		best = s;
-		ret = e->checkpoint;
-	}
-	return ret;
-}
-
 static bool tune_step(const struct judgement *j, const struct candidates_view *v, size_t i,
 		      struct candidates_step *ret)
 {
+	const struct candidate_entry *returned = candidates_kind(j, CANDIDATE_RETURNED);
 	if (*j->at[i].checkpoint)
 		return missing(v, j->at[i].checkpoint, SPLIT_VALIDATION, ret);
-	const char *base = v->can_train ? tune_base(j, v) : NULL;
-	if (!base)
+	if (!v->can_train || !usable(returned))
 		return false;
-	*ret = (struct candidates_step){.todo = CANDIDATES_TUNE, .entry = i, .checkpoint = base};
+	*ret = (struct candidates_step){
+		.todo = CANDIDATES_TUNE, .entry = i, .checkpoint = returned->checkpoint};
 	return true;
 }
 

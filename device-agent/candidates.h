@@ -4,7 +4,7 @@
  *   local                              the device's newest own one when judging began
  *   returned                           what the edge made of it, with the device's own private rows
  *   blends of these two                (at each configured weight)
- *   tuned                              the best of returned and blends, trained on a little
+ *   tuned                              the returned one, trained on a little
  *   previous                           what was active before what is active now
  *
  * and what is active at the moment of the decision. Each is made and scored before the next, the

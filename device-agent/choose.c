@@ -77,10 +77,12 @@ static int choose_paired(const struct agent *a, const char *const *ids, size_t n
 			 struct verdict *ret)
 {
 	const struct select_conf *s = &a->conf.select;
-	const struct verdict_conf conf = {.confidence = s->confidence,
-					  .floor_points = s->protect_points,
-					  .protect = s->protect,
-					  .n_protect = s->n_protect};
+	const struct verdict_conf conf = {
+		.confidence = s->confidence,
+		.floor_points = s->protect_points,
+		.protect = s->protect,
+		.n_protect = s->n_protect,
+		.private_from = a->state->n_private ? (int32_t)a->model->n_classes : 0};
 	struct contender active = contender_of(a, a->active), c[VERDICT_CONTENDERS_MAX];
 	struct err err = {0};
 	for (size_t i = 0; i < n; i++)
@@ -100,9 +102,10 @@ void choose(struct agent *a, const char *const *ids, size_t n, struct choice *re
 		ret->verdict = (struct verdict){.winner = -1};
 	ret->n = n;
 	if (ret->verdict.unwatched && !a->warned_unwatched) {
-		log_warning("device=%s %zu of the protected classes have no validation image: "
-			    "nothing is known of them",
-			    a->conf.id, ret->verdict.unwatched);
+		log_warning(
+			"device=%s %zu of the protected classes (private ones count as one) have "
+			"no validation image: nothing is known of them",
+			a->conf.id, ret->verdict.unwatched);
 		a->warned_unwatched = true;
 	}
 }

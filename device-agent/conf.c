@@ -164,7 +164,7 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 static int read_blends(struct conf *c, struct select_conf *s, struct err *err)
 {
 	char text[128];
-	int r = conf_str(c, "select", "blends", "50", text, sizeof(text), err);
+	int r = conf_str(c, "select", "blends", "", text, sizeof(text), err);
 	const char *at = text;
 	while (r >= 0 && *at) {
 		char *end;
@@ -198,10 +198,11 @@ static int load_select(struct conf *c, struct select_conf *s, struct err *err)
 	    (r = conf_num(c, "select", "confidence_percent", 50, 99.99, 95, &percent, err)) < 0 ||
 	    (r = conf_str(c, "select", "protect", "", s->protect_names, sizeof(s->protect_names),
 			  err)) < 0 ||
-	    (r = conf_num(c, "select", "protect_points", 0, 100, 5, &s->protect_points, err)) < 0 ||
+	    (r = conf_num(c, "select", "protect_points", 0, 100, 10, &s->protect_points, err)) <
+		    0 ||
 	    (r = read_blends(c, s, err)) < 0 ||
-	    (r = conf_int(c, "select", "tune_steps", 0, 1000000, 60, &s->tune_steps, err)) < 0 ||
-	    (r = conf_int(c, "select", "tune_rate_percent", 1, 1000, 20, &s->tune_rate_percent,
+	    (r = conf_int(c, "select", "tune_steps", 0, 1000000, 120, &s->tune_steps, err)) < 0 ||
+	    (r = conf_int(c, "select", "tune_rate_percent", 1, 1000, 50, &s->tune_rate_percent,
 			  err)) < 0 ||
 	    (r = conf_bool(c, "select", "previous", false, &s->previous, err)) < 0 ||
 	    (r = conf_int(c, "select", "budget_s", 0, 31536000, 1800, &s->budget_s, err)) < 0 ||

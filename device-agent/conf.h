@@ -18,7 +18,8 @@ struct select_conf {
 	enum selector selector;
 	enum lineage lineage;
 	double confidence;       /* 0..1, that an exchange is no chance */
-	double protect_points;   /* of recall that a protected class may lose */
+	double protect_points;   /* of recall that a protected class, or all private ones together,
+				    may lose */
 	char protect_names[900]; /* as in the file; agent_conf_classes() makes outputs of them */
 	int32_t protect[SELECT_PROTECT_MAX];
 	size_t n_protect;

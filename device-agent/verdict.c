@@ -135,24 +135,40 @@ static void adjust(struct verdict_pair *pair, size_t n)
 
 /* ---- the floor ---- */
 
-static const struct class_score *class_of(const struct contender *c, int32_t class_index)
+/* What is not to lose: each protected class, then all private ones as one. */
+static size_t watched(const struct verdict_conf *conf)
 {
-	static const struct class_score none = {0};
+	return conf->n_protect + (conf->private_from > 0);
+}
+
+static int32_t watched_class(const struct verdict_conf *conf, size_t k)
+{
+	return k < conf->n_protect ? conf->protect[k] : conf->private_from;
+}
+
+static struct class_score watched_score(const struct verdict_conf *conf, size_t k,
+					const struct contender *c)
+{
+	struct class_score sum = {.class_index = watched_class(conf, k)};
 	for (size_t i = 0; i < c->n_per_class; i++) {
-		if (c->per_class[i].class_index == class_index)
-			return &c->per_class[i];
+		const struct class_score *s = &c->per_class[i];
+		if (k < conf->n_protect ? s->class_index != sum.class_index
+					: s->class_index < sum.class_index)
+			continue;
+		sum.n += s->n;
+		sum.correct += s->correct;
 	}
-	return &none;
+	return sum;
 }
 
 static bool floor_holds(const struct verdict_conf *conf, const struct contender *active,
 			const struct contender *c, int32_t *ret_class)
 {
-	for (size_t i = 0; i < conf->n_protect; i++) {
-		const struct class_score *had = class_of(active, conf->protect[i]);
-		int64_t lost = had->correct - class_of(c, conf->protect[i])->correct;
-		if ((double)lost * 100 > conf->floor_points * (double)had->n) {
-			*ret_class = conf->protect[i];
+	for (size_t k = 0; k < watched(conf); k++) {
+		struct class_score had = watched_score(conf, k, active);
+		int64_t lost = had.correct - watched_score(conf, k, c).correct;
+		if ((double)lost * 100 > conf->floor_points * (double)had.n) {
+			*ret_class = had.class_index;
 			return false;
 		}
 	}
@@ -178,14 +194,14 @@ static int check(const struct verdict_conf *conf, const struct contender *refere
 		if (c[i].outcomes.n != reference->outcomes.n)
 			return err_set(err, -EINVAL, "challenger %zu judged on %zu images, not %zu",
 				       i, c[i].outcomes.n, reference->outcomes.n);
-		for (size_t k = 0; k < conf->n_protect; k++) {
-			int64_t expected = class_of(reference, conf->protect[k])->n;
-			int64_t found = class_of(&c[i], conf->protect[k])->n;
+		for (size_t k = 0; k < watched(conf); k++) {
+			int64_t expected = watched_score(conf, k, reference).n;
+			int64_t found = watched_score(conf, k, &c[i]).n;
 			if (found != expected)
 				return err_set(err, -EINVAL,
 					       "challenger %zu judged on %lld images of class %d, "
 					       "not %lld",
-					       i, (long long)found, conf->protect[k],
+					       i, (long long)found, watched_class(conf, k),
 					       (long long)expected);
 		}
 	}
@@ -251,8 +267,8 @@ int verdict_choose(const struct verdict_conf *conf, const struct contender *acti
 		adjust(v.pair, n);
 		for (size_t i = 0; i < n; i++)
 			judge_pair(conf, active, &c[i], &v.pair[i]);
-		for (size_t k = 0; k < conf->n_protect; k++)
-			v.unwatched += class_of(active, conf->protect[k])->n == 0;
+		for (size_t k = 0; k < watched(conf); k++)
+			v.unwatched += watched_score(conf, k, active).n == 0;
 	}
 	pick(c, n, &v);
 	*ret = v;

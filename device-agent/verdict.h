@@ -40,12 +40,14 @@ struct verdict_conf {
 	double floor_points;    /* of recall, 0 .. 100, that a protected class may lose */
 	const int32_t *protect; /* output numbers of protected classes; borrowed */
 	size_t n_protect;
+	int32_t private_from; /* outputs from this one on are protected together, as if they were
+				 one class; 0: none */
 };
 
 /* Borrowed, all of it. */
 struct contender {
 	struct outcomes outcomes;
-	const struct class_score *per_class; /* needed for protected classes only */
+	const struct class_score *per_class; /* needed for protected and private classes only */
 	size_t n_per_class;
 };
 
@@ -67,13 +69,15 @@ struct verdict_pair {
 	size_t won, lost; /* discordant images: only the challenger is right; only the active one */
 	double p; /* of the test by itself; 1 where won <= lost, and where nothing is active */
 	double p_adjusted;   /* for the number of challengers: takes over up to 1 - confidence */
-	int32_t floor_class; /* VERDICT_FLOOR: the first that would lose too much */
+	int32_t floor_class; /* VERDICT_FLOOR: the first that would lose too much; private_from
+				for the private ones */
 };
 
 struct verdict {
 	int winner;       /* index of the challenger that takes over, -1: what is active stays */
 	size_t n;         /* images that it stands on */
-	size_t unwatched; /* protected classes without an image: they forbid nothing */
+	size_t unwatched; /* protected classes (private ones count as one) without an image: they
+			     forbid nothing */
 	struct verdict_pair pair[VERDICT_CONTENDERS_MAX];
 };
 

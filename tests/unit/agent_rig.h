@@ -134,6 +134,22 @@ static inline void restart(void)
 	data_read();
 }
 
+/* With the configuration as the test wants it. */
+static inline void again(void)
+{
+	agent_free(a);
+	a = NULL;
+	restart();
+}
+
+static inline void with_confidence(void)
+{
+	conf.select.selector = SELECTOR_CONFIDENCE;
+	conf.select.confidence = 0.95;
+	conf.live.every_epochs = 0;
+	again();
+}
+
 static inline int setup(void **state)
 {
 	err = (struct err){0};
@@ -252,6 +268,36 @@ static inline void evaluated(const char *id, enum split split, int64_t correct)
 		json_set_str(r, "outcomes", text);
 		free(text);
 	}
+	agent_worker_reply(a, q.id, r, NULL);
+	json_free(r);
+	json_free(q.args);
+}
+
+/* Answers the evaluation of `id`: of 20 images, the last ten are of class 4. */
+static inline void evaluated_two(const char *id, int64_t of_3, int64_t of_4)
+{
+	struct asked q = take("evaluate");
+	char weights[FILE_PATH_MAX];
+	assert_int_equal(json_get_str(q.args, "weights", weights, sizeof(weights), NULL), 0);
+	assert_non_null(strstr(weights, id));
+	struct json *r = json_new_obj(), *classes = json_new_arr();
+	char text[20 * 4 + 1] = "";
+	for (int i = 0; i < 20; i++)
+		strcat(text, (i < 10 ? i < of_3 : i - 10 < of_4) ? "8000" : "0000");
+	for (int i = 3; i < 5; i++) {
+		struct json *one = json_new_obj();
+		json_set_int(one, "class", i);
+		json_set_int(one, "n", 10);
+		json_set_int(one, "correct", i == 3 ? of_3 : of_4);
+		json_push(classes, one);
+	}
+	json_set(r, "per_class", classes);
+	json_set_str(r, "checkpoint", id);
+	json_set_str(r, "snapshot", snapshot[SPLIT_VALIDATION]);
+	json_set_int(r, "n", 20);
+	json_set_int(r, "correct", of_3 + of_4);
+	json_set_num(r, "loss", 1);
+	json_set_str(r, "outcomes", text);
 	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);
 	json_free(q.args);

@@ -91,8 +91,8 @@ static void test_example_says_the_defaults(void **state)
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
-	assert_int_equal(conf.select.n_blends, 1);
-	assert_int_equal(conf.select.blends[0], 50);
+	assert_int_equal(conf.select.n_blends, 0);
+	assert_int_equal(conf.select.tune_steps, 120);
 	assert_true(conf.select.confidence == 0.95);
 }
 

@@ -66,14 +66,6 @@ static void tick(int64_t ms)
 	agent_tick(a);
 }
 
-/* With the configuration as the test wants it. */
-static void again(void)
-{
-	agent_free(a);
-	a = NULL;
-	restart();
-}
-
 /* What came back gets its scores: 8 of 10, and so many of 20. */
 static void result_scored(int64_t correct)
 {
@@ -140,7 +132,7 @@ static void test_candidates_in_order(void **state)
 	assert_false(tuning_is_asked());
 	trained(3, third);
 	q = take("train");
-	assert_path(&q, "weights", blend); /* the best of them */
+	assert_path(&q, "weights", result.manifest.id); /* not the blend, though that is better */
 	assert_int_equal(int_of(&q, "steps"), 60);
 	assert_true(num_of(&q, "learning_rate_scale") == 0.2);
 	assert_int_equal(int_of(&q, "schedule_seen"), 3 * 40);
@@ -771,14 +763,6 @@ static void test_adopt_not_a_forged_count(void **state)
 
 /* ---- with confidence ---- */
 
-static void with_confidence(void)
-{
-	conf.select.selector = SELECTOR_CONFIDENCE;
-	conf.select.confidence = 0.95;
-	conf.live.every_epochs = 0;
-	again();
-}
-
 /* Each little improvement is no more than chance may give, but they are not lost: each new
  * checkpoint is compared with the active one. */
 static void test_gains_add_up(void **state)
@@ -874,34 +858,6 @@ static void test_bad_outcomes(void **state)
 		tick(60000);
 	}
 	assert_null(last(DEVICE "report"));
-}
-
-/* Answers the evaluation of `id`: of 20 images, the last ten are of class 4. */
-static void evaluated_two(const char *id, int64_t of_3, int64_t of_4)
-{
-	struct asked q = take("evaluate");
-	assert_path(&q, "weights", id);
-	struct json *r = json_new_obj(), *classes = json_new_arr();
-	char text[20 * 4 + 1] = "";
-	for (int i = 0; i < 20; i++)
-		strcat(text, (i < 10 ? i < of_3 : i - 10 < of_4) ? "8000" : "0000");
-	for (int i = 3; i < 5; i++) {
-		struct json *one = json_new_obj();
-		json_set_int(one, "class", i);
-		json_set_int(one, "n", 10);
-		json_set_int(one, "correct", i == 3 ? of_3 : of_4);
-		json_push(classes, one);
-	}
-	json_set(r, "per_class", classes);
-	json_set_str(r, "checkpoint", id);
-	json_set_str(r, "snapshot", snapshot[SPLIT_VALIDATION]);
-	json_set_int(r, "n", 20);
-	json_set_int(r, "correct", of_3 + of_4);
-	json_set_num(r, "loss", 1);
-	json_set_str(r, "outcomes", text);
-	agent_worker_reply(a, q.id, r, NULL);
-	json_free(r);
-	json_free(q.args);
 }
 
 static void test_protected_class(void **state)

@@ -494,6 +494,23 @@ static void test_comes_back_as_it_was(void **state)
 #define C(f) cmocka_unit_test_setup_teardown(f, convolutional_setup, teardown)
 #define P(f) cmocka_unit_test_setup_teardown(f, private_setup, teardown)
 
+/* What the device alone knows is protected, without being named anywhere. */
+static void test_is_protected(void **state)
+{
+	char first[HASH_SIZE], next[HASH_SIZE];
+	conf.select.protect_points = 10;
+	with_confidence();
+	trained(1, first);
+	evaluated_two(first, 0, 8);
+	trained(2, next);
+	evaluated_two(next, 10, 6); /* whatever the gain */
+	assert_active(first);
+	assert_said(DEVICE "report", "\"why\":\"floor\"");
+	trained(3, next);
+	evaluated_two(next, 10, 7);
+	assert_active(next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,7 +520,7 @@ int main(void)
 		P(test_rows_are_damaged),     P(test_sent_whole),
 		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
 		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
-		P(test_comes_back_as_it_was),
+		P(test_comes_back_as_it_was), P(test_is_protected),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

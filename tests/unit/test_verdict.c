@@ -375,6 +375,44 @@ static void test_floor_leaves_the_others(void **state)
 	assert_int_equal(v.pair[0].floor_class, 7);
 }
 
+/* All private classes are watched as one, also beside a protected class; one of them may lose what
+ * another gains. */
+static void test_floor_of_private_classes(void **state)
+{
+	static const int32_t protect[] = {1};
+	/* Of class 1, and of the private classes 4 and 6, right after. */
+	static const struct {
+		int64_t of_1, of_4, of_6;
+		int32_t lost; /* class, 0: none */
+	} cases[] = {
+		{10, 5, 5, 0}, {10, 5, 4, 0}, {10, 4, 5, 0}, {10, 4, 4, 4},
+		{10, 5, 3, 4}, {10, 0, 9, 0}, {8, 5, 5, 1},  {8, 0, 0, 1},
+	};
+	struct class_score had[] = {{1, 10, 10}, {3, 10, 10}, {4, 5, 5}, {6, 10, 5}};
+	static struct bench b;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct class_score has[] = {{6, 10, cases[i].of_6},
+					    {3, 10, 0}, /* not watched */
+					    {4, 5, cases[i].of_4},
+					    {1, 10, cases[i].of_1}};
+		struct verdict_conf conf = {0.95, 10, protect, 1, 4};
+		bench_init(&b, 200);
+		bench_pair(&b, 0, 60, 0);
+		b.active.per_class = had;
+		b.c[0].per_class = has;
+		b.active.n_per_class = b.c[0].n_per_class = 4;
+		struct verdict v = choose(&conf, &b, 1);
+		assert_int_equal(v.pair[0].why, cases[i].lost ? VERDICT_FLOOR : VERDICT_TAKES_OVER);
+		if (cases[i].lost)
+			assert_int_equal(v.pair[0].floor_class, cases[i].lost);
+		assert_int_equal(v.unwatched, 0);
+		conf.private_from = 7; /* none has an image */
+		v = choose(&conf, &b, 1);
+		assert_int_equal(v.winner, cases[i].of_1 < 9 ? -1 : 0);
+		assert_int_equal(v.unwatched, 1);
+	}
+}
+
 /* ---- what is no question ---- */
 
 static void test_refuses(void **state)
@@ -558,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_no_images),
 		cmocka_unit_test(test_floor),
 		cmocka_unit_test(test_floor_leaves_the_others),
+		cmocka_unit_test(test_floor_of_private_classes),
 		cmocka_unit_test(test_refuses),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_keeps_the_level),
