@@ -450,8 +450,10 @@ static void fill_ack(const struct agent *a, struct msg_ack *ack)
 	const struct judgement *j = &a->state->judgement;
 	const struct candidate_entry *local = candidates_kind(j, CANDIDATE_LOCAL);
 	const char *own = local ? local->checkpoint : j->result;
-	fill_score(a, &ack->validation, j->result, SPLIT_VALIDATION);
-	fill_score(a, &ack->test, j->result, SPLIT_TEST);
+	/* As it is here, with the device's own rows in it. */
+	const char *returned = candidates_kind(j, CANDIDATE_RETURNED)->checkpoint;
+	fill_score(a, &ack->validation, returned, SPLIT_VALIDATION);
+	fill_score(a, &ack->test, returned, SPLIT_TEST);
 	fill_score(a, &ack->local_validation, own, SPLIT_VALIDATION);
 	fill_score(a, &ack->local_test, own, SPLIT_TEST);
 }

@@ -279,6 +279,8 @@ static void read_judgement(struct reader *r, const struct json *j, struct judgem
 {
 	read_hash(r, j, "result", ret->result);
 	read_each(r, j, "candidates", CANDIDATES_MAX, read_candidate, ret);
+	if (r->code >= 0 && !candidates_kind(ret, CANDIDATE_RETURNED))
+		r->code = err_set(r->err, -EINVAL, "candidates: found none that was returned");
 }
 
 static void read_decided(struct reader *r, const struct json *j, void *user)

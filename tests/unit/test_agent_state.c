@@ -216,6 +216,23 @@ static void test_older_file(void **state)
 	assert_int_equal(t->rounds.top.correct, 70); /* the best it knows of */
 }
 
+/* What came back is always among what is judged. */
+static void test_judges_nothing(void **state)
+{
+	char *text = NULL;
+	size_t len;
+	fill();
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_equal(file_read(path, STATE_BYTES_MAX, &text, &len, NULL), 0);
+	char *at = strstr(text, "\"returned\"");
+	assert_non_null(at);
+	memcpy(at, "\"previous\"", 10);
+	assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
+	free(text);
+	assert_int_equal(state_load(path, t, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "candidates"));
+}
+
 static void test_scores(void **state)
 {
 	struct state_score p = {.split = SPLIT_VALIDATION, .score = {10, 1, 0}};
@@ -297,11 +314,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_all_comes_back),     T(test_missing),
-		T(test_bad_files),          T(test_older_file),
-		T(test_scores),
-		T(test_undecided),          T(test_commands),
-		T(test_full_state_is_read),
+		T(test_all_comes_back), T(test_missing),    T(test_bad_files),
+		T(test_judges_nothing), T(test_older_file), T(test_scores),
+		T(test_undecided),      T(test_commands),   T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
