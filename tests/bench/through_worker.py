@@ -3,7 +3,6 @@ import json
 import pathlib
 import random
 import re
-import socket
 import statistics
 import struct
 import subprocess
@@ -11,11 +10,11 @@ import zlib
 
 from speed import NETWORKS, TORCH, TORCH_LAST, flops
 from subjects import HUNG_S, ROOT, WORKER_ENV, Disturbance, Unavailable, build_options, by_turns, clean_env, proc_kib, ratio
+from worker import Worker, WorkerError
 
 LFW = ROOT.parent / 'shared/data/lfw'
 AUGMENT = ['--fold', 9, '--flip', '--shift', 4, '--blur', 0.8, '--brightness', 0.2]
 TIMES = (1, 2, 4)  # of images, of filters
-WORKER_FD = 3  # common/engine/worker_protocol.h
 CFG = {n.name: n.cfg for n in NETWORKS}
 
 
@@ -162,66 +161,35 @@ def measure_scaling(makers, tasuki, rounds, progress, n):
     return {'images': images, 'filters': filters, 'missing': missing, 'disturbance': disturbance.shares()}
 
 
-class Worker:
-    """tasuki-worker, asked as a daemon asks it (worker_protocol.h)."""
+def worker(build):
+    return Worker(build / 'common/engine/tasuki-worker', env=clean_env(WORKER_ENV), hung_s=HUNG_S)
 
-    def __init__(self, build):
-        ours, theirs = socket.socketpair()
-        ours.settimeout(HUNG_S)
-        self.lines, self.socket, self.id = ours.makefile('rw'), ours, 0
-        self.process = subprocess.Popen(['sh', '-c', f'exec "$0" {WORKER_FD}<&{theirs.fileno()}', build / 'common/engine/tasuki-worker'],
-                                        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=clean_env(WORKER_ENV))
-        theirs.close()
 
-    def ask(self, op, **args):
-        self.id += 1
-        self.lines.write(json.dumps({'id': self.id, 'op': op, **args}) + '\n')
-        self.lines.flush()
-        for line in self.lines:
-            answer = json.loads(line)
-            if answer['id'] == self.id and 'ok' in answer:
-                if not answer['ok']:
-                    raise Unavailable(answer['error'])
-                return answer.get('result', {})
-        raise Unavailable(f'the worker ended with status {self.process.wait()}')
-
-    def peak_bytes(self):
-        return proc_kib(self.process.pid, 'VmHWM') * 1024
-
-    def close(self):
-        self.lines.close()
-        self.socket.close()
-        self.process.kill()
-        self.process.wait()
+def peak_bytes(w):
+    return proc_kib(w.process.pid, 'VmHWM') * 1024
 
 
 def idle_memory(build):
     """Of a worker that waits for its first request: it has answered one, to which nothing can be said yet."""
-    w = Worker(build)
-    try:
+    with worker(build) as w:
         try:
             w.ask('pause')
-        except Unavailable:
+        except WorkerError:
             pass  # 'open' must come first
-        return {'engine': None, 'peak_bytes': w.peak_bytes()}
-    finally:
-        w.close()
+        return {'engine': None, 'peak_bytes': peak_bytes(w)}
 
 
 def working_memory(tasuki, build, folder, crop, engine, precision):
     """Of one that trains, evaluates what it has trained, and goes on."""
-    out, w = str(tasuki.work / 'memory.weights'), Worker(build)
-    try:
+    out = str(tasuki.work / 'memory.weights')
+    with worker(build) as w:
         ready = w.ask('open', cfg=str(CFG['faces']), threads=tasuki.threads, engine=engine, precision=precision, fold=9,
                       augment={'shift_px': 4, 'flip': True, 'blur': 0.8, 'brightness': 0.2},
                       data={'path': str(folder), 'center_crop': crop, 'validation_share': 0.2})
         w.ask('train', out=out, steps=20, seed=1)
         w.ask('evaluate', weights=out, split='validation')
         w.ask('train', weights=out, out=out, steps=5, seed=2)
-        return {'engine': ready['engine'], 'peak_bytes': w.peak_bytes()}
-    finally:
-        w.close()
+        return {'engine': ready['engine'], 'peak_bytes': peak_bytes(w)}
 
 
 def measure_memory(makers, tasuki, progress, data=None, beside=None):
@@ -235,7 +203,7 @@ def measure_memory(makers, tasuki, progress, data=None, beside=None):
         progress(f'memory: {name}')
         try:
             rows.append({'subject': name, **function()})
-        except (Unavailable, OSError) as e:
+        except (Unavailable, WorkerError, OSError) as e:
             missing.append({'network': 'faces', 'mode': 'training', 'subject': name, 'why': str(e)})
 
     def torch(layout):
