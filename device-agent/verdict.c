@@ -167,7 +167,9 @@ static bool floor_holds(const struct verdict_conf *conf, const struct contender 
 	for (size_t k = 0; k < watched(conf); k++) {
 		struct class_score had = watched_score(conf, k, active);
 		int64_t lost = had.correct - watched_score(conf, k, c).correct;
-		if ((double)lost * 100 > conf->floor_points * (double)had.n) {
+		bool private = k == conf->n_protect;
+		if ((double)lost * 100 > conf->floor_points * (double)had.n &&
+		    (!private || mcnemar((size_t)had.n, (size_t)lost, 0) <= 1 - conf->confidence)) {
 			*ret_class = had.class_index;
 			return false;
 		}

@@ -40,8 +40,10 @@ struct verdict_conf {
 	double floor_points;    /* of recall, 0 .. 100, that a protected class may lose */
 	const int32_t *protect; /* output numbers of protected classes; borrowed */
 	size_t n_protect;
-	int32_t private_from; /* outputs from this one on are protected together, as if they were
-				 one class; 0: none */
+	/* Outputs from this one on are protected together, as if they were one class, by default,
+	 * and may have few images: the loss must also be one that chance would seldom make. 0:
+	 * none. */
+	int32_t private_from;
 };
 
 /* Borrowed, all of it. */
