@@ -288,9 +288,14 @@ static void take_data(struct agent *a, const struct worker_ready *r)
 		log_warning("device=%s %u unreadable images skipped, the first: %s", a->conf.id,
 			    r->skipped, r->skipped_first);
 	if (strcmp(a->data.snapshot[SPLIT_TRAIN], r->snapshot[SPLIT_TRAIN]) != 0 ||
-	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0)
-		log_info("device=%s images: train=%u validation=%u test=%u", a->conf.id,
-			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST]);
+	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0 ||
+	    a->data.n_stay != r->n_stay) {
+		char stay[40] = "";
+		if (*a->conf.worker.data.stay_path)
+			snprintf(stay, sizeof(stay), " never_shared=%u", r->n_stay);
+		log_info("device=%s images: train=%u validation=%u test=%u%s", a->conf.id,
+			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST], stay);
+	}
 	warn_of_validation(a, r->n[SPLIT_VALIDATION]);
 	a->data = *r;
 	rounds_scanned(&a->state->rounds, &a->live, r->snapshot[SPLIT_TRAIN], a->now_ms);
