@@ -5,6 +5,7 @@
 
 #include <sys/syscall.h>
 
+#include "device-agent/agent_impl.h"
 #include "device-agent/private_names.h"
 
 #define PUBLIC 4 /* of five outputs */
@@ -29,7 +30,7 @@ int fsync(int fd)
 	char link[32], path[FILE_PATH_MAX] = "";
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	if (disk_is_full && readlink(link, path, sizeof(path) - 1) > 0 &&
-	    strstr(path, "grafted.weights")) {
+	    (strstr(path, "grafted.weights") || strstr(path, "stripped.weights"))) {
 		errno = ENOSPC;
 		return -1;
 	}
@@ -435,6 +436,35 @@ static void test_kept_in_mid_handover(void **state)
 	assert_null(pull(1));
 }
 
+/* A state file that says otherwise: no block of what has private rows goes out. */
+static void test_written_into_the_state(void **state)
+{
+	until_private_offered();
+	claim(0, offered);
+	struct state *next = agent_draft(a);
+	memcpy(next->handover.checkpoint, local, HASH_SIZE);
+	memcpy(next->handover.granted, local, HASH_SIZE);
+	assert_int_equal(agent_commit(a), 0);
+	memcpy(offered, local, HASH_SIZE);
+	assert_null(pull(1));
+	assert_int_not_equal(a->state->handover.phase, HANDOVER_GRANTED);
+	assert_string_not_equal(last_offer().id, local);
+	memcpy(offered, last_offer().id, HASH_SIZE);
+	claim(0, offered);
+	pulled_whole();
+}
+
+/* Whether it has private rows cannot be looked at: nothing goes out until it can. */
+static void test_cannot_be_looked_through(void **state)
+{
+	until_private_offered();
+	claim(0, offered);
+	disk_is_full = true;
+	assert_null(pull(1));
+	disk_is_full = false;
+	pulled_whole();
+}
+
 /* A device that no longer lists the names keeps their rows all the same. */
 static void test_no_longer_listed(void **state)
 {
@@ -642,15 +672,16 @@ static void test_bad_counts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows), C(test_convolutional),
-		P(test_rows_are_put_back),    P(test_restarts),
-		P(test_damaged_copy),         P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),     P(test_sent_whole),
-		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
-		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
-		P(test_comes_back_as_it_was), P(test_as_it_was_cannot_be_scored),
-		P(test_disk_is_full),         P(test_disk_stays_full),
-		P(test_is_protected),         P(test_bad_counts),
+		P(test_offered_without_rows),   C(test_convolutional),
+		P(test_rows_are_put_back),      P(test_restarts),
+		P(test_damaged_copy),           P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),       P(test_sent_whole),
+		P(test_changed_meanwhile),      P(test_kept_in_mid_handover),
+		P(test_written_into_the_state), P(test_cannot_be_looked_through),
+		P(test_no_longer_listed),       P(test_copy_cannot_be_made),
+		P(test_comes_back_as_it_was),   P(test_as_it_was_cannot_be_scored),
+		P(test_disk_is_full),           P(test_disk_stays_full),
+		P(test_is_protected),           P(test_bad_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
