@@ -1,6 +1,7 @@
 /* What came back is judged: candidates are made of it and of the device's own (candidates.h says
- * which, and which comes next), scored, and one of them, or none, becomes active. Where others take time to make, what
- * came back gets a decision of its own (learn.c) first; the last one is against what is active then.
+ * which, and which comes next), scored, and one of them, or none, becomes active. Where others take
+ * time to make, what came back gets a decision of its own (learn.c) first; the last one is against
+ * what is active then.
  *
  * One candidate is made at a time. Private rows are put back here; blending is served by the worker
  * between two batches of an epoch; tuning is a training of its own: it waits for the epoch in hand,
