@@ -98,15 +98,16 @@ void judge_unscorable(struct agent *a, const char *checkpoint, const char *reaso
 {
 	const struct handover_event refused = {.kind = HANDOVER_EV_REFUSED, .reason = reason};
 	struct state *next = agent_draft(a);
-	struct candidate_entry *e =
-		judging(a) ? candidates_find(&next->judgement, checkpoint) : NULL;
-	if (!e)
+	struct judgement *j = &next->judgement;
+	if (!judging(a) || !candidates_find(j, checkpoint))
 		return;
-	if (e->kind == CANDIDATE_RETURNED) {
+	/* It can be the local one again. */
+	if (same(candidates_kind(j, CANDIDATE_RETURNED)->checkpoint, checkpoint)) {
 		exchange_event(a, &refused);
 		return;
 	}
-	e->out = true;
+	for (size_t i = 0; i < j->n; i++)
+		j->at[i].out |= same(j->at[i].checkpoint, checkpoint);
 	agent_commit(a);
 }
 
@@ -133,17 +134,26 @@ static void left_out(struct agent *a, const char *why)
 	retry_done(&a->making.retry);
 }
 
+/* It was tried often enough. What all others are made of waits for room on the disk for as long as
+ * judging may take. */
+static bool gives_up(const struct agent *a, const struct err *err)
+{
+	int64_t over = over_ms(a);
+	if (a->making.kind == CANDIDATE_RETURNED && err->category == ERR_DISK_FULL)
+		return over >= 0 && a->now_ms >= over;
+	return a->making.retry.failures + 1 >= MAKE_FAILURES_MAX;
+}
+
 /* What says nothing about the candidate is tried again; so is what all others are made of. */
 static void failed(struct agent *a, const struct err *err)
 {
 	struct retry *r = &a->making.retry;
 	const struct manifest *m = &a->making.manifest;
 	bool passes = work_worker_lost(err->code) || err->code == -ESTALE || err->code == -EBUSY ||
-		      err->code == -EAGAIN || err->code == -ENOSPC;
+		      err->code == -EAGAIN || err->category == ERR_DISK_FULL;
 	if (!passes && err->code != -EDOM && err->code != -ECANCELED && m->n_parents)
 		guard_suspect(a, m->parents[r->failures % m->n_parents]);
-	if ((!passes && a->making.kind != CANDIDATE_RETURNED) ||
-	    r->failures + 1 >= MAKE_FAILURES_MAX)
+	if ((!passes && a->making.kind != CANDIDATE_RETURNED) || gives_up(a, err))
 		left_out(a, err->text);
 	else
 		retry_failed(a, r, "candidate", err);

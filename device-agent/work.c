@@ -396,7 +396,8 @@ static void on_rescanned(struct agent *a, const struct json *result, const struc
 	rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN], a->now_ms);
 }
 
-static void read_classes(struct detail *d, const struct json *result)
+/* Of n images in all. */
+static void read_classes(struct detail *d, const struct json *result, int64_t n)
 {
 	const struct json *arr;
 	if (json_get_arr(result, "per_class", DATASET_CLASSES_MAX, &arr, NULL) < 0)
@@ -408,7 +409,7 @@ static void read_classes(struct detail *d, const struct json *result)
 		struct class_score *c = &d->per_class[d->n_per_class];
 		int64_t index;
 		if (json_get_int(e, "class", 0, INT32_MAX, &index, NULL) < 0 ||
-		    json_get_int(e, "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
+		    json_get_int(e, "n", 0, n, &c->n, NULL) < 0 ||
 		    json_get_int(e, "correct", 0, c->n, &c->correct, NULL) < 0)
 			continue;
 		c->class_index = (int32_t)index;
@@ -442,7 +443,7 @@ static int read_details(struct agent *a, const struct json *result, const struct
 	COPY(d.snapshot, s->snapshot);
 	int r = wants_outcomes(a, &a->evaluation) ? read_outcomes(&d, result, &s->score, err) : 0;
 	if (r == 0)
-		read_classes(&d, result);
+		read_classes(&d, result, s->score.n);
 	if (r == 0)
 		details_put(a->details, &d);
 	outcomes_done(&d.outcomes);
