@@ -430,5 +430,7 @@ int model_check_absent(const struct model *m, struct err *err)
 						    : "another [softmax]");
 	}
 	int r = model_output_layer(m, err);
-	return r < 0 ? err_prefix(err, "absent_classes = mask"), r : 0;
+	if (r < 0)
+		err_prefix(err, "absent_classes = mask");
+	return r < 0 ? r : 0;
 }
