@@ -229,7 +229,7 @@ int cmd_devices(int argc, char **argv)
 static void show_text(const struct online_device *d)
 {
 	const struct msg_status *s = &d->status;
-	char at[CLOCK_TEXT_MAX];
+	char at[CLOCK_TEXT_MAX], accuracy[16] = "not known";
 	bool away = d->has_presence && !d->online;
 	clock_format(s->at_ms, at);
 	printf("device     %s (%s)\n", d->id, state_of(d));
@@ -241,10 +241,11 @@ static void show_text(const struct online_device *d)
 	printf("agent      %s, boot %lld\nmodel      %s\n", s->agent, (long long)s->boot, s->model);
 	printf("phase      %s%s%s%s, epoch %lld\n", away ? "offline, was " : "", phase_name(s->phase),
 	       s->reason[0] ? ": " : "", s->reason, (long long)s->epoch);
+	if (s->has_active && s->active.accuracy >= 0)
+		snprintf(accuracy, sizeof(accuracy), "%.2f %%", 100 * s->active.accuracy);
 	if (s->has_active)
-		printf("active     %s (%s%s), accuracy %.2f %%\n", s->active.checkpoint,
-		       origin_name(s->active.origin), s->active.pinned ? ", pinned" : "",
-		       100 * s->active.accuracy);
+		printf("active     %s (%s%s), accuracy %s\n", s->active.checkpoint,
+		       origin_name(s->active.origin), s->active.pinned ? ", pinned" : "", accuracy);
 	else
 		printf("active     none yet\n");
 	if (s->handover[0])

@@ -221,6 +221,11 @@ struct choice {
 void choose(struct agent *a, const char *const *ids, size_t n, struct choice *ret);
 /* What a report says of challenger i. */
 void choose_report(const struct agent *a, const struct choice *c, size_t i, struct msg_report *d);
+/* For logs, in `ret`, which it returns: why challenger i was taken or not, which class the floor
+ * was about (its output, or `private`), and on how many images that stands. */
+#define CHOOSE_WHY_SIZE 128
+const char *choose_why(const struct agent *a, const struct choice *c, size_t i,
+		       char ret[CHOOSE_WHY_SIZE]);
 /* Its score on the validation images as they are now, NULL where that, or what the selector needs
  * beside it, is not known. */
 const struct score *choose_score(const struct agent *a, const char *checkpoint);

@@ -54,7 +54,7 @@ struct judgement {
  * private classes did not travel and are to be put into the result. */
 void candidates_begin(struct judgement *j, const struct select_conf *c, const char *result,
 		      const char *local, const char *previous, bool graft);
-/* The entry of that checkpoint, NULL: none. */
+/* The first entry of that checkpoint (the returned one can be the local one again), NULL: none. */
 struct candidate_entry *candidates_find(struct judgement *j, const char *checkpoint);
 const struct candidate_entry *candidates_kind(const struct judgement *j, enum candidate_kind k);
 /* Made from what came back, or that itself: activated, it is the handover's success. */

@@ -3,6 +3,7 @@
  * is right on more images than what is active, so that ties keep it. */
 #include "device-agent/agent_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "device-agent/selector.h"
@@ -125,4 +126,20 @@ void choose_report(const struct agent *a, const struct choice *c, size_t i, stru
 	d->won = (int64_t)p->won;
 	d->lost = (int64_t)p->lost;
 	d->p = p->p_adjusted;
+}
+
+const char *choose_why(const struct agent *a, const struct choice *c, size_t i,
+		       char ret[CHOOSE_WHY_SIZE])
+{
+	const struct verdict_pair *p = &c->verdict.pair[i];
+	char class[32] = "", stands[80] = "";
+	if (p->why == VERDICT_FLOOR && (uint32_t)p->floor_class >= a->model->n_classes)
+		snprintf(class, sizeof(class), " class=private");
+	else if (p->why == VERDICT_FLOOR)
+		snprintf(class, sizeof(class), " class=%d", p->floor_class);
+	if (c->paired)
+		snprintf(stands, sizeof(stands), " images=%zu won=%zu lost=%zu p=%.4f",
+			 c->verdict.n, p->won, p->lost, p->p_adjusted);
+	snprintf(ret, CHOOSE_WHY_SIZE, "why=%s%s%s", verdict_why_name(p->why), class, stands);
+	return ret;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/mem.h"
 #include "common/checkpoint/manifest.h"
@@ -208,6 +209,10 @@ static int load_select(struct conf *c, struct select_conf *s, struct err *err)
 	    (r = conf_int(c, "select", "budget_s", 0, 31536000, 1800, &s->budget_s, err)) < 0 ||
 	    (r = conf_choice(c, "select", "lineage", lineages, "adopt", &lineage, err)) < 0)
 		return r;
+	if (*s->protect_names && selector == SELECTOR_BEST)
+		return conf_fail(c, "select", "protect", -EINVAL, err,
+				 "found '%s' with selector = best, which protects no class",
+				 s->protect_names);
 	s->selector = (enum selector)selector;
 	s->lineage = (enum lineage)lineage;
 	s->confidence = percent / 100;
@@ -217,7 +222,7 @@ static int load_select(struct conf *c, struct select_conf *s, struct err *err)
 int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err)
 {
 	struct select_conf *s = &c->select;
-	char text[sizeof(s->protect_names)], *rest = text;
+	char text[sizeof(s->protect_names)], *rest = *s->protect_names ? text : NULL;
 	memcpy(text, s->protect_names, sizeof(text));
 	s->n_protect = 0;
 	for (char *name; (name = strsep(&rest, ","));) {
@@ -225,8 +230,6 @@ int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n,
 		name += strspn(name, " \t");
 		for (size_t len = strlen(name); len && strchr(" \t", name[len - 1]);)
 			name[--len] = 0;
-		if (!*name && !*text)
-			break; /* none */
 		while (i < n && strcmp(names[i], name) != 0)
 			i++;
 		if (i == n)
@@ -242,6 +245,19 @@ int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n,
 	return 0;
 }
 
+/* Of an image that is in both, nothing that leaves is trained. */
+static int check_other(const struct conf *c, const char *key, const char *path,
+		       const char *other_key, const char *other, struct err *err)
+{
+	struct stat a, b;
+	if (!*path || stat(path, &a) < 0 || stat(other, &b) < 0 || a.st_dev != b.st_dev ||
+	    a.st_ino != b.st_ino)
+		return 0;
+	return conf_fail(c, "data", key, -EINVAL, err,
+			 "found '%.200s', which is %s, too, expected another folder", path,
+			 other_key);
+}
+
 /* Last: what is written comes before what it stands for. */
 static int check_paths(const struct conf *c, const struct agent_conf *a, struct err *err)
 {
@@ -252,6 +268,8 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "validation", w->data.validation_path, err)) < 0 ||
 	    (r = conf_check_folder(c, "data", "test", w->data.test_path, err)) < 0 ||
 	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
+	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
+		    0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;

@@ -1,6 +1,7 @@
 /* What came back is judged: candidates are made of it and of the device's own (candidates.h says
- * which, and which comes next), scored, and one of them, or none, becomes active. Where others take time to make, what
- * came back gets a decision of its own (learn.c) first; the last one is against what is active then.
+ * which, and which comes next), scored, and one of them, or none, becomes active. Where others take
+ * time to make, what came back gets a decision of its own (learn.c) first; the last one is against
+ * what is active then.
  *
  * One candidate is made at a time. Private rows are put back here; blending is served by the worker
  * between two batches of an epoch; tuning is a training of its own: it waits for the epoch in hand,
@@ -97,15 +98,16 @@ void judge_unscorable(struct agent *a, const char *checkpoint, const char *reaso
 {
 	const struct handover_event refused = {.kind = HANDOVER_EV_REFUSED, .reason = reason};
 	struct state *next = agent_draft(a);
-	struct candidate_entry *e =
-		judging(a) ? candidates_find(&next->judgement, checkpoint) : NULL;
-	if (!e)
+	struct judgement *j = &next->judgement;
+	if (!judging(a) || !candidates_find(j, checkpoint))
 		return;
-	if (e->kind == CANDIDATE_RETURNED) {
+	/* It can be the local one again. */
+	if (same(candidates_kind(j, CANDIDATE_RETURNED)->checkpoint, checkpoint)) {
 		exchange_event(a, &refused);
 		return;
 	}
-	e->out = true;
+	for (size_t i = 0; i < j->n; i++)
+		j->at[i].out |= same(j->at[i].checkpoint, checkpoint);
 	agent_commit(a);
 }
 
@@ -132,17 +134,26 @@ static void left_out(struct agent *a, const char *why)
 	retry_done(&a->making.retry);
 }
 
+/* It was tried often enough. What all others are made of waits for room on the disk for as long as
+ * judging may take. */
+static bool gives_up(const struct agent *a, const struct err *err)
+{
+	int64_t over = over_ms(a);
+	if (a->making.kind == CANDIDATE_RETURNED && err->category == ERR_DISK_FULL)
+		return over >= 0 && a->now_ms >= over;
+	return a->making.retry.failures + 1 >= MAKE_FAILURES_MAX;
+}
+
 /* What says nothing about the candidate is tried again; so is what all others are made of. */
 static void failed(struct agent *a, const struct err *err)
 {
 	struct retry *r = &a->making.retry;
 	const struct manifest *m = &a->making.manifest;
 	bool passes = work_worker_lost(err->code) || err->code == -ESTALE || err->code == -EBUSY ||
-		      err->code == -EAGAIN || err->code == -ENOSPC;
+		      err->code == -EAGAIN || err->category == ERR_DISK_FULL;
 	if (!passes && err->code != -EDOM && err->code != -ECANCELED && m->n_parents)
 		guard_suspect(a, m->parents[r->failures % m->n_parents]);
-	if ((!passes && a->making.kind != CANDIDATE_RETURNED) ||
-	    r->failures + 1 >= MAKE_FAILURES_MAX)
+	if ((!passes && a->making.kind != CANDIDATE_RETURNED) || gives_up(a, err))
 		left_out(a, err->text);
 	else
 		retry_failed(a, r, "candidate", err);
@@ -328,6 +339,7 @@ void judge_made(struct agent *a, const struct err *failure)
 struct challengers {
 	const struct candidate_entry *entry[CANDIDATES_MAX];
 	const char *id[CANDIDATES_MAX];
+	double accuracy[CANDIDATES_MAX];
 	size_t n;
 	struct choice choice;
 };
@@ -342,9 +354,8 @@ static int challenger_of(const struct challengers *c, const char *id)
 
 /* All that are scored, each once. Where each further one makes it harder for the others to be told
  * from chance, the local one is left out: it has a decision of its own. */
-static void gather(const struct agent *a, struct challengers *c)
+static void gather(const struct agent *a, const struct judgement *j, struct challengers *c)
 {
-	const struct judgement *j = &a->state->judgement;
 	c->n = 0;
 	for (size_t i = 0; i < j->n; i++) {
 		const struct candidate_entry *e = &j->at[i];
@@ -354,6 +365,7 @@ static void gather(const struct agent *a, struct challengers *c)
 		    challenger_of(c, e->checkpoint) >= 0 || !choose_score(a, e->checkpoint))
 			continue;
 		c->entry[c->n] = e;
+		c->accuracy[c->n] = score_accuracy(choose_score(a, e->checkpoint));
 		c->id[c->n++] = e->checkpoint;
 	}
 }
@@ -458,17 +470,32 @@ static void fill_ack(const struct agent *a, struct msg_ack *ack)
 	fill_score(a, &ack->local_test, own, SPLIT_TEST);
 }
 
-static void log_decision(const struct agent *a, const struct msg_ack *ack, const char *active,
-			 const char *chosen, const char *why)
+/* `last`: what became active or, if none of them did, what came back; -1: that is active already.
+ */
+static void log_decision(const struct agent *a, const struct challengers *c, int last,
+			 const struct msg_ack *ack, const char *active)
 {
 	const struct handover_decided *d =
 		&a->state->handover.decided[a->state->handover.n_decided - 1];
+	int winner = c->choice.verdict.winner;
+	char why[CHOOSE_WHY_SIZE], against[HASH_SIZE + 16] = "";
+	bool stays = winner < 0 && ack->decision == DECISION_ACTIVATED;
+	for (int i = 0; i < (int)c->n; i++)
+		if (i != last)
+			log_info("device=%s checkpoint=%.12s candidate=%s accuracy=%.4f %s",
+				 a->conf.id, c->id[i], candidate_kind_name(c->entry[i]->kind),
+				 c->accuracy[i], choose_why(a, &c->choice, (size_t)i, why));
+	if (*active && !stays)
+		snprintf(against, sizeof(against), " against=%.12s", active);
 	log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s accuracy=%.4f "
-		 "local_accuracy=%.4f against=%.12s: %s%s%.12s%s%s",
+		 "local_accuracy=%.4f%s: %s%s%.12s%s%s%s",
 		 a->conf.id, (long long)d->ack.fence, d->trainer, d->ack.checkpoint,
-		 score_accuracy(&ack->validation), score_accuracy(&ack->local_validation), active,
-		 decision_name(ack->decision), *chosen ? " chosen=" : "", chosen,
-		 *why ? " why=" : "", why);
+		 score_accuracy(&ack->validation), score_accuracy(&ack->local_validation), against,
+		 stays ? "stays active" : decision_name(ack->decision),
+		 winner >= 0 ? " chosen=" : "", winner >= 0 ? c->id[winner] : "",
+		 last >= 0 ? " " : "",
+		 last >= 0 ? choose_why(a, &c->choice, (size_t)last, why) : "",
+		 a->state->pinned ? " (pinned)" : "");
 }
 
 static bool decide_early(struct agent *a, const struct candidates_step *s)
@@ -481,28 +508,27 @@ static bool decide_early(struct agent *a, const struct candidates_step *s)
 
 static bool decide(struct agent *a)
 {
+	const struct judgement j = a->state->judgement; /* over once it is decided */
 	struct challengers c;
 	struct msg_ack ack = {0};
 	struct handover_event ev = {.kind = HANDOVER_EV_JUDGED, .ack = &ack};
-	char active[HASH_SIZE], chosen[HASH_SIZE] = "";
-	gather(a, &c);
+	char active[HASH_SIZE];
+	gather(a, &j, &c);
 	choose(a, c.id, c.n, &c.choice);
-	int winner = c.choice.verdict.winner;
 	COPY(active, a->active);
-	if (winner >= 0)
-		COPY(chosen, c.id[winner]);
 	fill_ack(a, &ack);
 	struct state *next = agent_draft(a);
 	if (apply(a, next, &c, &ack) < 0)
 		return false;
 	bool adopted = !same(next->local, a->state->local);
-	int returned = challenger_of(&c, subject(a, &c, false));
-	const char *why = returned < 0 ? "" : verdict_why_name(c.choice.verdict.pair[returned].why);
+	int winner = c.choice.verdict.winner;
+	bool taken = winner >= 0 && ack.decision == DECISION_ACTIVATED;
+	int last = challenger_of(&c, subject(a, &c, taken));
 	if (exchange_event_with(a, next, &ev) < 0)
 		return false;
 	if (adopted)
 		work_supersede(a);
-	log_decision(a, &ack, active, chosen, why);
+	log_decision(a, &c, last, &ack, active);
 	return true;
 }
 

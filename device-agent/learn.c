@@ -167,7 +167,7 @@ static void decide(struct agent *a, const char *checkpoint)
 	bool activate = !a->state->pinned && c.verdict.winner == 0;
 	struct msg_report d = {.has_decision = true, .activated = activate};
 	choose_report(a, &c, 0, &d);
-	char id[HASH_SIZE];
+	char id[HASH_SIZE], why[CHOOSE_WHY_SIZE];
 	COPY(id, checkpoint);
 	struct state *next = agent_draft(a);
 	state_undecided_drop(next, id);
@@ -178,9 +178,9 @@ static void decide(struct agent *a, const char *checkpoint)
 		COPY(next->pending.activate, id);
 	if (learn_report_validation(a, next, id, &d) < 0 || agent_commit(a) < 0)
 		return;
-	log_info("device=%s checkpoint=%.12s accuracy=%.4f %s%s%.12s why=%s%s", a->conf.id, id,
+	log_info("device=%s checkpoint=%.12s accuracy=%.4f %s%s%.12s %s%s", a->conf.id, id,
 		 score_accuracy(&score), activate ? "activated" : "kept",
-		 d.has_against ? " against=" : "", d.against, d.why,
+		 d.has_against ? " against=" : "", d.against, choose_why(a, &c, 0, why),
 		 a->state->pinned ? " (pinned)" : "");
 }
 

@@ -157,6 +157,8 @@ static int load(struct program *p, const char *path, struct err *err)
 			       p->classes.n, &p->model, err);
 	if (r == 0)
 		r = model_check_classifier(p->model, err);
+	if (r == 0 && strcmp(p->conf.worker.absent, "mask") == 0)
+		r = model_check_absent(p->model, err);
 	/* The agent does it again, in the locked state folder. */
 	struct private_names names = {0};
 	if (r == 0)

@@ -288,9 +288,14 @@ static void take_data(struct agent *a, const struct worker_ready *r)
 		log_warning("device=%s %u unreadable images skipped, the first: %s", a->conf.id,
 			    r->skipped, r->skipped_first);
 	if (strcmp(a->data.snapshot[SPLIT_TRAIN], r->snapshot[SPLIT_TRAIN]) != 0 ||
-	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0)
-		log_info("device=%s images: train=%u validation=%u test=%u", a->conf.id,
-			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST]);
+	    strcmp(a->data.snapshot[SPLIT_VALIDATION], r->snapshot[SPLIT_VALIDATION]) != 0 ||
+	    a->data.n_stay != r->n_stay) {
+		char stay[40] = "";
+		if (*a->conf.worker.data.stay_path)
+			snprintf(stay, sizeof(stay), " never_shared=%u", r->n_stay);
+		log_info("device=%s images: train=%u validation=%u test=%u%s", a->conf.id,
+			 r->n[SPLIT_TRAIN], r->n[SPLIT_VALIDATION], r->n[SPLIT_TEST], stay);
+	}
 	warn_of_validation(a, r->n[SPLIT_VALIDATION]);
 	a->data = *r;
 	rounds_scanned(&a->state->rounds, &a->live, r->snapshot[SPLIT_TRAIN], a->now_ms);
@@ -391,7 +396,8 @@ static void on_rescanned(struct agent *a, const struct json *result, const struc
 	rounds_scanned(&a->state->rounds, &a->live, a->data.snapshot[SPLIT_TRAIN], a->now_ms);
 }
 
-static void read_classes(struct detail *d, const struct json *result)
+/* Of n images in all. */
+static void read_classes(struct detail *d, const struct json *result, int64_t n)
 {
 	const struct json *arr;
 	if (json_get_arr(result, "per_class", DATASET_CLASSES_MAX, &arr, NULL) < 0)
@@ -403,7 +409,7 @@ static void read_classes(struct detail *d, const struct json *result)
 		struct class_score *c = &d->per_class[d->n_per_class];
 		int64_t index;
 		if (json_get_int(e, "class", 0, INT32_MAX, &index, NULL) < 0 ||
-		    json_get_int(e, "n", 0, JSON_INT_MAX, &c->n, NULL) < 0 ||
+		    json_get_int(e, "n", 0, n, &c->n, NULL) < 0 ||
 		    json_get_int(e, "correct", 0, c->n, &c->correct, NULL) < 0)
 			continue;
 		c->class_index = (int32_t)index;
@@ -437,7 +443,7 @@ static int read_details(struct agent *a, const struct json *result, const struct
 	COPY(d.snapshot, s->snapshot);
 	int r = wants_outcomes(a, &a->evaluation) ? read_outcomes(&d, result, &s->score, err) : 0;
 	if (r == 0)
-		read_classes(&d, result);
+		read_classes(&d, result, s->score.n);
 	if (r == 0)
 		details_put(a->details, &d);
 	outcomes_done(&d.outcomes);

@@ -71,6 +71,32 @@ int db_device_forget(struct db *db, const char *device, struct err *err)
 	return db_run(db, s, err);
 }
 
+static const char *or_null(const char *text)
+{
+	return *text ? text : NULL;
+}
+
+static void bind_decision(sqlite3_stmt *s, const struct msg_report *m)
+{
+	if (m->has_decision)
+		db_bind_str(s, ":decision", m->activated ? "activated" : "kept");
+	if (m->has_against) {
+		db_bind_str(s, ":against", m->against);
+		db_bind_num(s, ":against_accuracy", m->against_accuracy);
+	}
+	db_bind_str(s, ":reason", or_null(m->reason));
+	db_bind_str(s, ":why", or_null(m->why));
+	if (*m->test) {
+		db_bind_str(s, ":test", m->test);
+		db_bind_int(s, ":contenders", m->contenders);
+	}
+	if (m->has_pair) {
+		db_bind_int(s, ":won", m->won);
+		db_bind_int(s, ":lost", m->lost);
+		db_bind_num(s, ":p", m->p);
+	}
+}
+
 /* [[class, n, correct], ...] */
 static char *per_class_text(const struct msg_report *m)
 {
@@ -112,12 +138,7 @@ int db_report_put(struct db *db, const char *device, const struct msg_report *m,
 	db_bind_int(s, ":correct", m->score.correct);
 	db_bind_num(s, ":loss", m->score.loss);
 	db_bind_str(s, ":per_class", per_class);
-	if (m->has_decision)
-		db_bind_str(s, ":decision", m->activated ? "activated" : "kept");
-	if (m->has_against) {
-		db_bind_str(s, ":against", m->against);
-		db_bind_num(s, ":against_accuracy", m->against_accuracy);
-	}
+	bind_decision(s, m);
 	db_bind_int(s, ":epoch", m->epoch);
 	db_bind_int(s, ":at", m->at_ms);
 	db_bind_int(s, ":received", received_ms);

@@ -72,6 +72,14 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	"ALTER TABLE jobs ADD COLUMN reported_n INTEGER;"
 	"ALTER TABLE jobs ADD COLUMN reported_correct INTEGER;"
 	"ALTER TABLE jobs ADD COLUMN reported_loss REAL;",
+	/* 4: why it was decided so, and on what that stands. */
+	"ALTER TABLE reports ADD COLUMN reason TEXT;"
+	"ALTER TABLE reports ADD COLUMN why TEXT;"
+	"ALTER TABLE reports ADD COLUMN test TEXT;"
+	"ALTER TABLE reports ADD COLUMN contenders INTEGER;"
+	"ALTER TABLE reports ADD COLUMN won INTEGER;"
+	"ALTER TABLE reports ADD COLUMN lost INTEGER;"
+	"ALTER TABLE reports ADD COLUMN p REAL;",
 };
 
 /* Each of the statements that take jobs away sees the same ones. */
@@ -100,9 +108,10 @@ const char *const db_sql[DB_STMT_N] = {
 	[DB_REPORT_PUT] =
 		"INSERT OR IGNORE INTO reports(device, log, seq, checkpoint, origin, snapshot, split, n,"
 		" correct, loss, per_class, decision, against, against_accuracy, epoch, at_ms,"
-		" received_ms) VALUES(:device, :log, :seq, :checkpoint, :origin, :snapshot, :split, :n,"
-		" :correct, :loss, :per_class, :decision, :against, :against_accuracy, :epoch, :at,"
-		" :received)",
+		" received_ms, reason, why, test, contenders, won, lost, p) VALUES(:device, :log, :seq,"
+		" :checkpoint, :origin, :snapshot, :split, :n, :correct, :loss, :per_class, :decision,"
+		" :against, :against_accuracy, :epoch, :at, :received, :reason, :why, :test,"
+		" :contenders, :won, :lost, :p)",
 	[DB_REPORT_ABOVE] = "SELECT seq FROM reports WHERE device = :device AND log = :log"
 			    " AND seq > :have AND seq <= :upto ORDER BY seq",
 	[DB_CHECKPOINT_PUT] =

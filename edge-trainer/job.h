@@ -224,6 +224,9 @@ static inline bool job_is_merged(const struct job *j)
 {
 	return j->device[0] == '\0';
 }
+/* For logs: "device=ID fence=N", or "window=N" of a window's own. */
+#define JOB_WHOSE_SIZE (ID_SIZE + 40)
+const char *job_whose(const struct job *j, char ret[JOB_WHOSE_SIZE]);
 /* Clears `out` and fills it. */
 void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct job_actions *out);
 /* When JOB_E_TIMER is due; -1: never. */

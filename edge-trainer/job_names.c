@@ -1,4 +1,6 @@
 /* What states, outcomes and actions are called in logs, in the database and in tests. */
+#include <stdio.h>
+
 #include "common/base/mem.h"
 #include "edge-trainer/job.h"
 
@@ -43,4 +45,14 @@ const char *job_action_name(enum job_action_kind k)
 		[JOB_A_GIVE_BACK] = "give-back",
 	};
 	return (unsigned)k < ARRAY_LEN(names) ? names[k] : "?";
+}
+
+const char *job_whose(const struct job *j, char ret[JOB_WHOSE_SIZE])
+{
+	if (job_is_merged(j))
+		snprintf(ret, JOB_WHOSE_SIZE, "window=%lld", (long long)j->fence);
+	else
+		snprintf(ret, JOB_WHOSE_SIZE, "device=%s fence=%lld", j->device,
+			 (long long)j->fence);
+	return ret;
 }

@@ -229,7 +229,11 @@ static int load_model(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = model_load(d->conf.worker.cfg, (const char *const *)d->classes.names,
 			       d->classes.n, &d->model, err);
-	return r < 0 ? r : model_check_classifier(d->model, err);
+	if (r == 0)
+		r = model_check_classifier(d->model, err);
+	if (r == 0 && strcmp(d->conf.worker.absent, "mask") == 0)
+		r = model_check_absent(d->model, err);
+	return r;
 }
 
 static int start(struct daemon *d, struct err *err)

@@ -117,21 +117,51 @@ static struct entry *oldest(const struct trainer *t, bool (*is)(const struct ent
 	return found;
 }
 
+/* In the store, as it came. */
+static bool is_whole(const struct trainer *t, const char *id)
+{
+	char path[FILE_PATH_MAX], found[HASH_SIZE];
+	struct err err = {0};
+
+	return store_weights(t->store, id, path) == 0 &&
+	       weights_check(t->model, path, NULL, found, &err) == 0 && strcmp(found, id) == 0;
+}
+
+/* Whether the window failed for what it begins from: the next one begins without. */
+static bool lineage_is_lost(struct trainer *t)
+{
+	static const struct manifest none;
+	const char *id = t->merge.lineage.id;
+
+	if (!id[0] || is_whole(t, id))
+		return false;
+	log_warning("checkpoint=%.12s, of the last window, is damaged: the next begins without it",
+		    id);
+	begin_lineage(t, &none);
+	return true;
+}
+
+/* Members hear that their window failed; if some of it is damaged, they alone, and the others wait
+ * for the next one. */
 static void tell_failed(struct trainer *t)
 {
 	struct job_event bad = {.kind = JOB_E_BAD, .reason = t->merge.reason};
-	bool more = t->merge.failed != 0;
+	struct entry *member[WINDOW_MEMBERS_MAX], *damaged[WINDOW_MEMBERS_MAX];
+	size_t n = 0, n_damaged = 0;
 
-	while (more) {
-		more = false;
-		for (struct entry *e = t->entries; e && !more; e = e->next)
-			if (e->job.state == JOB_GATHERED && e->job.window == t->merge.failed) {
-				more = true;
-				entry_event(t, e, &bad);
-				break;
-			}
-	}
+	if (t->merge.failed == 0)
+		return;
+	for (struct entry *e = t->entries; e && n < WINDOW_MEMBERS_MAX; e = e->next)
+		if (e->job.state == JOB_GATHERED && e->job.window == t->merge.failed) {
+			member[n++] = e;
+			if (!is_whole(t, e->job.manifest.id))
+				damaged[n_damaged++] = e;
+		}
 	t->merge.failed = 0;
+	if (n_damaged == 0 && lineage_is_lost(t))
+		return;
+	for (size_t i = 0; i < (n_damaged ? n_damaged : n); i++)
+		entry_event(t, n_damaged ? damaged[i] : member[i], &bad);
 }
 
 /* Their window is no more, as after a restart in its first moments: they wait for the next. */

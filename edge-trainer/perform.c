@@ -259,19 +259,21 @@ static void run_row(struct trainer *t, struct entry *e, const struct job_action 
 static void log_job(const struct entry *e, const char *what)
 {
 	const struct job *j = &e->job;
-	char id[13];
+	char id[13], whose[JOB_WHOSE_SIZE];
 
+	/* A window without a row yet: its members are told of by themselves. */
+	if (entry_is_merged(e) && j->id == 0)
+		return;
 	/* Never granted: anybody can make such jobs come and go. */
 	if (j->fence == 0) {
 		log_debug("%s device=%s checkpoint=%s state=%s reason=%s", what, j->device,
 			  hash_short(j->manifest.id, id), job_state_name(j->state), j->reason);
 		return;
 	}
-	log_info("%s job=%lld %s=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld%s%s", what,
-		 (long long)j->id, entry_is_merged(e) ? "merged" : "device",
-		 entry_is_merged(e) ? "yes" : j->device, hash_short(j->manifest.id, id),
-		 (long long)j->fence, job_state_name(j->state), (long long)j->epoch_done,
-		 (long long)j->epochs, j->reason[0] ? " reason=" : "", j->reason);
+	log_info("%s job=%lld %s checkpoint=%s state=%s epoch=%lld/%lld%s%s", what,
+		 (long long)j->id, job_whose(j, whose), hash_short(j->manifest.id, id),
+		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs,
+		 j->reason[0] ? " reason=" : "", j->reason);
 }
 
 static void give_back(struct trainer *t, struct entry *e, int64_t fence)

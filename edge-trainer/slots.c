@@ -263,15 +263,17 @@ static void evaluated(struct trainer *t, struct entry *e, const struct json *res
 	char snapshot[HASH_SIZE] = "";
 	struct err err = {0};
 	struct job_event ev = {.kind = JOB_E_EVALUATED, .score = &score, .hash = snapshot};
+	char whose[JOB_WHOSE_SIZE];
 
+	job_whose(&e->job, whose);
 	if (read_score(result, &score, snapshot, &ev.ms, &err) < 0) {
-		log_warning("worker failed job=%lld device=%s evaluate: %s", (long long)e->job.id,
-			    e->device->id, err.text);
+		log_warning("worker failed job=%lld %s evaluate: %s", (long long)e->job.id,
+			    whose, err.text);
 		ev = (struct job_event){.kind = JOB_E_FAILED,
 					.reason = err_category_text(ERR_WORKER)};
 	} else {
-		log_info("evaluated job=%lld device=%s when=%s n=%lld correct=%lld loss=%.4f",
-			 (long long)e->job.id, e->device->id, job_state_name(e->job.state),
+		log_info("evaluated job=%lld %s when=%s n=%lld correct=%lld loss=%.4f",
+			 (long long)e->job.id, whose, job_state_name(e->job.state),
 			 (long long)score.n, (long long)score.correct, score.loss);
 		if (entry_is_merged(e) && e->job.state == JOB_BEFORE)
 			merge_scored(t, e, &score);
@@ -342,6 +344,7 @@ static void trained(struct trainer *t, struct entry *e, const char *out, const s
 	struct manifest m;
 	struct err err = {0};
 	struct job_event ev = {.kind = JOB_E_EPOCH, .hash = m.id};
+	char whose[JOB_WHOSE_SIZE];
 
 	if (keep_epoch(t, e, out, result, &ev, &m, &err) < 0) {
 		err_prefix(&err, "train");
@@ -349,10 +352,11 @@ static void trained(struct trainer *t, struct entry *e, const char *out, const s
 		ev = (struct job_event){.kind = JOB_E_FAILED,
 					.reason = err_category_text(err.category)};
 	} else {
-		log_info("trained job=%lld device=%s epoch=%lld/%lld images=%lld loss=%.4f "
+		log_info("trained job=%lld %s epoch=%lld/%lld images=%lld loss=%.4f "
 			 "images_per_second=%.0f",
-			 (long long)e->job.id, e->device->id, (long long)e->job.epoch_done + 1,
-			 (long long)e->job.epochs, (long long)ev.images, e->loss,
+			 (long long)e->job.id, job_whose(&e->job, whose),
+			 (long long)e->job.epoch_done + 1, (long long)e->job.epochs,
+			 (long long)ev.images, e->loss,
 			 ev.ms > 0 ? (double)ev.images * 1000 / (double)ev.ms : 0);
 		t->collect_at_ms = MIN_OF(t->collect_at_ms, trainer_now(t) + TICK_MS);
 	}
@@ -378,10 +382,11 @@ static void rescanned(struct slot *s, unsigned slot, const struct json *result)
 static void failed(struct trainer *t, struct entry *e, enum slot_op op, const struct err *err)
 {
 	bool diverged = op == SLOT_TRAIN && err->code == -EDOM;
+	char whose[JOB_WHOSE_SIZE];
 
-	log_warning("worker failed job=%lld device=%s epoch=%lld/%lld code=%d: %s%s",
-		    (long long)e->job.id, e->device->id, (long long)e->job.epoch_done + 1,
-		    (long long)e->job.epochs, err->code, err->text,
+	log_warning("worker failed job=%lld %s epoch=%lld/%lld code=%d: %s%s",
+		    (long long)e->job.id, job_whose(&e->job, whose),
+		    (long long)e->job.epoch_done + 1, (long long)e->job.epochs, err->code, err->text,
 		    diverged && e->job.epoch_done ? "; the epochs before it are the result" : "");
 	if (diverged && e->job.epoch_done == 0) /* it would end the same way: not taken again */
 		memcpy(e->device->bad_checkpoint, e->job.manifest.id,

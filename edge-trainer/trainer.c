@@ -72,13 +72,13 @@ static int load_job(void *user, const struct job *j)
 	struct trainer *t = user;
 	struct device *d = job_is_merged(j) ? &t->own : device_get(t, j->device);
 	struct entry *e = d ? entry_new(t, d) : NULL;
-	char id[13];
+	char id[13], whose[JOB_WHOSE_SIZE];
 
 	if (!e)
 		return -ENOMEM;
 	e->job = *j;
-	log_info("job restored job=%lld device=%s checkpoint=%s fence=%lld state=%s epoch=%lld/%lld",
-		 (long long)j->id, j->device, hash_short(j->manifest.id, id), (long long)j->fence,
+	log_info("job restored job=%lld %s checkpoint=%s state=%s epoch=%lld/%lld",
+		 (long long)j->id, job_whose(j, whose), hash_short(j->manifest.id, id),
 		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs);
 	e->job.held = j->pulled || pull_there(t, e);
 	job_restore(&e->job, &t->job_conf, trainer_now(t), rng_u64(&t->rng));

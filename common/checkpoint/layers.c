@@ -324,6 +324,7 @@ static int read_softmax(struct layer_ctx *x, struct model_layer *l)
 		return refuse(x, "temperature", -EINVAL,
 			      "temperature: found %g, expected more than 0", temperature);
 	l->has_loss = !noloss;
+	l->in_groups = groups > 1;
 	fprintf(x->canon, "softmax groups=%lld temperature=%.9g\n", (long long)groups, temperature);
 	return set_flat(x, l, x->n);
 }

@@ -413,3 +413,24 @@ int model_output_layer(const struct model *m, struct err *err)
 			       "outputs",
 			       m->cfg_path, m->outputs);
 }
+
+int model_check_absent(const struct model *m, struct err *err)
+{
+	size_t softmaxes = 0;
+	for (size_t i = 0; i < m->n_layers; i++) {
+		const struct model_layer *l = &m->layers[i];
+		if (strcmp(l->type, "softmax") != 0)
+			continue;
+		if (++softmaxes > 1 || l->in_groups)
+			return err_set(err, -EOPNOTSUPP,
+				       "%s:%d: found %s, expected one [softmax] with groups=1, or "
+				       "absent_classes = train",
+				       m->cfg_path, l->line,
+				       l->in_groups ? "a [softmax] in groups"
+						    : "another [softmax]");
+	}
+	int r = model_output_layer(m, err);
+	if (r < 0)
+		err_prefix(err, "absent_classes = mask");
+	return r < 0 ? r : 0;
+}

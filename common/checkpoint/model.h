@@ -44,6 +44,7 @@ struct model_layer {
 	uint32_t outputs; /* floats per image, with or without a shape */
 	uint64_t macs;    /* multiply-adds of one image's forward pass; 0 for what has no weights */
 	bool has_loss;    /* it compares what comes in with the truth */
+	bool in_groups;   /* a softmax of each of several groups of its input */
 	bool no_gradient; /* Darknet keeps none of its output: [crop], and [dropout] on it */
 };
 
@@ -80,6 +81,9 @@ int model_check_classifier(const struct model *m, struct err *err);
 /* The layer whose weights have one row for each of the model's outputs, with nothing after it that
  * mixes them. -EOPNOTSUPP when there is none. */
 int model_output_layer(const struct model *m, struct err *err);
+/* That outputs can be left out of its softmax (absent_classes = mask): there is one, with groups=1,
+ * and model_output_layer() finds a layer. -EOPNOTSUPP. */
+int model_check_absent(const struct model *m, struct err *err);
 const char *tensor_kind_name(enum tensor_kind k); /* "bias", "scale", ... */
 static inline void model_freep(struct model **m)
 {

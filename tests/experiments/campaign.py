@@ -51,14 +51,13 @@ def at_least(kind, least):
 
 def options():
     p = argparse.ArgumentParser(prog='tests/experiments/run', description=__doc__)
-    p.add_argument('names', metavar='NAME', nargs='*', choices=[*NAMES, 'all', []],
-                   help=f'{", ".join(sorted(NAMES))}, or all')
+    p.add_argument('names', metavar='NAME', nargs='*', help=f'{", ".join(sorted(NAMES))}, or all')
     p.add_argument('--data', metavar='DIR', help='images: one folder a class, or the four IDX files of MNIST; `digits`: drawn ones')
     p.add_argument('--private', metavar='DIR', help='images of what only the device knows (experiment 3 on photos)')
     p.add_argument('--seeds', type=at_least(int, 1), default=plans.FOLDS, metavar='N', help=f'folds, 1 to {plans.FOLDS} ({plans.FOLDS})')
     p.add_argument('--scale', type=at_least(float, 1e-4), default=1.0, metavar='X', help="of the paper's steps at the edge and after the handover (1)")
     p.add_argument('--ratio', type=at_least(float, 1), default=12.0, metavar='R', help='edge steps that a device step costs (12)')
-    p.add_argument('--method', choices=[*plans.METHODS, 'both'], default='both', help='(both)')
+    p.add_argument('--method', choices=[*plans.METHODS, 'both'], default='both', help='run this one only (both)')
     p.add_argument('--work', type=pathlib.Path, metavar='DIR', help='where results and runs are kept (build-experiments/work)')
     p.add_argument('--jobs', type=at_least(int, 1), default=len(os.sched_getaffinity(0)), metavar='N',
                    help='runs that compute at a time, one thread each (one a processor)')
@@ -68,9 +67,17 @@ def options():
     p.add_argument('--report', action='store_true', help='run nothing: tables and pictures of what is there')
     p.add_argument('--markdown', type=pathlib.Path, metavar='FILE', help='with --report: put the tables into this document, the pictures beside it')
     p.add_argument('--json', action='store_true', help='one JSON object on standard output')
+    p.add_argument('--check', action='store_true', help=argparse.SUPPRESS)  # of the arguments, before anything is built
     p.add_argument('--shared', type=pathlib.Path, default=ROOT.parent / 'shared/data', help=argparse.SUPPRESS)
     p.add_argument('--build', type=pathlib.Path, default=ROOT / 'build-experiments', help=argparse.SUPPRESS)
     args = p.parse_args()
+    for name in args.names:
+        if name not in (*NAMES, 'all'):
+            p.error(f'found {name!r}, expected NAMEs of {", ".join(sorted(NAMES))}, or all')
+    if args.markdown and not args.report:
+        p.error('--markdown: expected together with --report')
+    if args.markdown and not args.markdown.is_file():
+        p.error(f'--markdown: {str(args.markdown)!r}: no such document')
     if not args.names and not args.report:
         p.error('found no NAME; expected one or more, or --report')
     if args.seeds > plans.FOLDS:
@@ -109,12 +116,12 @@ def data_of(args, name):
         return drawn(args), named(args, 'digits'), None
     folder = pathlib.Path(args.data) if args.data else args.shared / ('mnist' if name in ON_DIGITS else 'lfw')
     if not folder.is_dir():
-        raise Missing(f'experiment {name}: {folder}: not there; it needs photos of faces, one folder a person (--data)')
+        raise Missing(f'experiment {name}: {folder}: no such folder; it needs photos of faces, one folder a person (--data)')
     private = None
     if getattr(plans.EXPERIMENTS.get(name), 'private', False) and not split.is_idx(folder):
         private = pathlib.Path(args.private) if args.private else args.shared / 'lfw-private'
         if not private.is_dir():
-            raise Missing(f'experiment {name}: {private}: not there; it needs photos of one more person (--private)')
+            raise Missing(f'experiment {name}: {private}: no such folder; it needs photos of one more person (--private)')
     return folder.resolve(), named(args, folder.resolve().name), private and private.resolve()
 
 
@@ -229,6 +236,8 @@ def run_missing(args, specs):
 
 def main():
     args = options()
+    if args.check:
+        return 0
     for signo in STOP_SIGNALS:
         signal.signal(signo, interrupted)
     failed, absent = 0, []
@@ -243,6 +252,9 @@ def main():
                 say(f'{len(specs)} runs; results: {args.work}/results')
                 failed = run_missing(args, specs)
                 say(f'took {(time.monotonic() - began) / 60:.1f} minutes')
+    except split.Unusable as e:
+        print(f'tests/experiments/run: {e}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print('\nInterrupted: what was started is stopped; the same call goes on where it stood.', file=sys.stderr)
         return 130

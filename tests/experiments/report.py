@@ -164,6 +164,8 @@ def into_document(document, found):
 
 def show(args):
     found = chosen(args)
+    if not found:
+        print(f'tests/experiments/run: no results{" of " if args.names else ""}{", ".join(args.names)} in {args.work}/results', file=sys.stderr)
     for g in found:
         g['picture'] = str(draw(args, g) or '')
     if args.markdown:

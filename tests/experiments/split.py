@@ -65,6 +65,10 @@ def deal(classes, experiment, fold, private=(), folds=plans.FOLDS, test=None, de
 
 
 # Where images are read from.
+class Unusable(RuntimeError):
+    """These images."""
+
+
 def is_idx(folder):
     return any(pathlib.Path(folder).glob('*-idx?-ubyte*'))
 
@@ -75,7 +79,7 @@ def read_folder(folder):
         files = sorted(p for p in c.iterdir() if p.is_file() and not p.name.startswith('.'))
         found[c.name] = [Image(hashlib.sha256(p.read_bytes()).hexdigest(), p.resolve()) for p in files]
     if not found:
-        raise RuntimeError(f'{folder}: found neither folders of images nor IDX files')
+        raise Unusable(f'{folder}: found neither folders of images nor IDX files')
     return found
 
 
@@ -86,7 +90,7 @@ def read_idx(folder, stem):
                 data = path.read_bytes()
                 data = gzip.decompress(data) if path.suffix == '.gz' else data
                 return struct.unpack(f'>{head}I', data[:4 * head])[1:], data[4 * head:]
-        raise RuntimeError(f'{folder}: {stem}-{kind} is not there')
+        raise Unusable(f'{folder}: {stem}-{kind} is not there')
     (n, rows, cols), pixels = load('images-idx3-ubyte', 4)
     _, labels = load('labels-idx1-ubyte', 2)
     size = rows * cols
@@ -163,7 +167,7 @@ def lay_out(data, private_data, experiment, fold, folder, images=None, pooled=Fa
         parts['pool'] = {c: [*parts['device'][c], *parts['edge'][c]] for c in public}
     for p, content in parts.items():
         if not count(content):
-            raise RuntimeError(f'{data}: too few images: none is left for {p}')
+            raise Unusable(f'{data}: too few images: none is left for {p}')
     shutil.rmtree(folder, ignore_errors=True)
     for p, content in parts.items():
         write_folders(content, folder / p) if photos else write_idx(content, folder / p, [*public, *private])

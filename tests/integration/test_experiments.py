@@ -190,9 +190,18 @@ class Campaign(rig.Case):
         r = subprocess.run(self.argv('3', '--shared', self.work / 'nothing'), capture_output=True, text=True, timeout=60)
         self.assertEqual(r.returncode, 77)
         self.assertIn(str(self.work / 'nothing/lfw'), r.stderr)
-        for extra in (['4'], [], ['3', '--seeds', '6'], ['3', '--data', '/no/such'], ['3', '--ratio', '0.5'], ['3', '--scale', 'inf']):
+        for extra in (['4'], [], ['3', '--seeds', '6'], ['3', '--data', '/no/such'], ['3', '--ratio', '0.5'], ['3', '--scale', 'inf'],
+                      ['3', '--markdown', __file__], ['--report', '--markdown', '/no/such']):
             r = subprocess.run(self.argv(*extra), capture_output=True, text=True, timeout=60)
             self.assertEqual((r.returncode, r.stdout), (2, ''), extra)
+        r = subprocess.run(self.argv('3', '--report'), capture_output=True, text=True, timeout=60)
+        self.assertEqual((r.returncode, r.stdout), (0, ''))
+        self.assertIn(f"no results of 3 in {self.work / 'w/results'}", r.stderr)
+        (self.work / 'empty').mkdir()
+        r = subprocess.run(self.argv('1', '--data', self.work / 'empty'), capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, 1)
+        self.assertEqual(r.stderr.splitlines()[-1],
+                         f"tests/experiments/run: {self.work / 'empty'}: found neither folders of images nor IDX files")
 
 
 rig.main()

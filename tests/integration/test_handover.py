@@ -15,7 +15,8 @@ class Handover(rig.Case):
         listener = self.fleet.listen('device/+/status', 'device/+/report', 'device/+/offer', 'device/+/in/offer',
                                      'trainer/+/in/+/ack', 'trainer/+/job/+')
         self.quick_trainer('edge-1', self.work / 'data/edge', {'data': {'test': test}})
-        self.quick_agent('cam-1', self.work / 'data/cam', {'data': {'test': test}, 'train': {'round_epochs': 6}})
+        self.quick_agent('cam-1', self.work / 'data/cam', {'data': {'test': test}, 'train': {'round_epochs': 6},
+                                                           'select': {'blends': '50'}})
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         ack = self.decided(listener, 'cam-1')[0]

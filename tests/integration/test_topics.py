@@ -227,6 +227,11 @@ class Topics(rig.Case):
         self.fleet.programs['cam-1'].start()
         wait_for('one more epoch', lambda: self.last('cam-1/status').get('epoch') == epoch + 1, WAIT)
         self.assertNotEqual(self.last('cam-1/status')['phase'], 'paused')
+        # What was made active by hand need not have been scored.
+        status = self.last('cam-1/status')
+        unscored = {**status, 'active': {**status['active'], 'accuracy': None}}
+        self.fleet.publish('device/cam-7/status', rig.json.dumps(unscored), retain=True)
+        self.assertIn('accuracy not known', self.fleet.run_tasuki('show', 'cam-7').stdout)
 
 
 rig.main()

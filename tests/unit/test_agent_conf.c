@@ -35,6 +35,9 @@ static int setup(void **state)
 	file_path(at, sizeof(at), "%s/data", dir);
 	if (mkdir(at, 0755) < 0)
 		return -1;
+	file_path(at, sizeof(at), "%s/mine", dir);
+	if (mkdir(at, 0755) < 0)
+		return -1;
 	file_path(at, sizeof(at), "%s/w", dir);
 	if (file_write(at, "#!", 2, NULL) < 0 || chmod(at, 0755) < 0)
 		return -1;
@@ -102,7 +105,7 @@ static void test_values(void **state)
 	assert_int_equal(
 		load("[device]\nid = d\nsite = s\nstate = /var/x\n[model]\ncfg = a/m.cfg\n"
 		     "classes = c\nprivate_classes = mine.txt\n[data]\npath = data\n"
-		     "validation_share = 0.3\nlimit = 9\nshare = never\nnever_shared = data\n"
+		     "validation_share = 0.3\nlimit = 9\nshare = never\nnever_shared = mine\n"
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
 		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = mask\n"
@@ -136,7 +139,7 @@ static void test_values(void **state)
 	assert_string_equal(conf.private_classes, expected);
 	assert_string_equal(conf.worker.private_classes, ""); /* the state folder's, once it is there */
 	assert_true(conf.share_never);
-	file_path(expected, sizeof(expected), "%s/data", dir);
+	file_path(expected, sizeof(expected), "%s/mine", dir);
 	assert_string_equal(conf.worker.data.stay_path, expected);
 	assert_int_equal(conf.private_rows, PRIVATE_ROWS_SEND);
 	assert_int_equal(conf.live.min_accuracy_percent, 43);
@@ -170,6 +173,8 @@ static void test_protected_classes(void **state)
 		{"tabby cat , cat", 0, 2, 1, 0},
 		{"cat,,dog", -EINVAL, 0, 0, 0},
 		{"cat,", -EINVAL, 0, 0, 0},
+		{",cat", -EINVAL, 0, 0, 0},
+		{",", -EINVAL, 0, 0, 0},
 		{"bird", -EINVAL, 0, 0, 0},
 	};
 	char text[256];
@@ -198,6 +203,7 @@ static void test_refused(void **state)
 	assert_refused("test = w\n", -ENOTDIR, "agent.conf:8: [data] test");
 	assert_refused("share = no\n", -EINVAL, "agent.conf:8: [data] share");
 	assert_refused("never_shared = nowhere\n", -ENOENT, "agent.conf:8: [data] never_shared");
+	assert_refused("never_shared = ./data/\n", -EINVAL, "agent.conf:8: [data] never_shared");
 	assert_refused("[handover]\nprivate_rows = drop\n", -EINVAL,
 		       "agent.conf:9: [handover] private_rows");
 	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
@@ -227,6 +233,8 @@ static void test_refused(void **state)
 	assert_refused("[select]\nconfidence_percent = 49\n", -ERANGE, "confidence_percent");
 	assert_refused("[select]\nconfidence_percent = 100\n", -ERANGE, "confidence_percent");
 	assert_refused("[select]\nprotect_points = -1\n", -ERANGE, "protect_points");
+	assert_refused("[select]\nselector = best\nprotect = cat\n", -EINVAL,
+		       "agent.conf:10: [select] protect: found 'cat' with selector = best");
 	assert_refused("[select]\ntune_steps = -1\n", -ERANGE, "tune_steps");
 	assert_refused("[select]\ntune_rate_percent = 0\n", -ERANGE, "tune_rate_percent");
 	assert_refused("[select]\nbudget_s = -1\n", -ERANGE, "budget_s");

@@ -1,7 +1,11 @@
 /* Private classes: what is offered lacks the rows of their outputs, and what returns gets them
  * back. */
 #include "agent_rig.h"
+#include "failure.h"
 
+#include <sys/syscall.h>
+
+#include "device-agent/agent_impl.h"
 #include "device-agent/private_names.h"
 
 #define PUBLIC 4 /* of five outputs */
@@ -17,6 +21,21 @@ static char local[HASH_SIZE], offered[HASH_SIZE];
 
 static int output_layer;
 static size_t private_floats;
+
+static bool disk_is_full; /* for weights, that is; what is small still finds a place */
+
+/* In place of libc's. */
+int fsync(int fd)
+{
+	char link[32], path[FILE_PATH_MAX] = "";
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (disk_is_full && readlink(link, path, sizeof(path) - 1) > 0 &&
+	    (strstr(path, "grafted.weights") || strstr(path, "stripped.weights"))) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
 
 static int setup_with(void **state, const char *cfg)
 {
@@ -417,6 +436,35 @@ static void test_kept_in_mid_handover(void **state)
 	assert_null(pull(1));
 }
 
+/* A state file that says otherwise: no block of what has private rows goes out. */
+static void test_written_into_the_state(void **state)
+{
+	until_private_offered();
+	claim(0, offered);
+	struct state *next = agent_draft(a);
+	memcpy(next->handover.checkpoint, local, HASH_SIZE);
+	memcpy(next->handover.granted, local, HASH_SIZE);
+	assert_int_equal(agent_commit(a), 0);
+	memcpy(offered, local, HASH_SIZE);
+	assert_null(pull(1));
+	assert_int_not_equal(a->state->handover.phase, HANDOVER_GRANTED);
+	assert_string_not_equal(last_offer().id, local);
+	memcpy(offered, last_offer().id, HASH_SIZE);
+	claim(0, offered);
+	pulled_whole();
+}
+
+/* Whether it has private rows cannot be looked at: nothing goes out until it can. */
+static void test_cannot_be_looked_through(void **state)
+{
+	until_private_offered();
+	claim(0, offered);
+	disk_is_full = true;
+	assert_null(pull(1));
+	disk_is_full = false;
+	pulled_whole();
+}
+
 /* A device that no longer lists the names keeps their rows all the same. */
 static void test_no_longer_listed(void **state)
 {
@@ -456,15 +504,10 @@ static void test_copy_cannot_be_made(void **state)
 	assert_grafted(offered, local, NULL);
 }
 
-/* Only rows that are not the trainer's have changed: what is judged is the local one, and a blend
- * of the two has one parent. */
-static void test_comes_back_as_it_was(void **state)
+/* The result of what was offered, of which only rows that are not the trainer's have changed. */
+static void come_back_as_it_was(void)
 {
-	char path[FILE_PATH_MAX], id[HASH_SIZE];
-	conf.select = (struct select_conf){.blends = {50}, .n_blends = 1};
-	restart();
-	until_private_offered();
-	claim(0, offered);
+	char path[FILE_PATH_MAX];
 	struct msg_result r = result_of(offered, 77, 1, path);
 	uint8_t *file = weights_of(offered);
 	for (size_t i = 0; i < model->file_bytes; i++)
@@ -476,8 +519,18 @@ static void test_comes_back_as_it_was(void **state)
 	util_write(path, file, model->file_bytes);
 	free(file);
 	assert_int_equal(hash_file(path, r.manifest.id, NULL), 0);
-	say_text(DEVICE "in/offer", msg_result_print(&r));
-	send_blocks(&r.manifest, path, false);
+	bring_result(&r, path);
+}
+
+/* What is judged is the local one, and a blend of the two has one parent. */
+static void test_comes_back_as_it_was(void **state)
+{
+	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	conf.select = (struct select_conf){.blends = {50}, .n_blends = 1};
+	restart();
+	until_private_offered();
+	claim(0, offered);
+	come_back_as_it_was();
 	struct asked q = take("blend");
 	assert_int_equal(json_get_str(q.args, "out", path, sizeof(path), NULL), 0);
 	util_write_weights(model, path, 50, 90);
@@ -491,8 +544,78 @@ static void test_comes_back_as_it_was(void **state)
 	assert_string_equal(m.parents[0], local);
 }
 
-#define C(f) cmocka_unit_test_setup_teardown(f, convolutional_setup, teardown)
-#define P(f) cmocka_unit_test_setup_teardown(f, private_setup, teardown)
+/* The local one and the returned one are the same, and cannot be scored on other images. */
+static void test_as_it_was_cannot_be_scored(void **state)
+{
+	char first[HASH_SIZE];
+	conf.select = (struct select_conf){0};
+	restart();
+	epoch(1, 12, first);
+	epoch(2, 10, local);
+	evaluated(local, SPLIT_TEST, 6);
+	memcpy(offered, last_offer().id, HASH_SIZE);
+	claim(0, offered);
+	memset(snapshot[SPLIT_TEST], 'd', HASH_HEX);
+	agent_worker_died(a, failure(-ECONNRESET, ERR_WORKER, "killed"));
+	forget_asked();
+	data_read();
+	come_back_as_it_was();
+	for (int i = 0; i < 40 && !last(TRAINER "ack"); i++) {
+		now += 60000;
+		agent_tick(a);
+		if (!is_asked("evaluate"))
+			continue;
+		struct asked q = take("evaluate");
+		json_free(q.args);
+		agent_worker_reply(a, q.id, NULL, failure(-EIO, ERR_OTHER, "no luck"));
+	}
+	assert_said(TRAINER "ack", "\"decision\":\"refused\"");
+	assert_active(first);
+}
+
+/* No place for what is made of the result: it is not lost, as long as there is time. */
+static void test_disk_is_full(void **state)
+{
+	char judged[HASH_SIZE];
+	conf.select.budget_s = 3600;
+	restart();
+	until_private_offered();
+	claim(0, offered);
+	disk_is_full = true;
+	struct msg_result r = come_back(77, 1);
+	for (int i = 0; i < 20; i++) {
+		now += 60000;
+		agent_tick(a);
+	}
+	assert_null(last(TRAINER "ack"));
+	assert_false(is_asked("evaluate"));
+	disk_is_full = false;
+	now += 60000;
+	agent_tick(a);
+	judged_id(judged);
+	assert_grafted(judged, r.manifest.id, local);
+	evaluated(judged, SPLIT_TEST, 8);
+	evaluated(judged, SPLIT_VALIDATION, 15);
+	assert_active(judged);
+}
+
+/* It never gets any: it is decided without. */
+static void test_disk_stays_full(void **state)
+{
+	conf.select.budget_s = 3600;
+	restart();
+	until_private_offered();
+	claim(0, offered);
+	disk_is_full = true;
+	come_back(77, 1);
+	for (int i = 0; i < 65; i++) {
+		now += 60000;
+		agent_tick(a);
+	}
+	disk_is_full = false;
+	assert_said(TRAINER "ack", "\"decision\":\"kept\"");
+	assert_active(local);
+}
 
 /* What the device alone knows is protected, without being named anywhere. */
 static void test_is_protected(void **state)
@@ -513,16 +636,54 @@ static void test_is_protected(void **state)
 	assert_active(next);
 }
 
+/* A worker that counts more images than there are. */
+static void test_bad_counts(void **state)
+{
+	char first[HASH_SIZE], next[HASH_SIZE], text[20 * 4 + 1] = "";
+	with_confidence();
+	trained(1, first);
+	evaluated_two(first, 0, 8);
+	trained(2, next);
+	struct asked q = take("evaluate");
+	struct json *r = json_new_obj(), *classes = json_new_arr();
+	for (int i = 0; i < DATASET_CLASSES_MAX; i++) {
+		struct json *one = json_new_obj();
+		json_set_int(one, "class", PUBLIC);
+		json_set_int(one, "n", JSON_INT_MAX);
+		json_set_int(one, "correct", JSON_INT_MAX);
+		json_push(classes, one);
+	}
+	for (int i = 0; i < 20; i++)
+		strcat(text, "8000");
+	json_set(r, "per_class", classes);
+	json_set_str(r, "checkpoint", next);
+	json_set_str(r, "snapshot", snapshot[SPLIT_VALIDATION]);
+	json_set_int(r, "n", 20);
+	json_set_int(r, "correct", 20);
+	json_set_num(r, "loss", 1);
+	json_set_str(r, "outcomes", text);
+	agent_worker_reply(a, q.id, r, NULL);
+	json_free(r);
+	json_free(q.args);
+	assert_active(first);
+}
+
+#define C(f) cmocka_unit_test_setup_teardown(f, convolutional_setup, teardown)
+#define P(f) cmocka_unit_test_setup_teardown(f, private_setup, teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows), C(test_convolutional),
-		P(test_rows_are_put_back),    P(test_restarts),
-		P(test_damaged_copy),         P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),     P(test_sent_whole),
-		P(test_changed_meanwhile),    P(test_kept_in_mid_handover),
-		P(test_no_longer_listed),     P(test_copy_cannot_be_made),
-		P(test_comes_back_as_it_was), P(test_is_protected),
+		P(test_offered_without_rows),   C(test_convolutional),
+		P(test_rows_are_put_back),      P(test_restarts),
+		P(test_damaged_copy),           P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),       P(test_sent_whole),
+		P(test_changed_meanwhile),      P(test_kept_in_mid_handover),
+		P(test_written_into_the_state), P(test_cannot_be_looked_through),
+		P(test_no_longer_listed),       P(test_copy_cannot_be_made),
+		P(test_comes_back_as_it_was),   P(test_as_it_was_cannot_be_scored),
+		P(test_disk_is_full),           P(test_disk_stays_full),
+		P(test_is_protected),           P(test_bad_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,13 @@ static void test_reports(void **state)
 	r.has_decision = r.activated = r.has_against = true;
 	strcpy(r.against, C2);
 	r.against_accuracy = 0.5;
+	strcpy(r.why, "takes-over");
+	strcpy(r.test, "mcnemar-mid-p");
+	r.contenders = 2;
+	r.has_pair = true;
+	r.won = 9;
+	r.lost = 1;
+	r.p = 0.0625;
 	assert_int_equal(db_report_put(db, "cam-1", &r, 2000, &is_new, &err), 0);
 	assert_int_equal(query("SELECT count(*) FROM reports"), 0); /* not committed */
 	assert_int_equal(db_commit(db, &err), 0);
@@ -43,8 +50,15 @@ static void test_reports(void **state)
 	assert_int_equal(query("SELECT count(*) FROM reports WHERE seq = 2 AND device = 'cam-1'"
 			       " AND per_class = '[[0,60,40],[7,40,3]]' AND decision = 'activated'"
 			       " AND against_accuracy = 0.5 AND split = 'validation'"
-			       " AND correct = 43 AND loss = 1.25 AND received_ms = 2000"),
+			       " AND correct = 43 AND loss = 1.25 AND received_ms = 2000"
+			       " AND why = 'takes-over' AND test = 'mcnemar-mid-p'"
+			       " AND contenders = 2 AND won = 9 AND lost = 1 AND p = 0.0625"
+			       " AND reason IS NULL"),
 			 1);
+	assert_int_equal(query("SELECT count(*) FROM reports WHERE seq = 1 AND decision IS NULL"
+			       " AND why IS NULL AND test IS NULL AND contenders IS NULL"
+			       " AND won IS NULL AND lost IS NULL AND p IS NULL"),
+			 2);
 	/* A second one changes nothing, also when it says something else. */
 	r.score.correct = 99;
 	assert_int_equal(db_report_put(db, "cam-1", &r, 3000, &is_new, &err), 0);

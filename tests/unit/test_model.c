@@ -324,6 +324,30 @@ static void classifiers(void **state)
 	}
 }
 
+/* Out of whose softmax outputs can be left. */
+static void absent_outputs(void **state)
+{
+	static const struct {
+		const char *cfg, *text; /* NULL: fine */
+	} cases[] = {
+		{SMALL_CFG, NULL},
+		{NET CONV "[avg]\n[soft]\n", NULL},
+		{NET CONV "[connected]\noutput=4\n[softmax]\ngroups=2\n",
+		 "test.cfg:14: found a [softmax]"},
+		{NET CONV "[softmax]\nnoloss=1\n[connected]\noutput=5\n[softmax]\n[cost]\n",
+		 "test.cfg:16: found another [softmax]"},
+		{NET CONV "[maxpool]\n[softmax]\n", "found no layer"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		_cleanup_(model_freep) struct model *m = util_model(cases[i].cfg, 0);
+		struct err err = {0};
+		int r = model_check_absent(m, &err);
+		if (r != (cases[i].text ? -EOPNOTSUPP : 0) ||
+		    (cases[i].text && !strstr(err.text, cases[i].text)))
+			fail_msg("case %zu: %d, '%s' is not in: %s", i, r, cases[i].text, err.text);
+	}
+}
+
 static void limits(void **state)
 {
 	struct model *m = NULL;
@@ -431,6 +455,7 @@ int main(void)
 		cmocka_unit_test(identity),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(classifiers),
+		cmocka_unit_test(absent_outputs),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(class_lists),
 		cmocka_unit_test_setup_teardown(files, util_dir, util_dir_done),

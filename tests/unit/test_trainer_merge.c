@@ -1,6 +1,7 @@
 /* Handovers that are merged, through the whole trainer, with the devices played by the test. */
 #include <unistd.h>
 
+#include "edge-trainer/job.h"
 #include "tests/unit/failure.h"
 #include "tests/unit/trainer_fixture.h"
 
@@ -391,6 +392,85 @@ static void test_unreadable(void **state)
 			 1);
 }
 
+/* As bring(), under a long lease; path: of the checkpoint in the store. */
+static void bring_for_long(const char *device, int64_t fence, char mark, char path[FILE_PATH_MAX])
+{
+	const struct work *w;
+
+	weights_of(mark, 1);
+	f.read = f.n_sent;
+	offer(device);
+	claimed(device);
+	grant_claim(device, fence, f.claim, 10 * LEASE);
+	give_blocks(device, 1000);
+	w = asked("evaluate");
+	strcpy(path, w->weights);
+	evaluated(w, 44);
+	tick(1);
+}
+
+/* As often as it is tried. */
+static void merge_fails(void)
+{
+	for (int i = 0; i <= JOB_FAILURES_MAX; i++) {
+		for (int s = 0; s < 60 && f.worked == f.n_work; s++)
+			tick(1000);
+		trainer_worker_reply(f.t, 0, asked("merge")->id, NULL,
+				     failure(-EBADMSG, ERR_CHECKPOINT, "size: 100"));
+	}
+	tick(1);
+}
+
+/* One checkpoint of a window is damaged after it was looked at: the other waits for the next. */
+static void test_damaged_in_the_window(void **state)
+{
+	char path[FILE_PATH_MAX], other[FILE_PATH_MAX];
+
+	(void)state;
+	bring_for_long("cam-1", 1, 1, path);
+	bring_for_long("cam-2", 2, 2, other);
+	assert_int_equal(truncate(path, 100), 0);
+	merge_fails();
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND device ="
+			       " 'cam-1'"),
+			 1);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'gathered' AND device ="
+			       " 'cam-2'"),
+			 1);
+	bring_for_long("cam-3", 3, 3, other);
+	assert_int_equal(asked("merge")->n_inputs, 2);
+}
+
+/* What the last window made is damaged: the next one does without, and no device is to blame. */
+static void test_damaged_lineage(void **state)
+{
+	char path[FILE_PATH_MAX], other[FILE_PATH_MAX], result[HASH_SIZE];
+	const struct work *w;
+
+	(void)state;
+	bring("cam-1", 1, 1, 44, 1);
+	bring("cam-2", 2, 2, 46, 1);
+	merged(asked("merge"), 20, result);
+	evaluated(asked("evaluate"), 50);
+	trained(asked("train"), 21, result);
+	trained(asked("train"), 22, result);
+	w = asked("evaluate");
+	strcpy(path, w->weights);
+	evaluated(w, 70);
+	tick(1);
+	ack("cam-1", result, 1, DECISION_KEPT);
+	ack("cam-2", result, 2, DECISION_KEPT);
+	assert_int_equal(truncate(path, 100), 0);
+	bring_for_long("cam-1", 3, 5, other);
+	bring_for_long("cam-2", 4, 6, other);
+	merge_fails();
+	w = asked("merge");
+	assert_int_equal(w->n_inputs, 2);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE outcome = 'dropped' AND device <>"
+			       " ''"),
+			 0);
+}
+
 /* Killed while the window is open, while it is merged, and in training. */
 static void test_restarts(void **state)
 {
@@ -606,12 +686,20 @@ static void test_agnostic(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_two),           TEST(test_straggler),
-		TEST(test_member_lapses), TEST(test_nobody_scored),
-		TEST(test_all_lapse),     TEST(test_left_behind),
-		TEST(test_unreadable),    TEST(test_same_weights),
-		TEST(test_restarts),      TEST(test_strategy_changed),
-		TEST(test_poisoned),      TEST(test_diverges),
+		TEST(test_two),
+		TEST(test_straggler),
+		TEST(test_member_lapses),
+		TEST(test_nobody_scored),
+		TEST(test_all_lapse),
+		TEST(test_left_behind),
+		TEST(test_unreadable),
+		TEST(test_damaged_in_the_window),
+		TEST(test_damaged_lineage),
+		TEST(test_same_weights),
+		TEST(test_restarts),
+		TEST(test_strategy_changed),
+		TEST(test_poisoned),
+		TEST(test_diverges),
 		TEST(test_agnostic),
 	};
 

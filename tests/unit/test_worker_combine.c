@@ -207,6 +207,8 @@ static void test_settle_in_the_middle(void **state)
 		struct worker_conf conf = conf_of("deep.cfg");
 		char alone[HASH_SIZE], disturbed[HASH_SIZE];
 		snprintf(conf.engine, sizeof(conf.engine), "%s", engines[i]);
+		/* Long enough to say how far it is, however late the thread that says so. */
+		conf.step_ms = 50;
 		rig_start(&rig, &conf);
 		id_of(rig_do(&rig, "train", train_args(NULL, "alone", 30, 0)), alone);
 		uint64_t t = rig_send(&rig, "train", train_args(NULL, "disturbed", 30, 0));

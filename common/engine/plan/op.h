@@ -94,6 +94,7 @@ void *blob_delta(struct plan *p, struct blob *b, enum rep rep, bool *ret_add);
 void *blob_delta_add(struct plan *p, struct blob *b, enum rep rep);
 /* The whole gradient for the producer; zeros when no consumer gave any. */
 void *blob_delta_read(struct plan *p, struct blob *b, enum rep rep);
+/* At least so many bytes, the plan's; what they were is lost, also to who asked before. */
 void *plan_scratch(struct plan *p, size_t bytes);
 /* x += y, n elements in that representation, on all threads; the same over a whole gradient. */
 void op_add(struct plan *p, enum rep rep, void *x, const void *y, size_t n);
