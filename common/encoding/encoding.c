@@ -13,6 +13,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
+#include "common/encoding/lossless.h"
 #include "common/encoding/range.h"
 
 #define PIECE           16384 /* floats at a time */
@@ -21,12 +22,15 @@
 #define MAGNITUDE_UNARY 14
 #define NEAR_CONTEXTS   5
 #define GOLOMB_BITS     25
+#define HALF_MODELLED   6 /* bits: sign and exponent */
+#define HALF_BITS       16
+#define HALF_INFINITY   0x7c00u
 
 static const char magic[4] = "TSK1";
 
 const char *encoding_name(enum encoding e)
 {
-	static const char *const names[ENCODING_N] = {"raw", "int8", "delta"};
+	static const char *const names[ENCODING_N] = {"raw", "zstd", "f16", "int8", "delta"};
 	return names[e];
 }
 
@@ -44,7 +48,8 @@ int encoding_parse(const char *name, enum encoding *ret)
 
 struct value_models {
 	struct range_model zero[NEAR_CONTEXTS], sign, more[MAGNITUDE_UNARY], golomb[GOLOMB_BITS];
-	uint32_t before[2]; /* magnitudes */
+	struct range_model half[1 << HALF_MODELLED]; /* by the bits so far, after a leading 1 */
+	uint32_t before[2];                          /* magnitudes */
 };
 
 static void models_begin(struct value_models *v)
@@ -89,6 +94,38 @@ static float code_float(struct range_coder *c, float value)
 	bits = range_bits(c, bits, 32);
 	memcpy(&value, &bits, sizeof(value));
 	return value;
+}
+
+/* ---- halves ---- */
+
+/* IEEE 754 binary16, rounded to nearest, ties to even. */
+static uint32_t half_of(float value)
+{
+	uint32_t x;
+	memcpy(&x, &value, sizeof(x));
+	uint32_t sign = x >> 16 & 0x8000u, size = x & 0x7fffffffu;
+	if (size >= 0x477ff000u)
+		return sign | HALF_INFINITY;
+	if (size < 0x38800000u) /* in steps of 2^-24 */
+		return sign | (uint32_t)lrintf(fabsf(value) * 16777216.0f);
+	return sign | ((size - 0x38000000u + 0xfffu + (size >> 13 & 1)) >> 13);
+}
+
+static float half_value(uint32_t half)
+{
+	int exponent = (int)(half >> 10 & 31);
+	float part = (float)(half & 1023);
+	float size = exponent ? ldexpf(part + 1024, exponent - 25) : ldexpf(part, -24);
+	return half & 0x8000u ? -size : size;
+}
+
+static uint32_t code_half(struct range_coder *c, struct value_models *v, uint32_t half)
+{
+	uint32_t top = 1;
+	for (unsigned i = 0; i < HALF_MODELLED; i++)
+		top = top << 1 | range_bit(c, &v->half[top], half >> (HALF_BITS - 1 - i) & 1);
+	top &= (1u << HALF_MODELLED) - 1;
+	return top << 10 | range_bits(c, half & 1023, HALF_BITS - HALF_MODELLED);
 }
 
 /* ---- the walk ---- */
@@ -165,8 +202,9 @@ static int choose_steps(struct walk *w, const struct tensor *t, struct err *err)
 	/* A lone large value, or all the same: no more steps than there are numbers for. */
 	step = fmax(step, (double)most / (VALUE_MAX - 1));
 	for (uint32_t k = 0; k < t->rows; k++) {
-		double own =
-			w->encoding == ENCODING_DELTA ? step : (double)w->steps[k] / INT8_STEPS;
+		double own = w->encoding == ENCODING_DELTA  ? step
+			     : w->encoding == ENCODING_INT8 ? (double)w->steps[k] / INT8_STEPS
+							    : 1;
 		/* Nothing to round: any step does. */
 		w->steps[k] = w->steps[k] > 0 ? fmaxf((float)own, 1e-30f) : 0;
 	}
@@ -198,12 +236,25 @@ static int code_row_begin(struct walk *w, const struct tensor *t, uint64_t row,
 		w->steps[row] = 0;
 		return 0;
 	}
-	if (w->encoding == ENCODING_DELTA) {
-		w->steps[row] = *step;
-		return 0;
-	}
-	w->steps[row] = own;
-	return code_step(w, t, &w->steps[row], err);
+	w->steps[row] = w->encoding == ENCODING_DELTA ? *step
+			: w->encoding == ENCODING_F16 ? 1
+						      : own;
+	return w->encoding == ENCODING_INT8 ? code_step(w, t, &w->steps[row], err) : 0;
+}
+
+static float code_rounded(struct walk *w, struct value_models *v, size_t i, float unit)
+{
+	float base = w->base >= 0 ? w->b[i] : 0;
+	int32_t value = w->coder.encodes ? (int32_t)lrintf((w->x[i] - base) / unit) : 0;
+	return base + (float)code_value(&w->coder, v, value) * unit;
+}
+
+static int code_as_half(struct walk *w, struct value_models *v, size_t i)
+{
+	uint32_t half = w->coder.encodes ? half_of(w->x[i]) : 0;
+	half = code_half(&w->coder, v, half);
+	w->y[i] = half_value(half);
+	return (half & HALF_INFINITY) == HALF_INFINITY ? -ERANGE : 0;
 }
 
 static int code_weights(struct walk *w, const struct tensor *t, uint64_t at, size_t n,
@@ -218,14 +269,14 @@ static int code_weights(struct walk *w, const struct tensor *t, uint64_t at, siz
 			if (r < 0)
 				return r;
 		}
-		float unit = w->steps[row], base = w->base >= 0 ? w->b[i] : 0;
-		if (unit == 0) {
+		if (w->steps[row] == 0)
 			w->y[i] = 0;
-			continue;
-		}
-		int32_t value = w->coder.encodes ? (int32_t)lrintf((w->x[i] - base) / unit) : 0;
-		value = code_value(&w->coder, v, value);
-		w->y[i] = base + (float)value * unit;
+		else if (w->encoding != ENCODING_F16)
+			w->y[i] = code_rounded(w, v, i, w->steps[row]);
+		else if (code_as_half(w, v, i) < 0)
+			return err_set(err, w->coder.encodes ? -ERANGE : -EBADMSG,
+				       "%s: layer %d [%s]: a weight too large for half precision",
+				       w->name, t->layer, w->m->layers[t->layer].type);
 	}
 	return 0;
 }
@@ -383,6 +434,8 @@ int encoding_encode(const struct model *m, const struct encoding_conf *conf, con
 	if (delta && !(conf->step >= ENCODING_STEP_MIN && conf->step <= ENCODING_STEP_MAX))
 		return err_set(err, -EINVAL, "step: found %g, expected %g to %g", conf->step,
 			       ENCODING_STEP_MIN, ENCODING_STEP_MAX);
+	if (conf->encoding == ENCODING_ZSTD)
+		return lossless_encode(m, weights, out, decoded, ret_id, err);
 	int r = weights_check(m, weights, NULL, NULL, err);
 	if (r == 0 && delta)
 		r = weights_check(m, base, NULL, NULL, err);
@@ -416,6 +469,8 @@ int encoding_decode(const struct model *m, enum encoding encoding, const char *i
 					 .out = -1};
 	char tmp[FILE_PATH_MAX] = "";
 	bool delta = encoding == ENCODING_DELTA;
+	if (encoding == ENCODING_ZSTD)
+		return lossless_decode(m, in, out, ret_id, err);
 	int r = delta ? weights_check(m, base, NULL, NULL, err) : 0;
 	if (r == 0 && file_path(tmp, sizeof(tmp), "%s.tmp", out) < 0)
 		r = err_errno(err, -ENAMETOOLONG, "%s", out);
@@ -428,4 +483,51 @@ int encoding_decode(const struct model *m, enum encoding encoding, const char *i
 	if (r < 0 && *tmp)
 		unlink(tmp);
 	return r;
+}
+
+/* ---- bases ---- */
+
+static int distance(struct walk *w, double *ret, struct err *err)
+{
+	*ret = 0;
+	for (size_t i = 0; i < w->m->n_tensors; i++) {
+		const struct tensor *t = &w->m->tensors[i];
+		for (uint64_t at = 0; is_rounded(t) && at < t->count; at += PIECE) {
+			size_t n = (size_t)MIN_OF(t->count - at, (uint64_t)PIECE);
+			int r = read_pieces(w, t->offset + at, n, err);
+			if (r < 0)
+				return r;
+			for (size_t k = 0; k < n; k++)
+				*ret += (double)(w->x[k] - w->b[k]) * (double)(w->x[k] - w->b[k]);
+		}
+	}
+	return 0;
+}
+
+int encoding_nearest(const struct model *m, const char *weights, const char *const *bases, size_t n,
+		     size_t *ret, struct err *err)
+{
+	double least = HUGE_VAL, far;
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_(done) struct walk w = {.m = m,
+						 .name = bases[i],
+						 .weights = -1,
+						 .base = -1,
+						 .coded = -1,
+						 .out = -1};
+		int r = open_one(weights, O_RDONLY, &w.weights, err);
+		if (r == 0)
+			r = open_one(bases[i], O_RDONLY, &w.base, err);
+		if (r == 0)
+			r = allocate(&w, err);
+		if (r == 0)
+			r = distance(&w, &far, err);
+		if (r < 0)
+			return r;
+		if (far < least) {
+			least = far;
+			*ret = i;
+		}
+	}
+	return n ? 0 : err_set(err, -ENOENT, "%s: there is no base", weights);
 }

@@ -3,6 +3,8 @@
  * encodes: a lossy encoding changes the checkpoint before it is scored and offered, never on the
  * way.
  *
+ *   zstd    the file as it is, compressed (RFC 8878)
+ *   f16     weights in IEEE 754 half precision
  *   int8    each row of weights (an output's, a filter's) in 255 steps of its own largest value
  *   delta   the difference to a base that both have, in steps of its own standard deviation in that
  *           tensor: what was rounded off is in the next difference to what the receiver has
@@ -13,13 +15,15 @@
  * error in one of many thousand summands matters least, so a tensor of n weights has
  * sqrt(n / n of the largest) times the step of the largest one.
  *
- * Layout of the file: 4 bytes "TSK1", 1 byte encoding, 20 bytes header of the weights file, as it
- * is; then range-coded bits (range.h): tensor after tensor as in the weights file, 32 bits a value
- * of an exact one. Of the others with `delta`: the step, float32; both: row after row, a bit that
- * says it is all zeros, else with `int8` its step, float32; the values in steps, each as: is it 0;
- * its sign; its magnitude in unary up to MAGNITUDE_UNARY, then in Exp-Golomb code (Golomb 1966,
- * Teuhola 1978). Models of these bits begin anew with each tensor; that of "is it 0" depends on the
- * sizes of the two values before, as in DeepCABAC (Wiedemann et al. 2020).
+ * Layout of the file, where it is not zstd: 4 bytes "TSK1", 1 byte encoding, 20 bytes header of the
+ * weights file, as it is; then range-coded bits (range.h): tensor after tensor as in the weights
+ * file, 32 bits a value of an exact one. Of the others with `delta`: the step, float32; both: row
+ * after row, a bit that says it is all zeros, else with `int8` its step, float32; the values in
+ * steps, each as: is it 0; its sign; its magnitude in unary up to MAGNITUDE_UNARY, then in
+ * Exp-Golomb code (Golomb 1966, Teuhola 1978). Models of these bits begin anew with each tensor;
+ * that of "is it 0" depends on the sizes of the two values before, as in DeepCABAC (Wiedemann et
+ * al. 2020). A half has modelled sign and exponent, bit after bit from the top, and its 10 further
+ * bits as they are.
  *
  * Nothing in such a file says how much is to be allocated or written: the model does. Memory is
  * constant but for 4 bytes a row. */
@@ -36,7 +40,14 @@
 /* Bytes of a coded file that a receiver has room for: what would be larger is sent raw. */
 #define ENCODING_BYTES_MAX(model) ((model)->file_bytes)
 
-enum encoding { ENCODING_RAW, ENCODING_INT8, ENCODING_DELTA, ENCODING_N };
+enum encoding {
+	ENCODING_RAW,
+	ENCODING_ZSTD,
+	ENCODING_F16,
+	ENCODING_INT8,
+	ENCODING_DELTA,
+	ENCODING_N,
+};
 const char *encoding_name(enum encoding e);               /* "int8": in manifests, too */
 int encoding_parse(const char *name, enum encoding *ret); /* -EINVAL */
 
@@ -47,7 +58,8 @@ struct encoding_conf {
 
 /* Writes `out`, the coded file, and `decoded`, what a receiver makes of it (both atomically), from
  * `weights` and, with DELTA, `base` (else NULL), which are checked in full. ret_id: of decoded.
- * -EFBIG: it would be no smaller than raw; -EINVAL: step; else as weights_check(). */
+ * -EFBIG: it would be no smaller than raw; -ERANGE: a weight is too large for a half; -EINVAL:
+ * step; else as weights_check(). */
 int encoding_encode(const struct model *m, const struct encoding_conf *conf, const char *weights,
 		    const char *base, const char *out, const char *decoded, char ret_id[HASH_SIZE],
 		    struct err *err);
@@ -55,3 +67,6 @@ int encoding_encode(const struct model *m, const struct encoding_conf *conf, con
  * encoding_encode() makes for this model and encoding; then there is no `out`. */
 int encoding_decode(const struct model *m, enum encoding encoding, const char *in, const char *base,
 		    const char *out, char ret_id[HASH_SIZE], struct err *err);
+/* Which of `n` bases the weights are nearest to: the sum of squares over all that is rounded. */
+int encoding_nearest(const struct model *m, const char *weights, const char *const *bases, size_t n,
+		     size_t *ret, struct err *err);

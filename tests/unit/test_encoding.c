@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "common/base/rng.h"
 #include "common/checkpoint/weights.h"
@@ -76,8 +77,9 @@ static void grow(const struct model *m, const char *from, const char *to, double
 	free(b.data);
 }
 
-static const struct encoding_conf confs[] = {
-	{ENCODING_INT8, 0}, {ENCODING_DELTA, 0.01}, {ENCODING_DELTA, 1}, {ENCODING_DELTA, 8}};
+static const struct encoding_conf confs[] = {{ENCODING_INT8, 0},  {ENCODING_DELTA, 0.01},
+					     {ENCODING_DELTA, 1}, {ENCODING_DELTA, 8},
+					     {ENCODING_F16, 0},   {ENCODING_ZSTD, 0}};
 
 static void encode_ok(const struct model *m, const struct encoding_conf *c, char id[HASH_SIZE])
 {
@@ -137,7 +139,10 @@ static void both_ways(void **state)
 				error = fmax(error, (double)fabsf(x[i] - y[i]));
 			}
 			/* The differences deviate by 0.01. */
-			double bound = c->encoding == ENCODING_INT8 ? most / 253 : c->step * 0.006;
+			double bound = c->encoding == ENCODING_INT8    ? most / 253
+				       : c->encoding == ENCODING_DELTA ? c->step * 0.006
+				       : c->encoding == ENCODING_F16   ? most / 2047
+								       : 0;
 			assert_true(error <= (of->kind == TENSOR_WEIGHT ? bound : 0));
 		}
 		free(decoded.data);
@@ -218,7 +223,9 @@ static void refused(void **state)
 	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
 	char id[HASH_SIZE], got[HASH_SIZE];
 	struct err err = {0};
-	for (size_t k = 0; k < 2; k++) {
+	for (size_t k = 0; k < ARRAY_LEN(confs); k++) {
+		if (confs[k].encoding == ENCODING_ZSTD)
+			continue;
 		encode_ok(m, &confs[k], id);
 		struct bytes c = slurp(in_dir("coded"));
 		for (size_t len = 0; len < c.len; len++) {
@@ -238,8 +245,9 @@ static void refused(void **state)
 			      confs[k].encoding == ENCODING_INT8 ? ENCODING_DELTA : ENCODING_INT8,
 			      got, &err),
 		       &err, "encoding number");
-		/* Whatever else is in it: an error, or another checkpoint, as its id tells. */
-		for (size_t i = 0; i < c.len * 8; i += 3) {
+		/* Whatever else is in it: an error, or another checkpoint, as its id tells. (Of
+		 * large steps, of which nothing is a whole one, it does not matter how large.) */
+		for (size_t i = confs[k].step < 1 ? 0 : SIZE_MAX; i < c.len * 8; i += 3) {
 			c.data[i / 8] ^= (char)(1 << i % 8);
 			util_write(in_dir("coded"), c.data, c.len);
 			c.data[i / 8] ^= (char)(1 << i % 8);
@@ -256,6 +264,101 @@ static void refused(void **state)
 	util_write_weights(m, in_dir("base"), 9, 1000);
 	assert_int_equal(decode(m, ENCODING_DELTA, got, &err), 0);
 	assert_string_not_equal(got, id);
+}
+
+static void zstd_refused(void **state)
+{
+	_cleanup_(model_freep) struct model *m = prepare(LARGE_CFG);
+	static const struct encoding_conf conf = {ENCODING_ZSTD, 0};
+	char id[HASH_SIZE], got[HASH_SIZE];
+	struct err err = {0};
+	encode_ok(m, &conf, id);
+	struct bytes c = slurp(in_dir("coded"));
+	for (size_t len = 0; len < c.len; len += 1 + c.len / 500) {
+		util_write(in_dir("coded"), c.data, len);
+		expect(-EBADMSG, decode(m, ENCODING_ZSTD, got, &err), &err, "coded");
+	}
+	char *more = malloc(c.len + 1);
+	memcpy(more, c.data, c.len);
+	more[c.len] = 0;
+	util_write(in_dir("coded"), more, c.len + 1);
+	expect(-EBADMSG, decode(m, ENCODING_ZSTD, got, &err), &err, "coded");
+	free(more);
+	for (size_t i = 0; i < c.len * 8; i += 1 + c.len / 60) {
+		c.data[i / 8] ^= (char)(1 << i % 8);
+		util_write(in_dir("coded"), c.data, c.len);
+		c.data[i / 8] ^= (char)(1 << i % 8);
+		if (decode(m, ENCODING_ZSTD, got, &err) == 0) {
+			assert_string_not_equal(got, id);
+			file_remove(in_dir("received"), NULL);
+		}
+	}
+	free(c.data);
+}
+
+/* Small files that stand for large ones: no more is written than the model has. */
+static void bombs(void **state)
+{
+	enum { SIZE = 64 << 20 };
+	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
+	char *zeros = calloc(1, SIZE), got[HASH_SIZE];
+	size_t room = ZSTD_compressBound(SIZE);
+	char *coded = malloc(room);
+	struct err err = {0};
+	size_t n = ZSTD_compress(coded, room, zeros, SIZE, 1);
+	assert_true(n < SIZE / 1000);
+	util_write(in_dir("coded"), coded, n);
+	expect(-EBADMSG, decode(m, ENCODING_ZSTD, got, &err), &err, "found more than");
+	/* A window that nobody has memory for. */
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+	ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, 27);
+	ZSTD_inBuffer in = {zeros, SIZE, 0};
+	ZSTD_outBuffer out = {coded, room, 0};
+	assert_int_equal(ZSTD_compressStream2(c, &out, &in, ZSTD_e_flush), 0);
+	util_write(in_dir("coded"), coded, out.pos);
+	expect(-EBADMSG, decode(m, ENCODING_ZSTD, got, &err), &err, "memory");
+	ZSTD_freeCCtx(c);
+	free(coded);
+	free(zeros);
+}
+
+static void halves_overflow(void **state)
+{
+	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
+	static const struct encoding_conf conf = {ENCODING_F16, 0};
+	char id[HASH_SIZE], weights[FILE_PATH_MAX], coded[FILE_PATH_MAX];
+	struct err err = {0};
+	snprintf(weights, sizeof(weights), "%s", in_dir("weights"));
+	snprintf(coded, sizeof(coded), "%s", in_dir("coded"));
+	struct bytes w = slurp(weights);
+	const float large = 65520;
+	memcpy(w.data + w.len - 4, &large, 4);
+	util_write(weights, w.data, w.len);
+	assert_int_equal(
+		encoding_encode(m, &conf, weights, NULL, coded, in_dir("decoded"), id, &err),
+		-ERANGE);
+	assert_non_null(strstr(err.text, "too large for half precision"));
+	assert_false(file_exists(coded) || file_exists(in_dir("decoded")));
+	free(w.data);
+}
+
+static void nearest(void **state)
+{
+	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
+	char path[3][FILE_PATH_MAX];
+	const char *bases[3];
+	struct err err = {0};
+	size_t i = 9;
+	for (int k = 0; k < 3; k++) {
+		static const double by[] = {0.5, 0.001, 0.1};
+		static const char *const names_of[] = {"b0", "b1", "b2"};
+		snprintf(path[k], sizeof(path[k]), "%s", in_dir(names_of[k]));
+		grow(m, in_dir("weights"), path[k], by[k], 3);
+		bases[k] = path[k];
+	}
+	assert_int_equal(encoding_nearest(m, in_dir("weights"), bases, 3, &i, &err), 0);
+	assert_int_equal(i, 1);
+	assert_int_equal(encoding_nearest(m, in_dir("weights"), bases, 0, &i, &err), -ENOENT);
 }
 
 static void cannot_be_encoded(void **state)
@@ -343,9 +446,16 @@ static void names(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		T(both_ways), T(rows_that_stay),    T(differences_add_up),
-		T(refused),   T(cannot_be_encoded), T(coder_is_near_entropy),
-		T(names)};
+	const struct CMUnitTest tests[] = {T(both_ways),
+					   T(rows_that_stay),
+					   T(differences_add_up),
+					   T(refused),
+					   T(cannot_be_encoded),
+					   T(coder_is_near_entropy),
+					   T(names),
+					   T(zstd_refused),
+					   T(bombs),
+					   T(halves_overflow),
+					   T(nearest)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
