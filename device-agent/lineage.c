@@ -41,7 +41,7 @@ int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err)
 	m->size = (int64_t)a->model->file_bytes;
 	m->block_size = a->conf.block_size;
 	m->created_ms = a->port.real_ms(a->port.user);
-	COPY(m->encoding, "raw");
+	m->encoding = ENCODING_RAW;
 	log_debug("device=%s checkpoint=%.12s made origin=%s parents=%.12s,%.12s%s", a->conf.id,
 		  m->id, origin_name(m->origin), m->parents[0], m->parents[1],
 		  m->stays ? " stays" : "");

@@ -161,7 +161,7 @@ void entry_result(const struct trainer *t, const struct entry *e, struct manifes
 		.size = (int64_t)t->model->file_bytes,
 		.block_size = t->conf->block_size,
 		.created_ms = trainer_utc(t),
-		.encoding = "raw",
+		.encoding = ENCODING_RAW,
 	};
 	memcpy(ret->id, j->partial, sizeof(ret->id));
 	memcpy(ret->parents[0], j->manifest.id, sizeof(ret->parents[0]));

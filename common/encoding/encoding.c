@@ -28,22 +28,6 @@
 
 static const char magic[4] = "TSK1";
 
-const char *encoding_name(enum encoding e)
-{
-	static const char *const names[ENCODING_N] = {"raw", "zstd", "f16", "int8", "delta"};
-	return names[e];
-}
-
-int encoding_parse(const char *name, enum encoding *ret)
-{
-	for (int e = 0; e < ENCODING_N; e++)
-		if (strcmp(name, encoding_name((enum encoding)e)) == 0) {
-			*ret = (enum encoding)e;
-			return 0;
-		}
-	return -EINVAL;
-}
-
 /* ---- whole numbers ---- */
 
 struct value_models {

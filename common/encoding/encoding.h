@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/checkpoint/manifest.h"
 #include "common/checkpoint/model.h"
 
 #define ENCODING_HEADER   25
@@ -39,17 +40,6 @@
 #define ENCODING_STEP_MAX 8.0
 /* Bytes of a coded file that a receiver has room for: what would be larger is sent raw. */
 #define ENCODING_BYTES_MAX(model) ((model)->file_bytes)
-
-enum encoding {
-	ENCODING_RAW,
-	ENCODING_ZSTD,
-	ENCODING_F16,
-	ENCODING_INT8,
-	ENCODING_DELTA,
-	ENCODING_N,
-};
-const char *encoding_name(enum encoding e);               /* "int8": in manifests, too */
-int encoding_parse(const char *name, enum encoding *ret); /* -EINVAL */
 
 struct encoding_conf {
 	enum encoding encoding; /* not RAW */

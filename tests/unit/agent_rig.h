@@ -380,7 +380,7 @@ static inline struct msg_result result_of(const char *parent, uint64_t seed, int
 	m->size = (int64_t)model->file_bytes;
 	m->block_size = 1024;
 	m->created_ms = 1790000000000;
-	strcpy(m->encoding, "raw");
+	m->encoding = ENCODING_RAW;
 	memcpy(r.snapshot, snapshot[SPLIT_TEST], HASH_SIZE);
 	return r;
 }

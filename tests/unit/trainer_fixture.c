@@ -236,7 +236,7 @@ struct msg_offer offer_of(const char *device)
 					   .images_seen = 700, .classes = 10,
 					   .size = (int64_t)f.model->file_bytes,
 					   .block_size = BLOCK, .created_ms = 1700000000000,
-					   .encoding = "raw"}};
+					   .encoding = ENCODING_RAW}};
 
 	strcpy(o.manifest.id, f.id);
 	strcpy(o.manifest.model, f.model->id);
