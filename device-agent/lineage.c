@@ -145,11 +145,19 @@ void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE])
 void lineage_rows(const struct agent *a, char ret[HASH_SIZE])
 {
 	const struct state *s = a->state;
-	lineage_source(a, s->handover.granted, ret);
-	if (!*ret && !keeps_rows(a))
-		return; /* it went out whole */
+	const char *granted = s->handover.granted;
+	char out[FILE_PATH_MAX] = "", stripped[HASH_SIZE];
+	ret[0] = 0;
+	if (!s->n_private)
+		return;
+	int r = strip(a, granted, out, stripped, NULL);
+	if (*out)
+		file_remove(out, NULL);
+	if (r < 0 ? !keeps_rows(a) : !same(stripped, granted))
+		return; /* it went out with them */
+	lineage_source(a, granted, ret);
 	if (!*ret)
-		memcpy(ret, s->handover.granted, HASH_SIZE);
+		memcpy(ret, granted, HASH_SIZE);
 	if (!store_has(a->store, ret))
 		memcpy(ret, s->local, HASH_SIZE);
 }
