@@ -32,15 +32,22 @@ bool coding_has_base(const struct agent *a, const struct manifest *m)
 	return m->encoding != ENCODING_DELTA || store_has(a->store, m->base);
 }
 
+static bool makes_differences(const struct agent *a)
+{
+	return a->conf.encoding == CODING_AUTO || a->conf.encoding == (int)ENCODING_DELTA;
+}
+
 /* What a handover leaves at both ends. */
 void coding_handed_over(struct agent *a, struct state *next, const char *result,
 			const char *granted)
 {
 	memset(next->bases, 0, sizeof(next->bases));
+	a->coding.n_lacked = 0;
+	if (!makes_differences(a))
+		return;
 	COPY(next->bases[0], result);
 	if (!same(result, granted))
 		COPY(next->bases[1], granted);
-	a->coding.n_lacked = 0;
 }
 
 static bool is_lacked(const struct agent *a, const char *id)
@@ -74,11 +81,6 @@ bool coding_lacked(struct agent *a, const struct msg_claim *c)
 }
 
 /* ---- out ---- */
-
-static bool makes_differences(const struct agent *a)
-{
-	return a->conf.encoding == CODING_AUTO || a->conf.encoding == (int)ENCODING_DELTA;
-}
 
 static void as_it_is(struct agent *a, const struct err *why)
 {

@@ -525,9 +525,12 @@ void exchange_want(struct agent *a, const struct msg_want *w)
 {
 	const struct handover *h = &a->state->handover;
 	struct manifest m;
-	if (!handover_may_pull(h, w->trainer, h->granted) ||
-	    store_manifest(a->store, h->granted, &m, NULL) < 0 ||
-	    !same(manifest_payload(&m), w->checkpoint)) {
+	bool granted = handover_may_pull(h, w->trainer, h->granted);
+	if (granted && store_manifest(a->store, h->granted, &m, NULL) < 0) {
+		guard_suspect(a, h->granted);
+		return;
+	}
+	if (!granted || !same(manifest_payload(&m), w->checkpoint)) {
 		log_debug("device=%s trainer=%s checkpoint=%.12s: not granted, no blocks",
 			  a->conf.id, w->trainer, w->checkpoint);
 		return;
