@@ -71,12 +71,14 @@ bool coding_lacked(struct agent *a, const struct msg_claim *c)
 	    !same(c->checkpoint, h->checkpoint) ||
 	    store_manifest(a->store, h->checkpoint, &m, NULL) < 0 || !same(m.base, c->lacks))
 		return false;
-	if (!is_lacked(a, c->lacks) && a->coding.n_lacked < CODING_LACKED_MAX)
-		COPY(a->coding.lacked[a->coding.n_lacked++], c->lacks);
+	if (is_lacked(a, c->lacks) || a->coding.id || a->coding.n_lacked == CODING_LACKED_MAX)
+		return false; /* known, and being seen to */
+	COPY(a->coding.lacked[a->coding.n_lacked++], c->lacks);
 	log_info("device=%s trainer=%s checkpoint=%.12s base=%.12s is not there: another form",
 		 a->conf.id, c->trainer, h->checkpoint, c->lacks);
 	COPY(a->candidate, *m.source ? m.source : m.id);
 	a->coding.whole[0] = 0;
+	a->state->rounds.offer_ordered = true; /* without waiting for the back-off */
 	return true;
 }
 
