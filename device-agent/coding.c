@@ -60,7 +60,7 @@ static bool is_lacked(const struct agent *a, const char *id)
 
 static bool may_be_base(const struct agent *a, const char *id)
 {
-	return *id && !is_lacked(a, id) && store_has(a->store, id);
+	return *id && !is_lacked(a, id) && store_has(a->store, id) && !lineage_stays(a, id);
 }
 
 bool coding_lacked(struct agent *a, const struct msg_claim *c)

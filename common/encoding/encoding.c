@@ -491,7 +491,7 @@ static int distance(struct walk *w, double *ret, struct err *err)
 int encoding_nearest(const struct model *m, const char *weights, const char *const *bases, size_t n,
 		     size_t *ret, struct err *err)
 {
-	double least = HUGE_VAL, far;
+	double least = HUGE_VAL, far = 0;
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_(done) struct walk w = {.m = m,
 						 .name = bases[i],
