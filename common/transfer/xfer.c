@@ -154,7 +154,7 @@ static void end_round(struct xfer *x, int64_t now_ms)
 	uint32_t queued = delay > XFER_TICK_MS ? (uint32_t)(x->window * delay / round) : 0;
 	bool slow = round > XFER_ROUND_MAX_MS;
 	if (queued < XFER_QUEUE_MIN && !slow) {
-		x->window += x->exploring ? x->window : 1;
+		x->window += x->exploring && 2 * round <= XFER_ROUND_MAX_MS ? x->window : 1;
 	} else {
 		/* What exploring went too far is taken back at once. */
 		if (queued > XFER_QUEUE_MAX || slow)

@@ -214,7 +214,8 @@ static void test_window_limits(void **state)
 	assert_int_equal(widest(131072, 4, 100), XFER_WINDOW_BYTES_MAX / 131072 / 4);
 	assert_int_equal(widest(131072, 1000, 100), XFER_WINDOW_MIN);
 	assert_int_equal(widest(1024, 0, 100), XFER_WINDOW_MAX);
-	assert_int_equal(widest(1024, 1, XFER_ROUND_MAX_MS), XFER_WINDOW_MAX);
+	assert_int_equal(widest(1024, 1, XFER_ROUND_MAX_MS / 2), XFER_WINDOW_MAX);
+	assert_int_equal(widest(1024, 1, XFER_ROUND_MAX_MS), XFER_WINDOW_MIN + 20);
 	assert_int_equal(widest(1024, 1, XFER_ROUND_MAX_MS + 1), XFER_WINDOW_MIN);
 }
 
