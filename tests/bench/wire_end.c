@@ -1,6 +1,7 @@
 /* One end of a transfer, by the product's own code: blocks, window, part file, check, store.
  *
- *   wire_end send PORT FILE BLOCK_SIZE          prints 'ID SIZE' and serves whoever wants, until killed
+ *   wire_end send PORT FILE BLOCK_SIZE
+ *       prints 'ID SIZE' once it is connected, and serves whoever wants, until killed
  *   wire_end take PORT CFG DIR ID SIZE BLOCK_SIZE
  *       pulls it into the store in DIR; prints one JSON object
  *
@@ -37,7 +38,6 @@ struct end {
 	const char *file; /* sender's */
 	struct manifest manifest;
 	struct serve serve;
-	uint64_t blocks_sent;
 	struct part part; /* receiver's */
 	struct model *model;
 	struct store *store;
@@ -82,7 +82,7 @@ static void serve(struct end *e)
 	struct err err = {0};
 	size_t done = 0;
 	memcpy(t.checkpoint, e->manifest.id, sizeof(t.checkpoint));
-	for (; done < e->serve.n; done++, e->blocks_sent++) {
+	for (; done < e->serve.n; done++) {
 		uint32_t len;
 		t.block = e->serve.blocks[done];
 		if (part_read_block(e->file, (uint64_t)e->manifest.size,
@@ -201,10 +201,14 @@ static void on_message(void *user, const struct mqtt_message *m)
 static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct end *e = user;
-	if (state != MQTT_UP)
+	if (state != MQTT_UP) {
 		e->serve.n = 0;
-	else if (e->dir)
+	} else if (e->dir) {
 		begin_or_go_on(e);
+	} else {
+		printf("%s %lld\n", e->manifest.id, (long long)e->manifest.size);
+		fflush(stdout);
+	}
 }
 
 static void on_writable(void *user)
@@ -252,8 +256,6 @@ static int send_file(struct end *e, char **a)
 		die(e->file, &err);
 	e->manifest.size = st.st_size;
 	e->manifest.block_size = atoll(a[2]);
-	printf("%s %lld\n", e->manifest.id, (long long)st.st_size);
-	fflush(stdout);
 	connect_to(e, a[0], TOPIC_DEVICE_WANT);
 	return run(e);
 }
