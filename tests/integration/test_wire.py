@@ -2,9 +2,11 @@
 """A checkpoint through a real broker over a bad network, by the product's transfer code at both ends (tests/bench/wire_end):
 how much of a slow link is used, and what a connection that breaks all the time costs. Nothing here depends on how fast
 the machine is: 10 Mbit/s is far below that."""
+import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -96,6 +98,20 @@ class Wire(unittest.TestCase):
         rig.figure(f'1 Mbit/s: at most {outstanding_s:.1f} s of the link outstanding')
         self.assertLess(outstanding_s, 10)
         self.assertEqual(r['twice'], 0)
+
+    def test_bench(self):
+        """tests/bench/wire runs and says what it promises; no figure is judged."""
+        doc = self.work / 'doc.md'
+        doc.write_text('before\n<!-- measured: loopback -->\nold\n<!-- end: loopback -->\nafter\n')
+        r = subprocess.run([rig.ROOT / 'tests/bench/wire', '--loopback', '--rounds', '1', '--megabytes', '2', '--build',
+                            rig.BUILD, '--json', '--write', doc], capture_output=True, text=True, timeout=120)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        found, = json.loads(r.stdout)['loopback']
+        self.assertGreater(found['bytes'], 1_900_000)
+        self.assertGreater(min(found['median'].values()), 0)
+        text = doc.read_text()
+        self.assertIn(f'| {found["bytes"]:,} |', text)
+        self.assertNotIn('old', text)
 
 
 if __name__ == '__main__':
