@@ -25,6 +25,7 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
@@ -164,11 +165,9 @@ struct agent {
 	} decoding;
 	bool pulling;
 	struct part part;
-	int64_t pull_progress_ms;
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
-	uint32_t serve[MESSAGE_WANT_MAX];
-	size_t n_serve;
+	struct serve serve;
 	char *block;           /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */

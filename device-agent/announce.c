@@ -46,7 +46,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
-	if (a->pulling || a->n_serve)
+	if (a->pulling || a->serve.n)
 		return PHASE_TRANSFERRING;
 	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)

@@ -7,8 +7,6 @@
 
 #include "common/checkpoint/weights.h"
 
-#define REASK_OUTSTANDING (XFER_WINDOW / 2) /* blocks are asked for in batches, not one by one */
-
 static bool same(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
@@ -174,7 +172,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
-		a->n_serve = 0;
+		a->serve.n = 0;
 	if (a->state->handover.phase != was || a->state->handover.fence != before.fence)
 		exchange_sweep(a);
 	for (size_t i = 0; i < acts.n; i++)
@@ -197,7 +195,7 @@ void exchange_withdraw(struct agent *a, const struct err *why)
 	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
 	struct state *next = agent_draft(a);
 	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
-	a->n_serve = 0;
+	a->serve.n = 0;
 	next->rounds.offer_ordered = true; /* of what may be */
 	exchange_event_with(a, next, &gone);
 }
@@ -207,7 +205,7 @@ int64_t exchange_deadline_ms(const struct agent *a)
 	int64_t at = handover_deadline_ms(&a->state->handover);
 	if (!a->pulling || !a->up)
 		return at;
-	int64_t stall = a->pull_progress_ms + a->state->handover.lease_ms;
+	int64_t stall = a->part.xfer.new_ms + a->state->handover.lease_ms;
 	int64_t ask = xfer_deadline_ms(&a->part.xfer);
 	if (ask >= 0)
 		stall = MIN_OF(stall, ask);
@@ -387,16 +385,12 @@ void exchange_decoded(struct agent *a, const struct json *result, const struct e
 
 static void ask_for_blocks(struct agent *a)
 {
-	struct xfer *x = &a->part.xfer;
-	struct msg_want m = {0};
-	if (!a->up || x->n_asked > REASK_OUTSTANDING)
-		return;
-	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, MESSAGE_WANT_MAX);
-	if (m.n_blocks == 0)
-		return;
 	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
+	struct msg_want m = {0};
 	COPY(m.checkpoint, a->part.id);
-	announce_publish(a, &t, msg_want_print(&m), false);
+	while (a->up && (m.n_blocks = xfer_want(&a->part.xfer, a->now_ms, m.blocks,
+						MESSAGE_WANT_MAX)) > 0)
+		announce_publish(a, &t, msg_want_print(&m), false);
 }
 
 static bool open_pull(struct agent *a)
@@ -414,7 +408,6 @@ static bool open_pull(struct agent *a)
 		return false;
 	}
 	a->pulling = true;
-	a->pull_progress_ms = a->now_ms;
 	return true;
 }
 
@@ -440,7 +433,7 @@ bool exchange_pull_step(struct agent *a)
 		return finish_pull(a);
 	if (!a->up)
 		return false;
-	if (a->now_ms - a->pull_progress_ms >= h->lease_ms)
+	if (a->now_ms - a->part.xfer.new_ms >= h->lease_ms)
 		return exchange_event(a, &stalled) == 0;
 	int64_t due = xfer_deadline_ms(&a->part.xfer);
 	if (due >= 0 && a->now_ms >= due)
@@ -455,13 +448,11 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	if (!a->pulling || !same(t->checkpoint, a->part.id))
 		return;
 	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
-	if (r == XFER_OK) {
-		a->pull_progress_ms = a->now_ms;
-	} else if (r < 0) {
+	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
-	} else if (r != XFER_E_TWICE) {
+	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		log_debug("device=%s checkpoint=%.12s block=%u of %zu bytes ignored", a->conf.id,
 			  t->checkpoint, t->block, len);
 	}
@@ -512,15 +503,6 @@ static bool note_wanted(struct agent *a, const struct msg_want *w, const struct 
 	return news;
 }
 
-static void queue_block(struct agent *a, uint32_t block)
-{
-	for (size_t i = 0; i < a->n_serve; i++)
-		if (a->serve[i] == block)
-			return;
-	if (a->n_serve < MESSAGE_WANT_MAX)
-		a->serve[a->n_serve++] = block; /* else it will be asked for again */
-}
-
 void exchange_want(struct agent *a, const struct msg_want *w)
 {
 	const struct handover *h = &a->state->handover;
@@ -538,8 +520,7 @@ void exchange_want(struct agent *a, const struct msg_want *w)
 	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
 	if (note_wanted(a, w, &m))
 		exchange_event(a, &wanted);
-	for (size_t i = 0; i < w->n_blocks; i++)
-		queue_block(a, w->blocks[i]);
+	serve_add(&a->serve, w->blocks, w->n_blocks);
 	/* What is damaged is not to travel first. */
 	if (a->checked_fence != h->fence)
 		guard_suspect(a, h->granted);
@@ -573,16 +554,16 @@ void exchange_serve(struct agent *a)
 	struct manifest m;
 	char path[FILE_PATH_MAX];
 	struct err err = {0};
-	if (a->n_serve == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
+	if (a->serve.n == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
 		return;
 	if (h->phase != HANDOVER_GRANTED) {
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (store_payload(a->store, h->granted, path, &err) < 0 ||
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
 		guard_suspect(a, h->granted);
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (lineage_may_leave(a, &m, &err) < 0) {
@@ -591,8 +572,7 @@ void exchange_serve(struct agent *a)
 	}
 	size_t done = 0;
 	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
-	while (done < a->n_serve && serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
+	while (done < a->serve.n && serve_block(a, &m, path, a->serve.blocks[done]) != -EAGAIN)
 		done++;
-	a->n_serve -= done;
-	memmove(&a->serve[0], &a->serve[done], sizeof(a->serve[0]) * a->n_serve);
+	serve_sent(&a->serve, done);
 }

@@ -1,8 +1,8 @@
 /* Blocks: of an offered checkpoint on its way in, and of a result on its way out.
  *
- * In: one part file per device and checkpoint; a new want goes out when half of the window has come.
- * Out: what the device wants is remembered, at most MESSAGE_WANT_MAX a device, and sent as the
- * connection takes it; what is lost it asks for again. */
+ * In: one part file per device and checkpoint; all that come in share what may be outstanding.
+ * Out: what the device wants is remembered and sent as the connection takes it; what is lost it asks
+ * for again. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -22,13 +22,12 @@ static void send_want(struct trainer *t, struct entry *e, int64_t now_ms)
 {
 	struct msg_want w = {0};
 
-	w.n_blocks = xfer_want(&e->part.xfer, now_ms, w.blocks, MESSAGE_WANT_MAX);
-	if (w.n_blocks == 0)
-		return;
 	memcpy(w.trainer, t->conf->id, sizeof(w.trainer));
 	memcpy(w.checkpoint, manifest_payload(&e->job.manifest), sizeof(w.checkpoint));
-	trainer_send(t, TOPIC_DEVICE_WANT, e->device->id, msg_want_print(&w), false,
-		     MESSAGE_EXPIRY_S);
+	xfer_share(&e->part.xfer, t->n_pulling);
+	while ((w.n_blocks = xfer_want(&e->part.xfer, now_ms, w.blocks, MESSAGE_WANT_MAX)) > 0)
+		trainer_send(t, TOPIC_DEVICE_WANT, e->device->id, msg_want_print(&w), false,
+			     MESSAGE_EXPIRY_S);
 }
 
 static void failed(struct trainer *t, struct entry *e, const struct err *err)
@@ -44,16 +43,17 @@ static void failed(struct trainer *t, struct entry *e, const struct err *err)
 	}
 }
 
-/* Verified, then moved into the store. */
-static int keep(struct trainer *t, struct entry *e, const char *weights, struct err *err)
+/* Verified, then moved into the store. hashed: its id is verified already. */
+static int keep(struct trainer *t, struct entry *e, const char *weights, bool hashed,
+		struct err *err)
 {
 	struct manifest m = e->job.manifest;
 	char id[HASH_SIZE];
-	int r = weights_check(t->model, weights, NULL, id, err);
+	int r = weights_check(t->model, weights, NULL, hashed ? NULL : id, err);
 
 	if (r == -EBADMSG) /* what the device has is like this: not taken again */
 		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
-	if (r == 0 && strcmp(id, m.id) != 0)
+	if (r == 0 && !hashed && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
 	return r < 0 ? r : store_add(t->store, weights, &m, err);
@@ -74,8 +74,9 @@ static void finish(struct trainer *t, struct entry *e)
 	bool raw = e->job.manifest.encoding == ENCODING_RAW;
 
 	e->pulling = false;
+	t->n_pulling--;
 	if (r == 0)
-		r = raw ? keep(t, e, path, &err) : coding_decode(t, e, path, &err);
+		r = raw ? keep(t, e, path, true, &err) : coding_decode(t, e, path, &err);
 	if (r < 0)
 		failed(t, e, &err);
 	else if (raw)
@@ -88,7 +89,7 @@ void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const
 	struct err err = {0};
 
 	if (e->job.state == JOB_PULLING) {
-		if (!why && keep(t, e, weights, &err) < 0)
+		if (!why && keep(t, e, weights, false, &err) < 0)
 			why = &err;
 		if (why && why->code == -EBADMSG)
 			memcpy(e->device->bad_checkpoint, e->job.manifest.id, HASH_SIZE);
@@ -151,6 +152,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 		return;
 	}
 	e->pulling = true;
+	t->n_pulling++;
 	if (xfer_complete(&e->part.xfer)) {
 		finish(t, e);
 		return;
@@ -162,10 +164,11 @@ void pull_begin(struct trainer *t, struct entry *e)
 
 void pull_end(struct trainer *t, struct entry *e)
 {
-	(void)t;
-	if (e->pulling)
-		part_close(&e->part);
+	if (!e->pulling)
+		return;
+	part_close(&e->part);
 	e->pulling = false;
+	t->n_pulling--;
 }
 
 void pull_forget(struct trainer *t, struct entry *e)
@@ -214,8 +217,7 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);
 	if (!xfer_complete(&e->part.xfer)) {
-		if (e->part.xfer.n_asked <= XFER_WINDOW / 2)
-			send_want(t, e, now_ms);
+		send_want(t, e, now_ms);
 		return;
 	}
 	finish(t, e);
@@ -263,14 +265,7 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 		log_debug("want of nothing on offer device=%s", d->id);
 		return;
 	}
-	for (size_t i = 0; i < w.n_blocks; i++) {
-		unsigned k = 0;
-
-		while (k < e->n_wanted && e->wanted[k] != w.blocks[i])
-			k++;
-		if (k == e->n_wanted && e->n_wanted < MESSAGE_WANT_MAX)
-			e->wanted[e->n_wanted++] = w.blocks[i];
-	}
+	serve_add(&e->wanted, w.blocks, w.n_blocks);
 	pull_serve(t);
 }
 
@@ -308,18 +303,17 @@ void pull_serve(struct trainer *t)
 	while (more) {
 		more = false;
 		for (struct entry *e = t->entries; e; e = e->next) {
-			if (e->n_wanted == 0)
+			if (e->wanted.n == 0)
 				continue;
 			if (e->job.state != JOB_OFFERING || !t->up) {
-				e->n_wanted = 0;
+				e->wanted.n = 0;
 				continue;
 			}
-			if (send_block(t, e, e->wanted[0], buf) == -EAGAIN) {
+			if (send_block(t, e, e->wanted.blocks[0], buf) == -EAGAIN) {
 				t->blocks_stalled = true;
 				return; /* trainer_writable() goes on */
 			}
-			e->n_wanted--;
-			memmove(e->wanted, e->wanted + 1, e->n_wanted * sizeof(e->wanted[0]));
+			serve_sent(&e->wanted, 1);
 			more = true;
 		}
 	}

@@ -18,6 +18,7 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
 #include "edge-trainer/job.h"
@@ -120,9 +121,7 @@ struct entry {
 		char checkpoint[HASH_SIZE], payload[HASH_SIZE]; /* "": not looked at */
 		int64_t size;
 	} sending;
-	/* Blocks of it that the device asked for. */
-	uint32_t wanted[MESSAGE_WANT_MAX];
-	unsigned n_wanted;
+	struct serve wanted; /* blocks of it that the device asked for */
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */
@@ -186,6 +185,7 @@ struct trainer {
 	int64_t boot, handovers, screened;
 	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
+	uint32_t n_pulling; /* entries with an open part */
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;
 	const char *reason; /* what is wrong, for the status: without details; NULL */
