@@ -388,8 +388,8 @@ static void ask_for_blocks(struct agent *a)
 	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
 	struct msg_want m = {0};
 	COPY(m.checkpoint, a->part.id);
-	while (a->up && (m.n_blocks = xfer_want(&a->part.xfer, a->now_ms, m.blocks,
-						MESSAGE_WANT_MAX)) > 0)
+	while (a->up &&
+	       (m.n_blocks = xfer_want(&a->part.xfer, a->now_ms, m.blocks, MESSAGE_WANT_MAX)) > 0)
 		announce_publish(a, &t, msg_want_print(&m), false);
 }
 

@@ -48,9 +48,9 @@ static off_t data_offset(const struct part *p, uint32_t i)
 	return (off_t)((uint64_t)i * p->xfer.block_size);
 }
 
-/* FNV-1a (Fowler, Noll, Vo) by words of 64 bits, in four lanes because a multiplication takes as long
- * as four; little endian for the disk; 0 means 'not there'. Against accidents only: the sha256 of the
- * whole judges at the end. */
+/* FNV-1a (Fowler, Noll, Vo) by words of 64 bits, in four lanes because a multiplication takes as
+ * long as four; little endian for the disk; 0 means 'not there'. Against accidents only: the sha256
+ * of the whole judges at the end. */
 static uint64_t check_sum(const uint8_t *data, size_t len)
 {
 	uint64_t h[4] = {0xcbf29ce484222325u, 1, 2, 3}, sum = len;
@@ -301,8 +301,8 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 
 /* ---- blocks ---- */
 
-/* So that little is left for the sync at the end, and a power cut costs seconds of transfer at most.
- * What it does not do does no harm. */
+/* So that little is left for the sync at the end, and a power cut costs seconds of transfer at
+ * most. What it does not do does no harm. */
 static void begin_writing(struct part *p)
 {
 	sync_file_range(p->data_fd, 0, 0, SYNC_FILE_RANGE_WRITE);

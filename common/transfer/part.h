@@ -5,9 +5,9 @@
  * The map has a header (whose map it is) and 8 bytes a block: 0, or a check sum of the block's
  * bytes, written after them. part_open() reads each block that the map names and holds it only if
  * the sum agrees, so the order in which a crash lets bytes reach the disk does not matter: what
- * was torn is asked for again. Every PART_WRITE_BLOCKS blocks the kernel is told to begin writing, so
- * that a power cut costs no more than it had not done. What is complete is verified against the id,
- * and synced.
+ * was torn is asked for again. Every PART_WRITE_BLOCKS blocks the kernel is told to begin writing,
+ * so that a power cut costs no more than it had not done. What is complete is verified against the
+ * id, and synced.
  *
  * Both files are made when the first block comes: whoever announces a checkpoint and sends nothing
  * of it takes no room. */

@@ -1,5 +1,5 @@
-/* Blocks that somebody wants of a checkpoint, in the order in which he asked; the sender's memory of
- * a transfer, all of it. Pure logic. A zeroed one is empty. */
+/* Blocks that somebody wants of a checkpoint, in the order in which he asked; the sender's memory
+ * of a transfer, all of it. Pure logic. A zeroed one is empty. */
 #pragma once
 
 #include <stddef.h>

@@ -44,8 +44,8 @@ static void measure_anew(struct xfer *x)
 int xfer_init(struct xfer *x, uint64_t size, uint32_t block_size, const uint8_t *held,
 	      int64_t now_ms)
 {
-	*x = (struct xfer){.size = size, .block_size = block_size, .progress_ms = now_ms,
-			   .new_ms = now_ms};
+	*x = (struct xfer){
+		.size = size, .block_size = block_size, .progress_ms = now_ms, .new_ms = now_ms};
 	if (size == 0 || block_size == 0 || (size - 1) / block_size >= XFER_BLOCKS_MAX)
 		return -EINVAL;
 	measure_anew(x);

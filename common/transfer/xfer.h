@@ -15,8 +15,8 @@
  * until XFER_QUEUE_MIN blocks wait, and from then on is moved by one block a round so that
  * XFER_QUEUE_MIN to XFER_QUEUE_MAX do. So it comes to what fills the link and a little more, delays
  * what else goes there by a few blocks only, and transfers that share a link, each of which keeps
- * as many blocks in its queue as the others, share it fairly. A round of more than XFER_ROUND_MAX_MS
- * is too long, whatever waits: claims and renewals wait behind it.
+ * as many blocks in its queue as the others, share it fairly. A round of more than
+ * XFER_ROUND_MAX_MS is too long, whatever waits: claims and renewals wait behind it.
  *
  * There is one timeout, of progress: XFER_STALL_ROUNDS rounds as last measured without a new block.
  * It doubles each time until a block that was asked for once has come again (Karn and Partridge,
@@ -28,8 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define XFER_WINDOW_MIN       2   /* blocks; where a connection begins, too */
-#define XFER_WINDOW_MAX       256 /* blocks; a sender need not remember more wishes */
+#define XFER_WINDOW_MIN 2   /* blocks; where a connection begins, too */
+#define XFER_WINDOW_MAX 256 /* blocks; a sender need not remember more wishes */
 /* 1 Gbit/s for 100 ms; less than a session's queue takes (MQTT_IN_BYTES_MAX). */
 #define XFER_WINDOW_BYTES_MAX (12 * 1024 * 1024)
 #define XFER_QUEUE_MIN        2 /* blocks that wait on the way ... */
@@ -43,10 +43,10 @@
 #define XFER_BLOCKS_MAX       (1024 * 1024)
 
 enum xfer_result {
-	XFER_OK = 0,   /* new: store it */
-	XFER_E_TWICE,  /* already held */
-	XFER_E_RANGE,  /* no such block */
-	XFER_E_LENGTH, /* not the length that block has */
+	XFER_OK = 0,    /* new: store it */
+	XFER_E_TWICE,   /* already held */
+	XFER_E_RANGE,   /* no such block */
+	XFER_E_LENGTH,  /* not the length that block has */
 	XFER_E_UNASKED, /* missing, but nobody ever asked for it */
 };
 
@@ -55,16 +55,16 @@ struct xfer {
 	uint32_t block_size, n_blocks, n_held, n_asked;
 	uint8_t *held; /* bitmaps, bit i of byte i/8 */
 	uint8_t *asked;
-	uint32_t next;     /* where the search for a missing block goes on */
-	uint32_t frontier; /* none from here on was ever asked for */
+	uint32_t next;               /* where the search for a missing block goes on */
+	uint32_t frontier;           /* none from here on was ever asked for */
 	uint32_t window, window_max; /* blocks */
-	bool exploring;		     /* the window doubles */
-	bool timing;		     /* a block is timed: timed, asked for at timed_ms */
+	bool exploring;              /* the window doubles */
+	bool timing;                 /* a block is timed: timed, asked for at timed_ms */
 	uint32_t timed;
 	int64_t timed_ms;
 	int64_t round_ms, round_min_ms; /* last, shortest; 0: not known on this connection */
-	unsigned stalls;		/* doublings of the stall time */
-	int64_t progress_ms;		/* stall time runs from here */
+	unsigned stalls;                /* doublings of the stall time */
+	int64_t progress_ms;            /* stall time runs from here */
 	int64_t new_ms; /* the last new block, connection or, at first, xfer_init() */
 	uint64_t n_twice, n_refused, n_reasked; /* n_refused: range, length, unasked */
 };
@@ -92,5 +92,6 @@ int64_t xfer_deadline_ms(const struct xfer *x);
 /* Nothing came for too long: all outstanding may be asked again. Nothing happens before the
  * deadline, so calling it early does no harm. */
 void xfer_timeout(struct xfer *x, int64_t now_ms);
-/* The same at once, after a reconnect; what was measured is forgotten, for it may be another link. */
+/* The same at once, after a reconnect; what was measured is forgotten, for it may be another link.
+ */
 void xfer_restart(struct xfer *x, int64_t now_ms);

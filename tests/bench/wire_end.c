@@ -6,8 +6,8 @@
  *       pulls it into the store in DIR; prints one JSON object
  *
  * The sender is the device `cam`, the receiver the trainer `edge`. What a daemon does besides (its
- * database, the handover's messages) is not here. tests/bench/wire and tests/integration/test_wire.py
- * drive it. */
+ * database, the handover's messages) is not here. tests/bench/wire and
+ * tests/integration/test_wire.py drive it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@
 #include "common/transfer/part.h"
 #include "common/transfer/serve.h"
 
-#define SITE	     "bench"
+#define SITE         "bench"
 #define RECONNECT_MS 50
 
 struct end {
@@ -147,9 +147,9 @@ static void finish(struct end *e)
 		die("finish", &err);
 	int64_t end_us = now_us();
 	mqtt_get_stats(e->mqtt, &s);
-	printf("{\"seconds\": %.6f, \"arrived\": %.6f, \"twice\": %" PRIu64 ", \"reasked\": %" PRIu64
-	       ", \"window_max\": %u, \"round_min_ms\": %" PRId64 ", \"connects\": %" PRIu64
-	       ", \"bytes\": %" PRIu64 "}\n",
+	printf("{\"seconds\": %.6f, \"arrived\": %.6f, \"twice\": %" PRIu64
+	       ", \"reasked\": %" PRIu64 ", \"window_max\": %u, \"round_min_ms\": %" PRId64
+	       ", \"connects\": %" PRIu64 ", \"bytes\": %" PRIu64 "}\n",
 	       (double)(end_us - e->began_us) / 1e6, (double)(e->arrived_us - e->began_us) / 1e6,
 	       x.n_twice, x.n_reasked, e->window_max, x.round_min_ms, s.connects, s.in_bytes);
 	loop_exit(e->loop, 0);
@@ -264,7 +264,8 @@ static int take_file(struct end *e, char **a)
 {
 	struct err err = {0};
 	e->dir = a[2];
-	if (model_load(a[1], NULL, 0, &e->model, &err) < 0 || store_open(e->dir, &e->store, &err) < 0)
+	if (model_load(a[1], NULL, 0, &e->model, &err) < 0 ||
+	    store_open(e->dir, &e->store, &err) < 0)
 		die(e->dir, &err);
 	e->manifest = (struct manifest){.size = atoll(a[4]),
 					.block_size = atoll(a[5]),

@@ -114,6 +114,30 @@ class Wire(unittest.TestCase):
         self.assertNotIn('old', text)
 
 
+class Handover(rig.Case):
+    def test_both_ends_on_bad_networks(self):
+        """The daemons themselves: the device's connection breaks every 10 KB of what it sends, the trainer's every 10 KB of
+        what it gets; a handover is decided all the same."""
+        self.fleet.start_broker()
+        device, edge = (self.enterContext(FaultProxy(self.fleet.port, seed=s)) for s in (1, 3))
+        for proxy in (device, edge):
+            for way in (proxy.up, proxy.down):
+                way.rate, way.delay, way.jitter = 125_000, 0.01, 0.01
+        device.up.reset_every, edge.down.reset_every = 10_000, 10_000
+        for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
+            self.digits(name, n, seed)
+        listener = self.fleet.listen('trainer/+/in/+/ack')
+        self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': edge.port}, 'queue': {'block_size': 1024}})
+        self.quick_agent('cam-1', self.work / 'data/cam', {'broker': {'port': device.port}, 'handover': {'block_size': 1024}})
+        self.fleet.start_trainer('edge-1')
+        self.fleet.start_agent('cam-1')
+        self.decided(listener, 'cam-1')
+        rig.figure(f'a handover over {device.resets} and {edge.resets} resets')
+        self.assertGreater(device.resets, 0)
+        self.assertGreater(edge.resets, 0)
+        self.consistent('cam-1')
+
+
 if __name__ == '__main__':
     if os.access(rig.BUILD / 'tests/bench/wire_end', os.X_OK):
         rig.main()
