@@ -33,6 +33,7 @@
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
+#define AGENT_EXPIRY_S        60 /* of offers, grants, wants and acks at the broker */
 #define AGENT_REPLIES_MAX     32
 #define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
 #define AGENT_ORDERED_MAX     4    /* `evaluate` commands that wait */

@@ -19,6 +19,9 @@ int announce_publish(struct agent *a, const struct topic *t, char *text, bool re
 		return r;
 	struct mqtt_publish p = {
 		.topic = topic, .payload = owned, .len = strlen(owned), .qos = 1, .retain = retain};
+	/* What is repeated does not pile up where a link is down. */
+	if (!retain && t->kind != TOPIC_DEVICE_REPORT)
+		p.expiry_s = AGENT_EXPIRY_S;
 	return a->port.publish(a->port.user, &p);
 }
 
