@@ -7,6 +7,7 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   link.c      blocks on a metered link
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
  *   inbox.c     messages and commands
@@ -27,6 +28,7 @@
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
+#include "device-agent/meter.h"
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
@@ -58,6 +60,12 @@ enum flood {
 	FLOOD_REPORTS,    /* wanted */
 	FLOOD_N,
 };
+
+/* Of two times, of which -1 is never. */
+static inline int64_t earlier(int64_t a, int64_t b)
+{
+	return a < 0 ? b : b < 0 ? a : MIN_OF(a, b);
+}
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -149,7 +157,7 @@ struct agent {
 	} making;
 	bool pulling;
 	struct part part;
-	int64_t pull_progress_ms;
+	int64_t pull_progress_ms; /* -1: blocks wait for the link, none is awaited */
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
 	uint32_t serve[MESSAGE_WANT_MAX];
@@ -162,6 +170,15 @@ struct agent {
 		uint8_t *bits;
 	} wanted;
 	int64_t leftover_until_ms; /* parts in incoming/ that may yet be of use; 0: none */
+
+	/* The link. */
+	struct meter meter;
+	struct {
+		int64_t wake_ms;       /* when what waits for it may go on; -1: nothing waits */
+		bool day_over;         /* blocks wait for another day */
+		int64_t told_day;      /* of which the log said so */
+		int64_t payload_bytes; /* of a checkpoint as it travels; 0: not known yet */
+	} link;
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
@@ -301,6 +318,18 @@ void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
+
+/* link.c */
+void link_start(struct agent *a);
+/* Before anything is done in a turn: what of the link is known for it. */
+void link_begin(struct agent *a);
+/* How many blocks of that size (at most max) may cross now; what does is to be counted by
+ * meter_count(). Fewer than max: link_begin() is due at a->link.wake_ms. */
+size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, size_t max);
+/* What waits for the link; "": nothing. */
+const char *link_reason(const struct agent *a);
+/* Keeps what was used to the byte. */
+void link_stop(struct agent *a);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */

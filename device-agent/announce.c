@@ -49,6 +49,8 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
+	if (*link_reason(a))
+		return PHASE_WAITING;
 	if (a->pulling || a->n_serve)
 		return PHASE_TRANSFERRING;
 	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
@@ -70,6 +72,8 @@ static const char *reason_of(const struct agent *a)
 		return a->damage;
 	if (*handover_busy_reason(&a->state->handover))
 		return handover_busy_reason(&a->state->handover);
+	if (*link_reason(a))
+		return link_reason(a);
 	if (!a->worker_ready)
 		return "the worker is starting";
 	if (a->data.n[SPLIT_TRAIN] == 0)

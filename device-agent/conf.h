@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/engine/worker.h"
+#include "device-agent/meter.h"
 
 #define SELECT_BLENDS_MAX  5
 #define SELECT_PROTECT_MAX 64 /* classes */
@@ -53,6 +54,7 @@ struct agent_conf {
 	enum private_rows private_rows;
 	int64_t seed; /* of training */
 	int64_t block_size;
+	struct meter_conf link;
 	struct agent_live live;
 	struct select_conf select;
 };

@@ -51,6 +51,7 @@ static void publish_offer(struct agent *a)
 	COPY(m.trainer, h->trainer);
 	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,
 			&own);
+	a->link.payload_bytes = m.manifest.size;
 	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
@@ -203,11 +204,10 @@ int64_t exchange_deadline_ms(const struct agent *a)
 	int64_t at = handover_deadline_ms(&a->state->handover);
 	if (!a->pulling || !a->up)
 		return at;
-	int64_t stall = a->pull_progress_ms + a->state->handover.lease_ms;
 	int64_t ask = xfer_deadline_ms(&a->part.xfer);
-	if (ask >= 0)
-		stall = MIN_OF(stall, ask);
-	return at < 0 ? stall : MIN_OF(at, stall);
+	if (a->pull_progress_ms >= 0)
+		at = earlier(at, a->pull_progress_ms + a->state->handover.lease_ms);
+	return earlier(at, ask);
 }
 
 /* ---- offering ---- */
@@ -348,9 +348,18 @@ static void ask_for_blocks(struct agent *a)
 	struct msg_want m = {0};
 	if (!a->up || x->n_asked > REASK_OUTSTANDING)
 		return;
-	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, MESSAGE_WANT_MAX);
-	if (m.n_blocks == 0)
+	size_t max = link_blocks(a, METER_RESULT, x->block_size, MESSAGE_WANT_MAX);
+	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, max);
+	if (m.n_blocks == 0) {
+		if (x->n_asked == 0) /* it waits for the link, not for the trainer */
+			a->pull_progress_ms = -1;
 		return;
+	}
+	if (a->pull_progress_ms < 0)
+		a->pull_progress_ms = a->now_ms;
+	/* Counted when asked for: what does not come has mostly crossed the link, or comes late. */
+	for (size_t i = 0; i < m.n_blocks; i++)
+		meter_count(&a->meter, xfer_block_len(x, m.blocks[i]));
 	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
 	COPY(m.checkpoint, a->part.id);
 	announce_publish(a, &t, msg_want_print(&m), false);
@@ -395,7 +404,7 @@ bool exchange_pull_step(struct agent *a)
 		return finish_pull(a);
 	if (!a->up)
 		return false;
-	if (a->now_ms - a->pull_progress_ms >= h->lease_ms)
+	if (a->pull_progress_ms >= 0 && a->now_ms - a->pull_progress_ms >= h->lease_ms)
 		return exchange_event(a, &stalled) == 0;
 	int64_t due = xfer_deadline_ms(&a->part.xfer);
 	if (due >= 0 && a->now_ms >= due)
@@ -515,7 +524,10 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	if (r < 0)
 		return r;
 	struct mqtt_publish p = {.topic = topic, .payload = a->block, .len = len, .qos = 0};
-	return a->port.publish(a->port.user, &p);
+	r = a->port.publish(a->port.user, &p);
+	if (r == 0)
+		meter_count(&a->meter, len);
+	return r;
 }
 
 void exchange_serve(struct agent *a)
@@ -542,7 +554,8 @@ void exchange_serve(struct agent *a)
 	}
 	size_t done = 0;
 	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
-	while (done < a->n_serve && serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
+	while (done < a->n_serve && link_blocks(a, METER_OFFER, m.block_size, 1) &&
+	       serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
 		done++;
 	a->n_serve -= done;
 	memmove(&a->serve[0], &a->serve[done], sizeof(a->serve[0]) * a->n_serve);
