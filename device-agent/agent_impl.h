@@ -62,9 +62,9 @@ enum flood {
 };
 
 /* Of two times, of which -1 is never. */
-static inline int64_t earlier(int64_t a, int64_t b)
+static inline int64_t earlier(int64_t one, int64_t other)
 {
-	return a < 0 ? b : b < 0 ? a : MIN_OF(a, b);
+	return one < 0 ? other : other < 0 ? one : MIN_OF(one, other);
 }
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
@@ -310,8 +310,10 @@ bool exchange_offer_step(struct agent *a);
 bool exchange_pull_step(struct agent *a);
 int64_t exchange_deadline_ms(const struct agent *a);
 void exchange_result(struct agent *a, const struct msg_result *r);
-void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
-void exchange_want(struct agent *a, const struct msg_want *w);
+/* err says why it is refused, if it is. */
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		    struct err *err);
+void exchange_want(struct agent *a, const struct msg_want *w, struct err *err);
 void exchange_serve(struct agent *a);
 /* What is on offer, or out with a trainer, must not leave: why is logged. */
 void exchange_withdraw(struct agent *a, const struct err *why);

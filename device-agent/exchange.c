@@ -413,11 +413,19 @@ bool exchange_pull_step(struct agent *a)
 	return false;
 }
 
-void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len)
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		    struct err *ret_err)
 {
 	struct err err = {0};
-	if (!a->pulling || !same(t->checkpoint, a->part.id))
+	if (!a->pulling) {
+		a->n_refused++; /* of one that is here, or was given up: late, most likely */
 		return;
+	}
+	if (!same(t->checkpoint, a->part.id)) {
+		err_set(ret_err, -EINVAL, "found checkpoint %.12s, expected %.12s", t->checkpoint,
+			a->part.id);
+		return;
+	}
 	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
 	if (r == XFER_OK) {
 		a->pull_progress_ms = a->now_ms;
@@ -426,8 +434,7 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 		a->pulling = false;
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
 	} else if (r != XFER_E_TWICE) {
-		log_debug("device=%s checkpoint=%.12s block=%u of %zu bytes ignored", a->conf.id,
-			  t->checkpoint, t->block, len);
+		err_set(ret_err, -EINVAL, "%zu bytes: %s", len, xfer_result_text((enum xfer_result)r));
 	}
 }
 
@@ -451,8 +458,9 @@ void exchange_sweep(struct agent *a)
 
 /* ---- the offered checkpoint goes out ---- */
 
-/* Whether any of them has not been wanted before under this fence. */
-static bool note_wanted(struct agent *a, const struct msg_want *w)
+/* Whether any of them has not been wanted before under this fence. err says so where there is no such
+ * block. */
+static bool note_wanted(struct agent *a, const struct msg_want *w, struct err *err)
 {
 	const struct handover *h = &a->state->handover;
 	struct manifest m;
@@ -471,6 +479,9 @@ static bool note_wanted(struct agent *a, const struct msg_want *w)
 	}
 	for (size_t i = 0; i < w->n_blocks; i++) {
 		uint32_t b = w->blocks[i];
+		if (b >= a->wanted.n_blocks)
+			err_set(err, -ERANGE, "blocks: found %u, expected less than %u", b,
+				a->wanted.n_blocks);
 		if (b >= a->wanted.n_blocks || a->wanted.bits[b / 8] & 1 << b % 8)
 			continue;
 		a->wanted.bits[b / 8] |= (uint8_t)(1 << b % 8);
@@ -488,7 +499,7 @@ static void queue_block(struct agent *a, uint32_t block)
 		a->serve[a->n_serve++] = block; /* else it will be asked for again */
 }
 
-void exchange_want(struct agent *a, const struct msg_want *w)
+void exchange_want(struct agent *a, const struct msg_want *w, struct err *err)
 {
 	if (!handover_may_pull(&a->state->handover, w->trainer, w->checkpoint)) {
 		log_debug("device=%s trainer=%s checkpoint=%.12s: not granted, no blocks",
@@ -496,7 +507,7 @@ void exchange_want(struct agent *a, const struct msg_want *w)
 		return;
 	}
 	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
-	if (note_wanted(a, w))
+	if (note_wanted(a, w, err))
 		exchange_event(a, &wanted);
 	for (size_t i = 0; i < w->n_blocks; i++)
 		queue_block(a, w->blocks[i]);

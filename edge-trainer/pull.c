@@ -139,16 +139,40 @@ void pull_forget(struct trainer *t, struct entry *e)
 		file_remove(dir, NULL);
 }
 
+/* Late, where nothing is on its way; else not of what this device has announced. */
+static void block_of_another(struct trainer *t, struct device *d, const struct topic *topic)
+{
+	char why[MESSAGE_TEXT_MAX], found[13], expected[13];
+
+	for (const struct entry *e = d->jobs; e; e = e->next_of_device) {
+		if (!e->pulling)
+			continue;
+		snprintf(why, sizeof(why), "found checkpoint %s, expected %s",
+			 hash_short(topic->checkpoint, found),
+			 hash_short(e->job.manifest.id, expected));
+		device_complain(t, d, "block", why);
+		return;
+	}
+	device_count_refused(t, d);
+}
+
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? entry_find(d, topic->checkpoint) : NULL;
 	struct err err = {0};
+	char why[MESSAGE_TEXT_MAX];
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (!e || !e->pulling)
-		return; /* late, or nobody's */
+	if (!d) {
+		t->n_refused++;
+		return;
+	}
+	if (!e || !e->pulling) {
+		block_of_another(t, d, topic);
+		return;
+	}
 	r = part_block(&e->part, topic->block, m->payload, m->len, now_ms, &err);
 	if (r < 0) {
 		struct job_event failed = {.kind = JOB_E_FAILED,
@@ -158,9 +182,12 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		entry_event(t, e, &failed);
 		return;
 	}
+	if (r == XFER_E_TWICE)
+		return;
 	if (r != XFER_OK) {
-		log_debug("block not taken device=%s block=%u len=%zu result=%d", d->id,
-			  topic->block, m->len, r);
+		snprintf(why, sizeof(why), "block %u of %zu bytes: %s", topic->block, m->len,
+			 xfer_result_text((enum xfer_result)r));
+		device_complain(t, d, "block", why);
 		return;
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);
