@@ -348,7 +348,7 @@ static void ask_for_blocks(struct agent *a)
 	struct msg_want m = {0};
 	if (!a->up || x->n_asked > REASK_OUTSTANDING)
 		return;
-	size_t max = link_blocks(a, METER_RESULT, x->block_size, MESSAGE_WANT_MAX);
+	size_t max = link_blocks(a, METER_RESULT, xfer_block_len(x, 0), MESSAGE_WANT_MAX);
 	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, max);
 	if (m.n_blocks == 0) {
 		if (x->n_asked == 0) /* it waits for the link, not for the trainer */
@@ -565,7 +565,7 @@ void exchange_serve(struct agent *a)
 	}
 	size_t done = 0;
 	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
-	while (done < a->n_serve && link_blocks(a, METER_OFFER, m.block_size, 1) &&
+	while (done < a->n_serve && link_blocks(a, METER_OFFER, MIN_OF(m.block_size, m.size), 1) &&
 	       serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
 		done++;
 	a->n_serve -= done;

@@ -16,7 +16,7 @@ static int64_t handover_bytes(const struct agent *a)
 void link_start(struct agent *a)
 {
 	const struct meter_conf *c = &a->conf.link;
-	meter_init(&a->meter, c, a->conf.block_size, &a->state->link);
+	meter_init(&a->meter, c, &a->state->link);
 	a->link.wake_ms = -1;
 	if (c->bytes_a_day && c->bytes_a_day < handover_bytes(a))
 		log_warning("device=%s [link] bytes_a_day = %lld: less than the %lld bytes of a "
@@ -76,6 +76,7 @@ size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, siz
 	size_t n = 0;
 	int64_t wait_ms = 0;
 	enum meter_answer r = METER_GO;
+	a->meter.block_bytes = block_bytes;
 	while (n < max) {
 		int64_t bytes = (int64_t)(n + 1) * block_bytes;
 		r = meter_may(&a->meter, use, bytes, a->now_ms, a->port.real_ms(a->port.user),

@@ -20,10 +20,9 @@ static struct bucket_limit rate_of(const struct meter *m)
 	};
 }
 
-void meter_init(struct meter *m, const struct meter_conf *conf, int64_t block_bytes,
-		const struct meter_day *kept)
+void meter_init(struct meter *m, const struct meter_conf *conf, const struct meter_day *kept)
 {
-	*m = (struct meter){.conf = *conf, .block_bytes = block_bytes, .used = *kept};
+	*m = (struct meter){.conf = *conf, .used = *kept};
 }
 
 static bool others_first(const struct meter *m, enum meter_use use)

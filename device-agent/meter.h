@@ -39,8 +39,8 @@ struct meter_day {
 struct meter {
 	struct meter_conf conf;
 	struct meter_day used;
-	int64_t block_bytes; /* the largest block: passes whatever the rate */
 	/* The owner's, before each question: */
+	int64_t block_bytes; /* a block of that size passes whatever the rate, after a while */
 	bool wants[METER_USE_N];
 	int64_t reserved; /* bytes of today that a fleet's checkpoint leaves */
 	/* private: */
@@ -48,9 +48,8 @@ struct meter {
 };
 
 /* kept: what the last run left. */
-void meter_init(struct meter *m, const struct meter_conf *conf, int64_t block_bytes,
-		const struct meter_day *kept);
-/* Whether a block of that many bytes may cross now, else when to ask again. It counts with
+void meter_init(struct meter *m, const struct meter_conf *conf, const struct meter_day *kept);
+/* Whether that many bytes of blocks may cross now, else when to ask again. It counts with
  * meter_count(). */
 enum meter_answer meter_may(struct meter *m, enum meter_use use, int64_t bytes, int64_t now_ms,
 			    int64_t utc_ms, int64_t *ret_wait_ms);

@@ -195,6 +195,36 @@ class Bridge(rig.Case):
             return rows == sorted(self.device_reports('cam-1'))
         wait_for('all reports at the trainer', all_there, WAIT)
 
+    def test_report_of_100_mb(self):
+        """Ends its own connection before it is held in memory, and others are served."""
+        self.fleet.start_broker(self.config('site'))
+        listener = self.fleet.listen('#')
+        rig.time.sleep(0.5)
+        broker = self.fleet.programs['broker'].pid
+        before = rig.rss_kib(broker)
+        with socket.create_connection(('127.0.0.1', self.fleet.port), 10) as s:
+            s.sendall(bytes([0x10, 18]) + b'\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x05big-1')
+            self.assertEqual(s.recv(100)[0], 0x20)  # CONNACK
+            self.assertLess(self.send_100_mb(s), 10 << 20)
+        self.assertLess(rig.rss_kib(broker) - before, 2000)
+        self.fleet.publish('device/cam-1/report', 'a small one')
+        listener.wait('a small one', lambda m: m['payload'] == 'a small one', 10)
+        self.assertEqual(len(listener.all()), 1)
+
+    def send_100_mb(self, s):
+        """A PUBLISH of 100 MiB; how many bytes the broker took before it had enough."""
+        size, sent = 100 << 20, 0
+        topic = self.fleet.topic('device/big-1/report').encode()
+        length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21])
+        try:
+            s.sendall(bytes([0x30]) + length + len(topic).to_bytes(2, 'big') + topic + b'\x00')
+            while sent < size:
+                s.sendall(b'x' * (1 << 16))
+                sent += 1 << 16
+        except ConnectionError:
+            pass
+        return sent
+
     def test_region_forgets(self):
         """The region's broker starts anew without a memory; what was retained there comes again, and a device that died
         meanwhile is known to have."""

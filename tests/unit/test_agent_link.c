@@ -77,6 +77,19 @@ static void test_rate(void **state)
 	assert_int_equal(count("/want"), 2);
 }
 
+/* What comes back may come in blocks that are larger than a second's bytes. */
+static void test_large_block(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	limited(100, 0);
+	until_offered(offered);
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	r.manifest.block_size = MANIFEST_BLOCK_MAX;
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	assert_said(TRAINER "want", "\"blocks\":[0]");
+}
+
 /* A whole handover, then another one is due: there is not enough for it until midnight. */
 static void test_not_offered(void **state)
 {
@@ -196,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_rate),
+		T(test_large_block),
 		T(test_not_offered),
 		T(test_used_up),
 		T(test_killed_again_and_again),

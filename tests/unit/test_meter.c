@@ -10,6 +10,12 @@
 
 static const struct meter_day nothing;
 
+static void init(struct meter *m, const struct meter_conf *c, const struct meter_day *kept)
+{
+	meter_init(m, c, kept);
+	m->block_bytes = BLOCK;
+}
+
 static enum meter_answer may(struct meter *m, enum meter_use use, int64_t now_ms, int64_t utc_ms,
 			     int64_t *wait_ms)
 {
@@ -23,7 +29,7 @@ static void test_no_limit(void **state)
 {
 	struct meter m;
 	int64_t wait_ms = -1;
-	meter_init(&m, CONF(0, 0), BLOCK, &nothing);
+	init(&m, CONF(0, 0), &nothing);
 	m.wants[METER_RESULT] = true;
 	for (int i = 0; i < 100000; i++)
 		assert_int_equal(may(&m, METER_FLEET, 0, NOON, &wait_ms), METER_GO);
@@ -42,7 +48,7 @@ static void test_rate(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct meter m;
 		int64_t wait_ms = 0, n = 0, now = 1000000;
-		meter_init(&m, CONF(rows[i].rate, 0), BLOCK, &nothing);
+		init(&m, CONF(rows[i].rate, 0), &nothing);
 		while (may(&m, METER_OFFER, now, NOON, &wait_ms) == METER_GO)
 			n++;
 		assert_int_equal(n, rows[i].at_once);
@@ -62,7 +68,7 @@ static void test_day(void **state)
 {
 	struct meter m;
 	int64_t wait_ms, n = 0;
-	meter_init(&m, CONF(0, 10500), BLOCK, &nothing);
+	init(&m, CONF(0, 10500), &nothing);
 	assert_true(meter_covers(&m, 10500, NOON));
 	assert_false(meter_covers(&m, 10501, NOON));
 	while (may(&m, METER_RESULT, 0, NOON, &wait_ms) == METER_GO)
@@ -91,8 +97,7 @@ static void test_clock(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct meter m;
 		int64_t wait_ms;
-		meter_init(&m, CONF(0, BLOCK), BLOCK,
-			   &(const struct meter_day){.day = NOON / DAY, .bytes = BLOCK});
+		init(&m, CONF(0, BLOCK), &(const struct meter_day){.day = NOON / DAY, .bytes = BLOCK});
 		assert_int_equal(may(&m, METER_RESULT, 0, rows[i].to, &wait_ms), rows[i].answer);
 	}
 }
@@ -101,7 +106,7 @@ static void test_priority(void **state)
 {
 	struct meter m;
 	int64_t wait_ms = 0;
-	meter_init(&m, CONF(100000, 10000), BLOCK, &nothing);
+	init(&m, CONF(100000, 10000), &nothing);
 	m.wants[METER_OFFER] = true;
 	assert_int_equal(may(&m, METER_FLEET, 0, NOON, &wait_ms), METER_E_RATE);
 	assert_true(wait_ms > 0);
@@ -130,7 +135,7 @@ static void test_kept(void **state)
 		struct meter_day kept = {0};
 		int64_t wait_ms;
 		int writes = 0;
-		meter_init(&m, CONF(0, rows[i].a_day), BLOCK, &kept);
+		init(&m, CONF(0, rows[i].a_day), &kept);
 		while (meter_may(&m, METER_OFFER, BLOCK, 0, NOON, &wait_ms) == METER_GO) {
 			if (!meter_is_kept(&m, &kept, BLOCK)) {
 				kept = meter_ahead(&m, BLOCK);
@@ -142,7 +147,7 @@ static void test_kept(void **state)
 			assert_true(kept.bytes <= rows[i].a_day);
 		}
 		assert_in_range(writes, 1, rows[i].writes);
-		meter_init(&m, CONF(0, rows[i].a_day), BLOCK, &kept);
+		init(&m, CONF(0, rows[i].a_day), &kept);
 		assert_int_equal(meter_may(&m, METER_OFFER, BLOCK, 0, NOON, &wait_ms), METER_E_DAY);
 	}
 }
