@@ -177,7 +177,7 @@ struct agent {
 		int64_t wake_ms;       /* when what waits for it may go on; -1: nothing waits */
 		bool day_over;         /* blocks wait for another day */
 		int64_t told_day;      /* of which the log said so */
-		int64_t payload_bytes; /* of a checkpoint as it travels; 0: not known yet */
+		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
 	} link;
 
 	/* What is told. */
@@ -325,6 +325,9 @@ void exchange_sweep(struct agent *a);
 void link_start(struct agent *a);
 /* Before anything is done in a turn: what of the link is known for it. */
 void link_begin(struct agent *a);
+/* A checkpoint of that size, as it travels, is to be offered: whether the day's bytes cover it, and
+ * what comes back for it, which is about as large. */
+bool link_offers(struct agent *a, int64_t payload_bytes);
 /* How many blocks of that size (at most max) may cross now; what does is to be counted by
  * meter_count(). Fewer than max: link_begin() is due at a->link.wake_ms. */
 size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, size_t max);

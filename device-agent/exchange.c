@@ -47,11 +47,12 @@ static void publish_offer(struct agent *a)
 		log_error("device=%s not offered: %s", a->conf.id, err.text);
 		return;
 	}
+	if (!link_offers(a, m.manifest.size))
+		return;
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
 	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,
 			&own);
-	a->link.payload_bytes = m.manifest.size;
 	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);

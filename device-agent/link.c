@@ -6,22 +6,10 @@
 
 #define OUT_AND_BACK 2
 
-/* What a handover needs: a checkpoint goes out, one comes back. */
-static int64_t handover_bytes(const struct agent *a)
-{
-	return OUT_AND_BACK *
-	       (a->link.payload_bytes ? a->link.payload_bytes : (int64_t)a->model->file_bytes);
-}
-
 void link_start(struct agent *a)
 {
-	const struct meter_conf *c = &a->conf.link;
-	meter_init(&a->meter, c, &a->state->link);
+	meter_init(&a->meter, &a->conf.link, &a->state->link);
 	a->link.wake_ms = -1;
-	if (c->bytes_a_day && c->bytes_a_day < handover_bytes(a))
-		log_warning("device=%s [link] bytes_a_day = %lld: less than the %lld bytes of a "
-			    "checkpoint out and back, nothing is offered",
-			    a->conf.id, (long long)c->bytes_a_day, (long long)handover_bytes(a));
 }
 
 /* Once a day. */
@@ -37,7 +25,7 @@ static void tell(struct agent *a, const char *what)
 void link_begin(struct agent *a)
 {
 	struct handover *h = &a->state->handover;
-	int64_t utc_ms = a->port.real_ms(a->port.user), need = handover_bytes(a);
+	int64_t utc_ms = a->port.real_ms(a->port.user), need = OUT_AND_BACK * a->link.payload_bytes;
 	bool out = h->phase == HANDOVER_GRANTED || h->phase == HANDOVER_PULLING;
 	bool covers = meter_covers(&a->meter, need, utc_ms);
 	a->link.wake_ms = -1;
@@ -49,6 +37,18 @@ void link_begin(struct agent *a)
 	h->postponed_until_ms = covers ? 0 : a->now_ms + meter_day_wait_ms(utc_ms);
 	if (!covers && h->phase == HANDOVER_OFFERING)
 		tell(a, "a checkpoint is offered when there is enough again");
+}
+
+bool link_offers(struct agent *a, int64_t payload_bytes)
+{
+	const int64_t need = OUT_AND_BACK * payload_bytes, a_day = a->conf.link.bytes_a_day;
+	if (a_day && a_day < need && payload_bytes != a->link.payload_bytes)
+		log_warning("device=%s [link] bytes_a_day = %lld: less than the %lld bytes of this "
+			    "checkpoint out and back, it is not offered",
+			    a->conf.id, (long long)a_day, (long long)need);
+	a->link.payload_bytes = payload_bytes;
+	link_begin(a);
+	return !a->state->handover.postponed_until_ms;
 }
 
 static bool keep(struct agent *a, int64_t bytes)

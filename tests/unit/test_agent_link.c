@@ -90,6 +90,24 @@ static void test_large_block(void **state)
 	assert_said(TRAINER "want", "\"blocks\":[0]");
 }
 
+/* Never enough, and it is not offered once. */
+static void test_less_than_a_checkpoint(void **state)
+{
+	char id[HASH_SIZE];
+	limited(0, 2 * size() - 1);
+	trained(1, id);
+	evaluated(id, SPLIT_VALIDATION, 10);
+	trained(2, id);
+	evaluated(id, SPLIT_VALIDATION, 12);
+	evaluated(id, SPLIT_TEST, 6);
+	for (int64_t end = now + 2 * DAY; now < end;) {
+		until(now + 600000);
+		forget_asked();
+	}
+	assert_int_equal(count("/offer"), 0);
+	assert_said(DEVICE "status", "do not cover");
+}
+
 /* A whole handover, then another one is due: there is not enough for it until midnight. */
 static void test_not_offered(void **state)
 {
@@ -210,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_rate),
 		T(test_large_block),
+		T(test_less_than_a_checkpoint),
 		T(test_not_offered),
 		T(test_used_up),
 		T(test_killed_again_and_again),
