@@ -263,11 +263,10 @@ void agent_link(struct agent *a, bool up)
 	if (up) {
 		announce_presence(a, true);
 		announce_status(a, true);
-		a->pull_progress_ms = a->now_ms;
 		if (a->pulling)
 			xfer_restart(&a->part.xfer, a->now_ms);
 	} else {
-		a->n_serve = 0;
+		a->serve.n = 0;
 		a->n_ranges = 0;
 	}
 	exchange_event(a, &ev);

@@ -25,6 +25,7 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
@@ -157,11 +158,9 @@ struct agent {
 	} making;
 	bool pulling;
 	struct part part;
-	int64_t pull_progress_ms; /* -1: blocks wait for the link, none is awaited */
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
-	uint32_t serve[MESSAGE_WANT_MAX];
-	size_t n_serve;
+	struct serve serve;
 	char *block;           /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
@@ -176,6 +175,7 @@ struct agent {
 	struct {
 		int64_t wake_ms;       /* when what waits for it may go on; -1: nothing waits */
 		bool day_over;         /* blocks wait for another day */
+		bool pull_waits;       /* what comes in does, and nothing of it is awaited */
 		int64_t told_day;      /* of which the log said so */
 		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
 	} link;

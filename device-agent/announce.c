@@ -51,7 +51,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_TRAINING;
 	if (*link_reason(a))
 		return PHASE_WAITING;
-	if (a->pulling || a->n_serve)
+	if (a->pulling || a->serve.n)
 		return PHASE_TRANSFERRING;
 	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)

@@ -7,8 +7,6 @@
 
 #include "common/checkpoint/weights.h"
 
-#define REASK_OUTSTANDING (XFER_WINDOW / 2) /* blocks are asked for in batches, not one by one */
-
 static bool same(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
@@ -172,7 +170,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
-		a->n_serve = 0;
+		a->serve.n = 0;
 	if (a->state->handover.phase != was || a->state->handover.fence != before.fence)
 		exchange_sweep(a);
 	for (size_t i = 0; i < acts.n; i++)
@@ -195,7 +193,7 @@ void exchange_withdraw(struct agent *a, const struct err *why)
 	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
 	struct state *next = agent_draft(a);
 	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
-	a->n_serve = 0;
+	a->serve.n = 0;
 	next->rounds.offer_ordered = true; /* of what may be */
 	exchange_event_with(a, next, &gone);
 }
@@ -206,8 +204,8 @@ int64_t exchange_deadline_ms(const struct agent *a)
 	if (!a->pulling || !a->up)
 		return at;
 	int64_t ask = xfer_deadline_ms(&a->part.xfer);
-	if (a->pull_progress_ms >= 0)
-		at = earlier(at, a->pull_progress_ms + a->state->handover.lease_ms);
+	if (!a->link.pull_waits)
+		at = earlier(at, a->part.xfer.new_ms + a->state->handover.lease_ms);
 	return earlier(at, ask);
 }
 
@@ -343,27 +341,28 @@ static bool finish_pull(struct agent *a)
 	return exchange_event(a, &ev) == 0;
 }
 
-static void ask_for_blocks(struct agent *a)
+/* As many as window and link let, counted when they are asked for: what does not come has mostly
+ * crossed the link, or comes late. While the link alone keeps them, nobody is waited for. */
+static size_t want_blocks(struct agent *a, uint32_t ret[MESSAGE_WANT_MAX])
 {
 	struct xfer *x = &a->part.xfer;
-	struct msg_want m = {0};
-	if (!a->up || x->n_asked > REASK_OUTSTANDING)
-		return;
 	size_t max = link_blocks(a, METER_RESULT, xfer_block_len(x, 0), MESSAGE_WANT_MAX);
-	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, max);
-	if (m.n_blocks == 0) {
-		if (x->n_asked == 0) /* it waits for the link, not for the trainer */
-			a->pull_progress_ms = -1;
-		return;
-	}
-	if (a->pull_progress_ms < 0)
-		a->pull_progress_ms = a->now_ms;
-	/* Counted when asked for: what does not come has mostly crossed the link, or comes late. */
-	for (size_t i = 0; i < m.n_blocks; i++)
-		meter_count(&a->meter, xfer_block_len(x, m.blocks[i]));
+	size_t n = xfer_want(x, a->now_ms, ret, max);
+	if (n && a->link.pull_waits)
+		x->new_ms = a->now_ms;
+	a->link.pull_waits = max == 0 && x->n_asked == 0;
+	for (size_t i = 0; i < n; i++)
+		meter_count(&a->meter, xfer_block_len(x, ret[i]));
+	return n;
+}
+
+static void ask_for_blocks(struct agent *a)
+{
 	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
+	struct msg_want m = {0};
 	COPY(m.checkpoint, a->part.id);
-	announce_publish(a, &t, msg_want_print(&m), false);
+	while (a->up && (m.n_blocks = want_blocks(a, m.blocks)) > 0)
+		announce_publish(a, &t, msg_want_print(&m), false);
 }
 
 static bool open_pull(struct agent *a)
@@ -381,7 +380,7 @@ static bool open_pull(struct agent *a)
 		return false;
 	}
 	a->pulling = true;
-	a->pull_progress_ms = a->now_ms;
+	a->link.pull_waits = false;
 	return true;
 }
 
@@ -405,7 +404,7 @@ bool exchange_pull_step(struct agent *a)
 		return finish_pull(a);
 	if (!a->up)
 		return false;
-	if (a->pull_progress_ms >= 0 && a->now_ms - a->pull_progress_ms >= h->lease_ms)
+	if (!a->link.pull_waits && a->now_ms - a->part.xfer.new_ms >= h->lease_ms)
 		return exchange_event(a, &stalled) == 0;
 	int64_t due = xfer_deadline_ms(&a->part.xfer);
 	if (due >= 0 && a->now_ms >= due)
@@ -428,13 +427,11 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 		return;
 	}
 	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
-	if (r == XFER_OK) {
-		a->pull_progress_ms = a->now_ms;
-	} else if (r < 0) {
+	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
-	} else if (r != XFER_E_TWICE) {
+	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		err_set(ret_err, -EINVAL, "%zu bytes: %s", len, xfer_result_text((enum xfer_result)r));
 	}
 }
@@ -491,15 +488,6 @@ static bool note_wanted(struct agent *a, const struct msg_want *w, struct err *e
 	return news;
 }
 
-static void queue_block(struct agent *a, uint32_t block)
-{
-	for (size_t i = 0; i < a->n_serve; i++)
-		if (a->serve[i] == block)
-			return;
-	if (a->n_serve < MESSAGE_WANT_MAX)
-		a->serve[a->n_serve++] = block; /* else it will be asked for again */
-}
-
 void exchange_want(struct agent *a, const struct msg_want *w, struct err *err)
 {
 	if (!handover_may_pull(&a->state->handover, w->trainer, w->checkpoint)) {
@@ -510,8 +498,7 @@ void exchange_want(struct agent *a, const struct msg_want *w, struct err *err)
 	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
 	if (note_wanted(a, w, err))
 		exchange_event(a, &wanted);
-	for (size_t i = 0; i < w->n_blocks; i++)
-		queue_block(a, w->blocks[i]);
+	serve_add(&a->serve, w->blocks, w->n_blocks);
 	/* What is damaged is not to travel first. */
 	if (a->checked_fence != a->state->handover.fence)
 		guard_suspect(a, a->state->handover.granted);
@@ -548,16 +535,16 @@ void exchange_serve(struct agent *a)
 	struct manifest m;
 	char path[FILE_PATH_MAX];
 	struct err err = {0};
-	if (a->n_serve == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
+	if (a->serve.n == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
 		return;
 	if (h->phase != HANDOVER_GRANTED) {
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (store_weights(a->store, h->granted, path) < 0 ||
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
 		guard_suspect(a, h->granted);
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (lineage_may_leave(a, &m, &err) < 0) {
@@ -566,9 +553,8 @@ void exchange_serve(struct agent *a)
 	}
 	size_t done = 0;
 	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
-	while (done < a->n_serve && link_blocks(a, METER_OFFER, MIN_OF(m.block_size, m.size), 1) &&
-	       serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
+	while (done < a->serve.n && link_blocks(a, METER_OFFER, MIN_OF(m.block_size, m.size), 1) &&
+	       serve_block(a, &m, path, a->serve.blocks[done]) != -EAGAIN)
 		done++;
-	a->n_serve -= done;
-	memmove(&a->serve[0], &a->serve[done], sizeof(a->serve[0]) * a->n_serve);
+	serve_sent(&a->serve, done);
 }

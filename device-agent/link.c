@@ -31,7 +31,7 @@ void link_begin(struct agent *a)
 	a->link.wake_ms = -1;
 	a->link.day_over = false;
 	a->meter.wants[METER_RESULT] = a->pulling;
-	a->meter.wants[METER_OFFER] = a->n_serve > 0;
+	a->meter.wants[METER_OFFER] = a->serve.n > 0;
 	a->meter.reserved = out || (covers && h->phase == HANDOVER_OFFERING) ? need : 0;
 	/* Who cannot send for hours must not have a trainer wait for it. */
 	h->postponed_until_ms = covers ? 0 : a->now_ms + meter_day_wait_ms(utc_ms);
@@ -76,6 +76,8 @@ size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, siz
 	size_t n = 0;
 	int64_t wait_ms = 0;
 	enum meter_answer r = METER_GO;
+	if (!a->conf.link.rate_bytes && !a->conf.link.bytes_a_day)
+		return max;
 	a->meter.block_bytes = block_bytes;
 	while (n < max) {
 		int64_t bytes = (int64_t)(n + 1) * block_bytes;

@@ -17,6 +17,7 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
 #include "edge-trainer/job.h"
@@ -109,9 +110,7 @@ struct entry {
 	struct worker_progress progress; /* of the request in hand */
 	double loss, images_per_second; /* of the last epoch; NaN: none */
 
-	/* Blocks of the result that the device asked for. */
-	uint32_t wanted[MESSAGE_WANT_MAX];
-	unsigned n_wanted;
+	struct serve wanted; /* blocks of the result */
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */
@@ -168,6 +167,7 @@ struct trainer {
 	int64_t boot, handovers, screened;
 	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
+	uint32_t n_pulling; /* entries with an open part */
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;
 	const char *reason; /* what is wrong, for the status: without details; NULL */
