@@ -4,80 +4,13 @@ the middle, and what MQTT must carry across for it."""
 import socket
 import subprocess
 import sys
-import threading
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
+from fault_proxy import FaultProxy
 from rig import WAIT, body, wait_for
 
 CONFIG = rig.ROOT / 'broker-config'
-
-
-class Relay:
-    """The link between the brokers: passes bytes on until it is cut, and again when it is mended."""
-
-    def __init__(self, port):
-        self.to, self.pairs, self.left, self.lock = port, [], None, threading.Lock()
-        self.up = True
-        self.socket = socket.create_server(('127.0.0.1', 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                here, _ = self.socket.accept()
-            except OSError:
-                return
-            try:
-                if not self.up:
-                    raise OSError('cut')
-                there = socket.create_connection(('127.0.0.1', self.to))
-            except OSError:
-                here.close()
-                continue
-            self.pairs += [here, there]
-            for a, b in ((here, there), (there, here)):
-                threading.Thread(target=self._pass, args=(a, b), daemon=True).start()
-
-    def _pass(self, a, b):
-        try:
-            while data := a.recv(4096):
-                with self.lock:
-                    if self.left is not None:
-                        self.left -= len(data)
-                        if self.left <= 0:
-                            self.up, self.left = False, None
-                            self._break()
-                b.sendall(data)
-        except OSError:
-            pass
-        self._close(a, b)
-
-    @staticmethod
-    def _close(*sockets):
-        for s in sockets:
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            s.close()
-
-    def _break(self):
-        self._close(*self.pairs)
-        self.pairs = []
-
-    def cut_after(self, n):
-        """When so many more bytes have passed, both ways together."""
-        with self.lock:
-            self.left = n
-
-    def mend(self):
-        self.up = True
-
-    def close(self):
-        self.up = False
-        self.socket.close()
-        self._break()
+RATE = 80000  # bytes a second between the brokers: a checkpoint takes a second
 
 
 class Bridge(rig.Case):
@@ -90,13 +23,14 @@ class Bridge(rig.Case):
         for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
             self.digits(name, n, seed, test=False)
         self.region.start_broker(self.config('region'))
-        self.relay = Relay(self.region.port)
-        self.addCleanup(self.relay.close)
-        self.fleet.start_broker(self.config('site').replace('region.example:1883', f'127.0.0.1:{self.relay.port}'))
+        self.link = FaultProxy(self.region.port)
+        self.addCleanup(self.link.stop)
+        self.link.up.rate = self.link.down.rate = RATE
+        self.fleet.start_broker(self.config('site').replace('region.example:1883', f'127.0.0.1:{self.link.port}'))
         self.there, self.here = self.region.listen('#'), self.fleet.listen('#')
         # Of its own network: one with enough blocks that a transfer has a middle.
         self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': self.region.port},
-                                                               'model': {'cfg': self.cfg()}})
+                                                               'model': {'cfg': self.cfg()}, 'queue': {'block_size': 1024}})
         self.quick_agent('cam-1', self.work / 'data/cam', {'model': {'cfg': self.cfg()}, 'train': {'rounds': 0},
                                                            'handover': {'block_size': 1024}})
         self.fleet.start_trainer('edge-1')
@@ -132,7 +66,7 @@ class Bridge(rig.Case):
             decided = len(self.decided(self.there, 'cam-1'))
             self.goes_on_alone()
             self.assertEqual(len(self.decided(self.there, 'cam-1')), decided)  # nothing ended across a cut link
-            self.relay.mend()
+            self.link.refusing = False
             self.decided(self.there, 'cam-1', decided + 1)
         self.never_at_once('edge-1')
         self.consistent('cam-1')
@@ -151,8 +85,8 @@ class Bridge(rig.Case):
         """When some blocks of a checkpoint that is new have passed, and not all."""
         before = set(self.blocks(way))
         wait_for(f'blocks of another one ({way})', lambda: set(self.blocks(way)) - before, WAIT, every=0.001)
-        self.relay.cut_after(10000)
-        wait_for('the cut', lambda: not self.relay.up, WAIT)
+        self.link.refusing = True
+        self.link.reset()
         rig.time.sleep(0.5)  # what has passed is told
         size = (self.fleet.work / 'cam-1/state/active.weights').stat().st_size
         ident = (set(self.blocks(way)) - before).pop()
