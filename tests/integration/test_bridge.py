@@ -30,9 +30,10 @@ class Bridge(rig.Case):
         self.there, self.here = self.region.listen('#'), self.fleet.listen('#')
         # Of its own network: one with enough blocks that a transfer has a middle.
         self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': self.region.port},
-                                                               'model': {'cfg': self.cfg()}, 'queue': {'block_size': 1024}})
+                                                               'model': {'cfg': self.cfg()}, 'queue': {'block_size': 1024},
+                                                               'transfer': {'encoding': 'raw'}})
         self.quick_agent('cam-1', self.work / 'data/cam', {'model': {'cfg': self.cfg()}, 'train': {'rounds': 0},
-                                                           'handover': {'block_size': 1024}})
+                                                           'handover': {'block_size': 1024}, 'transfer': {'encoding': 'raw'}})
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
 

@@ -21,11 +21,12 @@ class Metered(rig.Case):
         cfg.write_text(rig.TINY.read_text().replace('filters=4', 'filters=32'))
         self.fleet.start_broker()
         self.listener = self.fleet.listen('#')
-        self.quick_trainer('edge-1', self.work / 'data/edge', {'model': {'cfg': cfg}, 'queue': {'block_size': BLOCK}})
+        self.quick_trainer('edge-1', self.work / 'data/edge', {'model': {'cfg': cfg}, 'queue': {'block_size': BLOCK},
+                                                               'transfer': {'encoding': 'raw'}})
         self.size = self.weights(cfg)
         self.quick_agent('cam-1', self.work / 'data/cam', {
             'model': {'cfg': cfg}, 'train': {'rounds': 0}, 'select': {'tune_steps': 0}, 'handover': {'block_size': BLOCK},
-            'link': {'rate_bytes': RATE, 'bytes_a_day': 4 * self.size - 1}})
+            'transfer': {'encoding': 'raw'}, 'link': {'rate_bytes': RATE, 'bytes_a_day': 4 * self.size - 1}})
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         self.decided(self.listener, 'cam-1')
