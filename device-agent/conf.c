@@ -304,9 +304,9 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device", "broker",   "model",    "data",
-					       "augment", "train",   "handover", "transfer",
-					       "link",    "select",  "worker",   NULL};
+	static const char *const sections[] = {"device",  "broker", "model",    "data",
+					       "augment", "train",  "handover", "transfer",
+					       "link",    "select", "worker",   NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)

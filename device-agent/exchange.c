@@ -477,7 +477,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 		a->pulling = false;
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
 	} else if (r != XFER_OK && r != XFER_E_TWICE) {
-		err_set(ret_err, -EINVAL, "%zu bytes: %s", len, xfer_result_text((enum xfer_result)r));
+		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
+			xfer_result_text((enum xfer_result)r));
 	}
 }
 
@@ -501,8 +502,8 @@ void exchange_sweep(struct agent *a)
 
 /* ---- the offered checkpoint goes out ---- */
 
-/* Whether any of them has not been wanted before under this fence. err says so where there is no such
- * block. */
+/* Whether any of them has not been wanted before under this fence. err says so where there is no
+ * such block. */
 static bool note_wanted(struct agent *a, const struct msg_want *w, const struct manifest *m,
 			struct err *err)
 {

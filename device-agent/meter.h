@@ -27,7 +27,7 @@ enum meter_answer {
 };
 
 struct meter_conf {
-	int64_t rate_bytes; /* a second; 0: as fast as it goes */
+	int64_t rate_bytes;  /* a second; 0: as fast as it goes */
 	int64_t bytes_a_day; /* 0: no limit */
 };
 

@@ -151,8 +151,8 @@ static void test_not_offered(void **state)
 	assert_said(TRAINER "grant", "\"granted\":true");
 }
 
-/* A trainer asks for one block over and over: no more than the day's bytes cross, nothing fails, and
- * its result is pulled on the next day, without having stalled. */
+/* A trainer asks for one block over and over: no more than the day's bytes cross, nothing fails,
+ * and its result is pulled on the next day, without having stalled. */
 static void test_used_up(void **state)
 {
 	char offered[HASH_SIZE], path[FILE_PATH_MAX];

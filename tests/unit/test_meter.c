@@ -3,9 +3,9 @@
 
 #include "device-agent/meter.h"
 
-#define DAY	(24 * 3600 * INT64_C(1000))
-#define NOON	(20000 * DAY + DAY / 2)
-#define BLOCK	1000
+#define DAY        (24 * 3600 * INT64_C(1000))
+#define NOON       (20000 * DAY + DAY / 2)
+#define BLOCK      1000
 #define CONF(r, d) (&(const struct meter_conf){.rate_bytes = (r), .bytes_a_day = (d)})
 
 static const struct meter_day nothing;
@@ -97,7 +97,8 @@ static void test_clock(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct meter m;
 		int64_t wait_ms;
-		init(&m, CONF(0, BLOCK), &(const struct meter_day){.day = NOON / DAY, .bytes = BLOCK});
+		init(&m, CONF(0, BLOCK),
+		     &(const struct meter_day){.day = NOON / DAY, .bytes = BLOCK});
 		assert_int_equal(may(&m, METER_RESULT, 0, rows[i].to, &wait_ms), rows[i].answer);
 	}
 }
@@ -156,7 +157,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_limit), cmocka_unit_test(test_rate),
-		cmocka_unit_test(test_day),	 cmocka_unit_test(test_clock),
+		cmocka_unit_test(test_day),      cmocka_unit_test(test_clock),
 		cmocka_unit_test(test_priority), cmocka_unit_test(test_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
