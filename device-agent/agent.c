@@ -190,11 +190,6 @@ static bool step(struct agent *a)
 	       exchange_offer_step(a) || exchange_pull_step(a);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < 0 ? b : b < 0 ? a : MIN_OF(a, b);
-}
-
 static int64_t retry_at(const struct agent *a, const struct retry *r)
 {
 	return retry_waits(a, r) ? r->at_ms : -1;
@@ -214,6 +209,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->making.retry));
 	at = earlier(at, judge_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->rows));
+	at = earlier(at, a->link.wake_ms);
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
@@ -223,6 +219,7 @@ void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state->handover.conf = handover_conf(a);
+	link_begin(a);
 	handover_timer(a);
 	for (int i = 0; i < STEPS_MAX && step(a); i++)
 		;
@@ -252,6 +249,7 @@ void agent_writable(struct agent *a)
 void agent_message(struct agent *a, const struct mqtt_message *m)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_begin(a);
 	inbox_message(a, m);
 	a->status_dirty = true;
 	agent_turn(a);
@@ -261,6 +259,7 @@ void agent_link(struct agent *a, bool up)
 {
 	struct handover_event ev = {.kind = up ? HANDOVER_EV_UP : HANDOVER_EV_DOWN};
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_begin(a);
 	if (a->up && !up && memcmp(&a->live, &a->conf.live, sizeof(a->live)) != 0) {
 		a->live = a->conf.live;
 		log_info("device=%s connection lost: settings taken back", a->conf.id);
@@ -282,6 +281,7 @@ void agent_link(struct agent *a, bool up)
 void agent_stop(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_stop(a);
 	announce_presence(a, false);
 }
 
@@ -469,6 +469,7 @@ static int start(struct agent *a, struct err *err)
 	rounds_restart(&s->rounds, a->now_ms);
 	const struct handover_conf hc = handover_conf(a);
 	handover_restart(&s->handover, &hc, rng_u64(&a->rng), a->now_ms);
+	link_start(a);
 	a->collect_due = true;
 	r = state_save(a->state_path, s, err);
 	if (r < 0)

@@ -7,6 +7,7 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   link.c      blocks on a metered link
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -29,12 +30,14 @@
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
+#include "device-agent/meter.h"
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
+#define AGENT_EXPIRY_S        60 /* of offers, grants, wants and acks at the broker */
 #define AGENT_REPLIES_MAX     32
 #define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
 #define AGENT_ORDERED_MAX     4    /* `evaluate` commands that wait */
@@ -60,6 +63,12 @@ enum flood {
 	FLOOD_REPORTS,    /* wanted */
 	FLOOD_N,
 };
+
+/* Of two times, of which -1 is never. */
+static inline int64_t earlier(int64_t one, int64_t other)
+{
+	return one < 0 ? other : other < 0 ? one : MIN_OF(one, other);
+}
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -176,6 +185,16 @@ struct agent {
 		uint8_t *bits;
 	} wanted;
 	int64_t leftover_until_ms; /* parts in incoming/ that may yet be of use; 0: none */
+
+	/* The link. */
+	struct meter meter;
+	struct {
+		int64_t wake_ms;       /* when what waits for it may go on; -1: nothing waits */
+		bool day_over;         /* blocks wait for another day */
+		bool pull_waits;       /* what comes in does, and nothing of it is awaited */
+		int64_t told_day;      /* of which the log said so */
+		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
+	} link;
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
@@ -307,14 +326,31 @@ bool exchange_offer_step(struct agent *a);
 bool exchange_pull_step(struct agent *a);
 int64_t exchange_deadline_ms(const struct agent *a);
 void exchange_result(struct agent *a, const struct msg_result *r);
-void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
-void exchange_want(struct agent *a, const struct msg_want *w);
+/* err says why it is refused, if it is. */
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		    struct err *err);
+void exchange_want(struct agent *a, const struct msg_want *w, struct err *err);
 void exchange_serve(struct agent *a);
 /* What is on offer, or out with a trainer, must not leave: why is logged. */
 void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
+
+/* link.c */
+void link_start(struct agent *a);
+/* Before anything is done in a turn: what of the link is known for it. */
+void link_begin(struct agent *a);
+/* A checkpoint of that size, as it travels, is to be offered: whether the day's bytes cover it, and
+ * what comes back for it, which is about as large. */
+bool link_offers(struct agent *a, int64_t payload_bytes);
+/* How many blocks of that size (at most max) may cross now; what does is to be counted by
+ * meter_count(). Fewer than max: link_begin() is due at a->link.wake_ms. */
+size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, size_t max);
+/* What waits for the link; "": nothing. */
+const char *link_reason(const struct agent *a);
+/* Keeps what was used to the byte. */
+void link_stop(struct agent *a);
 
 /* The pulled result was decoded; err: it was not. */
 void exchange_decoded(struct agent *a, const struct json *result, const struct err *err);

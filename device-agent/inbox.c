@@ -308,7 +308,7 @@ static void on_want(struct agent *a, const struct mqtt_message *m, struct err *e
 		return;
 	}
 	if (*w.checkpoint)
-		exchange_want(a, &w);
+		exchange_want(a, &w, err);
 	if (w.reports_from > 0 && !flooded(a, FLOOD_REPORTS, NULL))
 		announce_reports_want(a, w.reports_from, w.reports_to);
 }
@@ -340,8 +340,11 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 {
 	struct topic t;
 	struct err err = {0};
-	if (topic_parse(m->topic, a->conf.site, &t) < 0 ||
-	    (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id)))
+	if (topic_parse(m->topic, a->conf.site, &t) < 0) {
+		log_refused(a, m->topic, "no topic of the protocol");
+		return;
+	}
+	if (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id))
 		return;
 	if (m->len == 0)
 		return; /* somebody clears a retained one */
@@ -360,7 +363,7 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		on_want(a, m, &err);
 		break;
 	case TOPIC_DEVICE_BLOCK:
-		exchange_block(a, &t, m->payload, m->len);
+		exchange_block(a, &t, m->payload, m->len, &err);
 		break;
 	case TOPIC_DEVICE_ACK:
 		on_ack(a, m, &err);

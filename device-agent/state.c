@@ -136,6 +136,10 @@ int state_save(const char *path, const struct state *s, struct err *err)
 		json_push_str(undecided, s->undecided[i]);
 	json_set(j, "undecided", undecided);
 	json_set(j, "rounds", print_rounds(&s->rounds));
+	struct json *link = json_new_obj();
+	json_set_int(link, "day", s->link.day);
+	json_set_int(link, "bytes", s->link.bytes);
+	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
 	if (*s->judgement.result)
 		json_set(j, "judgement", print_judgement(&s->judgement));
@@ -383,6 +387,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
 	if (rounds)
 		read_rounds(r, rounds, &s->rounds);
+	const struct json *link = json_has(j, "link") ? read_obj(r, j, "link") : NULL;
+	if (link) {
+		read_int(r, link, "day", JSON_INT_MAX, &s->link.day);
+		read_int(r, link, "bytes", JSON_INT_MAX, &s->link.bytes);
+	}
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);

@@ -43,17 +43,17 @@ static void failed(struct trainer *t, struct entry *e, const struct err *err)
 	}
 }
 
-/* Verified, then moved into the store. hashed: its id is verified already. */
-static int keep(struct trainer *t, struct entry *e, const char *weights, bool hashed,
+/* Looked through, then moved into the store. `verified`: its hash is known to be the id. */
+static int keep(struct trainer *t, struct entry *e, const char *weights, bool verified,
 		struct err *err)
 {
 	struct manifest m = e->job.manifest;
 	char id[HASH_SIZE];
-	int r = weights_check(t->model, weights, NULL, hashed ? NULL : id, err);
+	int r = weights_check(t->model, weights, NULL, verified ? NULL : id, err);
 
 	if (r == -EBADMSG) /* what the device has is like this: not taken again */
 		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
-	if (r == 0 && !hashed && strcmp(id, m.id) != 0)
+	if (r == 0 && !verified && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
 	return r < 0 ? r : store_add(t->store, weights, &m, err);
@@ -183,6 +183,23 @@ void pull_forget(struct trainer *t, struct entry *e)
 		file_remove(dir, NULL);
 }
 
+/* Late, where nothing is on its way; else not of what this device has announced. */
+static void block_of_another(struct trainer *t, struct device *d, const struct topic *topic)
+{
+	char why[MESSAGE_TEXT_MAX], found[13], expected[13];
+
+	for (const struct entry *e = d->jobs; e; e = e->next_of_device) {
+		if (!e->pulling)
+			continue;
+		snprintf(why, sizeof(why), "found checkpoint %s, expected %s",
+			 hash_short(topic->checkpoint, found),
+			 hash_short(manifest_payload(&e->job.manifest), expected));
+		device_complain(t, d, "block", why);
+		return;
+	}
+	device_count_refused(t, d);
+}
+
 static struct entry *find_payload(const struct device *d, const char *payload)
 {
 	for (struct entry *e = d->jobs; e; e = e->next_of_device)
@@ -196,11 +213,18 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? find_payload(d, topic->checkpoint) : NULL;
 	struct err err = {0};
+	char why[MESSAGE_TEXT_MAX];
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (!e || !e->pulling)
-		return; /* late, or nobody's */
+	if (!d) {
+		t->n_refused++;
+		return;
+	}
+	if (!e || !e->pulling) {
+		block_of_another(t, d, topic);
+		return;
+	}
 	r = part_block(&e->part, topic->block, m->payload, m->len, now_ms, &err);
 	if (r < 0) {
 		struct job_event failed = {.kind = JOB_E_FAILED,
@@ -210,9 +234,12 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		entry_event(t, e, &failed);
 		return;
 	}
+	if (r == XFER_E_TWICE)
+		return;
 	if (r != XFER_OK) {
-		log_debug("block not taken device=%s block=%u len=%zu result=%d", d->id,
-			  topic->block, m->len, r);
+		snprintf(why, sizeof(why), "block %u of %zu bytes: %s", topic->block, m->len,
+			 xfer_result_text((enum xfer_result)r));
+		device_complain(t, d, "block", why);
 		return;
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);

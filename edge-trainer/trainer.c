@@ -259,6 +259,7 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		.devices = (int64_t)t->devices.n,
 		.handovers = t->handovers,
 		.refused = t->screened,
+		.refused_messages = (int64_t)t->n_refused,
 	};
 	merge_describe(t, m);
 	memcpy(m->model, t->model->id, sizeof(m->model));
@@ -328,9 +329,9 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	if (t->stopping)
 		return;
 	if (topic_parse(m->topic, t->conf->site, &topic) < 0) {
-		t->n_dropped++;
+		t->n_refused++;
 		log_debug("topic not understood topic=%s dropped=%llu", m->topic,
-			  (unsigned long long)t->n_dropped);
+			  (unsigned long long)t->n_refused);
 		return;
 	}
 	/* Only presence and status are ever retained: all else is somebody's leftover. */

@@ -193,7 +193,7 @@ struct trainer {
 	/* Checkpoints in the store that no open job names, as last counted. */
 	int64_t n_history, n_unknown;
 	bool disk_full; /* the last job that asked found no room within the limit */
-	uint64_t n_dropped; /* messages that were not understood */
+	uint64_t n_refused; /* messages that were not understood or not for us, of all devices */
 	char incoming[FILE_PATH_MAX];
 };
 
@@ -323,6 +323,8 @@ void device_restore(struct trainer *t, struct device *d, int64_t handovers);
 void device_completed(struct trainer *t, struct device *d); /* a handover */
 /* Counts it, and logs it unless there was much of that lately. */
 void device_complain(struct trainer *t, struct device *d, const char *what, const char *why);
+/* The same without a line: nothing that anybody need look at. */
+void device_count_refused(struct trainer *t, struct device *d);
 /* The same for whoever sent it, known or not. */
 void device_not_understood(struct trainer *t, const char *id, const char *what, const char *why);
 /* Whether this is to be looked at: it keeps to its rate. */

@@ -188,6 +188,7 @@ struct msg_trainer_status {
 	double load; /* (queued + active) / capacity */
 	char strategy[17]; /* "resume", "merge", "agnostic"; "": not said */
 	int64_t refused; /* checkpoints that were left out of their windows, in all */
+	int64_t refused_messages; /* not understood, or not for it, since its start */
 	/* Devices whose checkpoints wait to be merged, or are. */
 	int64_t members;
 	char window[MESSAGE_WINDOW_MAX][ID_SIZE]; /* the first of them */

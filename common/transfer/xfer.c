@@ -13,6 +13,13 @@
 
 #define STALL_DOUBLINGS_MAX 8 /* the cap is reached before */
 
+const char *xfer_result_text(enum xfer_result r)
+{
+	static const char *const texts[] = {"fine", "held already", "no such block",
+					    "not of that block's length", "nobody asked for it"};
+	return texts[r];
+}
+
 static bool bit(const uint8_t *map, uint32_t i)
 {
 	return map[i / 8] >> (i % 8) & 1;

@@ -50,6 +50,9 @@ enum xfer_result {
 	XFER_E_UNASKED, /* missing, but nobody ever asked for it */
 };
 
+/* What is wrong with such a block, for logs. */
+const char *xfer_result_text(enum xfer_result r);
+
 struct xfer {
 	uint64_t size;
 	uint32_t block_size, n_blocks, n_held, n_asked;

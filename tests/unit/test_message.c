@@ -67,7 +67,7 @@ static const char *const good[] = {
 	[TRAINER] =
 		"{\"boot\":7,\"version\":\"0.1.0\",\"model\":\"" H1
 		"\",\"queued\":1,\"active\":2,\"capacity\":2,\"devices\":20,\"handovers\":55,"
-		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"members\":40,"
+		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"refused_messages\":7,\"members\":40,"
 		"\"window\":[\"d1\",\"d2\"],\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[JOB] =
 		"{\"device\":\"d1\",\"checkpoint\":\"" H1
