@@ -270,7 +270,7 @@ static int take_file(struct end *e, char **a)
 	e->manifest = (struct manifest){.size = atoll(a[4]),
 					.block_size = atoll(a[5]),
 					.device = "cam",
-					.encoding = "raw",
+					.encoding = ENCODING_RAW,
 					.created_ms = 1};
 	snprintf(e->manifest.id, sizeof(e->manifest.id), "%s", a[3]);
 	memcpy(e->manifest.model, e->model->id, sizeof(e->manifest.model));
