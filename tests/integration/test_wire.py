@@ -127,8 +127,9 @@ class Handover(rig.Case):
         for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
             self.digits(name, n, seed)
         listener = self.fleet.listen('trainer/+/in/+/ack')
-        self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': edge.port}, 'queue': {'block_size': 1024}})
-        self.quick_agent('cam-1', self.work / 'data/cam', {'broker': {'port': device.port}, 'handover': {'block_size': 1024}})
+        raw = {'transfer': {'encoding': 'raw'}}
+        self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': edge.port}, 'queue': {'block_size': 1024}, **raw})
+        self.quick_agent('cam-1', self.work / 'data/cam', {'broker': {'port': device.port}, 'handover': {'block_size': 1024}, **raw})
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         self.decided(listener, 'cam-1')
