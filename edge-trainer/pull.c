@@ -43,17 +43,17 @@ static void failed(struct trainer *t, struct entry *e, const struct err *err)
 	}
 }
 
-/* Looked through, then moved into the store. `verified`: its hash is known to be the id. */
-static int keep(struct trainer *t, struct entry *e, const char *weights, bool verified,
-		struct err *err)
+/* Looked through, then moved into the store. */
+static int keep(struct trainer *t, struct entry *e, const char *weights, struct err *err)
 {
 	struct manifest m = e->job.manifest;
+	bool raw = m.encoding == ENCODING_RAW; /* then its hash is verified already */
 	char id[HASH_SIZE];
-	int r = weights_check(t->model, weights, NULL, verified ? NULL : id, err);
+	int r = weights_check(t->model, weights, NULL, raw ? NULL : id, err);
 
 	if (r == -EBADMSG) /* what the device has is like this: not taken again */
 		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
-	if (r == 0 && !verified && strcmp(id, m.id) != 0)
+	if (r == 0 && !raw && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
 	return r < 0 ? r : store_add(t->store, weights, &m, err);
@@ -76,7 +76,7 @@ static void finish(struct trainer *t, struct entry *e)
 	e->pulling = false;
 	t->n_pulling--;
 	if (r == 0)
-		r = raw ? keep(t, e, path, true, &err) : coding_decode(t, e, path, &err);
+		r = raw ? keep(t, e, path, &err) : coding_decode(t, e, path, &err);
 	if (r < 0)
 		failed(t, e, &err);
 	else if (raw)
@@ -89,7 +89,7 @@ void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const
 	struct err err = {0};
 
 	if (e->job.state == JOB_PULLING) {
-		if (!why && keep(t, e, weights, false, &err) < 0)
+		if (!why && keep(t, e, weights, &err) < 0)
 			why = &err;
 		if (why && why->code == -EBADMSG)
 			memcpy(e->device->bad_checkpoint, e->job.manifest.id, HASH_SIZE);
