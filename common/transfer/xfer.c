@@ -130,7 +130,7 @@ enum xfer_result xfer_block(struct xfer *x, uint32_t i, size_t len, int64_t now_
 		came_twice(x, now_ms);
 		return XFER_E_TWICE;
 	}
-	if (!bit(x->asked, i))
+	if (!bit(x->asked, i) && !x->any)
 		return refuse(x, XFER_E_UNASKED);
 	xfer_hold(x, i);
 	if (x->doubted)

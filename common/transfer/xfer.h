@@ -43,6 +43,7 @@ struct xfer {
 	unsigned patience; /* doublings of XFER_STALL_MS that are kept */
 	uint32_t doubted; /* blocks still to come of which one may come twice for a stall's sake */
 	int64_t last_progress_ms;
+	bool any; /* set by whoever hears blocks that others asked for: these are taken, too */
 	uint64_t n_twice, n_refused, n_reasked; /* n_refused: range, length, unasked */
 };
 

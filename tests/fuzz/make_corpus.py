@@ -75,6 +75,8 @@ MESSAGES = [
              "after": SCORE, "at": AT}),
     ("command", {"cmd": "evaluate", "id": "a1", "expires": AT, "checkpoint": H1,
                  "split": "test"}),
+    ("fleet-offer", {**MANIFEST, "origin": "fleet", "sequence": 9, "share": 10, "halted": True, "reason": "worse",
+                     "starts_in_ms": 2000, "spread_ms": 10000, "test": SCORE}),
 ]
 
 
@@ -82,7 +84,7 @@ def messages():
     for i, (name, obj) in enumerate(MESSAGES):
         letter = chr(ord("a") + i)
         put("message", name, letter + compact(obj))
-    letter = chr(ord("a") + len(MESSAGES) - 1)
+    letter = chr(ord("a") + [name for name, _ in MESSAGES].index("command"))
     put("message", "command-set", letter + compact(
         {"cmd": "set", "id": "a2", "key": "train.rate", "value": "0.1"}))
     put("message", "command-train", letter + compact({"cmd": "train", "id": "a3", "epochs": 5}))
