@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define ROLLOUT_REPORTS_MAX 100
+
 struct rollout_conf {
 	int64_t share;	    /* percent that come first; 100: everyone at once */
 	int64_t reports;    /* of the first, at least, before the rest follows */
