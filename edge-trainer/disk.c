@@ -131,6 +131,14 @@ static int trim_history(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, in
 	return r;
 }
 
+int disk_forget(struct trainer *t, const char *id, struct err *err)
+{
+	bool known = is_open(t, id) || !store_has(t->store, id);
+	int r = known ? 0 : db_checkpoint_known(t->db, id, &known, err);
+
+	return r < 0 || known ? r : store_remove(t->store, id, err);
+}
+
 static bool is_among(char (*ids)[HASH_SIZE], size_t n, const char *id)
 {
 	for (size_t i = 0; i < n; i++)

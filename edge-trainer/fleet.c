@@ -243,6 +243,15 @@ static void announce(struct trainer *t)
 		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
 }
 
+/* What is no longer on offer goes, unless a handover knows it. */
+static void forget(struct trainer *t, const char *id)
+{
+	struct err err = {0};
+
+	if (*id && disk_forget(t, id, &err) < 0)
+		trainer_fault(t, &err);
+}
+
 static void halt(struct trainer *t)
 {
 	struct fleet *f = t->fleet;
@@ -269,6 +278,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		return;
 	if (action == ROLLOUT_HALT) {
 		halt(t);
+		forget(t, f->offer.manifest.id);
 	} else {
 		f->position = 0;
 		f->n_sent = 0;
@@ -307,10 +317,12 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	struct rollout_event ev = {.kind = ROLLOUT_EV_BEGIN};
 	struct census c = {0};
 	struct manifest *to;
+	char before[HASH_SIZE];
 
 	/* The clock, so that one whose state was lost is not taken for older. */
 	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.sequence) + 1, trainer_utc(t) / 1000);
 	idmap_each(&t->devices, count_device, &c);
+	memcpy(before, f->offer.manifest.id, sizeof(before));
 	f->offer = (struct msg_fleet){.sequence = c.sequence,
 				      .share = 100,
 				      .starts_in_ms = -1,
@@ -334,13 +346,16 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	f->n_peers = 0;
 	ev.share = rollout_share(&t->conf->rollout, c.n);
 	step(t, &ev);
+	forget(t, before);
 }
 
 /* Another trainer has a newer one: ours is over. */
 static void give_way(struct trainer *t, const struct msg_fleet *m)
 {
 	struct fleet *f = t->fleet;
+	char before[HASH_SIZE];
 
+	memcpy(before, f->offer.manifest.id, sizeof(before));
 	if (f->offer.sequence > 0)
 		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
 			 (long long)f->offer.sequence, (long long)m->sequence,
@@ -351,6 +366,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	f->n_peers = 0;
 	f->announce_due = false;
 	save(t);
+	forget(t, before);
 }
 
 void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
@@ -417,7 +433,7 @@ static int take(struct trainer *t, const char *path, struct err *err)
 	if (r < 0)
 		return r;
 	if (!disk_has_fleet_room(t))
-		return err_set(err, -ENOSPC, "%s: no room for it beside a handover: [queue] "
+		return err_set(err, -E2BIG, "%s: no room for it beside a handover: [queue] "
 			       "disk_max_mb = %lld", path, (long long)t->conf->disk_max_bytes >> 20);
 	if (fleet_keeps(t, m.id)) {
 		log_info("fleet checkpoint=%.12s is on offer already", m.id);
@@ -445,6 +461,7 @@ static void look_for_published(struct trainer *t)
 	struct err err = {0};
 	struct dirent *e;
 	DIR *d;
+	int r;
 
 	if (file_path(dir, sizeof(dir), "%s/" FLEET_PUBLISH_DIR, t->conf->state) < 0)
 		return;
@@ -452,14 +469,19 @@ static void look_for_published(struct trainer *t)
 	while (d && !*path && (e = readdir(d))) {
 		size_t n = strlen(e->d_name), k = strlen(PUBLISH_SUFFIX);
 
-		if (e->d_name[0] != '.' && n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
+		if (e->d_name[0] != '.' && e->d_type == DT_REG && n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
 		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
 			path[0] = '\0';
 	}
 	if (d)
 		closedir(d);
-	if (!*path || take(t, path, &err) == 0)
+	r = *path ? take(t, path, &err) : 0;
+	if (r == 0)
 		return;
+	if (r != -EBADMSG && r != -E2BIG) { /* of this moment: it waits there */
+		trainer_fault(t, &err);
+		return;
+	}
 	log_error("not offered to the fleet: %s", err.text);
 	if (file_path(aside, sizeof(aside), "%s.refused", path) < 0 ||
 	    file_rename(path, aside, &err) < 0)
@@ -611,7 +633,7 @@ void fleet_second(struct trainer *t)
 	struct rollout_event timer = {.kind = ROLLOUT_EV_TIMER};
 
 	if (f->n_again != f->n_again_told)
-		log_debug("fleet sequence=%lld blocks sent again=%llu left out=%llu",
+		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
 			  (long long)f->offer.sequence, (unsigned long long)f->n_again,
 			  (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;

@@ -315,6 +315,8 @@ int disk_check(const struct trainer *t, struct err *err); /* at start: the limit
 /* Whether there is room for one more job within the limit; makes it, if something may go. */
 bool disk_admit(struct trainer *t);
 bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
+/* Removes a checkpoint, unless a job or the fleet has it, or the database knows it. */
+int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
 
