@@ -29,7 +29,6 @@
 #define FLEET_BLOCK_EXPIRY_S 600
 #define FLEET_FILE_MAX	   (256 * 1024)
 #define FLEET_FILE_VERSION 1
-#define FLEET_PUBLISH_DIR  "publish" /* in the state folder */
 #define PUBLISH_SUFFIX	   ".weights"
 
 struct peer {
@@ -193,6 +192,20 @@ static int read_file(struct fleet *f, const char *path, struct err *err)
 	return r;
 }
 
+/* Where `tasuki publish` lays its files. */
+static int folder_name(const struct trainer *t, char dir[FILE_PATH_MAX])
+{
+	return file_path(dir, FILE_PATH_MAX, "%s/publish", t->conf->state);
+}
+
+static int make_folder(const struct trainer *t, struct err *err)
+{
+	char dir[FILE_PATH_MAX];
+	int r = folder_name(t, dir);
+
+	return r < 0 ? err_errno(err, r, "%s", t->conf->state) : file_mkdirs(dir, err);
+}
+
 int fleet_load(struct trainer *t, struct err *err)
 {
 	struct fleet *f = t->fleet = calloc(1, sizeof(*f));
@@ -201,6 +214,8 @@ int fleet_load(struct trainer *t, struct err *err)
 
 	if (r == 0)
 		r = read_file(f, path, err);
+	if (r == 0)
+		r = make_folder(t, err);
 	if (r < 0 || f->offer.sequence == 0)
 		return r;
 	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
@@ -463,13 +478,13 @@ static void look_for_published(struct trainer *t)
 	DIR *d;
 	int r;
 
-	if (file_path(dir, sizeof(dir), "%s/" FLEET_PUBLISH_DIR, t->conf->state) < 0)
+	if (folder_name(t, dir) < 0)
 		return;
 	d = opendir(dir);
 	while (d && !*path && (e = readdir(d))) {
 		size_t n = strlen(e->d_name), k = strlen(PUBLISH_SUFFIX);
 
-		if (e->d_name[0] != '.' && e->d_type == DT_REG && n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
+		if (e->d_name[0] != '.' && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) && n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
 		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
 			path[0] = '\0';
 	}
