@@ -407,9 +407,10 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 {
 	struct fleet *f = t->fleet;
 	struct rollout_event ev = {.kind = ROLLOUT_EV_REPORT, .activated = r->activated};
+	const char *id = *r->source ? r->source : r->checkpoint;
 
 	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision ||
-	    r->split != SPLIT_VALIDATION || strcmp(r->checkpoint, f->offer.manifest.id) != 0 ||
+	    r->split != SPLIT_VALIDATION || strcmp(id, f->offer.manifest.id) != 0 ||
 	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
 	    f->n_counted == ROLLOUT_REPORTS_MAX)
 		return;

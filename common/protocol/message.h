@@ -86,6 +86,8 @@ struct msg_report {
 	char log[LOGID_SIZE]; /* "": a device that names none */
 	int64_t seq;
 	char checkpoint[HASH_SIZE];
+	/* With origin fleet: as it was offered, where rows of private outputs have been put into it; "" */
+	char source[HASH_SIZE];
 	enum origin origin;
 	char snapshot[HASH_SIZE];
 	enum split split;

@@ -95,6 +95,41 @@ class Fanout(rig.Case):
                    f'{total} of them to the one that came late')
         self.assertLess(again[-1], total * 1.5)
 
+    def test_bench(self):
+        r = rig.subprocess.run([rig.ROOT / 'tests/bench/fanout', '--json', '--build', rig.BUILD, '--devices', '6', '--killed', '2',
+                                '--stalled', '10', '--rate', '4096', '--spread', '1'], capture_output=True, text=True, timeout=400)
+        self.assertTrue(r.stdout.strip(), r.stderr)
+        run = rig.json.loads(r.stdout)
+        for one in run['runs']:
+            self.assertEqual(one['sent'], one['blocks'])
+            # What a kill takes from the few that there are here is no measure: the bench proper has 200.
+            self.assertLess(one['again'], one['blocks'])
+            self.assertLess(one['broker_peak'], run['memory_limit'] / 4)
+
+    def test_publish_refuses(self):
+        self.fleet.start_broker()
+        data = self.digits('edge', 60, 1)
+        good = self.weights('good', data, 1)
+        state = self.work / 'edge-1/state'
+
+        def refused(*args):
+            r = self.fleet.run_tasuki('publish', *args, check=False)
+            self.assertEqual(r.returncode, 1, r.stderr)
+            return r.stderr
+        self.assertIn('expected the state folder of a trainer', refused(good, '--cfg', TINY, '--state', self.work))
+        self.quick_trainer('edge-1', data)
+        trainer = self.fleet.start_trainer('edge-1')
+        wait_for('the trainer', (state / 'publish').exists, WAIT)
+        short = self.work / 'short.weights'
+        short.write_bytes(good.read_bytes()[:-4])
+        self.assertIn('bytes, expected', refused(short, '--cfg', TINY, '--state', state))
+        self.assertIn('No such file', refused(self.work / 'none', '--cfg', TINY, '--state', state))
+        self.assertEqual(list((state / 'publish').iterdir()), [])
+        # Whoever goes round the tool is not better off.
+        (state / 'publish/x.weights').write_bytes(short.read_bytes())
+        wait_for('a refusal', (state / 'publish/x.weights.refused').exists, WAIT)
+        self.assertIn('not offered to the fleet', trainer.text())
+
 
 if __name__ == '__main__':
     rig.main()

@@ -350,7 +350,7 @@ static const struct change refused[] = {
 	{CMD, "checkpoint", "\"" "0123" "\""}, {CMD, "split", "\"all\""},
 	{CMD, "cmd", "\"set\""}, /* key and value are missing */
 
-	{FLEET, "id", NULL}, {FLEET, "origin", "\"edge\""}, {FLEET, "trainer", NULL},
+	{FLEET, "id", NULL}, {FLEET, "parents", "[\"" H2 "\"]"}, {REPORT, "source", "\"a\""}, {FLEET, "origin", "\"edge\""}, {FLEET, "trainer", NULL},
 	{FLEET, "size", "-1"}, {FLEET, "size", "9007199254740991"}, {FLEET, "sequence", NULL},
 	{FLEET, "sequence", "0"}, {FLEET, "share", NULL}, {FLEET, "share", "0"},
 	{FLEET, "share", "101"}, {FLEET, "halted", "1"}, {FLEET, "reason", "7"},
@@ -389,7 +389,7 @@ static const struct change taken[] = {
 	{TRAINER, "strategy", NULL}, {TRAINER, "refused", NULL},
 	{JOB, "window", NULL},
 	{CMD, "expires", NULL}, {CMD, "checkpoint", NULL},
-	{FLEET, "reason", NULL}, {FLEET, "starts_in_ms", NULL}, {FLEET, "starts_in_ms", "0"},
+	{REPORT, "source", "\"" H2 "\""}, {FLEET, "reason", NULL}, {FLEET, "starts_in_ms", NULL}, {FLEET, "starts_in_ms", "0"},
 	{FLEET, "test", NULL}, {FLEET, "share", "100"},
 };
 

@@ -91,7 +91,8 @@ static void known(const char *device)
 	    msg_presence_print(&(struct msg_presence){.online = true, .boot = 1}));
 }
 
-static void report(const char *device, int64_t seq, const char *id, int correct, double against)
+static void report_of(const char *device, int64_t seq, const char *id, const char *source, int correct,
+		      double against)
 {
 	struct msg_report r = {.seq = seq, .origin = ORIGIN_FLEET, .split = SPLIT_VALIDATION,
 			       .score = {100, correct, 1}, .has_decision = true,
@@ -99,9 +100,15 @@ static void report(const char *device, int64_t seq, const char *id, int correct,
 			       .against_accuracy = against, .at_ms = 1};
 
 	strcpy(r.checkpoint, id);
+	strcpy(r.source, source);
 	strcpy(r.snapshot, SNAPSHOT);
 	strcpy(r.against, OTHER);
 	say(TOPIC_DEVICE_REPORT, device, msg_report_print(&r));
+}
+
+static void report(const char *device, int64_t seq, const char *id, int correct, double against)
+{
+	report_of(device, seq, id, "", correct, against);
 }
 
 static int set_up_fleet(void **state)
@@ -308,7 +315,7 @@ static void rollout(bool good, bool killed)
 		forget_sent();
 		kill_and_reopen();
 	}
-	report(names[1], 2, id, 50, 0.5);
+	report_of(names[1], 2, OTHER, id, 50, 0.5); /* with private rows in it */
 	assert_true(!last_offer(&o) || (!o.halted && o.share < 100));
 	report(names[2], 1, id, 50, 0.5);
 	assert_true(last_offer(&o));
