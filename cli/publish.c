@@ -1,5 +1,5 @@
-/* tasuki publish: weights for the whole fleet. MQTT carries what a trainer has; so they are laid into
- * the trainer's state folder, on its machine, and it takes them from there. */
+/* tasuki publish: weights for the whole fleet. MQTT carries what a trainer has; so they are laid
+ * into the trainer's state folder, on its machine, and it takes them from there. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +11,21 @@
 
 static const char publish_help[] =
 	"usage: tasuki publish WEIGHTS --cfg FILE --state DIR [--json]\n\n"
-	"Offers a checkpoint to all devices: a share of them first, the rest when these are no worse.\n"
-	"Each takes it into use only if it scores better there. DIR is the state folder of a trainer on\n"
-	"this machine, which takes the file from DIR/publish within a second or, if it does not run, when\n"
+	"Offers a checkpoint to all devices: a share of them first, the rest when these are no "
+	"worse.\n"
+	"Each takes it into use only if it scores better there. DIR is the state folder of a "
+	"trainer on\n"
+	"this machine, which takes the file from DIR/publish within a second or, if it does not "
+	"run, when\n"
 	"it starts; one that it cannot use, as its log says, becomes DIR/publish/*.refused.\n";
 
 enum { OPT_CFG = 256, OPT_STATE, OPT_JSON, OPT_HELP };
 
 static const struct option long_options[] = {
-	{"cfg", required_argument, NULL, OPT_CFG}, {"state", required_argument, NULL, OPT_STATE},
-	{"json", no_argument, NULL, OPT_JSON},	   {"help", no_argument, NULL, OPT_HELP},
+	{"cfg", required_argument, NULL, OPT_CFG},
+	{"state", required_argument, NULL, OPT_STATE},
+	{"json", no_argument, NULL, OPT_JSON},
+	{"help", no_argument, NULL, OPT_HELP},
 	{0},
 };
 

@@ -200,7 +200,9 @@ static void rearm(struct agent *a)
 {
 	int64_t at = a->rounds_wake_ms;
 	if (!agent_blocked(a))
-		at = *a->suspect ? a->now_ms : earlier(earlier(at, exchange_deadline_ms(a)), fleet_deadline_ms(a));
+		at = *a->suspect
+			     ? a->now_ms
+			     : earlier(earlier(at, exchange_deadline_ms(a)), fleet_deadline_ms(a));
 	at = earlier(at, announce_deadline_ms(a));
 	at = earlier(at, inbox_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->saving));

@@ -56,7 +56,7 @@ enum flood {
 	FLOOD_RESULT,
 	FLOOD_OWN_RESULT, /* under the grant */
 	FLOOD_FLEET_OFFER,
-	FLOOD_REPORTS,    /* wanted */
+	FLOOD_REPORTS, /* wanted */
 	FLOOD_N,
 };
 

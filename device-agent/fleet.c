@@ -5,8 +5,8 @@
  * Model: the state has the sequence of the last offer that was taken up, and, until its checkpoint
  * is in the store, the offer itself; what came of it is in a part file of its own. So it goes on
  * after a restart, and beside a handover. The blocks are subscribed to when the offer has been
- * saved, and no sooner. Nothing is asked for while they come, nor before a random moment after that,
- * so that a fleet that missed the same does not ask at once. */
+ * saved, and no sooner. Nothing is asked for while they come, nor before a random moment after
+ * that, so that a fleet that missed the same does not ask at once. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #include "common/checkpoint/weights.h"
 
-#define FLEET_QUIET_MS	  5000 /* without a block sent to all: none will come for now */
+#define FLEET_QUIET_MS    5000 /* without a block sent to all: none will come for now */
 #define REASK_OUTSTANDING (XFER_WINDOW / 2)
 
 static bool same(const char *a, const char *b)
@@ -140,8 +140,8 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 	if (!known)
 		take_up(a, m);
 	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence)
-		wait_quietly(a, a->now_ms +
-					(retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
+		wait_quietly(a,
+			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }
 
 /* ---- blocks ---- */
@@ -164,8 +164,10 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 		close_part(a);
 		retry_failed(a, &a->fleet.retry, "the fleet's checkpoint cannot be taken", &failed);
 	} else if (r == XFER_E_RANGE || r == XFER_E_LENGTH) {
-		err_set(err, -EINVAL, "found block %u of %zu bytes, expected one of %lld in blocks of %lld",
-			t->block, len, (long long)wanted(a)->size, (long long)wanted(a)->block_size);
+		err_set(err, -EINVAL,
+			"found block %u of %zu bytes, expected one of %lld in blocks of %lld",
+			t->block, len, (long long)wanted(a)->size,
+			(long long)wanted(a)->block_size);
 	}
 	if (to_all && r >= 0 && !a->fleet.asking)
 		wait_quietly(a, a->now_ms);

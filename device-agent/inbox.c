@@ -64,7 +64,8 @@ int64_t inbox_deadline_ms(const struct agent *a)
 
 /* Every answer names the device: many may answer one command. `answer` is taken; NULL: nothing more
  * to say. */
-static char *print_reply(const struct agent *a, const char *id, const char *error, struct json *answer)
+static char *print_reply(const struct agent *a, const char *id, const char *error,
+			 struct json *answer)
 {
 	if (!answer)
 		answer = json_new_obj();
@@ -110,9 +111,11 @@ static const struct bucket_limit flood_limits[FLOOD_N] = {
 /* Whether there is too much of that; counted, and logged now and then. */
 static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
 {
-	static const char *const names[FLOOD_N] = {
-		"commands", "commands to the fleet", "answers", "claims", "renewals", "results",
-		"results",  "offers to the fleet", "wants for reports"};
+	static const char *const names[FLOOD_N] = {"commands",         "commands to the fleet",
+						   "answers",          "claims",
+						   "renewals",         "results",
+						   "results",          "offers to the fleet",
+						   "wants for reports"};
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
@@ -326,7 +329,8 @@ static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *er
 static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, struct err *err)
 {
 	struct msg_fleet f;
-	if (msg_fleet_parse(m->payload, m->len, &f, err) == 0 && !flooded(a, FLOOD_FLEET_OFFER, NULL))
+	if (msg_fleet_parse(m->payload, m->len, &f, err) == 0 &&
+	    !flooded(a, FLOOD_FLEET_OFFER, NULL))
 		fleet_offer(a, &f, m->retained, err);
 }
 

@@ -193,8 +193,9 @@ static int read_fleet(struct conf *c, struct trainer_conf *t, struct err *err)
 	int64_t v = 0;
 
 	if (r == 0 && publish && !trainer_merges(t))
-		return conf_fail(c, "fleet", "publish", -EINVAL, err,
-				 "found merged with [train] strategy = resume, which merges nothing");
+		return conf_fail(
+			c, "fleet", "publish", -EINVAL, err,
+			"found merged with [train] strategy = resume, which merges nothing");
 	if (r == 0)
 		r = conf_int(c, "fleet", "first_percent", 1, 100, 10, &o->share, err);
 	if (r == 0)
@@ -205,7 +206,8 @@ static int read_fleet(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = conf_num(c, "fleet", "tolerance_points", 0, 100, 1, &points, err);
 	if (r == 0)
-		r = conf_int(c, "fleet", "rate_kib", 0, TRAINER_RATE_MAX, 1024, &t->fleet_rate, err);
+		r = conf_int(c, "fleet", "rate_kib", 0, TRAINER_RATE_MAX, 1024, &t->fleet_rate,
+			     err);
 	o->wait_ms = v * 1000;
 	o->tolerance = points / 100;
 	if (r == 0)
@@ -286,8 +288,9 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"trainer", "broker", "model", "data",  "augment",
-					       "train",	  "merge",  "fleet", "queue", "worker", NULL};
+	static const char *const sections[] = {"trainer", "broker", "model", "data",
+					       "augment", "train",  "merge", "fleet",
+					       "queue",   "worker", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;

@@ -53,9 +53,9 @@ struct trainer_conf {
 	double final_share;   /* of what goes back, of what was merged before it was trained */
 	struct mixture_conf mixture;
 
-	bool fleet_merged;	/* [fleet] publish: a window's result is offered to everyone */
+	bool fleet_merged; /* [fleet] publish: a window's result is offered to everyone */
 	struct rollout_conf rollout;
-	int64_t fleet_rate;	/* KiB a second of blocks of what is offered to everyone; 0: no limit */
+	int64_t fleet_rate; /* KiB a second of blocks of what is offered to everyone; 0: no limit */
 	int64_t fleet_spread_ms;
 
 	unsigned capacity, device_per_hour;

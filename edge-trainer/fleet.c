@@ -2,11 +2,11 @@
  * (fleet/block/...), what a device lacks after that sent to it alone; to a share of the devices
  * first (rollout.h), to the rest when these are no worse.
  *
- * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have been
- * sent to the present group; so STATE/fleet.json, which has all of this, is what a restart goes on
- * from. A larger sequence heard on fleet/offer is another trainer's: then ours is over. Blocks leave
- * at [fleet] rate_kib, those for everyone and those for one device in turn, so neither a device that
- * asks for much nor one that does not read takes the link or the broker's memory.
+ * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have
+ * been sent to the present group; so STATE/fleet.json, which has all of this, is what a restart
+ * goes on from. A larger sequence heard on fleet/offer is another trainer's: then ours is over.
+ * Blocks leave at [fleet] rate_kib, those for everyone and those for one device in turn, so neither
+ * a device that asks for much nor one that does not read takes the link or the broker's memory.
  *
  * What is wanted is remembered for FLEET_PEERS_MAX devices at most, MESSAGE_WANT_MAX blocks each;
  * the others ask again. Blocks that are still to be sent to everyone are not sent to one. */
@@ -20,16 +20,16 @@
 #include "common/checkpoint/weights.h"
 #include "edge-trainer/trainer_priv.h"
 
-#define FLEET_START_MS	   3000 /* for devices to subscribe in */
-#define FLEET_BURST_MS	   100	/* of sending that a late tick may make good */
-#define FLEET_STEP_MS	   10	/* between two bursts, at least */
-#define FLEET_PEERS_MAX	   256
-#define FLEET_SAVE_BLOCKS  64 /* sent again after a crash, at most */
-#define FLEET_QOS	   1 /* so the broker holds a block back where a device does not read */
+#define FLEET_START_MS       3000 /* for devices to subscribe in */
+#define FLEET_BURST_MS       100  /* of sending that a late tick may make good */
+#define FLEET_STEP_MS        10   /* between two bursts, at least */
+#define FLEET_PEERS_MAX      256
+#define FLEET_SAVE_BLOCKS    64 /* sent again after a crash, at most */
+#define FLEET_QOS            1  /* so the broker holds a block back where a device does not read */
 #define FLEET_BLOCK_EXPIRY_S 600
-#define FLEET_FILE_MAX	   (256 * 1024)
-#define FLEET_FILE_VERSION 1
-#define PUBLISH_SUFFIX	   ".weights"
+#define FLEET_FILE_MAX       (256 * 1024)
+#define FLEET_FILE_VERSION   1
+#define PUBLISH_SUFFIX       ".weights"
 
 struct peer {
 	char device[ID_SIZE];
@@ -40,7 +40,7 @@ struct peer {
 struct fleet {
 	struct msg_fleet offer;
 	struct rollout rollout;
-	int64_t seen;	   /* the largest sequence heard */
+	int64_t seen;      /* the largest sequence heard */
 	uint32_t n_blocks; /* of the checkpoint */
 	uint32_t position, saved_position;
 	char counted[ROLLOUT_REPORTS_MAX][ID_SIZE]; /* whose report has been counted */
@@ -50,8 +50,8 @@ struct fleet {
 	bool everyones_turn;
 	bool stalled; /* the connection takes no more for now */
 	bool save_due, announce_due;
-	int64_t send_at_ms;	      /* the next block, on the monotonic clock */
-	uint64_t n_sent, n_again;     /* blocks: to everyone, to one */
+	int64_t send_at_ms;       /* the next block, on the monotonic clock */
+	uint64_t n_sent, n_again; /* blocks: to everyone, to one */
 	uint64_t n_again_told, n_left_out;
 };
 
@@ -162,7 +162,8 @@ static int read_offer(struct fleet *f, const struct json *j, struct err *err)
 	if (r == 0)
 		r = json_get_int(j, "begun_ms", 0, JSON_INT_MAX, &f->rollout.begun_ms, err);
 	if (r == 0)
-		r = json_get_int(j, "activated", 0, ROLLOUT_REPORTS_MAX, &f->rollout.activated, err);
+		r = json_get_int(j, "activated", 0, ROLLOUT_REPORTS_MAX, &f->rollout.activated,
+				 err);
 	if (r == 0)
 		r = json_get_num(j, "gain", -1e6, 1e6, &f->rollout.gain, err);
 	if (r == 0)
@@ -373,8 +374,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	memcpy(before, f->offer.manifest.id, sizeof(before));
 	if (f->offer.sequence > 0)
 		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
-			 (long long)f->offer.sequence, (long long)m->sequence,
-			 m->manifest.trainer);
+			 (long long)f->offer.sequence, (long long)m->sequence, m->manifest.trainer);
 	f->offer = (struct msg_fleet){0};
 	f->rollout = (struct rollout){0};
 	f->n_counted = 0;
@@ -409,8 +409,8 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 	struct rollout_event ev = {.kind = ROLLOUT_EV_REPORT, .activated = r->activated};
 	const char *id = *r->source ? r->source : r->checkpoint;
 
-	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision ||
-	    r->split != SPLIT_VALIDATION || strcmp(id, f->offer.manifest.id) != 0 ||
+	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision || r->split != SPLIT_VALIDATION ||
+	    strcmp(id, f->offer.manifest.id) != 0 ||
 	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
 	    f->n_counted == ROLLOUT_REPORTS_MAX)
 		return;
@@ -449,8 +449,10 @@ static int take(struct trainer *t, const char *path, struct err *err)
 	if (r < 0)
 		return r;
 	if (!disk_has_fleet_room(t))
-		return err_set(err, -E2BIG, "%s: no room for it beside a handover: [queue] "
-			       "disk_max_mb = %lld", path, (long long)t->conf->disk_max_bytes >> 20);
+		return err_set(err, -E2BIG,
+			       "%s: no room for it beside a handover: [queue] "
+			       "disk_max_mb = %lld",
+			       path, (long long)t->conf->disk_max_bytes >> 20);
 	if (fleet_keeps(t, m.id)) {
 		log_info("fleet checkpoint=%.12s is on offer already", m.id);
 		return file_remove(path, err);
@@ -485,7 +487,8 @@ static void look_for_published(struct trainer *t)
 	while (d && !*path && (e = readdir(d))) {
 		size_t n = strlen(e->d_name), k = strlen(PUBLISH_SUFFIX);
 
-		if (e->d_name[0] != '.' && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) && n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
+		if (e->d_name[0] != '.' && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+		    n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
 		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
 			path[0] = '\0';
 	}
@@ -543,7 +546,8 @@ bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want
 }
 
 /* 0; -EAGAIN, -ENOTCONN: not now; other errors: the block is left out. */
-static int send_block(struct trainer *t, struct topic *to, uint32_t block, int qos, uint32_t *ret_len)
+static int send_block(struct trainer *t, struct topic *to, uint32_t block, int qos,
+		      uint32_t *ret_len)
 {
 	const struct manifest *m = &t->fleet->offer.manifest;
 
@@ -650,8 +654,8 @@ void fleet_second(struct trainer *t)
 
 	if (f->n_again != f->n_again_told)
 		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
-			  (long long)f->offer.sequence, (unsigned long long)f->n_again,
-			  (unsigned long long)f->n_left_out);
+			 (long long)f->offer.sequence, (unsigned long long)f->n_again,
+			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
 	if (f->save_due)
 		save(t);

@@ -236,8 +236,8 @@ int pull_send(struct trainer *t, const struct topic *to, const struct manifest *
 	int r = store_weights(t->store, to->checkpoint, path);
 
 	if (r == 0)
-		r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, to->block, buf,
-				    ret_len, &err);
+		r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, to->block,
+				    buf, ret_len, &err);
 	if (r == 0)
 		r = topic_format(topic, t->conf->site, to);
 	if (r < 0) {

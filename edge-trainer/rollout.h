@@ -1,5 +1,5 @@
-/* A checkpoint for everyone goes to a share of the devices first, and to the rest when their reports
- * are no worse than what they had. Pure logic.
+/* A checkpoint for everyone goes to a share of the devices first, and to the rest when their
+ * reports are no worse than what they had. Pure logic.
  *
  *   BEGIN -> FIRST --(enough reports, no worse)--> REST
  *              |  \--(enough reports, worse; or too few in time)--> HALTED
@@ -15,17 +15,17 @@
 #define ROLLOUT_REPORTS_MAX 100
 
 struct rollout_conf {
-	int64_t share;	    /* percent that come first; 100: everyone at once */
-	int64_t reports;    /* of the first, at least, before the rest follows */
-	int64_t wait_ms;    /* for these */
-	double tolerance;   /* by which their accuracy may be less in the mean, 0..1 */
+	int64_t share;    /* percent that come first; 100: everyone at once */
+	int64_t reports;  /* of the first, at least, before the rest follows */
+	int64_t wait_ms;  /* for these */
+	double tolerance; /* by which their accuracy may be less in the mean, 0..1 */
 };
 
 enum rollout_phase { ROLLOUT_NONE, ROLLOUT_FIRST, ROLLOUT_REST, ROLLOUT_HALTED, ROLLOUT_PHASE_N };
 
 struct rollout {
 	enum rollout_phase phase;
-	int64_t share;	  /* percent that may have it now */
+	int64_t share;    /* percent that may have it now */
 	int64_t begun_ms; /* UTC: it outlives restarts */
 	int64_t reports, activated;
 	double gain; /* sum, over reports, of accuracy less that of what was active */

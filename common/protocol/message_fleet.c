@@ -55,7 +55,8 @@ int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err
 		f.r = err_set(err, -EINVAL, "origin: found %s, expected fleet",
 			      origin_name(m.manifest.origin));
 	if (f.r == 0 && m.manifest.n_parents)
-		f.r = err_set(err, -EINVAL, "parents: found %zu, expected none: whose they are is not for all",
+		f.r = err_set(err, -EINVAL,
+			      "parents: found %zu, expected none: whose they are is not for all",
 			      m.manifest.n_parents);
 	if (f.r == 0 && !*m.manifest.trainer)
 		f.r = err_set(err, -EINVAL, "trainer: found nothing, expected who has it");

@@ -1,6 +1,6 @@
 /* Stands for tasuki-worker on a device that does not train: it has 20 validation images, and each
- * checkpoint is right on as many of them as the first byte of its sha256 says. So hundreds of agents fit on
- * one machine, and all come to the same decision.
+ * checkpoint is right on as many of them as the first byte of its sha256 says. So hundreds of
+ * agents fit on one machine, and all come to the same decision.
  *
  *   still_worker                          as a daemon's worker
  *   still_worker CFG CLASSES SEED OUT     writes random weights that validate */
@@ -19,7 +19,7 @@
 #include "common/engine/channel.h"
 #include "common/engine/worker_protocol.h"
 
-#define IMAGES	 20
+#define IMAGES   20
 #define SNAPSHOT "5555555555555555555555555555555555555555555555555555555555555555"
 
 static int load(const char *cfg, const char *names, struct model **ret, struct err *err)

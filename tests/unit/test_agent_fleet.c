@@ -1,12 +1,13 @@
-/* A checkpoint for everyone, on a device: whether it is taken, how it comes in, what becomes of it. */
+/* A checkpoint for everyone, on a device: whether it is taken, how it comes in, what becomes of it.
+ */
 #include "agent_rig.h"
 
 #define FLEET "tasuki/v1/home/fleet/"
 
 static struct msg_fleet offer_of(uint64_t seed, int64_t sequence, char path[FILE_PATH_MAX])
 {
-	struct msg_fleet f = {.sequence = sequence, .share = 100, .starts_in_ms = 2000,
-			      .spread_ms = 10000};
+	struct msg_fleet f = {
+		.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
 	struct manifest *m = &f.manifest;
 	file_path(path, FILE_PATH_MAX, "%s/fleet-%d", dir, (int)seed);
 	util_write_weights(model, path, seed, 4000);
@@ -28,18 +29,20 @@ static struct msg_fleet offer_of(uint64_t seed, int64_t sequence, char path[FILE
 static void tell(const struct msg_fleet *f, bool retained)
 {
 	char *text = msg_fleet_print(f);
-	struct mqtt_message m = {.topic = FLEET "offer", .payload = text, .len = strlen(text),
-				 .retained = retained};
+	struct mqtt_message m = {
+		.topic = FLEET "offer", .payload = text, .len = strlen(text), .retained = retained};
 	agent_message(a, &m);
 	free(text);
 }
 
-static void block(const struct msg_fleet *f, const char *path, uint32_t i, bool to_all, uint8_t flip)
+static void block(const struct msg_fleet *f, const char *path, uint32_t i, bool to_all,
+		  uint8_t flip)
 {
 	char topic[TOPIC_SIZE];
 	uint8_t buf[1024];
 	uint32_t len;
-	assert_int_equal(part_read_block(path, (uint64_t)f->manifest.size, 1024, i, buf, &len, NULL), 0);
+	assert_int_equal(
+		part_read_block(path, (uint64_t)f->manifest.size, 1024, i, buf, &len, NULL), 0);
 	buf[100] ^= flip;
 	snprintf(topic, sizeof(topic), "%s/%s/%u", to_all ? FLEET "block" : DEVICE "in/block",
 		 f->manifest.id, i);
@@ -374,10 +377,20 @@ static void test_pinned(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_better_one_takes_over), T(test_worse_one_does_not), T(test_first_of_all),
-		T(test_missed), T(test_heard_late), T(test_killed_in_the_middle), T(test_damaged),
-		T(test_groups), T(test_halted), T(test_newer), T(test_refused), T(test_full_disk),
-		T(test_beside_a_handover), T(test_pinned),
+		T(test_better_one_takes_over),
+		T(test_worse_one_does_not),
+		T(test_first_of_all),
+		T(test_missed),
+		T(test_heard_late),
+		T(test_killed_in_the_middle),
+		T(test_damaged),
+		T(test_groups),
+		T(test_halted),
+		T(test_newer),
+		T(test_refused),
+		T(test_full_disk),
+		T(test_beside_a_handover),
+		T(test_pinned),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -704,16 +704,27 @@ static void test_bad_counts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows),   C(test_convolutional),
-		P(test_fleet_gets_rows), P(test_rows_are_put_back),      P(test_restarts),
-		P(test_damaged_copy),           P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),       P(test_sent_whole),
-		P(test_changed_meanwhile),      P(test_kept_in_mid_handover),
-		P(test_written_into_the_state), P(test_cannot_be_looked_through),
-		P(test_no_longer_listed),       P(test_copy_cannot_be_made),
-		P(test_comes_back_as_it_was),   P(test_as_it_was_cannot_be_scored),
-		P(test_disk_is_full),           P(test_disk_stays_full),
-		P(test_is_protected),           P(test_bad_counts),
+		P(test_offered_without_rows),
+		C(test_convolutional),
+		P(test_fleet_gets_rows),
+		P(test_rows_are_put_back),
+		P(test_restarts),
+		P(test_damaged_copy),
+		P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),
+		P(test_sent_whole),
+		P(test_changed_meanwhile),
+		P(test_kept_in_mid_handover),
+		P(test_written_into_the_state),
+		P(test_cannot_be_looked_through),
+		P(test_no_longer_listed),
+		P(test_copy_cannot_be_made),
+		P(test_comes_back_as_it_was),
+		P(test_as_it_was_cannot_be_scored),
+		P(test_disk_is_full),
+		P(test_disk_stays_full),
+		P(test_is_protected),
+		P(test_bad_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* A checkpoint for everyone, at the trainer: told, sent once, sent again to whoever lacks some, to a
- * share of the devices first. The devices are played by the test. */
+/* A checkpoint for everyone, at the trainer: told, sent once, sent again to whoever lacks some, to
+ * a share of the devices first. The devices are played by the test. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,13 +91,18 @@ static void known(const char *device)
 	    msg_presence_print(&(struct msg_presence){.online = true, .boot = 1}));
 }
 
-static void report_of(const char *device, int64_t seq, const char *id, const char *source, int correct,
-		      double against)
+static void report_of(const char *device, int64_t seq, const char *id, const char *source,
+		      int correct, double against)
 {
-	struct msg_report r = {.seq = seq, .origin = ORIGIN_FLEET, .split = SPLIT_VALIDATION,
-			       .score = {100, correct, 1}, .has_decision = true,
-			       .activated = correct / 100.0 > against, .has_against = true,
-			       .against_accuracy = against, .at_ms = 1};
+	struct msg_report r = {.seq = seq,
+			       .origin = ORIGIN_FLEET,
+			       .split = SPLIT_VALIDATION,
+			       .score = {100, correct, 1},
+			       .has_decision = true,
+			       .activated = correct / 100.0 > against,
+			       .has_against = true,
+			       .against_accuracy = against,
+			       .at_ms = 1};
 
 	strcpy(r.checkpoint, id);
 	strcpy(r.source, source);
@@ -217,7 +222,8 @@ static void test_sent_again(void **state)
 	assert_int_equal(again_sent("cam-2"), 1);
 }
 
-/* More devices than are remembered: the others ask again, and one that asks much has its turn only. */
+/* More devices than are remembered: the others ask again, and one that asks much has its turn only.
+ */
 static void test_many_want(void **state)
 {
 	char id[HASH_SIZE], name[16];
@@ -462,11 +468,13 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FLEET_TEST(test_sent_once), FLEET_TEST(test_rate), FLEET_TEST(test_connection_full),
-		FLEET_TEST(test_sent_again), FLEET_TEST(test_many_want), FLEET_TEST(test_restart),
-		FLEET_TEST(test_widens), FLEET_TEST(test_widens_after_a_restart),
-		FLEET_TEST(test_halts), FLEET_TEST(test_no_reports), FLEET_TEST(test_gives_way),
-		FLEET_TEST(test_bad_file), FLEET_TEST(test_full_disk),
+		FLEET_TEST(test_sent_once),       FLEET_TEST(test_rate),
+		FLEET_TEST(test_connection_full), FLEET_TEST(test_sent_again),
+		FLEET_TEST(test_many_want),       FLEET_TEST(test_restart),
+		FLEET_TEST(test_widens),          FLEET_TEST(test_widens_after_a_restart),
+		FLEET_TEST(test_halts),           FLEET_TEST(test_no_reports),
+		FLEET_TEST(test_gives_way),       FLEET_TEST(test_bad_file),
+		FLEET_TEST(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
