@@ -85,6 +85,9 @@ static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 	if (m->sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
 			       (long long)m->sequence, (long long)a->state->fleet.sequence);
+	if (m->manifest.encoding != ENCODING_RAW)
+		return err_set(err, -EOPNOTSUPP, "encoding: found %s, expected raw",
+			       encoding_name(m->manifest.encoding));
 	return manifest_fits(&m->manifest, a->model, a->port.real_ms(a->port.user), err);
 }
 

@@ -22,7 +22,8 @@ static int64_t files_max(const struct trainer *t)
 
 static int files_least(const struct trainer *t)
 {
-	return QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0);
+	return QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0) +
+	       (coding_codes(t) ? QUOTA_FIRST : 0);
 }
 
 bool disk_has_fleet_room(const struct trainer *t)
@@ -61,6 +62,8 @@ static void count_jobs(const struct trainer *t, struct quota *q)
 	}
 	if (fleet_has_one(t))
 		q->max -= QUOTA_FLEET;
+	if (coding_codes(t))
+		q->max -= QUOTA_FIRST;
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (entry_is_merged(e))
 			continue;
@@ -97,7 +100,8 @@ static bool is_open(const struct trainer *t, const char *id)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (strcmp(e->job.manifest.id, id) == 0 || strcmp(e->job.partial, id) == 0)
 			return true;
-	return strcmp(t->merge.lineage.id, id) == 0 || fleet_keeps(t, id);
+	return strcmp(t->merge.lineage.id, id) == 0 || strcmp(t->coding.first, id) == 0 ||
+	       fleet_keeps(t, id);
 }
 
 /* Whether a checkpoint that no job needs any more may go. */

@@ -351,8 +351,7 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 				.classes = (int64_t)t->model->n_classes,
 				.size = (int64_t)t->model->file_bytes,
 				.block_size = t->conf->block_size,
-				.created_ms = trainer_utc(t),
-				.encoding = "raw"};
+				.created_ms = trainer_utc(t)};
 	memcpy(to->id, m->id, sizeof(to->id));
 	memcpy(to->model, t->model->id, sizeof(to->model));
 	memcpy(to->device, t->conf->id, sizeof(to->device));
@@ -462,7 +461,6 @@ static int take(struct trainer *t, const char *path, struct err *err)
 	m.size = (int64_t)t->model->file_bytes;
 	m.block_size = t->conf->block_size;
 	m.created_ms = trainer_utc(t);
-	memcpy(m.encoding, "raw", 4);
 	memcpy(m.model, t->model->id, sizeof(m.model));
 	memcpy(m.device, t->conf->id, sizeof(m.device));
 	memcpy(m.trainer, t->conf->id, sizeof(m.trainer));
@@ -550,10 +548,14 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 		      uint32_t *ret_len)
 {
 	const struct manifest *m = &t->fleet->offer.manifest;
+	char path[FILE_PATH_MAX];
+	int r = store_weights(t->store, m->id, path);
 
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
-	return pull_send(t, to, m, qos, qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
+	return r < 0 ? r
+		     : pull_send(t, to, path, m->size, m->block_size, qos,
+				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
 }
 
 static int send_next(struct trainer *t, uint32_t *ret_len)

@@ -22,6 +22,17 @@ void offers_busy(struct trainer *t, const struct device *d, const char *checkpoi
 		     (uint32_t)MAX_OF(1, retry_ms / 1000));
 }
 
+void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence)
+{
+	struct msg_claim c = {.busy = true, .fence = fence, .retry_ms = QUEUE_RETRY_MIN_MS};
+
+	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
+	memcpy(c.checkpoint, m->id, sizeof(c.checkpoint));
+	memcpy(c.lacks, m->base, sizeof(c.lacks));
+	log_debug("base %.12s is not here device=%s", m->base, d->id);
+	trainer_send(t, TOPIC_DEVICE_CLAIM, d->id, msg_claim_print(&c), false, 1);
+}
+
 static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_retry_ms)
 {
 	int64_t now_ms = trainer_now(t);
@@ -151,6 +162,11 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		return;
 	}
 	d->n_unfit = 0;
+	coding_note_bases(t, d, o);
+	if (!coding_base_here(t, &o->manifest) && !store_has(t->store, o->manifest.id)) {
+		offers_lacks(t, d, &o->manifest, 0);
+		return;
+	}
 	e = admit(t, d, &o->manifest);
 	if (e)
 		entry_event(t, e,

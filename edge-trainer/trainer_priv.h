@@ -6,6 +6,7 @@
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
  *   fleet.c     a checkpoint for everyone: offer, rollout, blocks
+ *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
  *   reports.c   what devices say of themselves, and their reports
@@ -83,6 +84,7 @@ struct device {
 	uint64_t unlogged; /* of those, since the last line */
 	unsigned strikes, n_unfit;
 	int64_t barred_until_ms;
+	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
 
@@ -104,13 +106,22 @@ struct entry {
 
 	bool pulling; /* part is open */
 	struct part part;
+	struct { /* what was pulled */
+		uint64_t request; /* 0: none */
+		unsigned slot;
+		int64_t number; /* of its file; 0: none */
+	} decoding;
 	int slot;    /* -1: none */
 	int64_t run; /* row of the open run */
 	int64_t slot_since_ms;
 	struct worker_progress progress; /* of the request in hand */
 	double loss, images_per_second; /* of the last epoch; NaN: none */
 
-	/* Blocks of the result that the device asked for. */
+	struct { /* the result, in the form in which it travels */
+		char checkpoint[HASH_SIZE], payload[HASH_SIZE]; /* "": not looked at */
+		int64_t size;
+	} sending;
+	/* Blocks of it that the device asked for. */
 	uint32_t wanted[MESSAGE_WANT_MAX];
 	unsigned n_wanted;
 
@@ -126,7 +137,7 @@ struct entry {
 	double share;  /* of the members' part of the window that it was taken into */
 };
 
-enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_MERGE, SLOT_RESCAN };
+enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_ENCODE, SLOT_TRAIN, SLOT_MERGE, SLOT_RESCAN };
 
 struct slot {
 	bool ready, failed_open;
@@ -136,6 +147,7 @@ struct slot {
 	enum slot_op op;
 	uint64_t request; /* unanswered; 0: none */
 	char out[FILE_PATH_MAX];
+	char base[HASH_SIZE]; /* SLOT_ENCODE: that it may be the difference to; "": none */
 	int64_t rescan_at_ms;
 };
 
@@ -167,6 +179,12 @@ struct trainer {
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
 	struct fleet *fleet;
+	struct {
+		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
+		uint64_t first_request;
+		unsigned first_slot;
+		int64_t n_decodes;
+	} coding;
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
 	int64_t boot, handovers, screened;
@@ -213,6 +231,8 @@ struct entry *entry_new(struct trainer *t, struct device *d);
 void entry_free(struct trainer *t, struct entry *e);
 struct entry *entry_find(const struct device *d, const char *checkpoint);
 double entry_progress(const struct entry *e);
+/* Of a result on offer: how it travels. False: it is not there. */
+bool entry_sending(struct trainer *t, struct entry *e);
 void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret);
 
 static inline bool entry_is_merged(const struct entry *e)
@@ -244,6 +264,8 @@ void merge_free(struct trainer *t);
  * grant that is given back, or 0. */
 void offers_busy(struct trainer *t, const struct device *d, const char *checkpoint, int64_t fence,
 		 int64_t retry_ms, const char *reason);
+/* The same to be asked again at once, in another form. */
+void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence);
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
@@ -252,16 +274,18 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 void pull_begin(struct trainer *t, struct entry *e);
 void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
 void pull_forget(struct trainer *t, struct entry *e); /* removes it */
+/* What coding_decode() led to. */
+void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const struct err *failed);
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms);
 void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
-/* Sends block to->block of a checkpoint in the store. 0; -EAGAIN: the connection is full; other errors:
- * it cannot be read, and is left out. */
-int pull_send(struct trainer *t, const struct topic *to, const struct manifest *m, int qos,
-	      uint32_t expiry_s, uint32_t *ret_len);
+/* Sends block to->block of a file. 0; -EAGAIN: the connection is full; other errors: it cannot be read,
+ * and is left out. */
+int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
+	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len);
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
 
 /* fleet.c */
@@ -290,6 +314,26 @@ void slots_extend(struct trainer *t, const struct entry *e); /* its lease was re
 void slots_release(struct trainer *t, struct entry *e, const char *why);
 void slots_rescan(struct trainer *t, int64_t now_ms);
 bool slots_usable(const struct trainer *t); /* at least one has, or will have, a worker */
+
+/* coding.c */
+bool coding_codes(const struct trainer *t); /* by the configuration */
+/* Whether what a manifest's form is a difference to is here. */
+bool coding_base_here(const struct trainer *t, const struct manifest *m);
+void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
+void coding_ask_first(struct trainer *t, unsigned slot);
+/* Has the payload decoded; pull_decoded() follows. -EAGAIN: no worker; -ENOKEY: the base is gone. */
+int coding_decode(struct trainer *t, struct entry *e, const char *payload, struct err *err);
+void coding_forget(struct trainer *t, struct entry *e); /* what was decoded is not needed any more */
+/* A worker's answer: false: to something else. */
+bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed);
+/* Whether the result is to be coded before it is scored. */
+bool coding_is_due(const struct trainer *t, const struct entry *e);
+/* Of the request to do so. */
+int coding_args(struct trainer *t, struct entry *e, const char *decoded, struct json *args,
+		struct err *err);
+/* What came of it is kept: ret is the result's id now. */
+int coding_keep(struct trainer *t, struct entry *e, const char *decoded, const struct json *result,
+		char ret[HASH_SIZE], struct err *err);
 
 /* devices.c */
 struct device *device_find(const struct trainer *t, const char *id);

@@ -22,7 +22,6 @@ static struct msg_fleet offer_of(uint64_t seed, int64_t sequence, char path[FILE
 	m->size = (int64_t)model->file_bytes;
 	m->block_size = 1024;
 	m->created_ms = 1790000000000;
-	strcpy(m->encoding, "raw");
 	return f;
 }
 
