@@ -8,6 +8,7 @@
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   link.c      blocks on a metered link
+ *   fleet.c     a checkpoint for everyone
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -60,7 +61,8 @@ enum flood {
 	FLOOD_RENEWAL, /* claims of whoever has the grant */
 	FLOOD_RESULT,
 	FLOOD_OWN_RESULT, /* under the grant */
-	FLOOD_REPORTS,    /* wanted */
+	FLOOD_FLEET_OFFER,
+	FLOOD_REPORTS, /* wanted */
 	FLOOD_N,
 };
 
@@ -195,6 +197,15 @@ struct agent {
 		int64_t told_day;      /* of which the log said so */
 		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
 	} link;
+	/* A checkpoint for everyone. */
+	struct {
+		char dir[FILE_PATH_MAX];
+		bool open, asking;
+		struct part part;
+		int64_t pull_at_ms;   /* what is missing is asked for from then on */
+		char left[HASH_SIZE]; /* blocks of it may still be on their way; "" */
+		struct retry retry;
+	} fleet;
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
@@ -295,6 +306,8 @@ int lineage_may_leave(const struct agent *a, const struct manifest *m, struct er
 int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
 /* Of what `id` is such a copy; "": of none. */
 void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
+/* Whether what comes from elsewhere gets the rows of private outputs that this device has. */
+bool lineage_takes_rows(const struct agent *a);
 /* Whose private rows are to be put into what comes back; "": they went out with it. */
 void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
 int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
@@ -372,6 +385,19 @@ void coding_made(struct agent *a, const struct json *result, const struct err *f
 /* Has a payload decoded: exchange_decoded() follows. -EBADMSG: it cannot be, ever. */
 int coding_decode(struct agent *a, const struct manifest *m, const char *payload, struct err *err);
 bool coding_decodes(const struct agent *a);
+
+/* fleet.c */
+int fleet_start(struct agent *a, struct err *err);
+void fleet_free(struct agent *a);
+void fleet_link(struct agent *a, bool up);
+void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, struct err *err);
+/* One sent to all, or to this device. err is set where nobody waits for such a one. */
+void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		 struct err *err);
+bool fleet_step(struct agent *a);
+int64_t fleet_deadline_ms(const struct agent *a);
+/* Of the blocks to subscribe to; -ENOENT: none. */
+int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */

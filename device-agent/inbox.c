@@ -104,15 +104,18 @@ static const struct bucket_limit flood_limits[FLOOD_N] = {
 	[FLOOD_RENEWAL] = {32, 4},
 	[FLOOD_RESULT] = {32, 2},
 	[FLOOD_OWN_RESULT] = {32, 2},
+	[FLOOD_FLEET_OFFER] = {16, 1},
 	[FLOOD_REPORTS] = {64, 8},
 };
 
 /* Whether there is too much of that; counted, and logged now and then. */
 static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
 {
-	static const char *const names[FLOOD_N] = {
-		"commands", "commands to the fleet", "answers", "claims", "renewals", "results",
-		"results",  "wants for reports"};
+	static const char *const names[FLOOD_N] = {"commands",         "commands to the fleet",
+						   "answers",          "claims",
+						   "renewals",         "results",
+						   "results",          "offers to the fleet",
+						   "wants for reports"};
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
@@ -325,6 +328,20 @@ static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *er
 			 a->conf.id, (long long)k.fence, k.trainer, k.checkpoint);
 }
 
+static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_fleet f;
+	if (msg_fleet_parse(m->payload, m->len, &f, err) == 0 &&
+	    !flooded(a, FLOOD_FLEET_OFFER, NULL))
+		fleet_offer(a, &f, m->retained, err);
+}
+
+/* Whether it is about no one device. */
+static bool is_fleets(enum topic_kind k)
+{
+	return k == TOPIC_FLEET_CMD || k == TOPIC_FLEET_OFFER || k == TOPIC_FLEET_BLOCK;
+}
+
 /* Whoever sends rubbish must not fill the log with it. */
 static void log_refused(struct agent *a, const char *topic, const char *why)
 {
@@ -344,11 +361,11 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		log_refused(a, m->topic, "no topic of the protocol");
 		return;
 	}
-	if (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id))
+	if (!is_fleets(t.kind) && !same(t.device, a->conf.id))
 		return;
 	if (m->len == 0)
 		return; /* somebody clears a retained one */
-	if (m->retained) {
+	if (m->retained && t.kind != TOPIC_FLEET_OFFER) {
 		log_debug("device=%s %s: retained, ignored", a->conf.id, m->topic);
 		return;
 	}
@@ -364,6 +381,13 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		break;
 	case TOPIC_DEVICE_BLOCK:
 		exchange_block(a, &t, m->payload, m->len, &err);
+		fleet_block(a, &t, m->payload, m->len, &err);
+		break;
+	case TOPIC_FLEET_OFFER:
+		on_fleet_offer(a, m, &err);
+		break;
+	case TOPIC_FLEET_BLOCK:
+		fleet_block(a, &t, m->payload, m->len, &err);
 		break;
 	case TOPIC_DEVICE_ACK:
 		on_ack(a, m, &err);

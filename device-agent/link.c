@@ -32,6 +32,7 @@ void link_begin(struct agent *a)
 	a->link.day_over = false;
 	a->meter.wants[METER_RESULT] = a->pulling;
 	a->meter.wants[METER_OFFER] = a->serve.n > 0;
+	a->meter.wants[METER_FLEET] = a->fleet.open && a->fleet.asking;
 	a->meter.reserved = out || (covers && h->phase == HANDOVER_OFFERING) ? need : 0;
 	/* Who cannot send for hours must not have a trainer wait for it. */
 	h->postponed_until_ms = covers ? 0 : a->now_ms + meter_day_wait_ms(utc_ms);

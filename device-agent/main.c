@@ -47,6 +47,12 @@ static int port_publish(void *user, const struct mqtt_publish *p)
 	return mqtt_publish(((struct program *)user)->mqtt, p);
 }
 
+static int port_subscribe(void *user, const char *filter, int qos, bool on)
+{
+	struct mqtt *m = ((struct program *)user)->mqtt;
+	return on ? mqtt_subscribe(m, filter, qos, false) : mqtt_unsubscribe(m, filter);
+}
+
 static int port_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
 {
 	return worker_request(((struct program *)user)->worker, op, args, ret_id);
@@ -180,9 +186,12 @@ static int connect_broker(struct program *p, struct err *err)
 	for (size_t i = 0; r == 0 && i < AGENT_FILTERS; i++) {
 		char filter[MQTT_TOPIC_MAX];
 		int qos;
-		r = agent_filter(p->agent, i, filter, &qos);
+		bool retained;
+		r = agent_filter(p->agent, i, filter, &qos, &retained);
 		if (r == 0)
-			r = mqtt_subscribe(p->mqtt, filter, qos, false);
+			r = mqtt_subscribe(p->mqtt, filter, qos, retained);
+		else if (r == -ENOENT)
+			r = 0;
 		if (r < 0)
 			err_errno(err, r, "subscription %zu", i);
 	}
@@ -192,6 +201,7 @@ static int connect_broker(struct program *p, struct err *err)
 static int start(struct program *p, struct err *err)
 {
 	const struct agent_ports ports = {.publish = port_publish,
+					  .subscribe = port_subscribe,
 					  .request = port_request,
 					  .mono_ms = port_mono_ms,
 					  .real_ms = port_real_ms,

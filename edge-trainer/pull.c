@@ -288,6 +288,8 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 		if (e->job.state == JOB_OFFERING && entry_sending(t, e) &&
 		    strcmp(e->sending.payload, w.checkpoint) == 0)
 			break;
+	if (!e && fleet_want(t, d, &w))
+		return;
 	if (!e) {
 		log_debug("want of nothing on offer device=%s", d->id);
 		return;
@@ -296,34 +298,48 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 	pull_serve(t);
 }
 
-/* 0; -EAGAIN: the connection is full; other errors: the block is left out. */
-static int send_block(struct trainer *t, struct entry *e, uint32_t block, void *buf)
+int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
+	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len)
 {
-	struct topic to = {.kind = TOPIC_DEVICE_BLOCK, .block = block};
-	char path[FILE_PATH_MAX], topic[TOPIC_SIZE];
-	struct mqtt_publish p = {.topic = topic, .payload = buf};
+	static char buf[MANIFEST_BLOCK_MAX];
+	char topic[TOPIC_SIZE];
+	struct mqtt_publish p = {.topic = topic, .payload = buf, .qos = qos, .expiry_s = expiry_s};
 	struct err err = {0};
-	uint32_t len;
-	int r = store_payload(t->store, e->job.partial, path, &err);
+	int r = part_read_block(path, (uint64_t)size, (uint32_t)block_size, to->block, buf,
+				ret_len, &err);
 
 	if (r == 0)
-		r = part_read_block(path, (uint64_t)e->sending.size, (uint32_t)t->conf->block_size,
-				    block, buf, &len, &err);
+		r = topic_format(topic, t->conf->site, to);
 	if (r < 0) {
-		device_complain(t, e->device, "want", err.text[0] ? err.text : "no such result");
+		log_debug("block not sent checkpoint=%.12s block=%u: %s", to->checkpoint, to->block,
+			  err.text[0] ? err.text : strerror(-r));
 		return r;
 	}
+	p.len = *ret_len;
+	return t->ports.publish(t->ports.user, &p);
+}
+
+/* The same of the job's result, to its device. */
+static int send_block(struct trainer *t, struct entry *e, uint32_t block)
+{
+	struct topic to = {.kind = TOPIC_DEVICE_BLOCK, .block = block};
+	char path[FILE_PATH_MAX];
+	uint32_t len;
+	int r = store_payload(t->store, e->job.partial, path, NULL);
+
 	memcpy(to.device, e->device->id, sizeof(to.device));
 	memcpy(to.checkpoint, e->sending.payload, sizeof(to.checkpoint));
-	r = topic_format(topic, t->conf->site, &to);
-	p.len = len;
-	return r < 0 ? r : t->ports.publish(t->ports.user, &p);
+	if (r == 0)
+		r = pull_send(t, &to, path, e->sending.size, t->conf->block_size, 0, 0,
+			      &len);
+	if (r == -ERANGE || r == -ENOENT)
+		device_complain(t, e->device, "want", "no such block");
+	return r;
 }
 
 /* One block of each device in turn, so that none waits for another's whole list. */
 void pull_serve(struct trainer *t)
 {
-	static char buf[MANIFEST_BLOCK_MAX];
 	bool more = true;
 
 	t->blocks_stalled = false;
@@ -336,7 +352,7 @@ void pull_serve(struct trainer *t)
 				e->wanted.n = 0;
 				continue;
 			}
-			if (send_block(t, e, e->wanted.blocks[0], buf) == -EAGAIN) {
+			if (send_block(t, e, e->wanted.blocks[0]) == -EAGAIN) {
 				t->blocks_stalled = true;
 				return; /* trainer_writable() goes on */
 			}

@@ -5,6 +5,7 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
+ *   fleet.c     a checkpoint for everyone: offer, rollout, blocks
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
@@ -157,6 +158,8 @@ struct merge {
 	char reason[MESSAGE_TEXT_MAX];
 };
 
+struct fleet;
+
 struct trainer {
 	const struct trainer_conf *conf;
 	const struct model *model;
@@ -174,6 +177,7 @@ struct trainer {
 	unsigned n_entries;
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
+	struct fleet *fleet;
 	struct {
 		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
 		uint64_t first_request;
@@ -278,7 +282,28 @@ void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
+/* Sends block to->block of a file. 0; -EAGAIN: the connection is full; other errors: it cannot be read,
+ * and is left out. */
+int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
+	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len);
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
+
+/* fleet.c */
+int fleet_load(struct trainer *t, struct err *err);
+void fleet_free(struct trainer *t);
+void fleet_connected(struct trainer *t);
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer, ours or another's */
+bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
+/* A report that is new. */
+void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r);
+/* A window's result: id, epoch and images_seen of its manifest, and its score here. */
+void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test);
+void fleet_serve(struct trainer *t); /* blocks that are due */
+void fleet_writable(struct trainer *t);
+int64_t fleet_next_ms(const struct trainer *t); /* -1: nothing is due by time */
+void fleet_second(struct trainer *t);
+bool fleet_keeps(const struct trainer *t, const char *id); /* it is on offer */
+bool fleet_has_one(const struct trainer *t);
 
 /* slots.c */
 void slots_assign(struct trainer *t);
@@ -335,6 +360,9 @@ void device_bar(struct trainer *t, struct device *d);
 int disk_check(const struct trainer *t, struct err *err); /* at start: the limit is enough for one */
 /* Whether there is room for one more job within the limit; makes it, if something may go. */
 bool disk_admit(struct trainer *t);
+bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
+/* Removes a checkpoint, unless a job or the fleet has it, or the database knows it. */
+int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
 

@@ -183,7 +183,7 @@ enum xfer_result xfer_block(struct xfer *x, uint32_t i, size_t len, int64_t now_
 			x->progress_ms = now_ms;
 		return XFER_E_TWICE;
 	}
-	if (i >= x->frontier)
+	if (i >= x->frontier && !x->any)
 		return refuse(x, XFER_E_UNASKED);
 	xfer_hold(x, i);
 	x->progress_ms = x->new_ms = now_ms;

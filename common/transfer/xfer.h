@@ -69,6 +69,7 @@ struct xfer {
 	unsigned stalls;                /* doublings of the stall time */
 	int64_t progress_ms;            /* stall time runs from here */
 	int64_t new_ms; /* the last new block, connection or, at first, xfer_init() */
+	bool any; /* set by whoever hears blocks that others asked for: these are taken, too */
 	uint64_t n_twice, n_refused, n_reasked; /* n_refused: range, length, unasked */
 };
 
