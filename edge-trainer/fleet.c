@@ -391,7 +391,7 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 	if (msg->len == 0)
 		return;
 	if (msg_fleet_parse(msg->payload, msg->len, &m, &err) < 0) {
-		t->n_dropped++;
+		t->n_refused++;
 		log_debug("fleet offer not understood: %s", err.text);
 		return;
 	}
