@@ -24,7 +24,6 @@ FILES_MORE = 100
 UP_S = 300  # until the fleet is there, or there again; longer is a failure
 REPORTS_S = 120  # until the last report has been stored
 STEPS = 4  # of the trainer's epoch: its images by the batch of tiny.cfg
-SECTION = re.compile(r'^(?:<\d>)?\S*:? ?', re.M)
 
 
 class Processes:
@@ -35,8 +34,8 @@ class Processes:
         first = 0
         for i in range(args.processes):
             count = (args.devices - first) // (args.processes - i)
-            argv = [build / DEVICES, '--state', state, '--first', first, '--count', count, '--epoch-ms', int(args.epoch * 1000),
-                    '--ramp-ms', int(args.ramp * 1000), conf]
+            argv = [build / DEVICES, '--state', state, '--first', first, '--count', count, '--eager', args.eager * count // args.devices,
+                    '--epoch-ms', int(args.epoch * 1000), '--ramp-ms', int(args.ramp * 1000), conf]
             p = subprocess.Popen([*map(str, argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.error, text=True,
                                  start_new_session=True, preexec_fn=fleets.die_with_parent)
             self.all.append(p)
@@ -94,7 +93,7 @@ def percentile(values, p):
 class Interval:
     """What happens from now on."""
 
-    KEYS = ('statuses', 'reports', 'offers', 'claims', 'busy', 'results', 'done')
+    KEYS = ('statuses', 'reports', 'offers', 'claims', 'busy', 'results', 'acks')
 
     def __init__(self, fleet, processes):
         self.fleet, self.processes = fleet, processes
@@ -115,7 +114,7 @@ class Interval:
             'seconds': round(seconds, 1),
             'cpu': {n: round((cpu[n] - self.cpu[n]) / seconds, 4) for n in cpu},
             'a_second': {k: round((counts[k] - self.before[k]) / seconds, 2) for k in self.KEYS},
-            'claims': counts['claims'] - self.before['claims'], 'handovers': counts['done'] - self.before['done'],
+            'claims': counts['claims'] - self.before['claims'], 'handovers': counts['acks'] - self.before['acks'],
             'answers': len(latencies), 'latency_ms': {str(p): percentile(latencies, p) for p in (50, 99, 100)},
             'late_ms': max((t['late_ms'] for t in ticks), default=0),
             'rss_mb': {n: round(rss_mb(pid), 1) for n, pid in self.pids.items()},
@@ -138,11 +137,9 @@ def start(args, fleet, state):
     fleet.start_broker()
     fleet.run_tasuki('dataset', 'digits', '--out', data, '--n', 16 * STEPS, '--seed', 1)
     product = {'reconnect_first_ms': 500, 'reconnect_cap_ms': 30000}  # as it comes
-    # Whoever finds the trainer busy comes back when the job in hand is over: that job's length is the offers' pace.
-    step_ms = min(60000, int(args.devices / args.offers / STEPS * 1000))
     fleet.trainer_conf('trainer', TINY, CLASSES, data, {
         'broker': product, 'data': {'test_share': 0},
-        'train': {'epochs': 1, 'step_ms': step_ms, 'stall_s': 120}})
+        'train': {'epochs': 1, 'step_ms': int(args.job * 1000 / STEPS), 'stall_s': 600}})
     conf = fleet.agent_conf('devices', TINY, CLASSES, data, {
         'broker': product, 'data': {'rescan_s': 0}, 'train': {'round_epochs': 1000000},
         'handover': {'every_epochs': 1}, 'select': {'selector': 'best', 'tune_steps': 0}})
@@ -156,28 +153,54 @@ def await_all(args, processes):
     fleets.wait_for(f'{args.devices} sessions', lambda: processes.sum('up') == args.devices, args.ramp + UP_S, 0.2)
 
 
-def log_lines(program, levels, since=0):
-    text = program.text()[since:]
-    return sum(line.startswith(tuple(f'<{n}>' for n in levels)) or bool(re.match(r'^\S+: (warning|error)', line)) for line in text.splitlines())
+def complaints(lines):
+    """Warnings and errors among the lines of a log."""
+    return [line for line in lines if re.search(r'^<[0-4]>|: (warning|error): ', line)]
 
 
-def cut(args, fleet, processes):
-    """The broker is killed with all that it knew, and comes back; how long until everybody is there."""
-    trainer, mark, seen = fleet.programs['trainer'], processes.mark(), len(fleet.programs['trainer'].text())
-    before = trainer.text().count('connected')
+class Cut:
+    """From here until the whole fleet is there again."""
+
+    def __init__(self, args, fleet, processes):
+        self.args, self.fleet, self.processes = args, fleet, processes
+        self.mark, self.lost = [n - 1 for n in processes.mark()], processes.sum('lost')
+        self.logs = {n: len(fleet.programs[n].text()) for n in ('trainer', 'broker')}
+        self.ups = self._trainer_ups()
+
+    def _trainer_ups(self):
+        return self.fleet.programs['trainer'].text().count(': connected')
+
+    def end(self):
+        began = time.monotonic()
+        fleets.wait_for('trainer', lambda: self._trainer_ups() > self.ups, UP_S)
+        await_all(self.args, self.processes)
+        seconds = time.monotonic() - began
+        time.sleep(1.1)  # the processes' last words on it
+        ticks = self.processes.since(self.mark)
+        rates = [sum(new['connects'] - old['connects'] for old, new in pairs)
+                 for pairs in zip(*[list(zip(own, own[1:])) for own in ticks])]
+        return {'back_s': round(seconds, 1), 'lost': self.processes.sum('lost') - self.lost,
+                'connects': sum(own[-1]['connects'] - own[0]['connects'] for own in ticks),
+                'peak_connects_a_second': max(rates, default=0),
+                'complaints': {n: complaints(self.fleet.programs[n].text()[at:].splitlines()) for n, at in self.logs.items()}}
+
+
+def cut_all(args, fleet, processes):
+    """The broker is killed with all that it knew, and comes back."""
+    cut = Cut(args, fleet, processes)
     fleet.programs['broker'].kill()
     time.sleep(args.outage)
     fleet.start_broker()
-    began = time.monotonic()
-    await_all(args, processes)
-    devices_s = time.monotonic() - began
-    fleets.wait_for('trainer', lambda: trainer.text().count('connected') > before, UP_S)
-    ticks = processes.since(mark)
-    rates = [sum(new['connects'] - old['connects'] for old, new in pairs)
-             for pairs in zip(*[list(zip(own, own[1:])) for own in ticks])]
-    return {'outage_s': args.outage, 'back_s': round(devices_s, 1), 'lost': sum(own[-1]['lost'] - own[0]['lost'] for own in ticks),
-            'connects': sum(own[-1]['connects'] - own[0]['connects'] for own in ticks),
-            'peak_connects_a_second': max(rates, default=0), 'trainer_log': trainer.text()[seen:].splitlines()}
+    return cut.end()
+
+
+def cut_trainer(args, fleet, processes):
+    """The trainer is killed, and comes back: it asks for all reports that it has missed."""
+    cut = Cut(args, fleet, processes)
+    fleet.programs['trainer'].kill()
+    time.sleep(args.outage)
+    fleet.start_trainer('trainer')
+    return cut.end()
 
 
 def made(state):
@@ -206,19 +229,23 @@ def lost_reports(fleet, state):
         time.sleep(1)
 
 
+def observe(args, fleet, processes):
+    interval = Interval(fleet, processes)
+    time.sleep(args.seconds)
+    return interval.end()
+
+
 def measure(args, build, work, state):
-    run = {'devices': args.devices, 'processes': args.processes}
+    run = {k: getattr(args, k) for k in ('devices', 'processes', 'eager', 'epoch', 'job', 'seconds', 'outage')}
     disturbance = subjects.Disturbance()
     with fleets.Fleet(work, build, site='crowd') as fleet:
         processes = start(args, fleet, state)
         try:
-            interval = Interval(fleet, processes)
-            time.sleep(args.seconds)
-            run['steady'] = interval.end()
-            run['cut'] = cut(args, fleet, processes)
-            interval = Interval(fleet, processes)
-            time.sleep(args.seconds)
-            run['after'] = interval.end()
+            run['steady'] = observe(args, fleet, processes)
+            run['cut'] = cut_all(args, fleet, processes)
+            run['after_cut'] = observe(args, fleet, processes)
+            run['restart'] = cut_trainer(args, fleet, processes)
+            run['after_restart'] = observe(args, fleet, processes)
             processes.hold()
             time.sleep(2)
             run['reports'], run['reports_lost'] = lost_reports(fleet, state)
@@ -226,7 +253,6 @@ def measure(args, build, work, state):
             run['peak_mb'] = {n: round(rss_mb(fleet.programs[n].pid, 'VmHWM'), 1) for n in ('trainer', 'broker')}
         finally:
             processes.stop()
-        run['devices_log'] = (work / 'devices.log').read_text().splitlines()
-        run['broker_log'] = fleet.programs['broker'].text().splitlines()
+        run['devices_log'] = complaints((work / 'devices.log').read_text().splitlines())
     run['disturbance'] = disturbance.shares()
     return run

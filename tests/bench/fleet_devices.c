@@ -24,7 +24,7 @@
 #define GOODBYE_MS 100
 
 struct counts {
-	int64_t statuses, reports, offers, claims, busy, unasked, results, acks, done, connects, lost;
+	int64_t statuses, reports, offers, claims, busy, unasked, results, acks, connects, lost;
 };
 
 struct device {
@@ -41,7 +41,7 @@ struct host {
 	struct model *model;
 	struct loop *loop;
 	struct loop_source *sigterm, *input, *tick, *ramp;
-	int64_t first, count, epoch_ms, ramp_ms; /* of the command line */
+	int64_t first, count, eager, epoch_ms, ramp_ms; /* of the command line */
 	const char *state;
 	struct device *devices;
 	int64_t n_started, began_ms, tick_at_ms, n_up;
@@ -91,7 +91,6 @@ static void on_came(void *user, const struct mqtt_message *m)
 	struct device *d = user;
 	enum topic_kind kind = kind_of(d->host, m->topic);
 	d->host->counts.results += kind == TOPIC_DEVICE_RESULT;
-	d->host->counts.done += kind == TOPIC_DEVICE_ACK;
 	if (kind == TOPIC_DEVICE_CLAIM)
 		on_claim(d, m);
 }
@@ -125,8 +124,7 @@ static int on_tick(void *user)
 		       {"offers", c->offers},       {"claims", c->claims},
 		       {"busy", c->busy},           {"unasked", c->unasked},
 		       {"results", c->results},     {"acks", c->acks},
-		       {"done", c->done},           {"late_ms", clock_mono_ms() - h->tick_at_ms},
-		       {"at_ms", clock_mono_ms()}};
+		       {"late_ms", clock_mono_ms() - h->tick_at_ms}};
 	struct json *j = json_new_obj();
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		json_set_int(j, members[i].name, members[i].n);
@@ -162,6 +160,8 @@ static int start_device(struct host *h, int64_t i, struct err *err)
 						  .user = d};
 	struct agent_conf conf = h->conf;
 	struct worker_ready ready;
+	if (i >= h->eager)
+		conf.live.every_epochs = 0; /* it never hands over */
 	d->host = h;
 	d->worker.model = h->model;
 	d->worker.epoch_ms = h->epoch_ms;
@@ -265,9 +265,11 @@ static void stop(struct host *h)
 
 static int usage(void)
 {
-	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--epoch-ms N]\n"
-	      "                     [--ramp-ms N] AGENT.CONF\n"
-	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own.\n"
+	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--eager N]\n"
+	      "                     [--epoch-ms N] [--ramp-ms N] AGENT.CONF\n"
+	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own; only\n"
+	      "the first --eager of them hand over. An epoch takes --epoch-ms; the last device starts\n"
+	      "after --ramp-ms.\n"
 	      "See tests/bench/fleet, which starts it.\n",
 	      stderr);
 	return 2;
@@ -278,7 +280,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"state", required_argument, NULL, 's'},    {"first", required_argument, NULL, 'f'},
 		{"count", required_argument, NULL, 'n'},    {"epoch-ms", required_argument, NULL, 'e'},
-		{"ramp-ms", required_argument, NULL, 'r'},  {0},
+		{"ramp-ms", required_argument, NULL, 'r'},  {"eager", required_argument, NULL, 'o'},
+		{0},
 	};
 	static struct host h = {.count = 1, .epoch_ms = 60000, .ramp_ms = 1000};
 	struct err err = {0};
@@ -291,6 +294,8 @@ int main(int argc, char **argv)
 			h.first = n;
 		else if (c == 'n' && n > 0)
 			h.count = n;
+		else if (c == 'o' && n >= 0)
+			h.eager = n;
 		else if (c == 'e' && n > 0)
 			h.epoch_ms = n;
 		else if (c == 'r' && n >= 0)
