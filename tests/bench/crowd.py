@@ -59,9 +59,9 @@ class Processes:
     def since(self, mark):
         return [t[n:] for t, n in zip(self.ticks, mark)]
 
-    def hold(self):
+    def say(self, word):
         for p in self.all:
-            p.stdin.write('hold\n')
+            p.stdin.write(word + '\n')
             p.stdin.flush()
 
     def stop(self):
@@ -155,7 +155,7 @@ def await_all(args, processes):
 
 def complaints(lines):
     """Warnings and errors among the lines of a log."""
-    return [line for line in lines if re.search(r'^<[0-4]>|: (warning|error): ', line)]
+    return [line for line in lines if re.search(r'^<[0-4]>|: (warning|error): |dropped|[Ee]rror', line)]
 
 
 class Cut:
@@ -175,6 +175,7 @@ class Cut:
         fleets.wait_for('trainer', lambda: self._trainer_ups() > self.ups, UP_S)
         await_all(self.args, self.processes)
         seconds = time.monotonic() - began
+        self.processes.say('forget')
         time.sleep(1.1)  # the processes' last words on it
         ticks = self.processes.since(self.mark)
         rates = [sum(new['connects'] - old['connects'] for old, new in pairs)
@@ -246,7 +247,7 @@ def measure(args, build, work, state):
             run['after_cut'] = observe(args, fleet, processes)
             run['restart'] = cut_trainer(args, fleet, processes)
             run['after_restart'] = observe(args, fleet, processes)
-            processes.hold()
+            processes.say('hold')
             time.sleep(2)
             run['reports'], run['reports_lost'] = lost_reports(fleet, state)
             run['device_mb'] = round(sum(rss_mb(p.pid) for p in processes.all) / args.devices, 3)

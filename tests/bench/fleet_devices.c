@@ -3,7 +3,8 @@
  *
  * Every second a line of JSON on standard output: what was sent and came in so far, how long each
  * claim of that second took, how late the loop was. On standard input a line `hold` lets no
- * training end from then on; its end ends the program. */
+ * training end from then on; one of `forget` lets nobody wait for the claim of an offer that nobody
+ * may have heard, until it is repeated; the end of input ends the program. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -200,11 +201,15 @@ static int on_input(void *user, int fd, uint32_t events)
 {
 	struct host *h = user;
 	char text[64];
-	ssize_t n = read(fd, text, sizeof(text));
+	ssize_t n = read(fd, text, sizeof(text) - 1);
 	if (n <= 0)
 		loop_exit(h->loop, EXIT_SUCCESS);
-	for (int64_t i = 0; n > 0 && i < h->n_started; i++)
-		h->devices[i].worker.held = true;
+	text[MAX_OF(n, 0)] = '\0';
+	for (int64_t i = 0; i < h->n_started; i++) {
+		h->devices[i].worker.held |= strstr(text, "hold") != NULL;
+		if (strstr(text, "forget"))
+			h->devices[i].offered_ms = 0;
+	}
 	return 0;
 }
 
