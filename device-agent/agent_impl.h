@@ -31,6 +31,9 @@
 #include "device-agent/state.h"
 
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
+/* ... and at most, though nothing has changed: nobody says that a status has come. Half of it at
+ * random, so that a fleet that came back at once does not keep step. */
+#define AGENT_STATUS_REPEAT_MS 600000
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_REPLIES_MAX     32
@@ -164,7 +167,7 @@ struct agent {
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
-	int64_t status_sent_ms;
+	int64_t status_sent_ms, status_repeat_ms;
 	bool status_dirty;
 	int64_t published_seq; /* reports up to this one have been published, or are history */
 	struct {
