@@ -12,7 +12,7 @@ import time
 
 import subjects
 
-sys.path[:0] = [str(subjects.ROOT / 'deploy/lib'), str(subjects.ROOT / 'tests/lib')]
+sys.path += [str(subjects.ROOT / 'deploy/lib'), str(subjects.ROOT / 'tests/lib')]
 import fleet as fleets  # noqa: E402
 from tables import table  # noqa: E402
 
@@ -237,7 +237,8 @@ def observe(args, fleet, processes):
 
 
 def measure(args, build, work, state):
-    run = {k: getattr(args, k) for k in ('devices', 'processes', 'eager', 'epoch', 'job', 'seconds', 'outage')}
+    run = {k: getattr(args, k) for k in ('devices', 'processes', 'eager', 'epoch', 'job', 'seconds')}
+    run['outage_s'] = args.outage
     disturbance = subjects.Disturbance()
     with fleets.Fleet(work, build, site='crowd') as fleet:
         processes = start(args, fleet, state)
@@ -257,3 +258,42 @@ def measure(args, build, work, state):
         run['devices_log'] = complaints((work / 'devices.log').read_text().splitlines())
     run['disturbance'] = disturbance.shares()
     return run
+
+
+def percent(x):
+    return f'{100 * x:.1f} %'
+
+
+def ms(x):
+    return '-' if x is None else f'{x} ms'
+
+
+def text(run):
+    """The table, and what is beside it."""
+    parts = ('steady', 'after_cut', 'after_restart')
+    rows = [[title, *(fill(run[p]) for p in parts)] for title, fill in (
+        ('trainer: of a processor', lambda p: percent(p['cpu']['trainer'])),
+        ('trainer: resident', lambda p: f'{p["rss_mb"]["trainer"]} MB'),
+        ('broker: of a processor', lambda p: percent(p['cpu']['broker'])),
+        ('broker: resident', lambda p: f'{p["rss_mb"]["broker"]} MB'),
+        ('statuses, reports a second', lambda p: f'{p["a_second"]["statuses"]:.0f}, {p["a_second"]["reports"]:.0f}'),
+        ('offers a second', lambda p: f'{p["a_second"]["offers"]:.1f}'),
+        ('claimed, `busy`', lambda p: f'{p["claims"]}, {p["answers"] - p["claims"]}'),
+        ('offer to claim or `busy`: median', lambda p: ms(p['latency_ms']['50'])),
+        ('... 99th percentile', lambda p: ms(p['latency_ms']['99'])),
+        ('... longest', lambda p: ms(p['latency_ms']['100'])),
+        ('whole handovers', lambda p: p['handovers']))]
+    cut, again = run['cut'], run['restart']
+
+    def said(c):
+        n = {name: len(lines) for name, lines in c['complaints'].items()}
+        return f'{n["trainer"]} warnings or errors of the trainer, {n["broker"]} of the broker'
+    return '\n\n'.join([
+        f'{run["devices"]} sessions in {run["processes"]} processes, {run["eager"]} of them hand over; an epoch takes {run["epoch"]:g} s, '
+        f'a job of the trainer {run["job"]:g} s; {run["seconds"]:g} s each.',
+        table(['', 'steady', 'after the cut', 'after the restart'], rows),
+        f'Broker killed, back after {run["outage_s"]:g} s: {cut["lost"]} sessions cut, all there {cut["back_s"]} s after it, at most '
+        f'{cut["peak_connects_a_second"]} a second; {said(cut)}. Trainer killed, back after as long: {said(again)}. Of '
+        f'{run["reports"]} reports {run["reports_lost"]} were lost. Peaks: trainer {run["peak_mb"]["trainer"]} MB, broker '
+        f'{run["peak_mb"]["broker"]} MB. A device takes {1000 * run["device_mb"]:.0f} kB of its process.',
+        f'Others took {100 * run["disturbance"]["others"]:.0f} % of the processors meanwhile (the devices and the broker among them).'])
