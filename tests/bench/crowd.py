@@ -74,6 +74,7 @@ class Processes:
                 p.kill()
                 p.wait()
         self.error.close()
+        return [p.returncode for p in self.all]
 
 
 def cpu_s(pid):
@@ -155,7 +156,7 @@ def await_all(args, processes):
 
 def complaints(lines):
     """Warnings and errors among the lines of a log."""
-    return [line for line in lines if re.search(r'^<[0-4]>|: (warning|error): |dropped|[Ee]rror', line)]
+    return [line for line in lines if re.search(r'^<[0-4]>|: (warning|error): |dropped|[Ee]rror|Sanitizer', line)]
 
 
 class Cut:
@@ -254,7 +255,7 @@ def measure(args, build, work, state):
             run['device_mb'] = round(sum(rss_mb(p.pid) for p in processes.all) / args.devices, 3)
             run['peak_mb'] = {n: round(rss_mb(fleet.programs[n].pid, 'VmHWM'), 1) for n in ('trainer', 'broker')}
         finally:
-            processes.stop()
+            run['devices_ended'] = processes.stop()
         run['devices_log'] = complaints((work / 'devices.log').read_text().splitlines())
     run['disturbance'] = disturbance.shares()
     return run

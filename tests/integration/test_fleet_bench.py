@@ -1,4 +1,3 @@
-# build: plain
 """The measurement of a fleet runs and says what it promises; no speed is judged, but no report may be lost."""
 import json
 import pathlib
@@ -36,7 +35,7 @@ class Bench(unittest.TestCase):
         self.assertEqual((run['cut']['lost'], run['cut']['connects']), (20, 20))
         self.assertEqual((run['restart']['lost'], run['restart']['connects']), (0, 0))
         self.assertGreater(len(run['cut']['complaints']['trainer']), 0)  # it does say that it lost its broker
-        self.assertEqual(run['devices_log'], [])
+        self.assertEqual((run['devices_log'], run['devices_ended']), ([], [0, 0]))
         self.assertTrue(text.startswith('before\n<!-- measured: fleet -->\n') and text.endswith('<!-- end: fleet -->\nafter\n'))
         self.assertNotIn('old', text)
         self.assertIn('whole handovers', text)
