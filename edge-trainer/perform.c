@@ -371,15 +371,31 @@ static void finish_entry(struct trainer *t, struct entry *e)
 	entry_free(t, e);
 }
 
-/* A device has one handover at a time: what it granted last is the one. */
+/* The last result of the device that waits for its acknowledgement. */
+static struct entry *last_offered(const struct device *d)
+{
+	struct entry *last = NULL;
+
+	for (struct entry *e = d->jobs; e; e = e->next_of_device)
+		if (e->job.state == JOB_OFFERING && (!last || e->job.fence > last->job.fence))
+			last = e;
+	return last;
+}
+
+/* A device has one handover at a time: what it granted last is the one. That it grants a new one
+ * says that it has done with the result before, but not what it decided: that is asked for again,
+ * as its ack was lost or is on its way. */
 static void supersede(struct trainer *t, struct entry *e)
 {
 	struct job_event drop = {.kind = JOB_E_DROP, .reason = "a later handover was granted"};
+	const struct entry *offered = last_offered(e->device);
 
 	e->superseding = false;
 	for (struct entry *o = e->device->jobs, *next; o; o = next) {
 		next = o->next_of_device;
-		if (o != e)
+		if (o == offered)
+			entry_event_kind(t, o, JOB_E_DEVICE_UP);
+		else if (o != e)
 			entry_event(t, o, &drop);
 	}
 }

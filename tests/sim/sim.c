@@ -359,12 +359,28 @@ int sim_publish(struct sim_client *c, const struct mqtt_publish *p)
 
 /* --- connections --- */
 
+static void send_will(void *arg, uint64_t connection)
+{
+	struct sim_client *c = arg;
+	struct mqtt_publish p = {.topic = c->will_topic, .payload = c->last_will,
+				 .len = strlen(c->last_will), .qos = 1, .retain = true};
+	struct message *m;
+
+	if (!c->will_due || c->connection != connection)
+		return;
+	c->will_due = false;
+	m = message_new(&p);
+	route(m);
+	drop(m);
+}
+
 static void connect_client(void *arg, uint64_t connection)
 {
 	struct sim_client *c = arg;
 
 	if (!c->on || c->up || c->connection != connection)
 		return;
+	send_will(c, connection); /* of the connection that this one takes the place of */
 	c->up = true;
 	c->connection = ++n_connections;
 	c->last_ms = now;
@@ -383,15 +399,14 @@ static void connect_client(void *arg, uint64_t connection)
 
 static void lost(struct sim_client *c, bool with_will)
 {
-	struct mqtt_publish will = {.topic = c->will_topic, .payload = c->will,
-				    .len = strlen(c->will), .qos = 1, .retain = true};
-
 	if (!c->up)
 		return;
 	c->up = false;
 	c->connection = ++n_connections;
-	if (with_will && *c->will_topic)
-		to_broker(NULL, &will, now + sim_between(1, WILL_MAX_MS));
+	c->will_due = with_will && *c->will_topic;
+	memcpy(c->last_will, c->will, sizeof(c->will));
+	if (c->will_due)
+		sim_at(now + sim_between(1, WILL_MAX_MS), send_will, c, c->connection);
 }
 
 static void come_back(struct sim_client *c)

@@ -56,7 +56,8 @@ struct sim_client {
 	char will_topic[MQTT_TOPIC_MAX], will[512]; /* topic "": none */
 	/* The simulation's. */
 	bool on; /* the program runs, and wants to be connected */
-	bool up, session;
+	bool up, session, will_due;
+	char last_will[512]; /* of the last connection, where will_due */
 	uint64_t connection; /* its number; what belongs to another one is late */
 	unsigned attempt;
 	int64_t last_ms; /* when the last message comes in, unless they are reordered */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCHS	    12
-#define STEP_MAX_MS 8000
+#define EPOCHS	    40
+#define STEP_MAX_MS 15000
 #define NEVER	    (-1)
 
 struct sim_device {

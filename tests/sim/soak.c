@@ -20,6 +20,7 @@
 #define T0_MS	    INT64_C(1000000)
 #define FAULTY_MS   (8 * 60 * 1000)  /* of faults, then quiet: */
 #define QUIET_MS    (4 * 3600 * 1000) /* within which all must end */
+#define REPORTS_MS (30 * 60 * 1000)  /* and then all reports have come */
 #define FAULT_EVERY_MS 12000
 
 /* The convolution's weights, statistics and a connected layer: 20 blocks of 1 KiB. */
@@ -182,8 +183,8 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	new_weather();
 	sim_at(T0_MS + 5000, fault, NULL, 0);
 	ended = sim_run(faulty_until_ms + QUIET_MS, look);
-	if (ended) /* reports that are asked for, status */
-		sim_run(sim_now() + 180 * 1000, NULL);
+	if (ended) /* reports that are asked for */
+		sim_run(sim_now() + REPORTS_MS, NULL);
 	check_end(ended);
 	totals->messages += sim_n_messages();
 	totals->decided += history_n_decided();
