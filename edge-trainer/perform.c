@@ -179,8 +179,10 @@ static int send_result(struct trainer *t, struct entry *e)
 	};
 	struct manifest stored;
 
-	/* The queue of a device that is away would only fill with repetitions. */
-	if (e->device->presence_known && !e->device->online)
+	/* The queue of a device that is away would only fill with repetitions; now and then one goes
+	 * out nonetheless, as word of its return may be lost, and it may have nothing else to say. */
+	if (e->device->presence_known && !e->device->online &&
+	    ++e->n_away % RESULT_AWAY_PART != 0)
 		return 0;
 	entry_result(t, e, &r.manifest);
 	if (store_manifest(t->store, j->partial, &stored, NULL) == 0) {

@@ -30,6 +30,7 @@ static void note_gap(struct trainer *t, struct device *d)
 static void came_back(struct trainer *t, struct device *d)
 {
 	d->gap_tries = 0;
+	d->gap_away = false;
 	d->gap_at_ms = trainer_now(t) + GAP_FIRST_MS;
 	for (struct entry *e = d->jobs, *next; e; e = next) {
 		next = e->next_of_device;
@@ -199,6 +200,17 @@ static void give_up(struct trainer *t, struct device *d, int64_t from, int64_t t
 	have_up_to(t, d, to);
 }
 
+/* It is said to be away. Word of its return may be lost, and it may have nothing else to say: it is
+ * asked now and then, which counts for nothing when it does not answer. */
+static void ask_away(struct trainer *t, struct device *d, int64_t from, int64_t to, int64_t now_ms)
+{
+	if (d->gap_away)
+		ask(t, d, from, to);
+	d->gap_to = to;
+	d->gap_away = true;
+	d->gap_at_ms = now_ms + GAP_AWAY_MS;
+}
+
 /* Asks for what is missing first; false when nothing is. */
 static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 {
@@ -220,8 +232,12 @@ static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 		d->gap_at_ms = now_ms;
 		return true;
 	}
-	if (!t->up || !d->online || !may_answer(d, now_ms)) {
+	if (!t->up || !may_answer(d, now_ms)) {
 		d->gap_at_ms = now_ms + TICK_MS;
+		return true;
+	}
+	if (!d->online) {
+		ask_away(t, d, from, to, now_ms);
 		return true;
 	}
 	if (d->gap_tries >= GAP_TRIES_MAX) {

@@ -44,6 +44,8 @@
 #define GAP_FIRST_MS	  2000
 #define GAP_CAP_MS	  60000
 #define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
+#define GAP_AWAY_MS	  (5 * 60 * 1000) /* between two wishes to a device that is said to be away */
+#define RESULT_AWAY_PART  8 /* of a result's offers to such a device, one in so many goes out */
 #define GAP_KEPT	  11000 /* a device keeps no more reports than these */
 
 /* What a device says, each with a rate of its own; blocks and wants are bounded by the transfer. */
@@ -65,7 +67,7 @@ struct device {
 	char log[LOGID_SIZE];
 	int64_t report_seq, report_have, report_first;
 	/* Reports that are asked for. */
-	bool has_gap;
+	bool has_gap, gap_away; /* gap_away: it is away, and is asked when gap_at_ms has come */
 	struct device *next_gap;
 	unsigned gap_tries;
 	int64_t gap_at_ms, gap_to;
@@ -109,6 +111,7 @@ struct entry {
 	struct worker_progress progress; /* of the request in hand */
 	double loss, images_per_second; /* of the last epoch; NaN: none */
 
+	unsigned n_away; /* offers of the result that were due while the device was said to be away */
 	/* Blocks of the result that the device asked for. */
 	uint32_t wanted[MESSAGE_WANT_MAX];
 	unsigned n_wanted;
