@@ -282,8 +282,20 @@ static void give_back(struct trainer *t, struct entry *e, int64_t fence)
 {
 	int64_t barred_ms = e->device->barred_until_ms - trainer_now(t);
 
-	offers_busy(t, e->device, e->job.manifest.id, fence, MAX_OF(BUSY_GIVE_BACK_MS, barred_ms),
+	offers_busy(t, e->device, e->job.manifest.id, fence,
+		    queue_spread_ms(&t->queue, MAX_OF((int64_t)BUSY_GIVE_BACK_MS, barred_ms),
+				    rng_unit(&t->rng)),
 		    e->job.reason);
+}
+
+static void enqueue(struct trainer *t, struct entry *e)
+{
+	const struct score *s = &e->job.reported;
+	int64_t now_ms = trainer_now(t);
+
+	queue_wait(&t->queue, e,
+		   queue_gain(&t->queue, e->device->id, s->n > 0 ? score_accuracy(s) : -1, now_ms),
+		   now_ms);
 }
 
 static void perform(struct trainer *t, struct entry *e, const struct job_action *a)
@@ -299,7 +311,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		send_ack(t, e, false);
 		break;
 	case JOB_A_ENQUEUE:
-		queue_wait(&t->queue, e, e->device->id, trainer_now(t));
+		enqueue(t, e);
 		break;
 	case JOB_A_EVALUATE:
 		slots_evaluate(t, e);
@@ -343,6 +355,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		break;
 	case JOB_A_GRANTED:
 		queue_serve(&t->queue, e->device->id, trainer_now(t));
+		e->device->waits = false;
 		e->superseding = true;
 		break;
 	}

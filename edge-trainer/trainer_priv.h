@@ -32,6 +32,9 @@
 #define BUSY_NO_WORKER_MS 30000
 #define BUSY_NO_DISK_MS	  60000
 #define BUSY_GIVE_BACK_MS 30000
+/* Who was told to wait and did not come back for so long begins to wait anew. */
+#define WAITS_MAX_MS	  ((int64_t)2 * QUEUE_RETRY_MAX_MS)
+#define WAITS_GRACE_MS	  30000 /* an offer in line is repeated no later than so long after its time */
 /* A device whose offers cannot be taken, as those of another model: doubling while that goes on. */
 #define UNFIT_FIRST_MS	  60000
 #define UNFIT_CAP_MS	  ((int64_t)QUEUE_RETRY_MAX_MS)
@@ -78,6 +81,11 @@ struct device {
 	char *status; /* JSON, owned */
 	uint64_t batch; /* the transaction that its row was last part of */
 
+	/* An offer that found no room. */
+	struct waiting_offer *waiting; /* in line; owned; NULL: it is not */
+	bool waits; /* since waits_since_ms, and was told so at waits_told_ms */
+	int64_t waits_since_ms, waits_told_ms, sent_away;
+
 	struct entry *jobs;
 	struct bucket said[SAY_N], lines;
 	uint64_t n_refused; /* offers and messages that were not understood or not for us */
@@ -85,6 +93,11 @@ struct device {
 	unsigned strikes, n_unfit;
 	int64_t barred_until_ms;
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
+};
+
+struct waiting_offer {
+	struct manifest manifest;
+	struct score validation;
 };
 
 struct device_list {
@@ -243,6 +256,9 @@ void merge_free(struct trainer *t);
  * grant that is given back, or 0. */
 void offers_busy(struct trainer *t, const struct device *d, const char *checkpoint, int64_t fence,
 		 int64_t retry_ms, const char *reason);
+/* Takes in whose turn it is, as far as there is room. Entries may be gone afterwards. */
+void offers_next(struct trainer *t);
+void offers_forget(struct trainer *t, struct device *d); /* it is no longer in line */
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
