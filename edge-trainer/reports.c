@@ -251,12 +251,31 @@ static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 	return true;
 }
 
+/* Those up to `last` (a link of the list) go to its end: the others come first next time. */
+static void rotate_gaps(struct trainer *t, struct device **last)
+{
+	struct device *first = t->gaps, **end;
+
+	if (!*last || last == &t->gaps)
+		return;
+	t->gaps = *last;
+	*last = NULL;
+	for (end = &t->gaps; *end;)
+		end = &(*end)->next_gap;
+	*end = first;
+}
+
 void reports_ask(struct trainer *t, int64_t now_ms)
 {
-	for (struct device **p = &t->gaps; *p;) {
-		struct device *d = *p;
+	unsigned n = 0;
+	struct device **p = &t->gaps;
 
-		if (d->gone || (now_ms >= d->gap_at_ms && !fill_gap(t, d, now_ms))) {
+	while (*p && n < GAP_ASKS_PER_TICK) {
+		struct device *d = *p;
+		bool is_due = !d->gone && now_ms >= d->gap_at_ms;
+
+		n += is_due;
+		if (d->gone || (is_due && !fill_gap(t, d, now_ms))) {
 			d->has_gap = false;
 			*p = d->next_gap;
 			device_release(d);
@@ -264,6 +283,7 @@ void reports_ask(struct trainer *t, int64_t now_ms)
 		}
 		p = &d->next_gap;
 	}
+	rotate_gaps(t, p);
 }
 
 static int put_row(struct trainer *t, struct device *d, struct err *err)

@@ -49,6 +49,7 @@
 #define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
 #define GAP_AWAY_MS	  (5 * 60 * 1000) /* between two wishes to a device that is said to be away */
 #define RESULT_AWAY_PART  8 /* of a result's offers to such a device, one in so many goes out */
+#define GAP_ASKS_PER_TICK 20 /* devices: a fleet that was away does not answer all at once */
 #define GAP_KEPT	  11000 /* a device keeps no more reports than these */
 
 /* What a device says, each with a rate of its own; blocks and wants are bounded by the transfer. */
