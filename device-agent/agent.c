@@ -263,7 +263,11 @@ void agent_link(struct agent *a, bool up)
 	a->up = up;
 	if (up) {
 		announce_presence(a, true);
-		announce_status(a, true);
+		if (a->was_up)
+			announce_later(a);
+		else
+			announce_status(a, true);
+		a->was_up = true;
 		a->pull_progress_ms = a->now_ms;
 		if (a->pulling)
 			xfer_restart(&a->part.xfer, a->now_ms);

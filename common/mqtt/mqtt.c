@@ -34,6 +34,7 @@
 
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
 #define STABLE_MS             10000 /* a connection that lived so long resets the back-off */
+#define LOST_SPREAD           8     /* see backoff_ms() */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
 #define KICK_FIRST_MS         4     /* without progress, Paho gets a link_kick() ... */
 #define KICK_PAIR_MS          1  /* ... and one more, out of the sleep that the first puts it in */
@@ -133,8 +134,16 @@ static bool topic_ok(const char *s)
 
 /* ---- connecting ---- */
 
-static int64_t backoff_ms(struct mqtt *m)
+/* A broker that ends leaves all its clients without a connection at one moment: so the first attempt
+ * after a lost one comes at random within LOST_SPREAD times the shortest wait. */
+static int64_t backoff_ms(struct mqtt *m, bool was_up)
 {
+	int64_t first_ms = m->conf.reconnect_first_ms;
+
+	if (was_up && m->attempt == 0) {
+		m->attempt++;
+		return first_ms / 2 + (int64_t)(rng_unit(&m->rng) * (double)(LOST_SPREAD * first_ms));
+	}
 	return rng_backoff_ms(&m->rng, m->attempt++, m->conf.reconnect_first_ms,
 			      m->conf.reconnect_cap_ms);
 }
@@ -152,14 +161,15 @@ static void report(struct mqtt *m, enum mqtt_state state, const char *text)
 /* Ends this connection or attempt; the next one comes by the timer. */
 static void drop(struct mqtt *m, const char *text)
 {
-	if (m->phase == PHASE_UP) {
+	bool was_up = m->phase == PHASE_UP;
+	if (was_up) {
 		m->why[0] = '\0';
 		if (clock_mono_ms() - m->up_at_ms >= STABLE_MS)
 			m->attempt = 0;
 	}
 	link_close(&m->link);
 	m->phase = PHASE_WAITING;
-	loop_timer_at(m->timer, clock_mono_ms() + backoff_ms(m));
+	loop_timer_at(m->timer, clock_mono_ms() + backoff_ms(m, was_up));
 	report(m, MQTT_DOWN, text);
 }
 

@@ -1,5 +1,7 @@
 /* The agent alone: epochs, decisions, what is saved when, commands. */
 #include "agent_rig.h"
+
+#include "device-agent/agent_impl.h"
 #include "failure.h"
 
 #include "device-agent/agent_impl.h"
@@ -563,6 +565,11 @@ static void test_reports_on_request(void **state)
 	publish_result = 0;
 	forget_sent();
 	agent_link(a, true);
+	assert_said(DEVICE "presence", "true");
+	assert_null(last(DEVICE "report")); /* others have come back, too */
+	now += AGENT_UP_SPREAD_MS;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"report_seq\":4,");
 	assert_said(DEVICE "report", "\"seq\":4,");
 }
 

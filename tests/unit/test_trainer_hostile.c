@@ -165,6 +165,48 @@ static void test_claims_without_answer(void **state)
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state <> 'done'"), 2);
 }
 
+static void offer_with(const char *device, int64_t correct)
+{
+	struct msg_offer o = offer_of(device);
+
+	o.validation = (struct score){100, correct, 1};
+	say(TOPIC_DEVICE_OFFER, device, msg_offer_print(&o));
+}
+
+/* More than there is room for: each is told when to come back, and claimed when its turn is, by what
+ * is expected of it, without another word of it. Who is in line can be forgotten. */
+static void test_line(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	offer("cam-1"); /* capacity is 2 */
+	offer("cam-2");
+	for (int i = 1; i <= 2; i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "cam-%d", i);
+		claimed(id);
+		grant_claim(id, 1, f.claim, LEASE);
+	}
+	f.read = f.n_sent;
+	offer_with("good", 90);
+	offer_with("bad", 10);
+	c = claimed("good");
+	assert_true(c.busy && c.retry_ms >= QUEUE_JOB_GUESS_MS);
+	assert_true(claimed("bad").busy);
+	assert_int_equal(f.t->queue.offers.n, 2);
+	f.conf.capacity = f.t->queue.capacity = 3;
+	tick(1000);
+	assert_false(claimed("bad").busy);
+	assert_int_equal(f.t->queue.offers.n, 1);
+	grant_claim("bad", 1, f.claim, LEASE);
+	f.t->queue.capacity = 0;
+	tick(3600 * 1000); /* never made again */
+	assert_int_equal(f.t->queue.offers.n, 0);
+	assert_null(device_find(f.t, "good")->waiting);
+}
+
 /* A grant that was on its way for long is credited to the claim that it names. */
 static void test_delayed_grant(void **state)
 {
@@ -315,7 +357,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_no_blocks),         TEST(test_some_blocks),
 		TEST(test_full_of_strangers), TEST(test_claims_without_answer),
-		TEST(test_delayed_grant),     TEST(test_claims_after_restart),
+		TEST(test_line),              TEST(test_delayed_grant),     TEST(test_claims_after_restart),
 		TEST(test_invented_devices),  TEST(test_floods),
 		TEST(test_possession),
 	};
