@@ -151,10 +151,8 @@ void announce_status(struct agent *a, bool force)
 void announce_later(struct agent *a)
 {
 	int64_t wait_ms = rng_below(&a->rng, AGENT_UP_SPREAD_MS);
-	free(a->status_text); /* also where nothing has changed: retained ones may be lost */
-	a->status_text = NULL;
-	a->status_dirty = true;
-	a->status_sent_ms = a->now_ms + wait_ms - AGENT_STATUS_MS;
+	a->status_repeat_ms = a->now_ms + wait_ms; /* retained ones may be lost */
+	a->status_sent_ms = a->status_repeat_ms - AGENT_STATUS_MS;
 	a->report_pause_ms = a->now_ms + wait_ms;
 }
 
