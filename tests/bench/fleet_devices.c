@@ -21,7 +21,7 @@
 #include "device-agent/session.h"
 #include "tests/bench/fake_worker.h"
 
-#define TICK_MS	   1000
+#define TICK_MS    1000
 #define GOODBYE_MS 100
 
 struct counts {
@@ -130,12 +130,18 @@ static int on_tick(void *user)
 	const struct {
 		const char *name;
 		int64_t n;
-	} members[] = {{"started", h->n_started},   {"up", h->n_up},
-		       {"connects", c->connects},   {"lost", c->lost},
-		       {"statuses", c->statuses},   {"reports", c->reports},
-		       {"offers", c->offers},       {"claims", c->claims},
-		       {"busy", c->busy},           {"called", c->called},
-		       {"results", c->results},     {"acks", c->acks},
+	} members[] = {{"started", h->n_started},
+		       {"up", h->n_up},
+		       {"connects", c->connects},
+		       {"lost", c->lost},
+		       {"statuses", c->statuses},
+		       {"reports", c->reports},
+		       {"offers", c->offers},
+		       {"claims", c->claims},
+		       {"busy", c->busy},
+		       {"called", c->called},
+		       {"results", c->results},
+		       {"acks", c->acks},
 		       {"late_ms", clock_mono_ms() - h->tick_at_ms}};
 	struct json *j = json_new_obj();
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
@@ -308,9 +314,9 @@ static int usage(void)
 {
 	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--epoch-ms N]\n"
 	      "                     [--ramp-ms N] [--again-ms N] AGENT.CONF\n"
-	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own. An\n"
-	      "epoch takes --epoch-ms; the last device starts after --ramp-ms. Every --again-ms one that\n"
-	      "was answered `busy` offers again.\n"
+	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own.\n"
+	      "An epoch takes --epoch-ms; the last device starts after --ramp-ms. Every --again-ms\n"
+	      "one that was answered `busy` offers again.\n"
 	      "See tests/bench/fleet, which starts it.\n",
 	      stderr);
 	return 2;
@@ -319,9 +325,12 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"state", required_argument, NULL, 's'},    {"first", required_argument, NULL, 'f'},
-		{"count", required_argument, NULL, 'n'},    {"epoch-ms", required_argument, NULL, 'e'},
-		{"ramp-ms", required_argument, NULL, 'r'},  {"again-ms", required_argument, NULL, 'a'},
+		{"state", required_argument, NULL, 's'},
+		{"first", required_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'},
+		{"epoch-ms", required_argument, NULL, 'e'},
+		{"ramp-ms", required_argument, NULL, 'r'},
+		{"again-ms", required_argument, NULL, 'a'},
 		{0},
 	};
 	static struct host h = {.count = 1, .epoch_ms = 60000, .ramp_ms = 1000};
