@@ -315,8 +315,8 @@ static int usage(void)
 	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--epoch-ms N]\n"
 	      "                     [--ramp-ms N] [--again-ms N] AGENT.CONF\n"
 	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own.\n"
-	      "An epoch takes --epoch-ms; the last device starts after --ramp-ms. Every --again-ms\n"
-	      "one that was answered `busy` offers again.\n"
+	      "An epoch takes --epoch-ms; the last device starts after --ramp-ms. Every\n"
+	      "--again-ms one that was answered `busy` offers again.\n"
 	      "See tests/bench/fleet, which starts it.\n",
 	      stderr);
 	return 2;
