@@ -31,6 +31,7 @@
 #include "device-agent/state.h"
 
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
+#define AGENT_STATUS_REPEAT_MS 600000 /* unchanged, it is said again after half of this, or all */
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_UP_SPREAD_MS    3000 /* when it comes back: before its status and reports, at most */
@@ -165,7 +166,7 @@ struct agent {
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
-	int64_t status_sent_ms;
+	int64_t status_sent_ms, status_repeat_ms;
 	bool status_dirty;
 	int64_t published_seq; /* reports up to this one have been published, or are history */
 	struct {

@@ -506,6 +506,24 @@ static void test_evaluate_command(void **state)
 	assert_said(REPLY, "\"error\":\"a file cannot be read or written\"");
 }
 
+/* Also where nothing has changed: whoever it did not reach lacks reports without knowing. */
+static void test_status_is_repeated(void **state)
+{
+	now += AGENT_STATUS_MS;
+	agent_tick(a);
+	forget_sent();
+	now += AGENT_STATUS_REPEAT_MS / 2 - 1;
+	agent_tick(a);
+	assert_null(last(DEVICE "status"));
+	assert_in_range(wake, now, now + AGENT_STATUS_REPEAT_MS / 2 + 1);
+	now += AGENT_STATUS_REPEAT_MS / 2 + 1;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"report_seq\":0,");
+	forget_sent();
+	agent_tick(a);
+	assert_null(last(DEVICE "status"));
+}
+
 static void test_set_is_taken_back(void **state)
 {
 	char first[HASH_SIZE], second[HASH_SIZE];
@@ -596,7 +614,7 @@ int main(void)
 		T(test_pause),
 		T(test_fleet_answers_later),
 		T(test_evaluate_command),
-		T(test_set_is_taken_back),
+		T(test_status_is_repeated), T(test_set_is_taken_back),
 		T(test_reports_on_request),
 		T(test_hostile_messages),
 	};
