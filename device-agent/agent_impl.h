@@ -31,7 +31,9 @@
 #include "device-agent/state.h"
 
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
-#define AGENT_STATUS_REPEAT_MS 600000 /* unchanged, it is said again after half of this, or all */
+/* ... and at most, though nothing has changed: nobody says that a status has come. Half of it at
+ * random, so that a fleet that came back at once does not keep step. */
+#define AGENT_STATUS_REPEAT_MS 600000
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_UP_SPREAD_MS    3000 /* when it comes back: before its status and reports, at most */

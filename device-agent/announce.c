@@ -123,18 +123,9 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	ret->skipped_images = a->data.skipped;
 }
 
-/* A subscriber that a status did not reach does not know which reports it lacks: so it is repeated. */
-static void note_status_sent(struct agent *a)
-{
-	a->status_sent_ms = a->now_ms;
-	a->status_repeat_ms = a->now_ms + rng_backoff_ms(&a->rng, 0, AGENT_STATUS_REPEAT_MS,
-							 AGENT_STATUS_REPEAT_MS);
-}
-
 void announce_status(struct agent *a, bool force)
 {
-	if (a->up && a->now_ms >= a->status_repeat_ms)
-		force = true;
+	force |= a->now_ms >= a->status_repeat_ms;
 	if (!a->up ||
 	    (!force && (!a->status_dirty || a->now_ms < a->status_sent_ms + AGENT_STATUS_MS)))
 		return;
@@ -146,7 +137,9 @@ void announce_status(struct agent *a, bool force)
 	if (!text || (!force && a->status_text && strcmp(text, a->status_text) == 0))
 		return;
 	m.at_ms = a->port.real_ms(a->port.user);
-	note_status_sent(a);
+	a->status_sent_ms = a->now_ms;
+	a->status_repeat_ms = a->now_ms + rng_backoff_ms(&a->rng, 0, AGENT_STATUS_REPEAT_MS,
+							 AGENT_STATUS_REPEAT_MS);
 	if (announce_publish(a, &t, msg_status_print(&m), true) < 0) {
 		a->status_dirty = true;
 		return;
@@ -158,11 +151,8 @@ void announce_status(struct agent *a, bool force)
 void announce_later(struct agent *a)
 {
 	int64_t wait_ms = rng_below(&a->rng, AGENT_UP_SPREAD_MS);
-	free(a->status_text); /* also where nothing has changed: retained ones may be lost */
-	a->status_text = NULL;
-	a->status_dirty = true;
-	note_status_sent(a);
-	a->status_sent_ms = a->now_ms + wait_ms - AGENT_STATUS_MS;
+	a->status_repeat_ms = a->now_ms + wait_ms; /* retained ones may be lost */
+	a->status_sent_ms = a->status_repeat_ms - AGENT_STATUS_MS;
 	a->report_pause_ms = a->now_ms + wait_ms;
 }
 
@@ -235,11 +225,9 @@ void announce_reports(struct agent *a)
 
 int64_t announce_deadline_ms(const struct agent *a)
 {
-	int64_t at = a->status_repeat_ms;
 	if (!a->up)
 		return -1;
-	if (a->status_dirty)
-		at = MIN_OF(at, a->status_sent_ms + AGENT_STATUS_MS);
+	int64_t at = a->status_dirty ? a->status_sent_ms + AGENT_STATUS_MS : a->status_repeat_ms;
 	if (a->n_ranges || a->published_seq < reports_last(a->reports))
 		at = MIN_OF(at, a->report_pause_ms);
 	return at;
