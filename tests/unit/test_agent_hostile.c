@@ -370,6 +370,24 @@ static void test_log_of_reports(void **state)
 	assert_true(file_exists(path));
 }
 
+/* A device's clock that is a year behind, or a trainer's that is ahead: results count by their fence. */
+static void test_clock_a_year_off(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	r.manifest.created_ms += (int64_t)365 * 86400 * 1000;
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	send_blocks(&r.manifest, path, false);
+	evaluated(r.manifest.id, SPLIT_TEST, 8);
+	evaluated(r.manifest.id, SPLIT_VALIDATION, 15);
+	assert_active(r.manifest.id);
+	/* A command is not carried out when, by this clock, its time is over; and it is told why. */
+	say_text(DEVICE "in/cmd", strdup("{\"cmd\":\"pause\",\"id\":\"x\",\"expires\":\"2025-09-21T00:00:00Z\"}"));
+	assert_said("tasuki/v1/home/reply/cam-1", "expires: the command has expired");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +404,7 @@ int main(void)
 		T(test_parts_do_not_outlive_their_time),
 		T(test_result_of_another_size),
 		T(test_log_of_reports),
+		T(test_clock_a_year_off),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
