@@ -7,6 +7,7 @@ are those of tests/sim/soak.c, in virtual time. TASUKI_SEED is the first seed, T
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
@@ -98,6 +99,20 @@ class Soak(Campaign):
         rig.figure(f'{SEEDS} seeds, {faults} faults in {time.monotonic() - began:.0f} s, '
                    f'{sum(self.finished().values()) - before} handovers ended with a decision; the active pair was opened '
                    f'{self.checks} times, never torn')
+
+class VirtualTime(rig.Case):
+    """What has no broker but a simulated one: the other seeds, and a fleet larger than this machine could run."""
+
+    def run_simulation(self, name, *args):
+        r = subprocess.run([str(rig.BUILD / 'tests/sim' / name), *map(str, args)], capture_output=True, text=True, timeout=5400)
+        self.assertEqual(r.returncode, 0, r.stdout[-20000:])
+        rig.figure(f'{name}: ' + '; '.join(r.stdout.splitlines()))
+
+    def test_seeds(self):
+        self.run_simulation('soak', '--seeds', 950)
+
+    def test_thousands(self):
+        self.run_simulation('thousands', '--devices', 50000, '--minutes', 20)
 
 
 rig.main()

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 
@@ -98,6 +99,13 @@ bool sim_chance(double p)
 int64_t sim_between(int64_t lo, int64_t hi)
 {
 	return lo + (int64_t)(rng_unit(&sim_rng) * (double)(hi - lo + 1));
+}
+
+char *sim_dir(char ret[SIM_DIR_SIZE])
+{
+	strcpy(ret, access("/dev/shm", W_OK) == 0 ? "/dev/shm/tasuki-sim-XXXXXX"
+						  : "/tmp/tasuki-sim-XXXXXX");
+	return mkdtemp(ret);
 }
 
 /* --- messages --- */

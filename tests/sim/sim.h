@@ -23,11 +23,14 @@
 extern struct rng sim_rng;
 int64_t sim_now(void);
 void sim_begin(uint64_t seed, int64_t now_ms);
-void sim_end(void); /* drops what is due */
+void sim_end(void); /* drops what is due, and knows no client any more */
 /* Calls fn(arg, n) at that time; what is due at the same moment runs in the order it was asked for. */
 void sim_at(int64_t at_ms, void (*fn)(void *arg, uint64_t n), void *arg, uint64_t n);
 /* Runs what is due until then, or, where `done` (may be NULL) says so after an event, before. */
 bool sim_run(int64_t until_ms, bool (*done)(void));
+/* A new folder in memory, where there is such a file system; NULL: none can be made. */
+#define SIM_DIR_SIZE 64
+char *sim_dir(char ret[SIM_DIR_SIZE]);
 bool sim_chance(double p);
 int64_t sim_between(int64_t lo, int64_t hi);
 

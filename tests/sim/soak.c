@@ -189,11 +189,11 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	totals->messages += sim_n_messages();
 	totals->decided += history_n_decided();
 	totals->virtual_ms += (uint64_t)(sim_now() - T0_MS);
+	sim_end();
 	for (unsigned i = 0; i < n_devices; i++)
 		sim_device_free(devices[i]);
 	for (unsigned i = 0; i < TRAINERS; i++)
 		sim_trainer_free(trainers[i]);
-	sim_end();
 	model_free(m);
 	file_remove(dir, NULL);
 	return !history_failed();
@@ -218,9 +218,9 @@ int main(int argc, char **argv)
 	log_init("soak", verbose ? LOG_P_INFO : (enum log_priority)0);
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	for (uint64_t seed = from; seed < from + n; seed++) {
-		char dir[] = "/dev/shm/tasuki-soak-XXXXXX";
+		char dir[SIM_DIR_SIZE];
 
-		if (!mkdtemp(dir))
+		if (!sim_dir(dir))
 			return perror(dir), 1;
 		if (run(seed, dir, verbose, &totals))
 			continue;

@@ -618,7 +618,7 @@ int main(int argc, char **argv)
 	static const char cfg[] = "[net]\nbatch=4\nsubdivisions=1\nwidth=8\nheight=8\nchannels=1\n"
 				  "[connected]\noutput=5\nactivation=linear\n[softmax]\n";
 	static const char *const names[] = {"zero", "one", "two", "three", "four"};
-	char dir[] = "/dev/shm/tasuki-thousands-XXXXXX";
+	char dir[SIM_DIR_SIZE];
 	int64_t minutes = 10;
 	uint64_t seed = 1;
 	struct err err = {0};
@@ -634,7 +634,7 @@ int main(int argc, char **argv)
 			minutes = strtoll(argv[i + 1], NULL, 10);
 		else if (strcmp(argv[i], "--seed") == 0)
 			seed = strtoull(argv[i + 1], NULL, 10);
-	if (!mkdtemp(dir) || model_parse(cfg, strlen(cfg), "net.cfg", names, 5, &model, &err) < 0)
+	if (!sim_dir(dir) || model_parse(cfg, strlen(cfg), "net.cfg", names, 5, &model, &err) < 0)
 		return fprintf(stderr, "%s %s\n", dir, err.text), 1;
 	log_init("thousands", (enum log_priority)0);
 	clock_gettime(CLOCK_MONOTONIC, &began);

@@ -2,6 +2,8 @@
  * come. */
 #include "agent_rig.h"
 
+#include "device-agent/agent_impl.h"
+
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -96,6 +98,33 @@ static void test_own_evaluations_come_first(void **state)
 	evaluated(id[OWN_FIRST], SPLIT_VALIDATION, 1);
 	evaluated(first, SPLIT_TRAIN, 1);
 	assert_int_equal(count(REPLY, "\"ok\":true"), 3);
+}
+
+/* One is at work and as many wait as may; then it is refused by name. */
+static void test_ordered_evaluations(void **state)
+{
+	char first[HASH_SIZE];
+	conf.live.every_epochs = 0;
+	again();
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 20);
+	for (int i = 0; i < 1 + AGENT_ORDERED_MAX; i++)
+		command(DEVICE "in/cmd", "\"evaluate\",\"split\":\"train\"", i);
+	assert_int_equal(count(REPLY, "too many are waiting"), 0);
+	command(DEVICE "in/cmd", "\"evaluate\",\"split\":\"train\"", 99);
+	assert_int_equal(count(REPLY, "evaluate: too many are waiting"), 1);
+}
+
+/* So many answers to the fleet's commands are put off; more go out at once. */
+static void test_answers_put_off(void **state)
+{
+	forget_sent();
+	for (int i = 0; i < AGENT_REPLIES_MAX + 5; i++)
+		command("tasuki/v1/home/fleet/cmd", "\"ping\"", i);
+	assert_int_equal(count(REPLY, "\"ok\":true"), 5);
+	now += AGENT_REPLY_DELAY_MS;
+	agent_tick(a);
+	assert_int_equal(count(REPLY, "\"ok\":true"), AGENT_REPLIES_MAX + 5);
 }
 
 static void foreign_claim(int i, const char *checkpoint)
@@ -403,6 +432,8 @@ int main(void)
 		T(test_parts_end_with_their_handover),
 		T(test_parts_do_not_outlive_their_time),
 		T(test_result_of_another_size),
+		T(test_ordered_evaluations),
+		T(test_answers_put_off),
 		T(test_log_of_reports),
 		T(test_clock_a_year_off),
 	};

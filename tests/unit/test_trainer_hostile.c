@@ -383,6 +383,42 @@ static void test_clock_a_year_off(void **state)
 	assert_false(claimed("cam-2").busy);
 }
 
+/* More jobs than fit into memory: what is offered then is told to come back. */
+static void test_jobs_in_memory(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	f.t->n_entries = TRAINER_JOBS_MAX;
+	offer("cam-1");
+	c = claimed("cam-1");
+	assert_true(c.busy && c.retry_ms == QUEUE_RETRY_MAX_MS);
+	f.t->n_entries = 0;
+	offer("cam-1");
+	assert_false(claimed("cam-1").busy);
+}
+
+/* Jobs without a lease are kept for a while, but no more than so many. */
+static void test_lapsed_jobs(void **state)
+{
+	char id[16];
+
+	(void)state;
+	f.conf.capacity = TRAINER_CAPACITY_MAX;
+	kill_and_reopen();
+	for (int i = 0; i < LAPSED_MAX + 10; i++) {
+		snprintf(id, sizeof(id), "cam-%d", i);
+		offer(id);
+		claimed(id);
+		grant_claim(id, 1, f.claim, LEASE);
+		assert_int_equal(give_blocks(id, 1), 1);
+	}
+	tick(LEASE);
+	tick(COLLECT_MS);
+	tick(COLLECT_MS);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), LAPSED_MAX);
+}
+
 /* Somebody who heard of a checkpoint names it as his: he has to bring it. */
 static void test_possession(void **state)
 {
@@ -414,7 +450,8 @@ int main(void)
 		TEST(test_line),              TEST(test_delayed_grant),     TEST(test_claims_after_restart),
 		TEST(test_invented_devices),  TEST(test_floods),
 		TEST(test_possession),        TEST(test_many_checkpoints),
-		TEST(test_clock_a_year_off),
+		TEST(test_clock_a_year_off),  TEST(test_jobs_in_memory),
+		TEST(test_lapsed_jobs),
 	};
 
 	log_init("test_trainer_hostile", LOG_P_ERROR);
