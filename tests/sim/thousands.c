@@ -4,8 +4,9 @@
  *   thousands [--devices N] [--minutes M] [--seed S]
  *
  * The trainer is the real one (database and store in memory, fake workers). Of a device the pure
- * state machine of the handover runs, and what the agent does around it in its simplest form: blocks
- * on request, reports by number, statuses, and the product's waits where it spreads things. */
+ * state machine of the handover runs, and what the agent does around it in its simplest form:
+ * blocks on request, reports by number, statuses, and the product's waits where it spreads things.
+ */
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,28 +21,28 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_worker.h"
 
-#define SITE	     "home"
-#define SLOTS	     16
+#define SITE         "home"
+#define SLOTS        16
 #define STEP_MAX_MS  800
-#define T0_MS	     INT64_C(1000000)
-#define BLOCK	     1024
-#define REPORT_MS    (5 * 60 * 1000) /* a report and a status a device, on average */
+#define T0_MS        INT64_C(1000000)
+#define BLOCK        1024
+#define REPORT_MS    (5 * 60 * 1000)  /* a report and a status a device, on average */
 #define EPOCH_MS     (15 * 60 * 1000) /* a checkpoint to hand over */
-#define LOSS	     0.01
+#define LOSS         0.01
 #define OUTAGE_MS    15000
-#define BACK_MS	     120000 /* within which all are back after it */
-#define UP_SPREAD_MS 3000 /* AGENT_UP_SPREAD_MS */
-#define KEPT	     100 /* reports that are sent by themselves after an outage */
+#define BACK_MS      120000 /* within which all are back after it */
+#define UP_SPREAD_MS 3000   /* AGENT_UP_SPREAD_MS */
+#define KEPT         100    /* reports that are sent by themselves after an outage */
 
 struct dev {
 	struct handover h;
 	unsigned number;
 	bool up;
 	unsigned attempt;
-	uint32_t made;	  /* checkpoints */
+	uint32_t made;      /* checkpoints */
 	char id[HASH_SIZE]; /* of the newest */
-	uint32_t offered; /* its number, while it is on offer or out */
-	int64_t seq, told; /* reports; told up to */
+	uint32_t offered;   /* its number, while it is on offer or out */
+	int64_t seq, told;  /* reports; told up to */
 	int64_t timer_ms;
 	int64_t due_ms, waited_ms; /* since when one waits; longest wait for a grant */
 	unsigned n_ended;
@@ -113,7 +114,8 @@ static void reach_trainer(void *arg, uint64_t n)
 	struct mqtt_message m = {topic, p->payload, p->len, false, NULL, NULL, 0};
 
 	(void)n;
-	if (broker_up && (winding_up || !sim_chance(LOSS)) && topic_format(topic, SITE, &p->topic) == 0) {
+	if (broker_up && (winding_up || !sim_chance(LOSS)) &&
+	    topic_format(topic, SITE, &p->topic) == 0) {
 		count(&in);
 		trainer_message(t, &m);
 	}
@@ -158,10 +160,14 @@ static void write_weights(const struct dev *d, uint32_t n)
 
 static void say_offer(struct dev *d)
 {
-	struct msg_offer o = {.manifest = {.origin = ORIGIN_LOCAL, .epoch = d->offered,
-					   .images_seen = d->offered * 100, .classes = 5,
-					   .size = (int64_t)model->file_bytes, .block_size = BLOCK,
-					   .created_ms = 1700000000000, .encoding = "raw"},
+	struct msg_offer o = {.manifest = {.origin = ORIGIN_LOCAL,
+					   .epoch = d->offered,
+					   .images_seen = d->offered * 100,
+					   .classes = 5,
+					   .size = (int64_t)model->file_bytes,
+					   .block_size = BLOCK,
+					   .created_ms = 1700000000000,
+					   .encoding = "raw"},
 			      .validation = {100, d->number % 100, 1}};
 
 	memcpy(o.manifest.id, d->h.checkpoint, HASH_SIZE);
@@ -173,8 +179,12 @@ static void say_offer(struct dev *d)
 static void say_status(void *arg, uint64_t n)
 {
 	struct dev *d = arg;
-	struct msg_status s = {.boot = 1, .phase = PHASE_TRAINING, .report_seq = d->seq,
-			       .report_first = 1, .progress = -1, .log = "0123456789abcdef"};
+	struct msg_status s = {.boot = 1,
+			       .phase = PHASE_TRAINING,
+			       .report_seq = d->seq,
+			       .report_first = 1,
+			       .progress = -1,
+			       .log = "0123456789abcdef"};
 
 	(void)n;
 	memcpy(s.model, model->id, HASH_SIZE);
@@ -185,8 +195,11 @@ static void say_status(void *arg, uint64_t n)
 
 static void say_report(struct dev *d, int64_t seq)
 {
-	struct msg_report r = {.seq = seq, .split = SPLIT_VALIDATION, .score = {100, 50, 1},
-			       .origin = ORIGIN_LOCAL, .log = "0123456789abcdef"};
+	struct msg_report r = {.seq = seq,
+			       .split = SPLIT_VALIDATION,
+			       .score = {100, 50, 1},
+			       .origin = ORIGIN_LOCAL,
+			       .log = "0123456789abcdef"};
 
 	memset(r.checkpoint, 'a', HASH_HEX);
 	memset(r.snapshot, 'b', HASH_HEX);
@@ -286,7 +299,8 @@ static void reach_device(void *arg, uint64_t number)
 		free(p);
 		return;
 	}
-	if (p->topic.kind == TOPIC_DEVICE_CLAIM && msg_claim_parse(p->payload, p->len, &c, NULL) == 0)
+	if (p->topic.kind == TOPIC_DEVICE_CLAIM &&
+	    msg_claim_parse(p->payload, p->len, &c, NULL) == 0)
 		step(d, &(struct handover_event){.kind = HANDOVER_EV_CLAIM, .claim = &c});
 	else if (p->topic.kind == TOPIC_DEVICE_WANT &&
 		 msg_want_parse(p->payload, p->len, &w, NULL) == 0)
@@ -312,7 +326,8 @@ static int publish(void *user, const struct mqtt_publish *m)
 	p->topic = topic;
 	p->len = m->len;
 	memcpy(p->payload, m->payload, m->len);
-	sim_at(sim_now() + sim_between(1, 50), reach_device, p, strtoul(topic.device + 4, NULL, 10));
+	sim_at(sim_now() + sim_between(1, 50), reach_device, p,
+	       strtoul(topic.device + 4, NULL, 10));
 	return 0;
 }
 
@@ -477,9 +492,13 @@ static void open_trainer(const char *dir)
 	trainer_connected(t, true);
 	sim_worker_made = made;
 	for (unsigned i = 0; i < SLOTS; i++) {
-		workers[i] = (struct sim_worker){.model = model, .salt = 1, .step_max_ms = STEP_MAX_MS,
-						 .owner = &workers[i], .ready = on_ready,
-						 .progress = on_progress, .reply = on_reply,
+		workers[i] = (struct sim_worker){.model = model,
+						 .salt = 1,
+						 .step_max_ms = STEP_MAX_MS,
+						 .owner = &workers[i],
+						 .ready = on_ready,
+						 .progress = on_progress,
+						 .reply = on_reply,
 						 .died = on_died};
 		sim_worker_start(&workers[i]);
 	}
@@ -549,13 +568,14 @@ static bool check_back_and_bounds(void)
 
 	for (unsigned i = 0; i < n_devs; i++)
 		n_back += devs[i].back;
-	printf("after an outage of %d s all %u of %u are back in %.1f s\n", OUTAGE_MS / 1000, n_back,
-	       n_devs, (double)(back_ms - OUTAGE_MS) / 1000);
+	printf("after an outage of %d s all %u of %u are back in %.1f s\n", OUTAGE_MS / 1000,
+	       n_back, n_devs, (double)(back_ms - OUTAGE_MS) / 1000);
 	printf("peaks: %u jobs (limit %d), %u offers in line (limit %d), %u devices with gaps\n",
 	       peak_entries, TRAINER_JOBS_MAX, peak_line, QUEUE_WAITING_MAX, peak_gaps);
 	good = expect(n_back == n_devs && back_ms <= OUTAGE_MS + BACK_MS, "all are back in time");
 	return expect(peak_line <= QUEUE_WAITING_MAX && peak_entries <= TRAINER_JOBS_MAX,
-		      "queues are bounded") && good;
+		      "queues are bounded") &&
+	       good;
 }
 
 /* Who waits for how long, when all has been going on for that time. */
@@ -578,9 +598,11 @@ static bool check_waits(int64_t minutes)
 	       "%.1f min; %u wait\n",
 	       (long long)ended, (double)longest_ms / 60000,
 	       granted ? (double)sum_ms / (double)granted / 60000 : 0, waiting);
-	/* By age nobody waits much longer than all must: the backlog, and what the gain is worth. */
+	/* By age nobody waits much longer than all must: the backlog, and what the gain is worth.
+	 */
 	return expect(longest_ms <= (int64_t)((double)waiting / (double)MAX_OF(ended, (int64_t)1) *
-					      (double)minutes * 60000) + 3 * QUEUE_GAIN_MS,
+					      (double)minutes * 60000) +
+					    3 * QUEUE_GAIN_MS,
 		      "nobody starves");
 }
 
@@ -607,7 +629,8 @@ static void print_rates(const char *dir, long rss_devices, int64_t minutes)
 	       (long long)minutes, SLOTS, conf.capacity);
 	printf("messages in: %llu, peak %u/s, %u/s in the %d s after the broker's restart\n",
 	       (unsigned long long)in.total, in.peak, in.peak_after, BACK_MS / 1000);
-	printf("messages out: %llu, peak %u/s, after the restart %u/s; attempts to connect: peak %u/s\n",
+	printf("messages out: %llu, peak %u/s, after the restart %u/s; attempts to connect: peak "
+	       "%u/s\n",
 	       (unsigned long long)out.total, out.peak, out.peak_after, connects.peak_after);
 	printf("database %.1f MB; memory of the trainer and the messages on their way: %.1f MB\n",
 	       (double)file_bytes(dir, "trainer.db") / 1e6, (double)(rss_kb() - rss_devices) / 1e3);
