@@ -167,7 +167,7 @@ static void say_offer(struct dev *d)
 					   .size = (int64_t)model->file_bytes,
 					   .block_size = BLOCK,
 					   .created_ms = 1700000000000,
-					   .encoding = "raw"},
+					   .encoding = ENCODING_RAW},
 			      .validation = {100, d->number % 100, 1}};
 
 	memcpy(o.manifest.id, d->h.checkpoint, HASH_SIZE);
