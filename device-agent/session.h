@@ -1,5 +1,5 @@
-/* An agent on an event loop and at its broker: all that it needs but a worker, which whoever has the
- * session brings. One loop may have many. On the loop's thread. */
+/* An agent on an event loop and at its broker: all that it needs but a worker, which whoever has
+ * the session brings. One loop may have many. On the loop's thread. */
 #pragma once
 
 #include "common/base/loop.h"

@@ -34,8 +34,8 @@ class Processes:
         first = 0
         for i in range(args.processes):
             count = (args.devices - first) // (args.processes - i)
-            argv = [build / DEVICES, '--state', state, '--first', first, '--count', count, '--eager', args.eager * count // args.devices,
-                    '--epoch-ms', int(args.epoch * 1000), '--ramp-ms', int(args.ramp * 1000), conf]
+            argv = [build / DEVICES, '--state', state, '--first', first, '--count', count, '--epoch-ms', int(args.epoch * 1000),
+                    '--ramp-ms', int(args.ramp * 1000), '--again-ms', max(1, int(1000 * args.processes / args.offers)), conf]
             p = subprocess.Popen([*map(str, argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.error, text=True,
                                  start_new_session=True, preexec_fn=fleets.die_with_parent)
             self.all.append(p)
@@ -94,7 +94,7 @@ def percentile(values, p):
 class Interval:
     """What happens from now on."""
 
-    KEYS = ('statuses', 'reports', 'offers', 'claims', 'busy', 'results', 'acks')
+    KEYS = ('statuses', 'reports', 'offers', 'claims', 'called', 'busy', 'results', 'acks')
 
     def __init__(self, fleet, processes):
         self.fleet, self.processes = fleet, processes
@@ -115,7 +115,7 @@ class Interval:
             'seconds': round(seconds, 1),
             'cpu': {n: round((cpu[n] - self.cpu[n]) / seconds, 4) for n in cpu},
             'a_second': {k: round((counts[k] - self.before[k]) / seconds, 2) for k in self.KEYS},
-            'claims': counts['claims'] - self.before['claims'], 'handovers': counts['acks'] - self.before['acks'],
+            **{k: counts[k] - self.before[k] for k in ('claims', 'called', 'busy')}, 'handovers': counts['acks'] - self.before['acks'],
             'answers': len(latencies), 'latency_ms': {str(p): percentile(latencies, p) for p in (50, 99, 100)},
             'late_ms': max((t['late_ms'] for t in ticks), default=0),
             'rss_mb': {n: round(rss_mb(pid), 1) for n, pid in self.pids.items()},
@@ -238,7 +238,7 @@ def observe(args, fleet, processes):
 
 
 def measure(args, build, work, state):
-    run = {k: getattr(args, k) for k in ('devices', 'processes', 'eager', 'epoch', 'job', 'seconds')}
+    run = {k: getattr(args, k) for k in ('devices', 'processes', 'offers', 'epoch', 'job', 'seconds')}
     run['outage_s'] = args.outage
     disturbance = subjects.Disturbance()
     with fleets.Fleet(work, build, site='crowd') as fleet:
@@ -279,10 +279,12 @@ def text(run):
         ('broker: resident', lambda p: f'{p["rss_mb"]["broker"]} MB'),
         ('statuses, reports a second', lambda p: f'{p["a_second"]["statuses"]:.0f}, {p["a_second"]["reports"]:.0f}'),
         ('offers a second', lambda p: f'{p["a_second"]["offers"]:.1f}'),
-        ('claimed, `busy`', lambda p: f'{p["claims"]}, {p["answers"] - p["claims"]}'),
+        ('answers: claim, `busy`', lambda p: f'{p["claims"] - p["called"]}, {p["busy"]}'),
+        ('claimed when their turn had come', lambda p: p['called']),
         ('offer to claim or `busy`: median', lambda p: ms(p['latency_ms']['50'])),
         ('... 99th percentile', lambda p: ms(p['latency_ms']['99'])),
         ('... longest', lambda p: ms(p['latency_ms']['100'])),
+        ("devices' own loops late, at most", lambda p: ms(p['late_ms'])),
         ('whole handovers', lambda p: p['handovers']))]
     cut, again = run['cut'], run['restart']
 
@@ -290,11 +292,12 @@ def text(run):
         n = {name: len(lines) for name, lines in c['complaints'].items()}
         return f'{n["trainer"]} warnings or errors of the trainer, {n["broker"]} of the broker'
     return '\n\n'.join([
-        f'{run["devices"]} sessions in {run["processes"]} processes, {run["eager"]} of them hand over; an epoch takes {run["epoch"]:g} s, '
-        f'a job of the trainer {run["job"]:g} s; {run["seconds"]:g} s each.',
+        f'{run["devices"]} sessions in {run["processes"]} processes; an epoch takes {run["epoch"]:g} s and is offered, a job of the '
+        f'trainer {run["job"]:g} s. Who finds it busy comes back when told; {run["offers"]:g} a second offer again nevertheless. '
+        f'Each column is {run["seconds"]:g} s.',
         table(['', 'steady', 'after the cut', 'after the restart'], rows),
         f'Broker killed, back after {run["outage_s"]:g} s: {cut["lost"]} sessions cut, all there {cut["back_s"]} s after it, at most '
         f'{cut["peak_connects_a_second"]} a second; {said(cut)}. Trainer killed, back after as long: {said(again)}. Of '
         f'{run["reports"]} reports {run["reports_lost"]} were lost. Peaks: trainer {run["peak_mb"]["trainer"]} MB, broker '
         f'{run["peak_mb"]["broker"]} MB. A device takes {1000 * run["device_mb"]:.0f} kB of its process.',
-        f'Others took {100 * run["disturbance"]["others"]:.0f} % of the processors meanwhile (the devices and the broker among them).'])
+        f'All else that ran here took {100 * run["disturbance"]["others"]:.0f} % of the processors.'])

@@ -10,9 +10,9 @@
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
 
-#define IMAGES	     200 /* of each split */
+#define IMAGES       200 /* of each split */
 #define EVALUATE_MS  20
-#define STOPPED	     "stopped"
+#define STOPPED      "stopped"
 #define HEADER_BYTES 20 /* docs/protocol.md, "Layout of the weights" */
 
 static void snapshot(char ret[HASH_SIZE], int split)

@@ -21,11 +21,11 @@
 #include "device-agent/session.h"
 #include "tests/bench/fake_worker.h"
 
-#define TICK_MS	   1000
+#define TICK_MS    1000
 #define GOODBYE_MS 100
 
 struct counts {
-	int64_t statuses, reports, offers, claims, busy, unasked, results, acks, connects, lost;
+	int64_t statuses, reports, offers, claims, busy, called, results, acks, connects, lost;
 };
 
 struct device {
@@ -34,6 +34,9 @@ struct device {
 	struct fake_worker worker;
 	bool up;
 	int64_t offered_ms; /* of the first offer that is not answered yet; 0: none */
+	char *offer;        /* the last one; NULL: none yet */
+	bool sent_away;     /* it was answered `busy` */
+	char topic[MQTT_TOPIC_MAX];
 };
 
 struct host {
@@ -41,13 +44,14 @@ struct host {
 	struct classes classes;
 	struct model *model;
 	struct loop *loop;
-	struct loop_source *sigterm, *input, *tick, *ramp;
-	int64_t first, count, eager, epoch_ms, ramp_ms; /* of the command line */
+	struct loop_source *sigterm, *input, *tick, *ramp, *again;
+	int64_t first, count, epoch_ms, ramp_ms, again_ms; /* of the command line */
 	const char *state;
 	struct device *devices;
 	int64_t n_started, began_ms, tick_at_ms, n_up;
 	struct counts counts;
 	struct json *latencies; /* ms, of this second */
+	struct rng rng;
 };
 
 /* ---- what is counted ---- */
@@ -67,8 +71,14 @@ static void on_sent(void *user, const struct mqtt_publish *p)
 	c->reports += kind == TOPIC_DEVICE_REPORT;
 	c->offers += kind == TOPIC_DEVICE_OFFER;
 	c->acks += kind == TOPIC_TRAINER_ACK;
-	if (kind == TOPIC_DEVICE_OFFER && !d->offered_ms)
+	if (kind != TOPIC_DEVICE_OFFER)
+		return;
+	if (!d->offered_ms)
 		d->offered_ms = clock_mono_ms();
+	free(d->offer);
+	d->offer = strndup(p->payload, p->len);
+	d->sent_away = false;
+	snprintf(d->topic, sizeof(d->topic), "%s", p->topic);
 }
 
 static void on_claim(struct device *d, const struct mqtt_message *m)
@@ -77,12 +87,13 @@ static void on_claim(struct device *d, const struct mqtt_message *m)
 	struct msg_claim claim;
 	if (msg_claim_parse(m->payload, m->len, &claim, NULL) < 0 || claim.fence)
 		return;
-	if (!d->offered_ms) {
-		c->unasked++; /* a second answer, as to a repeated offer */
-		return;
-	}
+	d->sent_away = claim.busy;
 	c->busy += claim.busy;
 	c->claims += !claim.busy;
+	if (!d->offered_ms) {
+		c->called += !claim.busy; /* its turn has come */
+		return;
+	}
 	json_push_int(d->host->latencies, clock_mono_ms() - d->offered_ms);
 	d->offered_ms = 0;
 }
@@ -119,12 +130,18 @@ static int on_tick(void *user)
 	const struct {
 		const char *name;
 		int64_t n;
-	} members[] = {{"started", h->n_started},   {"up", h->n_up},
-		       {"connects", c->connects},   {"lost", c->lost},
-		       {"statuses", c->statuses},   {"reports", c->reports},
-		       {"offers", c->offers},       {"claims", c->claims},
-		       {"busy", c->busy},           {"unasked", c->unasked},
-		       {"results", c->results},     {"acks", c->acks},
+	} members[] = {{"started", h->n_started},
+		       {"up", h->n_up},
+		       {"connects", c->connects},
+		       {"lost", c->lost},
+		       {"statuses", c->statuses},
+		       {"reports", c->reports},
+		       {"offers", c->offers},
+		       {"claims", c->claims},
+		       {"busy", c->busy},
+		       {"called", c->called},
+		       {"results", c->results},
+		       {"acks", c->acks},
 		       {"late_ms", clock_mono_ms() - h->tick_at_ms}};
 	struct json *j = json_new_obj();
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
@@ -161,8 +178,6 @@ static int start_device(struct host *h, int64_t i, struct err *err)
 						  .user = d};
 	struct agent_conf conf = h->conf;
 	struct worker_ready ready;
-	if (i >= h->eager)
-		conf.live.every_epochs = 0; /* it never hands over */
 	d->host = h;
 	d->worker.model = h->model;
 	d->worker.epoch_ms = h->epoch_ms;
@@ -195,6 +210,26 @@ static int on_ramp(void *user)
 	return loop_timer_at(h->ramp, h->n_started == h->count
 					      ? -1
 					      : h->began_ms + h->ramp_ms * h->n_started / h->count);
+}
+
+/* Whoever was sent away keeps away for long. So that there are as many offers as are wanted, one of
+ * those repeats its offer nevertheless. */
+static int on_again(void *user)
+{
+	struct host *h = user;
+	for (int tries = 0; tries < 100 && h->n_started; tries++) {
+		struct device *d = &h->devices[rng_below(&h->rng, (uint32_t)h->n_started)];
+		if (!d->up || !d->sent_away || d->offered_ms)
+			continue;
+		const struct mqtt_publish p = {
+			.topic = d->topic, .payload = d->offer, .len = strlen(d->offer), .qos = 1};
+		if (mqtt_publish(d->session.mqtt, &p) == 0) {
+			h->counts.offers++;
+			d->offered_ms = clock_mono_ms();
+		}
+		break;
+	}
+	return loop_timer_at(h->again, clock_mono_ms() + h->again_ms);
 }
 
 static int on_input(void *user, int fd, uint32_t events)
@@ -233,6 +268,7 @@ static int start(struct host *h, const char *path, struct err *err)
 		return r;
 	h->devices = calloc((size_t)h->count, sizeof(*h->devices));
 	h->latencies = json_new_arr();
+	rng_init(&h->rng, rng_entropy());
 	h->began_ms = clock_mono_ms();
 	h->tick_at_ms = h->began_ms + TICK_MS;
 	r = h->devices ? loop_new(&h->loop) : -ENOMEM;
@@ -248,6 +284,10 @@ static int start(struct host *h, const char *path, struct err *err)
 		r = loop_timer_at(h->tick, h->tick_at_ms);
 	if (r == 0)
 		r = loop_timer_at(h->ramp, h->began_ms);
+	if (r == 0 && h->again_ms)
+		r = loop_add_timer(h->loop, on_again, h, &h->again);
+	if (r == 0 && h->again_ms)
+		r = loop_timer_at(h->again, h->began_ms + h->ramp_ms);
 	return r < 0 ? err_errno(err, r, "event loop") : 0;
 }
 
@@ -256,12 +296,14 @@ static void stop(struct host *h)
 	for (int64_t i = 0; h->devices && i < h->count; i++) {
 		agent_session_done(&h->devices[i].session, GOODBYE_MS);
 		fake_worker_done(&h->devices[i].worker);
+		free(h->devices[i].offer);
 	}
 	free(h->devices);
 	json_free(h->latencies);
 	loop_source_free(h->sigterm);
 	loop_source_free(h->tick);
 	loop_source_free(h->ramp);
+	loop_source_free(h->again);
 	loop_source_free(h->input);
 	loop_free(h->loop);
 	model_free(h->model);
@@ -270,11 +312,11 @@ static void stop(struct host *h)
 
 static int usage(void)
 {
-	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--eager N]\n"
-	      "                     [--epoch-ms N] [--ramp-ms N] AGENT.CONF\n"
-	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own; only\n"
-	      "the first --eager of them hand over. An epoch takes --epoch-ms; the last device starts\n"
-	      "after --ramp-ms.\n"
+	fputs("Usage: fleet_devices --state DIR [--first N] [--count N] [--epoch-ms N]\n"
+	      "                     [--ramp-ms N] [--again-ms N] AGENT.CONF\n"
+	      "Devices cam-N and so on, as AGENT.CONF says but with ids and folders of their own.\n"
+	      "An epoch takes --epoch-ms; the last device starts after --ramp-ms. Every\n"
+	      "--again-ms one that was answered `busy` offers again.\n"
 	      "See tests/bench/fleet, which starts it.\n",
 	      stderr);
 	return 2;
@@ -283,9 +325,12 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"state", required_argument, NULL, 's'},    {"first", required_argument, NULL, 'f'},
-		{"count", required_argument, NULL, 'n'},    {"epoch-ms", required_argument, NULL, 'e'},
-		{"ramp-ms", required_argument, NULL, 'r'},  {"eager", required_argument, NULL, 'o'},
+		{"state", required_argument, NULL, 's'},
+		{"first", required_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'},
+		{"epoch-ms", required_argument, NULL, 'e'},
+		{"ramp-ms", required_argument, NULL, 'r'},
+		{"again-ms", required_argument, NULL, 'a'},
 		{0},
 	};
 	static struct host h = {.count = 1, .epoch_ms = 60000, .ramp_ms = 1000};
@@ -299,8 +344,8 @@ int main(int argc, char **argv)
 			h.first = n;
 		else if (c == 'n' && n > 0)
 			h.count = n;
-		else if (c == 'o' && n >= 0)
-			h.eager = n;
+		else if (c == 'a' && n > 0)
+			h.again_ms = n;
 		else if (c == 'e' && n > 0)
 			h.epoch_ms = n;
 		else if (c == 'r' && n >= 0)
