@@ -7,7 +7,7 @@
 #include "common/base/clock.h"
 #include "device-agent/private_names.h"
 
-#define CHECKPOINTS_KEPT_MAX 32
+#define CHECKPOINTS_KEPT_MAX 40
 #define STEPS_MAX            32 /* of one turn; more is not to be expected */
 #define SESSION_EXPIRY_S     86400
 
@@ -142,6 +142,11 @@ static void collect(struct agent *a)
 	/* Their private rows are put back into what comes of the copies. */
 	lineage_source(a, s->handover.checkpoint, source[0]);
 	lineage_source(a, s->handover.granted, source[1]);
+	for (size_t i = 0; i < ARRAY_LEN(s->bases); i++)
+		keep(list, &n, s->bases[i]);
+	keep(list, &n, s->first);
+	keep(list, &n, a->coding.whole);
+	keep(list, &n, a->coding.coded);
 	keep(list, &n, source[0]);
 	keep(list, &n, source[1]);
 	keep(list, &n, s->handover.result.manifest.id);

@@ -7,6 +7,7 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
  *   inbox.c     messages and commands
@@ -47,6 +48,7 @@
 #define AGENT_REPORT_PAUSE_MS 100
 #define AGENT_REFUSED_LOG_MS  10000 /* between two warnings of bad messages */
 #define AGENT_OWN_FIRST_MAX   4     /* own evaluations in a row while one by command waits */
+#define CODING_LACKED_MAX     4     /* bases that a trainer was found to lack, of one offer */
 #define AGENT_LEFTOVER_MS     (6 * 3600 * 1000) /* a part whose result stalled is kept */
 
 /* What others can make the agent do as often as they like: each kind has a bucket (inbox.c). */
@@ -150,6 +152,20 @@ struct agent {
 		struct manifest manifest;
 		struct retry retry;
 	} making;
+	struct {                                         /* the form that is offered, being made */
+		uint64_t id;                             /* the request; 0: none */
+		bool first;                              /* it is for the first weights */
+		char whole[HASH_SIZE], coded[HASH_SIZE]; /* of what, and made of it; "" */
+		char out[FILE_PATH_MAX], decoded[FILE_PATH_MAX];
+		char bases[3][HASH_SIZE]; /* as asked with */
+		size_t n_bases;
+		char lacked[CODING_LACKED_MAX][HASH_SIZE];
+		size_t n_lacked;
+	} coding;
+	struct { /* what was pulled, being decoded */
+		uint64_t id;
+		char checkpoint[HASH_SIZE], out[FILE_PATH_MAX];
+	} decoding;
 	bool pulling;
 	struct part part;
 	int64_t pull_progress_ms;
@@ -304,6 +320,27 @@ void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
+
+/* The pulled result was decoded; err: it was not. */
+void exchange_decoded(struct agent *a, const struct json *result, const struct err *err);
+
+/* coding.c */
+/* Whether what a manifest's form is a difference to is here. */
+bool coding_has_base(const struct agent *a, const struct manifest *m);
+/* That result has been decided on. */
+void coding_handed_over(struct agent *a, struct state *next, const char *result,
+			const char *granted);
+/* A claim that says that a base is lacking: true, and another form is due to be offered. */
+bool coding_lacked(struct agent *a, const struct msg_claim *c);
+/* What is offered in place of `whole`: its coded form. -EAGAIN: it is being made. */
+int coding_offered(struct agent *a, const char *whole, char ret[HASH_SIZE]);
+/* What was made, and is to be scored before it is offered: a copy without private rows, which
+ * nobody here uses, has no scores, but a coded one has. "": nothing. */
+const char *coding_to_score(const struct agent *a);
+void coding_made(struct agent *a, const struct json *result, const struct err *failed);
+/* Has a payload decoded: exchange_decoded() follows. -EBADMSG: it cannot be, ever. */
+int coding_decode(struct agent *a, const struct manifest *m, const char *payload, struct err *err);
+bool coding_decodes(const struct agent *a);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */

@@ -152,9 +152,15 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	static const char *const encodings[] = {"raw",   "zstd", "f16", "int8",
+						"delta", "auto", NULL};
 	if ((r = conf_int(c, "train", "seed", 0, JSON_INT_MAX, 1, &a->seed, err)) < 0 ||
 	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
 			  131072, &a->block_size, err)) < 0 ||
+	    (r = conf_choice(c, "transfer", "encoding", encodings, "auto", &a->encoding, err)) <
+		    0 ||
+	    (r = conf_num(c, "transfer", "tolerance_percent", 0, 100, 0.5, &a->tolerance_percent,
+			  err)) < 0 ||
 	    (r = conf_choice(c, "handover", "private_rows", private_rows, "keep", &rows, err)) < 0)
 		return r;
 	a->private_rows = (enum private_rows)rows;
@@ -277,8 +283,9 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device", "broker",   "model",  "data",   "augment",
-					       "train",  "handover", "select", "worker", NULL};
+	static const char *const sections[] = {"device",  "broker", "model",    "data",
+					       "augment", "train",  "handover", "transfer",
+					       "select",  "worker", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)

@@ -42,6 +42,9 @@ struct agent_live {
 /* What an offer carries of private outputs, if there are any: zeros, or their rows. */
 enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
 
+/* [transfer] encoding: an enum encoding, or the smallest one that is as good. */
+#define CODING_AUTO ENCODING_N
+
 struct agent_conf {
 	char site[ID_SIZE], id[ID_SIZE];
 	char state[FILE_PATH_MAX];
@@ -53,6 +56,8 @@ struct agent_conf {
 	enum private_rows private_rows;
 	int64_t seed; /* of training */
 	int64_t block_size;
+	int encoding;             /* of what is offered: enum encoding, or CODING_AUTO */
+	double tolerance_percent; /* of validation images that it may be wrong about */
 	struct agent_live live;
 	struct select_conf select;
 };

@@ -54,6 +54,8 @@ static void publish_offer(struct agent *a)
 	/* A copy without private rows has none: nobody here uses it. */
 	score_for_offer(a, h->checkpoint, SPLIT_VALIDATION, &m.validation);
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
+	if (store_has(a->store, a->state->first))
+		COPY(m.bases[m.n_bases++], a->state->first);
 	announce_publish(a, &t, msg_offer_print(&m), false);
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
@@ -157,6 +159,8 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		next->handover = h;
 		if (h.phase != HANDOVER_JUDGING)
 			next->judgement = (struct judgement){0};
+		if (was == HANDOVER_JUDGING && ev->kind == HANDOVER_EV_JUDGED)
+			coding_handed_over(a, next, before.result.manifest.id, before.granted);
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
@@ -243,6 +247,12 @@ static int offer(struct agent *a)
 		return r;
 	}
 	retry_done(&a->rows);
+	r = coding_offered(a, offered, offered);
+	if (r < 0)
+		return r;
+	const char *scored = coding_to_score(a);
+	if (*scored && a->data.n[SPLIT_TEST] && !learn_score(a, scored, SPLIT_TEST))
+		return -EAGAIN;
 	bool ordered = a->state->rounds.offer_ordered;
 	struct state *next = agent_draft(a);
 	/* One that was adopted counts the epochs of others. */
@@ -268,7 +278,7 @@ bool exchange_offer_step(struct agent *a)
 		a->candidate[0] = 0;
 		return false;
 	}
-	if (retry_waits(a, &a->rows))
+	if (retry_waits(a, &a->rows) || a->coding.id)
 		return false;
 	if (!s->rounds.offer_ordered && handover_awaits_claim(&s->handover, a->now_ms))
 		return false;
@@ -299,6 +309,8 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 		err_set(&err, -EINVAL, "origin: found %s, expected edge", origin_name(m->origin));
 	else
 		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
+	if (!err.code && !coding_has_base(a, m))
+		err_set(&err, -EINVAL, "base: checkpoint %.12s is not here", m->base);
 	if (err.code)
 		ev.reason = err.text; /* of what the trainer sent, and no paths */
 	exchange_event(a, &ev);
@@ -316,30 +328,61 @@ static void pull_failed(struct agent *a, const struct err *err)
 	exchange_event(a, &ev); /* it is not what it was said to be */
 }
 
-/* All blocks are there: verified, looked through, into the store. */
-static bool finish_pull(struct agent *a)
+/* Looked through, into the store. */
+static bool keep_result(struct agent *a, const char *weights)
 {
 	const struct manifest *m = &a->state->handover.result.manifest;
 	struct manifest kept = *m;
 	struct handover_event ev = {.kind = HANDOVER_EV_PULLED};
-	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	char id[HASH_SIZE], payload[HASH_SIZE];
 	struct err err = {0};
 	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
-	a->pulling = false;
-	int r = part_finish(&a->part, path, &err);
-	if (r == 0) {
-		r = weights_check(a->model, path, NULL, id, &err);
-		if (r == 0 && !same(id, m->id))
-			r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
-		if (r == 0)
-			r = store_add(a->store, path, &kept, &err);
-	}
+	COPY(payload, manifest_payload(m));
+	manifest_decoded(&kept, a->model->file_bytes);
+	int r = weights_check(a->model, weights, NULL, id, &err);
+	if (r == 0 && !same(id, m->id))
+		r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
+	if (r == 0)
+		r = store_add(a->store, weights, &kept, &err);
 	if (r < 0) {
 		pull_failed(a, &err);
 		return false;
 	}
+	part_discard(a->incoming, payload);
 	retry_done(&a->pull);
 	return exchange_event(a, &ev) == 0;
+}
+
+/* All blocks are there. */
+static bool finish_pull(struct agent *a)
+{
+	const struct manifest *m = &a->state->handover.result.manifest;
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+	a->pulling = false;
+	int r = part_finish(&a->part, path, &err);
+	if (r == 0 && m->encoding == ENCODING_RAW)
+		return keep_result(a, path);
+	if (r == 0)
+		r = coding_decode(a, m, path, &err);
+	if (r < 0)
+		pull_failed(a, &err);
+	return false;
+}
+
+void exchange_decoded(struct agent *a, const struct json *result, const struct err *failed)
+{
+	const struct handover *h = &a->state->handover;
+	a->decoding.id = 0;
+	/* With the next worker the part is found complete, and is decoded once more. */
+	if (failed && work_worker_lost(failed->code))
+		return;
+	if (h->phase != HANDOVER_PULLING || !same(h->result.manifest.id, a->decoding.checkpoint))
+		return;
+	if (failed)
+		pull_failed(a, failed);
+	else
+		keep_result(a, a->decoding.out);
 }
 
 static void ask_for_blocks(struct agent *a)
@@ -379,8 +422,8 @@ bool exchange_pull_step(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
 	struct handover_event stalled = {.kind = HANDOVER_EV_STALLED};
-	if (a->pulling &&
-	    (h->phase != HANDOVER_PULLING || !same(a->part.id, h->result.manifest.id))) {
+	if (a->pulling && (h->phase != HANDOVER_PULLING ||
+			   !same(a->part.id, manifest_payload(&h->result.manifest)))) {
 		part_close(&a->part);
 		a->pulling = false;
 	}
@@ -389,6 +432,8 @@ bool exchange_pull_step(struct agent *a)
 			retry_done(&a->pull);
 		return false;
 	}
+	if (coding_decodes(a))
+		return false;
 	if (!a->pulling)
 		return open_pull(a);
 	if (xfer_complete(&a->part.xfer))
@@ -434,7 +479,7 @@ void exchange_sweep(struct agent *a)
 		return;
 	}
 	if (h->phase == HANDOVER_PULLING)
-		part_sweep(a->incoming, h->result.manifest.id);
+		part_sweep(a->incoming, manifest_payload(&h->result.manifest));
 	else
 		part_sweep(a->incoming, "");
 	a->leftover_until_ms = 0;
@@ -443,15 +488,12 @@ void exchange_sweep(struct agent *a)
 /* ---- the offered checkpoint goes out ---- */
 
 /* Whether any of them has not been wanted before under this fence. */
-static bool note_wanted(struct agent *a, const struct msg_want *w)
+static bool note_wanted(struct agent *a, const struct msg_want *w, const struct manifest *m)
 {
 	const struct handover *h = &a->state->handover;
-	struct manifest m;
 	bool news = false;
 	if (a->wanted.fence != h->fence) {
-		if (store_manifest(a->store, h->granted, &m, NULL) < 0)
-			return false;
-		uint32_t n = (uint32_t)((m.size + m.block_size - 1) / m.block_size);
+		uint32_t n = (uint32_t)((m->size + m->block_size - 1) / m->block_size);
 		uint8_t *bits = calloc(n / 8 + 1, 1);
 		if (!bits)
 			return false;
@@ -481,19 +523,26 @@ static void queue_block(struct agent *a, uint32_t block)
 
 void exchange_want(struct agent *a, const struct msg_want *w)
 {
-	if (!handover_may_pull(&a->state->handover, w->trainer, w->checkpoint)) {
+	const struct handover *h = &a->state->handover;
+	struct manifest m;
+	bool granted = handover_may_pull(h, w->trainer, h->granted);
+	if (granted && store_manifest(a->store, h->granted, &m, NULL) < 0) {
+		guard_suspect(a, h->granted);
+		return;
+	}
+	if (!granted || !same(manifest_payload(&m), w->checkpoint)) {
 		log_debug("device=%s trainer=%s checkpoint=%.12s: not granted, no blocks",
 			  a->conf.id, w->trainer, w->checkpoint);
 		return;
 	}
 	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
-	if (note_wanted(a, w))
+	if (note_wanted(a, w, &m))
 		exchange_event(a, &wanted);
 	for (size_t i = 0; i < w->n_blocks; i++)
 		queue_block(a, w->blocks[i]);
 	/* What is damaged is not to travel first. */
-	if (a->checked_fence != a->state->handover.fence)
-		guard_suspect(a, a->state->handover.granted);
+	if (a->checked_fence != h->fence)
+		guard_suspect(a, h->granted);
 }
 
 static int serve_block(struct agent *a, const struct manifest *m, const char *path, uint32_t block)
@@ -509,7 +558,7 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 			guard_suspect(a, m->id);
 		return r;
 	}
-	COPY(t.checkpoint, m->id);
+	COPY(t.checkpoint, manifest_payload(m));
 	t.block = block;
 	r = topic_format(topic, a->conf.site, &t);
 	if (r < 0)
@@ -530,7 +579,7 @@ void exchange_serve(struct agent *a)
 		a->n_serve = 0;
 		return;
 	}
-	if (store_weights(a->store, h->granted, path) < 0 ||
+	if (store_payload(a->store, h->granted, path, &err) < 0 ||
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
 		guard_suspect(a, h->granted);
 		a->n_serve = 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/checkpoint/weights.h"
+#include "common/crypto/hash.h"
 
 #define DAMAGE_SHOWN_MS (3600 * 1000) /* in the status */
 
@@ -19,7 +20,8 @@ static bool same(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* That it is what was added: manifest, every value, sha256. */
+/* That it is what was added: manifest, every value, sha256, also of the form in which it travels.
+ */
 static int verify(const struct agent *a, const char *id, struct err *err)
 {
 	struct manifest m;
@@ -33,6 +35,14 @@ static int verify(const struct agent *a, const char *id, struct err *err)
 	if (r == 0 && !same(found, id))
 		r = err_set(err, -EBADMSG, "%s: found sha256 %s, expected its folder's name", path,
 			    found);
+	if (r < 0 || m.encoding == ENCODING_RAW)
+		return r;
+	r = store_payload(a->store, id, path, err);
+	if (r == 0)
+		r = hash_file(path, found, err);
+	if (r == 0 && !same(found, m.payload))
+		r = err_set(err, -EBADMSG, "%s: found sha256 %s, expected %s", path, found,
+			    m.payload);
 	return r;
 }
 

@@ -378,7 +378,7 @@ static void refuse_ours(struct handover *h, const char *reason, int64_t now_ms,
 	struct msg_ack ack = {.decision = DECISION_REFUSED};
 	COPY(ack.reason, reason);
 	char id[HASH_SIZE];
-	COPY(id, h->result.manifest.id);
+	COPY(id, manifest_payload(&h->result.manifest));
 	decide(h, &ack, now_ms, out);
 	COPY(push(out, HANDOVER_DROP)->dropped, id);
 }
@@ -398,7 +398,7 @@ static void take_result(struct handover *h, const struct handover_event *ev, int
 		return;
 	char old[HASH_SIZE] = "";
 	if (h->phase == HANDOVER_PULLING)
-		COPY(old, h->result.manifest.id);
+		COPY(old, manifest_payload(&h->result.manifest));
 	h->result = *r;
 	if (ev->reason) {
 		refuse_ours(h, ev->reason, now_ms, out);

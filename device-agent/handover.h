@@ -138,7 +138,7 @@ enum handover_action_kind {
 	HANDOVER_OFFER,   /* publish the offer of `checkpoint` */
 	HANDOVER_GRANT,   /* to trainer: grant */
 	HANDOVER_ACK,     /* to trainer: ack */
-	HANDOVER_DROP,    /* what was pulled of `dropped` is not wanted any more */
+	HANDOVER_DROP,    /* what was pulled of payload `dropped` is not wanted any more */
 };
 
 struct handover_action {

@@ -64,7 +64,8 @@ int64_t inbox_deadline_ms(const struct agent *a)
 
 /* Every answer names the device: many may answer one command. `answer` is taken; NULL: nothing more
  * to say. */
-static char *print_reply(const struct agent *a, const char *id, const char *error, struct json *answer)
+static char *print_reply(const struct agent *a, const char *id, const char *error,
+			 struct json *answer)
 {
 	if (!answer)
 		answer = json_new_obj();
@@ -278,8 +279,10 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, struct err *
 	if (msg_claim_parse(m->payload, m->len, &c, err) < 0)
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
-	if (!flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
-		exchange_event(a, &ev);
+	if (flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
+		return;
+	exchange_event(a, &ev);
+	coding_lacked(a, &c);
 }
 
 static void on_result(struct agent *a, const struct mqtt_message *m, struct err *err)

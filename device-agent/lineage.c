@@ -41,7 +41,7 @@ int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err)
 	m->size = (int64_t)a->model->file_bytes;
 	m->block_size = a->conf.block_size;
 	m->created_ms = a->port.real_ms(a->port.user);
-	COPY(m->encoding, "raw");
+	m->encoding = ENCODING_RAW;
 	log_debug("device=%s checkpoint=%.12s made origin=%s parents=%.12s,%.12s%s", a->conf.id,
 		  m->id, origin_name(m->origin), m->parents[0], m->parents[1],
 		  m->stays ? " stays" : "");
@@ -145,11 +145,19 @@ void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE])
 void lineage_rows(const struct agent *a, char ret[HASH_SIZE])
 {
 	const struct state *s = a->state;
-	lineage_source(a, s->handover.granted, ret);
-	if (!*ret && !keeps_rows(a))
-		return; /* it went out whole */
+	const char *granted = s->handover.granted;
+	char out[FILE_PATH_MAX] = "", stripped[HASH_SIZE];
+	ret[0] = 0;
+	if (!s->n_private)
+		return;
+	int r = strip(a, granted, out, stripped, NULL);
+	if (*out)
+		file_remove(out, NULL);
+	if (r < 0 ? !keeps_rows(a) : !same(stripped, granted))
+		return; /* it went out with them */
+	lineage_source(a, granted, ret);
 	if (!*ret)
-		memcpy(ret, s->handover.granted, HASH_SIZE);
+		memcpy(ret, granted, HASH_SIZE);
 	if (!store_has(a->store, ret))
 		memcpy(ret, s->local, HASH_SIZE);
 }

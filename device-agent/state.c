@@ -127,6 +127,9 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set_bool(j, "paused", s->paused);
 	json_set_bool(j, "pinned", s->pinned);
 	json_set_int(j, "private_classes", s->n_private);
+	json_set_str(j, "base", s->bases[0]);
+	json_set_str(j, "base_before", s->bases[1]);
+	json_set_str(j, "first", s->first);
 	json_set_str(j, "local", s->local);
 	struct json *undecided = json_new_arr();
 	for (size_t i = 0; i < s->n_undecided; i++)
@@ -370,6 +373,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	read_bool(r, j, "pinned", &s->pinned);
 	if (json_has(j, "private_classes")) /* older ones have none */
 		read_int(r, j, "private_classes", MODEL_CLASSES_MAX, &s->n_private);
+	if (json_has(j, "first")) { /* older ones have none */
+		read_hash(r, j, "base", s->bases[0]);
+		read_hash(r, j, "base_before", s->bases[1]);
+		read_hash(r, j, "first", s->first);
+	}
 	read_hash(r, j, "local", s->local);
 	read_undecided(r, j, s);
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;

@@ -40,7 +40,10 @@ struct state {
 	int64_t boot;
 	int64_t report_seq; /* of the last report */
 	bool paused, pinned;
-	int64_t n_private;     /* names of private classes that have an output */
+	int64_t n_private; /* names of private classes that have an output */
+	/* What the last trainer has, too: the last result, and what it was made from; and the
+	 * weights that training from this seed begins with. "": none. */
+	char bases[2][HASH_SIZE], first[HASH_SIZE];
 	char local[HASH_SIZE]; /* newest checkpoint of the local lineage; "": none */
 	/* Wait for the selector, in this order. */
 	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];

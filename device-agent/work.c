@@ -67,6 +67,7 @@ static bool needed(struct agent *a, struct evaluation *ret)
 		return true;
 	}
 	return missing(a, a->candidate, SPLIT_TEST, ret) ||
+	       missing(a, coding_to_score(a), SPLIT_TEST, ret) ||
 	       missing(a, a->active, SPLIT_VALIDATION, ret);
 }
 
@@ -562,6 +563,10 @@ void agent_worker_reply(struct agent *a, uint64_t request, const struct json *re
 		on_evaluated(a, result, err);
 	else if (request == a->rescan_id)
 		on_rescanned(a, result, err);
+	else if (request == a->coding.id)
+		coding_made(a, result, err);
+	else if (request == a->decoding.id)
+		exchange_decoded(a, result, err);
 	a->status_dirty = true;
 	agent_turn(a);
 }

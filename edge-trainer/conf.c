@@ -235,6 +235,20 @@ static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
 	return r;
 }
 
+static int read_transfer(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	static const char *const encodings[] = {"raw",  "zstd",	 "f16", "int8",
+						"delta", "auto", NULL};
+	double percent;
+	int r = conf_choice(c, "transfer", "encoding", encodings, "auto", &t->encoding, err);
+
+	if (r == 0)
+		r = conf_num(c, "transfer", "tolerance_percent", 0, 100, 0.5, &percent, err);
+	if (r == 0)
+		t->tolerance = percent / 100;
+	return r;
+}
+
 /* Last: what is written comes before what it stands for. */
 static int check_paths(const struct conf *c, const struct trainer_conf *t, struct err *err)
 {
@@ -255,7 +269,7 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",  "augment",
-					       "train",	  "merge",  "queue", "worker", NULL};
+					       "train",	  "merge",  "queue", "transfer", "worker", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -282,6 +296,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = read_train(c, t, err);
 	if (r == 0)
 		r = read_queue(c, t, err);
+	if (r == 0)
+		r = read_transfer(c, t, err);
 	if (r == 0)
 		r = read_merge(c, t, err);
 	if (r == 0)

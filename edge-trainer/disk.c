@@ -22,7 +22,8 @@ static int64_t files_max(const struct trainer *t)
 
 int disk_check(const struct trainer *t, struct err *err)
 {
-	int files = QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0);
+	int files = QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0) +
+		    (coding_codes(t) ? QUOTA_FIRST : 0);
 	int64_t least = (files * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
 
 	if (files_max(t) >= files)
@@ -49,6 +50,8 @@ static void count_jobs(const struct trainer *t, struct quota *q)
 		q->working = 1;
 		q->max -= QUOTA_LINEAGE;
 	}
+	if (coding_codes(t))
+		q->max -= QUOTA_FIRST;
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (entry_is_merged(e))
 			continue;
@@ -85,7 +88,7 @@ static bool is_open(const struct trainer *t, const char *id)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (strcmp(e->job.manifest.id, id) == 0 || strcmp(e->job.partial, id) == 0)
 			return true;
-	return strcmp(t->merge.lineage.id, id) == 0;
+	return strcmp(t->merge.lineage.id, id) == 0 || strcmp(t->coding.first, id) == 0;
 }
 
 /* Whether a checkpoint that no job needs any more may go. */

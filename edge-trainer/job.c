@@ -407,6 +407,8 @@ static void on_evaluated(struct job *j, const struct job_event *e, int64_t now_m
 	*(before ? &j->before : &j->after) = *e->score;
 	memcpy(before ? j->snapshot_before : j->snapshot_after, e->hash, HASH_SIZE);
 	*(before ? &j->has_before : &j->has_after) = true;
+	if (!before && e->checkpoint)
+		memcpy(j->partial, e->checkpoint, HASH_SIZE);
 	j->worked_ms += e->ms;
 	j->failures = 0;
 	/* The test images changed in between (a restart, a wait): the older score is made anew,

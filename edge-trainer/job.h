@@ -173,6 +173,7 @@ struct job_event {
 	const char *reason; /* may be NULL */
 	const struct score *score;
 	const char *hash, *snapshot;
+	const char *checkpoint; /* JOB_E_EVALUATED: the result became this one, in the store; NULL: it did not */
 	int64_t images, ms, epochs;
 	int64_t window, deadline_ms;
 	const struct msg_ack *ack;

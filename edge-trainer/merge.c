@@ -359,7 +359,7 @@ static void describe_merged(const struct trainer *t, const struct gathering *g, 
 		.size = (int64_t)t->model->file_bytes,
 		.block_size = t->conf->block_size,
 		.created_ms = trainer_utc(t),
-		.encoding = "raw",
+		.encoding = ENCODING_RAW,
 	};
 	memcpy(m->model, t->model->id, sizeof(m->model));
 	memcpy(m->device, t->conf->id, sizeof(m->device));

@@ -22,6 +22,17 @@ void offers_busy(struct trainer *t, const struct device *d, const char *checkpoi
 		     (uint32_t)MAX_OF(1, retry_ms / 1000));
 }
 
+void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence)
+{
+	struct msg_claim c = {.busy = true, .fence = fence, .retry_ms = QUEUE_RETRY_MIN_MS};
+
+	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
+	memcpy(c.checkpoint, m->id, sizeof(c.checkpoint));
+	memcpy(c.lacks, m->base, sizeof(c.lacks));
+	log_debug("base %.12s is not here device=%s", m->base, d->id);
+	trainer_send(t, TOPIC_DEVICE_CLAIM, d->id, msg_claim_print(&c), false, 1);
+}
+
 static void count_in(struct trainer *t)
 {
 	int64_t now_ms = trainer_now(t);
@@ -141,6 +152,15 @@ static int wait_in_line(struct trainer *t, struct device *d, const struct msg_of
 	return out == d;
 }
 
+/* What it is a difference to is here, or all of it is; else the device knows. */
+static bool may_decode(struct trainer *t, const struct device *d, const struct manifest *m)
+{
+	if (coding_base_here(t, m) || store_has(t->store, m->id))
+		return true;
+	offers_lacks(t, d, m, 0);
+	return false;
+}
+
 /* Comes in, now that there is room. */
 static void admit(struct trainer *t, struct device *d)
 {
@@ -148,6 +168,8 @@ static void admit(struct trainer *t, struct device *d)
 	struct entry *e;
 
 	offers_forget(t, d);
+	if (!may_decode(t, d, &w.manifest))
+		return;
 	if (!disk_admit(t)) {
 		offers_busy(t, d, w.manifest.id, 0,
 			    queue_spread_ms(&t->queue, BUSY_NO_DISK_MS, rng_unit(&t->rng)), "");
@@ -245,6 +267,9 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		return;
 	}
 	d->n_unfit = 0;
+	coding_note_bases(t, d, o);
+	if (!may_decode(t, d, &o->manifest))
+		return;
 	e = entry_find(d, o->manifest.id);
 	if (e && e->job.state != JOB_LAPSED)
 		entry_event(t, e,

@@ -36,6 +36,7 @@ void entry_free(struct trainer *t, struct entry *e)
 	struct entry **p = &e->device->jobs;
 
 	pull_end(t, e);
+	coding_forget(t, e);
 	queue_cancel(&t->queue, e);
 	free(e->norms);
 	while (*p != e)
@@ -161,13 +162,27 @@ void entry_result(const struct trainer *t, const struct entry *e, struct manifes
 		.size = (int64_t)t->model->file_bytes,
 		.block_size = t->conf->block_size,
 		.created_ms = trainer_utc(t),
-		.encoding = "raw",
+		.encoding = ENCODING_RAW,
 	};
 	memcpy(ret->id, j->partial, sizeof(ret->id));
 	memcpy(ret->parents[0], j->manifest.id, sizeof(ret->parents[0]));
 	memcpy(ret->model, t->model->id, sizeof(ret->model));
 	memcpy(ret->device, j->manifest.device, sizeof(ret->device));
 	memcpy(ret->trainer, t->conf->id, sizeof(ret->trainer));
+}
+
+bool entry_sending(struct trainer *t, struct entry *e)
+{
+	struct manifest m;
+
+	if (strcmp(e->sending.checkpoint, e->job.partial) == 0)
+		return true;
+	if (store_manifest(t->store, e->job.partial, &m, NULL) < 0)
+		return false;
+	memcpy(e->sending.checkpoint, m.id, HASH_SIZE);
+	memcpy(e->sending.payload, manifest_payload(&m), HASH_SIZE);
+	e->sending.size = m.size;
+	return true;
 }
 
 static int send_result(struct trainer *t, struct entry *e)
@@ -179,6 +194,7 @@ static int send_result(struct trainer *t, struct entry *e)
 	};
 	struct manifest stored;
 
+	entry_sending(t, e);
 	/* The queue of a device that is away would only fill with repetitions; now and then one goes
 	 * out nonetheless, as word of its return may be lost, and it may have nothing else to say. */
 	if (e->device->presence_known && !e->device->online &&
@@ -187,6 +203,11 @@ static int send_result(struct trainer *t, struct entry *e)
 	entry_result(t, e, &r.manifest);
 	if (store_manifest(t->store, j->partial, &stored, NULL) == 0) {
 		r.manifest.created_ms = stored.created_ms;
+		r.manifest.encoding = stored.encoding;
+		r.manifest.size = stored.size;
+		memcpy(r.manifest.payload, stored.payload, sizeof(stored.payload));
+		memcpy(r.manifest.base, stored.base, sizeof(stored.base));
+		memcpy(r.manifest.source, stored.source, sizeof(stored.source));
 		/* Not the others' own, which are theirs: what they became together. */
 		if (j->window && stored.n_parents > 0)
 			manifest_add_parent(&r.manifest, stored.parents[0]);

@@ -26,43 +26,82 @@ static void send_want(struct trainer *t, struct entry *e, int64_t now_ms)
 	if (w.n_blocks == 0)
 		return;
 	memcpy(w.trainer, t->conf->id, sizeof(w.trainer));
-	memcpy(w.checkpoint, e->job.manifest.id, sizeof(w.checkpoint));
+	memcpy(w.checkpoint, manifest_payload(&e->job.manifest), sizeof(w.checkpoint));
 	trainer_send(t, TOPIC_DEVICE_WANT, e->device->id, msg_want_print(&w), false,
 		     MESSAGE_EXPIRY_S);
 }
 
-/* All blocks are here: verified, then moved into the store. */
+static void failed(struct trainer *t, struct entry *e, const struct err *err)
+{
+	if (err->code == -EBADMSG || err->code == -EINVAL) {
+		device_complain(t, e->device, "checkpoint", err->text);
+		entry_followup(e, JOB_E_BAD, err_category_text(ERR_CHECKPOINT));
+	} else if (err->code == -ENOKEY) { /* the device is told when it offers that again */
+		entry_followup(e, JOB_E_BAD, "its base is not here any more");
+	} else {
+		trainer_fault(t, err);
+		entry_followup(e, JOB_E_FAILED, err_category_text(err->category));
+	}
+}
+
+/* Verified, then moved into the store. */
+static int keep(struct trainer *t, struct entry *e, const char *weights, struct err *err)
+{
+	struct manifest m = e->job.manifest;
+	char id[HASH_SIZE];
+	int r = weights_check(t->model, weights, NULL, id, err);
+
+	if (r == -EBADMSG) /* what the device has is like this: not taken again */
+		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
+	if (r == 0 && strcmp(id, m.id) != 0)
+		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
+	manifest_decoded(&m, t->model->file_bytes);
+	return r < 0 ? r : store_add(t->store, weights, &m, err);
+}
+
+static void pulled(struct entry *e)
+{
+	e->device->strikes = 0;
+	entry_followup(e, JOB_E_PULLED, NULL);
+}
+
+/* All blocks are here. */
 static void finish(struct trainer *t, struct entry *e)
 {
-	const struct manifest *m = &e->job.manifest;
-	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	char path[FILE_PATH_MAX];
 	struct err err = {0};
 	int r = part_finish(&e->part, path, &err);
+	bool raw = e->job.manifest.encoding == ENCODING_RAW;
 
 	e->pulling = false;
-	if (r == 0) {
-		r = weights_check(t->model, path, NULL, id, &err);
-		if (r == -EBADMSG) /* what the device has is like this: not taken again */
-			memcpy(e->device->bad_checkpoint, m->id, sizeof(m->id));
-		if (r == 0 && strcmp(id, m->id) != 0)
-			r = err_set(&err, -EBADMSG, "%s: sha256: found %s, expected %s", path, id,
-				    m->id);
+	if (r == 0)
+		r = raw ? keep(t, e, path, &err) : coding_decode_job(t, e, path, &err);
+	if (r < 0)
+		failed(t, e, &err);
+	else if (raw)
+		pulled(e);
+}
+
+void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const struct err *why)
+{
+	char dir[FILE_PATH_MAX];
+	struct err err = {0};
+
+	if (e->job.state == JOB_PULLING) {
+		if (!why && keep(t, e, weights, &err) < 0)
+			why = &err;
+		if (why && why->code == -EBADMSG)
+			memcpy(e->device->bad_checkpoint, e->job.manifest.id, HASH_SIZE);
+		if (why)
+			failed(t, e, why);
+		else
+			pulled(e);
+		/* A worker that died does not say that the payload is bad. */
+		if ((!why || why->code == -EBADMSG) && part_dir(t, e, dir) == 0)
+			part_discard(dir, manifest_payload(&e->job.manifest));
 	}
-	if (r == 0) {
-		r = store_add(t->store, path, m, &err);
-		if (r == 0) {
-			e->device->strikes = 0;
-			entry_followup(e, JOB_E_PULLED, NULL);
-			return;
-		}
-	}
-	if (r == -EBADMSG || r == -EINVAL) {
-		device_complain(t, e->device, "checkpoint", err.text);
-		entry_followup(e, JOB_E_BAD, err_category_text(ERR_CHECKPOINT));
-	} else {
-		trainer_fault(t, &err);
-		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
-	}
+	coding_forget(t, e);
+	entry_settle(t, e);
 }
 
 /* It is here, and this device has given us all of it before. To name an id proves nothing: whoever has
@@ -84,7 +123,7 @@ bool pull_there(const struct trainer *t, const struct entry *e)
 {
 	char dir[FILE_PATH_MAX];
 
-	return part_dir(t, e, dir) == 0 && part_there(dir, e->job.manifest.id);
+	return part_dir(t, e, dir) == 0 && part_there(dir, manifest_payload(&e->job.manifest));
 }
 
 void pull_begin(struct trainer *t, struct entry *e)
@@ -94,6 +133,8 @@ void pull_begin(struct trainer *t, struct entry *e)
 	int64_t now_ms = trainer_now(t);
 	int r;
 
+	if (e->decoding.request) /* all of it is here */
+		return;
 	if (has_proven(t, e)) {
 		entry_followup(e, JOB_E_PULLED, NULL);
 		return;
@@ -134,15 +175,23 @@ void pull_forget(struct trainer *t, struct entry *e)
 	pull_end(t, e);
 	if (part_dir(t, e, dir) < 0)
 		return;
-	part_discard(dir, e->job.manifest.id);
+	part_discard(dir, manifest_payload(&e->job.manifest));
 	if (!e->device->jobs || (e->device->jobs == e && !e->next_of_device))
 		file_remove(dir, NULL);
+}
+
+static struct entry *find_payload(const struct device *d, const char *payload)
+{
+	for (struct entry *e = d->jobs; e; e = e->next_of_device)
+		if (strcmp(manifest_payload(&e->job.manifest), payload) == 0)
+			return e;
+	return NULL;
 }
 
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct device *d = device_find(t, topic->device);
-	struct entry *e = d ? entry_find(d, topic->checkpoint) : NULL;
+	struct entry *e = d ? find_payload(d, topic->checkpoint) : NULL;
 	struct err err = {0};
 	int64_t now_ms = trainer_now(t);
 	int r;
@@ -207,7 +256,8 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 		return;
 	}
 	for (e = d->jobs; e; e = e->next_of_device)
-		if (e->job.state == JOB_OFFERING && strcmp(e->job.partial, w.checkpoint) == 0)
+		if (e->job.state == JOB_OFFERING && entry_sending(t, e) &&
+		    strcmp(e->sending.payload, w.checkpoint) == 0)
 			break;
 	if (!e) {
 		log_debug("want of nothing on offer device=%s", d->id);
@@ -232,17 +282,17 @@ static int send_block(struct trainer *t, struct entry *e, uint32_t block, void *
 	struct mqtt_publish p = {.topic = topic, .payload = buf};
 	struct err err = {0};
 	uint32_t len;
-	int r = store_weights(t->store, e->job.partial, path);
+	int r = store_payload(t->store, e->job.partial, path, &err);
 
 	if (r == 0)
-		r = part_read_block(path, t->model->file_bytes, (uint32_t)t->conf->block_size,
+		r = part_read_block(path, (uint64_t)e->sending.size, (uint32_t)t->conf->block_size,
 				    block, buf, &len, &err);
 	if (r < 0) {
 		device_complain(t, e->device, "want", err.text[0] ? err.text : "no such result");
 		return r;
 	}
 	memcpy(to.device, e->device->id, sizeof(to.device));
-	memcpy(to.checkpoint, e->job.partial, sizeof(to.checkpoint));
+	memcpy(to.checkpoint, e->sending.payload, sizeof(to.checkpoint));
 	r = topic_format(topic, t->conf->site, &to);
 	p.len = len;
 	return r < 0 ? r : t->ports.publish(t->ports.user, &p);

@@ -67,12 +67,55 @@ static int weights_now(const struct trainer *t, struct entry *e, char path[FILE_
 	return r;
 }
 
+/* Where its worker is to write; NULL: it failed. */
+static const char *output(struct trainer *t, struct entry *e)
+{
+	struct slot *s = &t->slots[e->slot];
+	struct err err = {0};
+	char name[32];
+
+	snprintf(name, sizeof(name), "slot-%d.weights", e->slot);
+	if (store_tmp(t->store, name, s->out, &err) == 0)
+		return s->out;
+	trainer_fault(t, &err);
+	entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
+	return NULL;
+}
+
+/* And scored: of what will travel. */
+static void encode(struct trainer *t, struct entry *e)
+{
+	const struct slot *s = &t->slots[e->slot];
+	const char *out = output(t, e);
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+	struct json *args;
+
+	if (!out || weights_now(t, e, path) < 0)
+		return;
+	args = json_new_obj();
+	json_set_str(args, "weights", path);
+	if (s->data.n[SPLIT_TEST] > 0)
+		json_set_str(args, "split", split_name(SPLIT_TEST));
+	if (coding_args(t, e, out, args, &err) == 0) {
+		request(t, e, SLOT_ENCODE, "encode", args);
+		return;
+	}
+	json_free(args);
+	trainer_fault(t, &err);
+	entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
+}
+
 void slots_evaluate(struct trainer *t, struct entry *e)
 {
 	const struct slot *s = &t->slots[e->slot];
 	char path[FILE_PATH_MAX];
 	struct json *args;
 
+	if (coding_is_due(t, e)) {
+		encode(t, e);
+		return;
+	}
 	if (s->data.n[SPLIT_TEST] == 0) { /* no test images: there is no score */
 		entry_followup(e, JOB_E_EVALUATED, NULL);
 		e->followup_score = (struct score){0};
@@ -87,22 +130,14 @@ void slots_evaluate(struct trainer *t, struct entry *e)
 	request(t, e, SLOT_EVALUATE, "evaluate", args);
 }
 
-/* Where its worker is to write, in new arguments; NULL: it failed. */
+/* The same in new arguments. */
 static struct json *new_output(struct trainer *t, struct entry *e)
 {
-	struct slot *s = &t->slots[e->slot];
-	struct err err = {0};
-	struct json *args;
-	char name[32];
+	const char *out = output(t, e);
+	struct json *args = out ? json_new_obj() : NULL;
 
-	snprintf(name, sizeof(name), "slot-%d.weights", e->slot);
-	if (store_tmp(t->store, name, s->out, &err) < 0) {
-		trainer_fault(t, &err);
-		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
-		return NULL;
-	}
-	args = json_new_obj();
-	json_set_str(args, "out", s->out);
+	if (args)
+		json_set_str(args, "out", out);
 	return args;
 }
 
@@ -220,6 +255,8 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 		s->why = "the worker found another model";
 	}
 	s->rescan_at_ms = trainer_now(t) + t->conf->rescan_s * 1000;
+	if (s->ready)
+		coding_ask_first(t, slot);
 	slots_assign(t);
 }
 
@@ -257,16 +294,34 @@ static int read_score(const struct json *j, struct score *ret, char snapshot[HAS
 	return r;
 }
 
-static void evaluated(struct trainer *t, struct entry *e, const struct json *result)
+/* A result was coded, and what it became was scored, where there are images. */
+static int take_coded(struct trainer *t, struct entry *e, const char *out,
+		      const struct json *result, struct job_event *ev, struct score *score,
+		      char snapshot[HASH_SIZE], char id[HASH_SIZE], struct err *err)
+{
+	int r = coding_keep(t, e, out, result, id, err);
+
+	ev->checkpoint = id;
+	if (r < 0 || json_has(result, "correct"))
+		return r < 0 ? r : read_score(result, score, snapshot, &ev->ms, err);
+	memcpy(snapshot, t->slots[e->slot].data.snapshot[SPLIT_TEST], HASH_SIZE);
+	return 0;
+}
+
+/* out: NULL, or of what was coded. */
+static void evaluated(struct trainer *t, struct entry *e, const char *out,
+		      const struct json *result)
 {
 	struct score score = {0};
-	char snapshot[HASH_SIZE] = "";
+	char snapshot[HASH_SIZE] = "", id[HASH_SIZE];
 	struct err err = {0};
 	struct job_event ev = {.kind = JOB_E_EVALUATED, .score = &score, .hash = snapshot};
 	char whose[JOB_WHOSE_SIZE];
+	int r = out ? take_coded(t, e, out, result, &ev, &score, snapshot, id, &err) :
+		      read_score(result, &score, snapshot, &ev.ms, &err);
 
 	job_whose(&e->job, whose);
-	if (read_score(result, &score, snapshot, &ev.ms, &err) < 0) {
+	if (r < 0) {
 		log_warning("worker failed job=%lld %s evaluate: %s", (long long)e->job.id,
 			    whose, err.text);
 		ev = (struct job_event){.kind = JOB_E_FAILED,
@@ -410,6 +465,11 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 	enum slot_op op = s->op;
 	struct entry *e = s->entry;
 
+	if (coding_reply(t, slot, req, err)) {
+		merge_run(t);
+		slots_assign(t);
+		return;
+	}
 	if (s->request == 0 || s->request != req)
 		return; /* of a stop */
 	s->request = 0;
@@ -424,7 +484,9 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 	} else if (e && err) {
 		failed(t, e, op, err);
 	} else if (e && op == SLOT_EVALUATE) {
-		evaluated(t, e, result);
+		evaluated(t, e, NULL, result);
+	} else if (e && op == SLOT_ENCODE) {
+		evaluated(t, e, s->out, result);
 	} else if (e && op == SLOT_TRAIN) {
 		trained(t, e, s->out, result);
 	} else if (e && op == SLOT_MERGE) {

@@ -5,6 +5,7 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
+ *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
  *   reports.c   what devices say of themselves, and their reports
@@ -93,6 +94,7 @@ struct device {
 	uint64_t unlogged; /* of those, since the last line */
 	unsigned strikes, n_unfit;
 	int64_t barred_until_ms;
+	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
 
@@ -119,6 +121,11 @@ struct entry {
 
 	bool pulling; /* part is open */
 	struct part part;
+	struct { /* what was pulled */
+		uint64_t request; /* 0: none */
+		unsigned slot;
+		int64_t number; /* of its file; 0: none */
+	} decoding;
 	int slot;    /* -1: none */
 	int64_t run; /* row of the open run */
 	int64_t slot_since_ms;
@@ -126,7 +133,11 @@ struct entry {
 	double loss, images_per_second; /* of the last epoch; NaN: none */
 
 	unsigned n_away; /* offers of the result that were due while the device was said to be away */
-	/* Blocks of the result that the device asked for. */
+	struct { /* the result, in the form in which it travels */
+		char checkpoint[HASH_SIZE], payload[HASH_SIZE]; /* "": not looked at */
+		int64_t size;
+	} sending;
+	/* Blocks of it that the device asked for. */
 	uint32_t wanted[MESSAGE_WANT_MAX];
 	unsigned n_wanted;
 
@@ -142,7 +153,7 @@ struct entry {
 	double share;  /* of the members' part of the window that it was taken into */
 };
 
-enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_TRAIN, SLOT_MERGE, SLOT_RESCAN };
+enum slot_op { SLOT_IDLE, SLOT_EVALUATE, SLOT_ENCODE, SLOT_TRAIN, SLOT_MERGE, SLOT_RESCAN };
 
 struct slot {
 	bool ready, failed_open;
@@ -152,6 +163,7 @@ struct slot {
 	enum slot_op op;
 	uint64_t request; /* unanswered; 0: none */
 	char out[FILE_PATH_MAX];
+	char base[HASH_SIZE]; /* SLOT_ENCODE: that it may be the difference to; "": none */
 	int64_t rescan_at_ms;
 };
 
@@ -180,6 +192,12 @@ struct trainer {
 	unsigned n_entries;
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
+	struct {
+		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
+		uint64_t first_request;
+		unsigned first_slot;
+		int64_t n_decodes;
+	} coding;
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
 	int64_t boot, handovers, screened;
@@ -226,6 +244,8 @@ struct entry *entry_new(struct trainer *t, struct device *d);
 void entry_free(struct trainer *t, struct entry *e);
 struct entry *entry_find(const struct device *d, const char *checkpoint);
 double entry_progress(const struct entry *e);
+/* Of a result on offer: how it travels. False: it is not there. */
+bool entry_sending(struct trainer *t, struct entry *e);
 void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret);
 
 static inline bool entry_is_merged(const struct entry *e)
@@ -257,6 +277,8 @@ void merge_free(struct trainer *t);
  * grant that is given back, or 0. */
 void offers_busy(struct trainer *t, const struct device *d, const char *checkpoint, int64_t fence,
 		 int64_t retry_ms, const char *reason);
+/* The same to be asked again at once, in another form. */
+void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence);
 /* Takes in whose turn it is, as far as there is room. Entries may be gone afterwards. */
 void offers_next(struct trainer *t);
 void offers_forget(struct trainer *t, struct device *d); /* it is no longer in line */
@@ -268,6 +290,8 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 void pull_begin(struct trainer *t, struct entry *e);
 void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
 void pull_forget(struct trainer *t, struct entry *e); /* removes it */
+/* What coding_decode_job() led to. */
+void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const struct err *failed);
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms);
 void pull_restart(struct trainer *t, struct entry *e);
@@ -285,6 +309,26 @@ void slots_extend(struct trainer *t, const struct entry *e); /* its lease was re
 void slots_release(struct trainer *t, struct entry *e, const char *why);
 void slots_rescan(struct trainer *t, int64_t now_ms);
 bool slots_usable(const struct trainer *t); /* at least one has, or will have, a worker */
+
+/* coding.c */
+bool coding_codes(const struct trainer *t); /* by the configuration */
+/* Whether what a manifest's form is a difference to is here. */
+bool coding_base_here(const struct trainer *t, const struct manifest *m);
+void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
+void coding_ask_first(struct trainer *t, unsigned slot);
+/* Has the payload decoded; pull_decoded() follows. -EAGAIN: no worker; -ENOKEY: the base is gone. */
+int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err);
+void coding_forget(struct trainer *t, struct entry *e); /* what was decoded is not needed any more */
+/* A worker's answer: false: to something else. */
+bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed);
+/* Whether the result is to be coded before it is scored. */
+bool coding_is_due(const struct trainer *t, const struct entry *e);
+/* Of the request to do so. */
+int coding_args(struct trainer *t, struct entry *e, const char *decoded, struct json *args,
+		struct err *err);
+/* What came of it is kept: ret is the result's id now. */
+int coding_keep(struct trainer *t, struct entry *e, const char *decoded, const struct json *result,
+		char ret[HASH_SIZE], struct err *err);
 
 /* devices.c */
 struct device *device_find(const struct trainer *t, const char *id);

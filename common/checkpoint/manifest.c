@@ -16,10 +16,12 @@
 
 static const char *const origin_names[ORIGIN_N] = {"local", "edge", "blend", "tuned", "fleet"};
 
+static const char *const encoding_names[ENCODING_N] = {"raw", "zstd", "f16", "int8", "delta"};
+
 static const char *const fields[] = {
-	"id",      "source",  "parents",     "model",     "origin",  "device",
-	"trainer", "epoch",   "images_seen", "classes",   "size",    "block_size",
-	"created", "expires", "encoding",    "signature", "critical"};
+	"id",       "source",      "parents", "model",     "origin",     "device",  "trainer",
+	"epoch",    "images_seen", "classes", "size",      "block_size", "created", "expires",
+	"encoding", "payload",     "base",    "signature", "critical"};
 
 void manifest_add_parent(struct manifest *m, const char *id)
 {
@@ -38,6 +40,28 @@ void manifest_name(struct manifest *m, const char *id)
 		if (strcmp(m->parents[i], id) != 0)
 			memmove(m->parents[n++], m->parents[i], HASH_SIZE);
 	m->n_parents = n;
+}
+
+void manifest_decoded(struct manifest *m, uint64_t file_bytes)
+{
+	m->encoding = ENCODING_RAW;
+	m->payload[0] = m->base[0] = 0;
+	m->size = (int64_t)file_bytes;
+}
+
+const char *encoding_name(enum encoding e)
+{
+	return e < ENCODING_N ? encoding_names[e] : "unknown";
+}
+
+int encoding_parse(const char *name, enum encoding *ret)
+{
+	for (int i = 0; i < ENCODING_N; i++)
+		if (strcmp(name, encoding_names[i]) == 0) {
+			*ret = (enum encoding)i;
+			return 0;
+		}
+	return -EINVAL;
 }
 
 const char *origin_name(enum origin o)
@@ -81,7 +105,11 @@ void manifest_to_json(const struct manifest *m, struct json *obj)
 		clock_format(m->expires_ms, at);
 		json_set_str(obj, "expires", at);
 	}
-	json_set_str(obj, "encoding", m->encoding);
+	json_set_str(obj, "encoding", encoding_name(m->encoding));
+	if (*m->payload)
+		json_set_str(obj, "payload", m->payload);
+	if (*m->base)
+		json_set_str(obj, "base", m->base);
 	if (*m->signature)
 		json_set_str(obj, "signature", m->signature);
 }
@@ -208,14 +236,39 @@ static int get_parents(const struct json *obj, struct manifest *m, struct err *e
 	return 0;
 }
 
+/* A hash that has to be there with some encodings, and must not be with the others. */
+static int get_coded(const struct json *obj, const char *key, enum encoding e, bool belongs,
+		     char out[HASH_SIZE], struct err *err)
+{
+	if (belongs)
+		return get_hash(obj, key, out, err);
+	return json_has(obj, key) ? err_set(err, -EINVAL, "%s: expected none with encoding %s", key,
+					    encoding_name(e))
+				  : 0;
+}
+
 static int get_encoding(const struct json *obj, struct manifest *m, struct err *err)
 {
-	int r = json_get_str(obj, "encoding", m->encoding, sizeof(m->encoding), err);
-	if (r == 0 && strcmp(m->encoding, "raw"))
-		r = err_set(err, -EOPNOTSUPP, "encoding: found '%s', expected raw",
-			    shown(m->encoding));
-	if (r == 0 && json_has(obj, "signature"))
-		r = json_get_str(obj, "signature", m->signature, sizeof(m->signature), err);
+	char name[17];
+	int r = json_get_str(obj, "encoding", name, sizeof(name), err);
+	if (r == 0 && encoding_parse(name, &m->encoding) < 0)
+		r = err_set(err, -EOPNOTSUPP,
+			    "encoding: found '%s', expected raw, zstd, f16, int8 or delta",
+			    shown(name));
+	if (r == 0)
+		r = get_coded(obj, "payload", m->encoding, m->encoding != ENCODING_RAW, m->payload,
+			      err);
+	if (r == 0)
+		r = get_coded(obj, "base", m->encoding, m->encoding == ENCODING_DELTA, m->base,
+			      err);
+	return r;
+}
+
+static int get_signature(const struct json *obj, struct manifest *m, struct err *err)
+{
+	int r = json_has(obj, "signature")
+			? json_get_str(obj, "signature", m->signature, sizeof(m->signature), err)
+			: 0;
 	for (const char *p = m->signature; r == 0 && *p; p++)
 		if (*p <= 0x20 || *p >= 0x7f)
 			r = err_set(err, -EINVAL, "signature: expected printable ASCII");
@@ -270,6 +323,8 @@ int manifest_from_json(const struct json *obj, const char *const *also_known, st
 		r = get_parents(obj, &m, err);
 	if (r == 0)
 		r = get_encoding(obj, &m, err);
+	if (r == 0)
+		r = get_signature(obj, &m, err);
 	if (r < 0) {
 		err_prefix(err, "manifest");
 		return r;
@@ -290,9 +345,11 @@ int manifest_fits(const struct manifest *m, const struct model *model, int64_t n
 	if (m->classes != model->n_classes)
 		return err_set(err, -EINVAL, "manifest: classes: found %lld, expected %u",
 			       (long long)m->classes, model->n_classes);
-	if (strcmp(m->encoding, "raw") == 0 && (uint64_t)m->size != model->file_bytes)
-		return err_set(err, -EINVAL, "manifest: size: found %lld, expected %llu",
-			       (long long)m->size, (unsigned long long)model->file_bytes);
+	bool raw = m->encoding == ENCODING_RAW;
+	if (raw ? (uint64_t)m->size != model->file_bytes : (uint64_t)m->size >= model->file_bytes)
+		return err_set(err, -EINVAL, "manifest: size: found %lld, expected %s%llu",
+			       (long long)m->size, raw ? "" : "less than ",
+			       (unsigned long long)model->file_bytes);
 	if (m->expires_ms && now_real_ms >= m->expires_ms) {
 		clock_format(m->expires_ms, at);
 		return err_set(err, -ETIME, "manifest: expires: found %s, which is past", at);

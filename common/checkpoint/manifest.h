@@ -17,6 +17,18 @@
 #define MANIFEST_BLOCKS_MAX    (1024 * 1024)
 #define MANIFEST_SIGNATURE_MAX 512
 
+/* The form in which a checkpoint travels: common/encoding/encoding.h. */
+enum encoding {
+	ENCODING_RAW,
+	ENCODING_ZSTD,
+	ENCODING_F16,
+	ENCODING_INT8,
+	ENCODING_DELTA,
+	ENCODING_N,
+};
+const char *encoding_name(enum encoding e);               /* "int8" */
+int encoding_parse(const char *name, enum encoding *ret); /* -EINVAL */
+
 enum origin { ORIGIN_LOCAL, ORIGIN_EDGE, ORIGIN_BLEND, ORIGIN_TUNED, ORIGIN_FLEET, ORIGIN_N };
 
 struct manifest {
@@ -34,8 +46,11 @@ struct manifest {
 	int64_t classes; /* entries of the public class list */
 	int64_t size;    /* bytes as transferred */
 	int64_t block_size;
-	int64_t created_ms, expires_ms;             /* UTC; expires 0: never */
-	char encoding[17];                          /* "raw" */
+	int64_t created_ms, expires_ms; /* UTC; expires 0: never */
+	enum encoding encoding;
+	char payload[HASH_SIZE]; /* sha256 of the bytes as transferred; "" with RAW: they are `id`
+				  */
+	char base[HASH_SIZE];    /* that a DELTA is the difference to; else "" */
 	char signature[MANIFEST_SIGNATURE_MAX + 1]; /* "" : none */
 	/* Must not leave this machine. It is in the store's manifest.json only: messages neither
 	 * say nor hear it. */
@@ -47,6 +62,13 @@ struct manifest {
  * name sets m->id, and takes it from the parents. id: HASH_SIZE bytes. */
 void manifest_add_parent(struct manifest *m, const char *id);
 void manifest_name(struct manifest *m, const char *id);
+/* The name of what is transferred: in topics, wants and part files. */
+static inline const char *manifest_payload(const struct manifest *m)
+{
+	return *m->payload ? m->payload : m->id;
+}
+/* How it came is forgotten: from here on it is a weights file of so many bytes. */
+void manifest_decoded(struct manifest *m, uint64_t file_bytes);
 const char *origin_name(enum origin o);
 int origin_parse(const char *s, enum origin *ret);
 
@@ -58,7 +80,7 @@ void manifest_to_json(const struct manifest *m, struct json *obj);
  * -ENOENT missing, -EINVAL, -ERANGE, -E2BIG, -EOPNOTSUPP (encoding, critical). */
 int manifest_from_json(const struct json *obj, const char *const *also_known, struct manifest *ret,
 		       struct err *err);
-/* That it fits our model: model id, classes, size (raw: model->file_bytes) or -EINVAL; not expired
- * or -ETIME. The text names no path: it goes to whoever sent the manifest. */
+/* That it fits our model: model id, classes, size (raw: model->file_bytes, else less) or -EINVAL;
+ * not expired or -ETIME. The text names no path: it goes to whoever sent the manifest. */
 int manifest_fits(const struct manifest *m, const struct model *model, int64_t now_real_ms,
 		  struct err *err);

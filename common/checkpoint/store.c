@@ -28,7 +28,7 @@
 #define CHECKPOINTS "checkpoints"
 #define DAMAGED     "damaged"
 #define TMP         ".store-tmp"
-#define STAYS       "stays" /* in manifest.json, and nowhere else */
+#define STAYS       "stays"          /* in manifest.json, and nowhere else */
 #define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
@@ -476,30 +476,29 @@ static int write_manifest(const char *dir, const struct manifest *m, struct err 
 	return r < 0 ? err_errno(err, r, "%s", dir) : file_write(path, text, strlen(text), err);
 }
 
-/* The weights' bytes onto the disk, then a second name for them. */
-static int link_weights(const char *weights_path, const char *dir, const struct manifest *m,
-			struct err *err)
+/* The bytes of a file of m->size bytes, or of any size with `any`, onto the disk; then a second
+ * name for them. */
+static int link_file(const char *from, const char *dir, const char *name, const struct manifest *m,
+		     bool any, struct err *err)
 {
 	char path[FILE_PATH_MAX];
 	struct stat st;
-	_cleanup_close_ int fd = open(weights_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	_cleanup_close_ int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(err, -errno, "%s", weights_path);
+		return err_errno(err, -errno, "%s", from);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, -EINVAL, "%s: found no regular file, expected one",
-			       weights_path);
-	if (strcmp(m->encoding, "raw") == 0 && st.st_size != m->size)
+		return err_set(err, -EINVAL, "%s: found no regular file, expected one", from);
+	if (!any && st.st_size != m->size)
 		return err_set(err, -EINVAL,
-			       "%s: found %lld bytes, expected %lld as its manifest "
-			       "says",
-			       weights_path, (long long)st.st_size, (long long)m->size);
+			       "%s: found %lld bytes, expected %lld as its manifest says", from,
+			       (long long)st.st_size, (long long)m->size);
 	if (fsync(fd) < 0)
-		return err_errno(err, -errno, "%s: sync", weights_path);
-	int r = file_path(path, sizeof(path), "%s/weights", dir);
+		return err_errno(err, -errno, "%s: sync", from);
+	int r = file_path(path, sizeof(path), "%s/%s", dir, name);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
-	if (link(weights_path, path) < 0)
-		return err_errno(err, -errno, "%s: link to %s", weights_path, path);
+	if (link(from, path) < 0)
+		return err_errno(err, -errno, "%s: link to %s", from, path);
 	return file_sync(dir, err);
 }
 
@@ -523,21 +522,63 @@ static int check_outside(const struct store *s, const char *weights_path, struct
 	return 0;
 }
 
-static int fill_and_rename(const char *weights_path, const char *dir, const char *final,
-			   const struct manifest *m, struct err *err)
+static int fill_and_rename(const char *weights_path, const char *payload_path, const char *dir,
+			   const char *final, const struct manifest *m, struct err *err)
 {
 	int r = file_mkdirs(dir, err);
 	if (r == 0)
 		r = write_manifest(dir, m, err);
 	if (r == 0)
-		r = link_weights(weights_path, dir, m, err);
+		r = link_file(weights_path, dir, "weights", m, payload_path, err);
+	if (r == 0 && payload_path)
+		r = link_file(payload_path, dir, "payload", m, false, err);
 	/* Something incomplete of that name is nothing that store_has() counts. */
 	if (r == 0)
 		r = file_remove(final, err);
 	return r < 0 ? r : file_rename(dir, final, err);
 }
 
-int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err)
+/* One whose manifest says another form than it has is never there, whenever a crash comes. */
+static int replace_payload(const struct store *s, const char *payload_path,
+			   const struct manifest *m, struct err *err)
+{
+	char dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
+	struct manifest plain;
+	struct stat st;
+	int r = store_manifest(s, m->id, &plain, err);
+	if (r == 0)
+		r = path_in(s, dir, err, CHECKPOINTS "/", m->id);
+	if (r == 0)
+		r = store_weights(s, m->id, path);
+	if (r == 0 && stat(path, &st) < 0)
+		r = err_errno(err, -errno, "%s", path);
+	if (r == 0 && plain.encoding != ENCODING_RAW) {
+		manifest_decoded(&plain, (uint64_t)st.st_size);
+		r = write_manifest(dir, &plain, err);
+	}
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/payload", dir);
+	if (r == 0)
+		r = file_remove(path, err);
+	if (r == 0)
+		r = link_file(payload_path, dir, "payload", m, false, err);
+	return r < 0 ? r : write_manifest(dir, m, err);
+}
+
+int store_payload(const struct store *s, const char *id, char path[FILE_PATH_MAX], struct err *err)
+{
+	struct manifest m;
+	int r = store_manifest(s, id, &m, err);
+	if (r < 0)
+		return r;
+	if (m.encoding == ENCODING_RAW)
+		return store_weights(s, id, path);
+	r = file_path(path, FILE_PATH_MAX, "%s/" CHECKPOINTS "/%s/payload", s->dir, id);
+	return r < 0 ? err_errno(err, r, "%s", s->dir) : 0;
+}
+
+static int add(struct store *s, const char *weights_path, const char *payload_path,
+	       const struct manifest *m, struct err *err)
 {
 	char dir[FILE_PATH_MAX], final[FILE_PATH_MAX], name[HASH_SIZE + 8];
 	if (!hash_valid(m->id))
@@ -553,15 +594,39 @@ int store_add(struct store *s, const char *weights_path, const struct manifest *
 		if (r == 0)
 			r = file_remove(dir, err);
 		if (r == 0)
-			r = fill_and_rename(weights_path, dir, final, m, err);
+			r = fill_and_rename(weights_path, payload_path, dir, final, m, err);
 		if (r < 0 && !store_has(s, m->id))
 			file_remove(dir, NULL);
-		if (r < 0)
-			return r;
+	} else if (payload_path) {
+		r = replace_payload(s, payload_path, m, err);
 	}
+	if (r < 0)
+		return r;
 	/* A name that cannot be removed is litter, not a failure: the checkpoint is there. */
 	unlink(weights_path);
+	if (payload_path)
+		unlink(payload_path);
 	return 0;
+}
+
+int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err)
+{
+	if (m->encoding != ENCODING_RAW)
+		return err_set(err, -EINVAL,
+			       "%s: checkpoint %.12s: found encoding %s, expected raw", s->dir,
+			       m->id, encoding_name(m->encoding));
+	return add(s, weights_path, NULL, m, err);
+}
+
+int store_add_coded(struct store *s, const char *weights_path, const char *payload_path,
+		    const struct manifest *m, struct err *err)
+{
+	if (m->encoding == ENCODING_RAW)
+		return err_set(err, -EINVAL,
+			       "%s: checkpoint %.12s: found encoding raw, expected another", s->dir,
+			       m->id);
+	int r = check_outside(s, payload_path, err);
+	return r < 0 ? r : add(s, weights_path, payload_path, m, err);
 }
 
 /* ---- collecting ---- */

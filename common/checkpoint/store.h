@@ -1,6 +1,8 @@
 /* Checkpoints on disk.
  *
  *   DIR/checkpoints/<id>/weights, manifest.json     complete, verified, fsynced, never changed
+ *   DIR/checkpoints/<id>/payload                    the form in which it travels, if the manifest
+ *                                                   has another encoding than raw
  *   DIR/active   -> checkpoints/<id>                one rename switches weights and manifest
  *   DIR/active.weights -> active/weights, DIR/active.json -> active/manifest.json
  *   DIR/previous -> checkpoints/<id>
@@ -43,6 +45,13 @@ int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struc
  * verified with weights_check; it must be on the store's file system, as a store_tmp() file is.
  * Already there: success, the file is removed, the manifest stays the one that is there. */
 int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err);
+/* The same with the form in which it travels, as m says (its encoding, payload, base and size):
+ * moved in, too. Where the checkpoint is already there, that and m take the place of what it had.
+ */
+int store_add_coded(struct store *s, const char *weights_path, const char *payload_path,
+		    const struct manifest *m, struct err *err);
+/* The file that travels: the weights, or what store_add_coded() was given. */
+int store_payload(const struct store *s, const char *id, char path[FILE_PATH_MAX], struct err *err);
 bool store_has(const struct store *s, const char *id);
 int store_weights(const struct store *s, const char *id, char path[FILE_PATH_MAX]);
 int store_manifest(const struct store *s, const char *id, struct manifest *ret, struct err *err);

@@ -1,6 +1,7 @@
 /* Members of a request that may be absent: they keep the default then. 0, or negative with err. */
 #pragma once
 
+#include "common/base/file.h"
 #include "common/json/json.h"
 
 #include <errno.h>
@@ -9,6 +10,15 @@ static inline int arg_str(const struct json *args, const char *key, char *buf, s
 			  struct err *err)
 {
 	return json_has(args, key) ? json_get_str(args, key, buf, size, err) : (buf[0] = 0);
+}
+
+/* A path, which must be there and not be empty. */
+static inline int arg_path(const struct json *args, const char *key, char out[FILE_PATH_MAX],
+			   struct err *err)
+{
+	int r = json_get_str(args, key, out, FILE_PATH_MAX, err);
+	return r == 0 && !*out ? err_set(err, -EINVAL, "%s: found nothing, expected a path", key)
+			       : r;
 }
 
 static inline int arg_int(const struct json *args, const char *key, int64_t min, int64_t max,

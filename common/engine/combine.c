@@ -1,6 +1,6 @@
-/* Weights made from others: blends and merges. The statistics of batch normalization of a
- * blend or merge are those of no network: if it is to be settled, they are measured anew, in a
- * network of its own, before it is saved. */
+/* Weights made from others: blends and merges; and from none: first weights. The statistics of
+ * batch normalization of a blend or merge are those of no network: if it is to be settled, they are
+ * measured anew, in a network of its own, before it is saved. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -11,15 +11,6 @@
 #include "common/engine/args.h"
 #include "common/engine/ceiling.h"
 #include "common/engine/session.h"
-
-/* A path, not an empty one. */
-static int arg_path(const struct json *args, const char *key, char out[FILE_PATH_MAX],
-		    struct err *err)
-{
-	int r = json_get_str(args, key, out, FILE_PATH_MAX, err);
-	return r == 0 && !*out ? err_set(err, -EINVAL, "%s: found nothing, expected a path", key)
-			       : r;
-}
 
 static bool has_statistics(const struct model *m)
 {
@@ -48,7 +39,7 @@ static int begin(const struct session *s, struct job *j, char path[FILE_PATH_MAX
 /* A network of its own: one that trains goes on. One that only waits for its next training makes
  * room if it must, as the limit was found to be enough for one; it can be had again from its
  * files. */
-static int make_network(struct session *s, struct job *j, struct err *err)
+static int make_network(struct session *s, struct job *j, uint64_t seed, struct err *err)
 {
 	int r = ceiling_room(s, err);
 	if (r < 0 && s->training.id)
@@ -59,14 +50,14 @@ static int make_network(struct session *s, struct job *j, struct err *err)
 	}
 	struct dnet_random random;
 	dnet_random_begin(&random, 0);
-	r = session_train_net(s, 0, &j->net, err);
+	r = session_train_net(s, seed, &j->net, err);
 	dnet_random_end(&random);
 	return r;
 }
 
 static int begin_settling(struct session *s, struct job *j, const char *path, struct err *err)
 {
-	int r = make_network(s, j, err);
+	int r = make_network(s, j, 0, err);
 	if (r == 0)
 		r = dnet_load(j->net, path, &j->seen, j->checkpoint, err);
 	if (r == 0)
@@ -157,4 +148,16 @@ int combine_step(struct session *s, struct job *j, struct json **ret_result, str
 	json_set_str(*ret_result, "out", j->out);
 	json_set_str(*ret_result, "checkpoint", j->checkpoint);
 	return 0;
+}
+
+/* First weights, as a training from `seed` begins with. */
+int first_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+{
+	int64_t seed;
+	int r = arg_path(j->args, "out", j->out, err);
+	if (r == 0)
+		r = json_get_int(j->args, "seed", 0, JSON_INT_MAX, &seed, err);
+	if (r == 0)
+		r = make_network(s, j, (uint64_t)seed, err);
+	return r < 0 ? r : combine_step(s, j, ret_result, err);
 }

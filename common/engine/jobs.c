@@ -11,7 +11,7 @@
 
 #define SHEET_CELLS_MAX 100 /* in a row or column */
 
-static void job_free(struct job *j)
+void job_free(struct job *j)
 {
 	feed_free(j->feed);
 	dnet_free(j->net);
@@ -19,6 +19,7 @@ static void job_free(struct job *j)
 	json_free(j->results);
 	free(j->counts);
 	free(j->outcomes);
+	encode_free(j->encode);
 	free(j);
 }
 
@@ -121,6 +122,9 @@ static const struct {
 	[JOB_MERGE] = {merge_begin, combine_step},
 	[JOB_SHEET] = {NULL, sheet},
 	[JOB_RESCAN] = {NULL, rescan},
+	[JOB_ENCODE] = {encode_begin, encode_step},
+	[JOB_DECODE] = {NULL, decode_step},
+	[JOB_FIRST] = {NULL, first_step},
 };
 
 void job_step(struct session *s)

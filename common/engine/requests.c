@@ -63,6 +63,9 @@ static const struct {
 	{"merge", NULL, JOB_MERGE},
 	{"classify", NULL, JOB_CLASSIFY},
 	{"sheet", NULL, JOB_SHEET},
+	{"encode", NULL, JOB_ENCODE},
+	{"decode", NULL, JOB_DECODE},
+	{"first", NULL, JOB_FIRST},
 };
 
 static int begin_training(struct session *s, uint64_t id, const struct json *args, struct err *err)
@@ -96,7 +99,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, merge, classify, sheet, pause, resume, until, stop",
+		       "blend, merge, first, encode, decode, classify, sheet, pause, resume, until, stop",
 		       op);
 }
 

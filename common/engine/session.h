@@ -61,7 +61,12 @@ enum job_kind {
 	JOB_MERGE,
 	JOB_SHEET,
 	JOB_RESCAN,
+	JOB_ENCODE,
+	JOB_DECODE,
+	JOB_FIRST,
 };
+
+struct encode; /* encode.c */
 
 /* A request that waits for its turn, or is having it. */
 struct job {
@@ -82,7 +87,8 @@ struct job {
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
-	char out[FILE_PATH_MAX]; /* blend, merge */
+	char out[FILE_PATH_MAX]; /* blend, merge, first, encode, decode */
+	struct encode *encode;
 	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
 	uint64_t seen;		 /* of it */
 };
@@ -147,13 +153,14 @@ void train_drop_feed(struct session *s);
 /* The data changed: the epoch's order is drawn anew. */
 void train_data_changed(struct session *s);
 
-/* jobs.c: queue; evaluate.c, classify.c, combine.c: kinds of jobs. A step is one batch, where
+/* jobs.c: queue; evaluate.c, classify.c, combine.c, encode.c: kinds of jobs. A step is one batch, where
  * there are any; it returns 1 when there is more to do, and else has put the result into
  * *ret_result or failed. */
 int job_queue(struct session *s, uint64_t id, enum job_kind kind, struct json *args,
 	      struct err *err);
 void job_step(struct session *s);
 bool job_stop(struct session *s, uint64_t id);
+void job_free(struct job *j);
 int evaluate_begin(struct session *s, struct job *j, struct err *err);
 int evaluate_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int classify_begin(struct session *s, struct job *j, struct err *err);
@@ -161,6 +168,11 @@ int classify_step(struct session *s, struct job *j, struct json **ret_result, st
 int blend_begin(struct session *s, struct job *j, struct err *err);
 int merge_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int first_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int encode_begin(struct session *s, struct job *j, struct err *err);
+int encode_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+void encode_free(struct encode *e); /* NULL allowed */
+int decode_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 
 /* settle.c: for dnet_settle(). How many batches, where an epoch has so many images; the images; and
  * the seed of random numbers. stay: those of SPLIT_STAY, too. */

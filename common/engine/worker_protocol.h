@@ -77,6 +77,20 @@
  *  merge     inputs [{weights, share}], out, settle (bool) -> out, checkpoint
  *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
  *            unit), with pooled statistics of batch normalization: weights_merge()
+ *  first     seed, out -> out, checkpoint: new weights, as a training from that seed begins with
+ *  encode    weights, out, decoded, encoding ("auto", "zstd", "f16", "int8", "delta"), bases [paths]
+ *            (absent: none; for "delta", which takes the one that the weights are nearest to; without
+ *            one it is "int8"), split (absent: nothing is measured), tolerance (0..1; absent: 0)
+ *            -> encoding, checkpoint (sha256 of `decoded`: what a receiver makes of `out`), payload
+ *               (sha256 of `out`), and with "delta" base (index into bases) and step; where it
+ *               was measured: what an evaluation of `decoded` answers, and whole_correct (images that
+ *               `weights` are right about)
+ *            "auto": the smallest one that is right on at most tolerance x n fewer images of the
+ *            split than `weights` are; without images one that is too fine to be measured. encoding
+ *            "raw": none is, or none is smaller: checkpoint is that of `weights`, and there is no
+ *            `out`. Any other: that one, whatever it does to the score; "delta" in finer steps
+ *            while the score is worse by more than the tolerance.
+ *  decode    payload, encoding, base (path; with "delta"), out -> out, checkpoint (common/encoding)
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
@@ -101,4 +115,5 @@
 #define WORKER_OUTCOME_LOSS_STEPS 32767
 #define WORKER_OUTCOME_LOSS_MAX	  27.6310211 /* -log 1e-12: no loss counts for more */
 #define WORKER_PROGRESS_MS	400 /* interval of progress lines */
+#define WORKER_BASES_MAX	8
 #define WORKER_CLASSIFY_MAX	10000 /* images of one request */

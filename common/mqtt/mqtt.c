@@ -34,7 +34,6 @@
 
 #define CONNECT_DEADLINE_MS   10000 /* of CONNECTING, and of what follows up to UP */
 #define STABLE_MS             10000 /* a connection that lived so long resets the back-off */
-#define LOST_SPREAD           8     /* see backoff_ms() */
 #define MESSAGES_PER_WAKE     64    /* then the loop's other sources get their turn */
 #define KICK_FIRST_MS         4     /* without progress, Paho gets a link_kick() ... */
 #define KICK_PAIR_MS          1  /* ... and one more, out of the sleep that the first puts it in */
@@ -134,18 +133,13 @@ static bool topic_ok(const char *s)
 
 /* ---- connecting ---- */
 
-/* A broker that ends leaves all its clients without a connection at one moment: so the first attempt
- * after a lost one comes at random within LOST_SPREAD times the shortest wait. */
-static int64_t backoff_ms(struct mqtt *m, bool was_up)
+int64_t mqtt_reconnect_ms(struct rng *rng, unsigned attempt, bool was_up, int64_t first_ms,
+			  int64_t cap_ms)
 {
-	int64_t first_ms = m->conf.reconnect_first_ms;
-
-	if (was_up && m->attempt == 0) {
-		m->attempt++;
-		return first_ms / 2 + (int64_t)(rng_unit(&m->rng) * (double)(LOST_SPREAD * first_ms));
-	}
-	return rng_backoff_ms(&m->rng, m->attempt++, m->conf.reconnect_first_ms,
-			      m->conf.reconnect_cap_ms);
+	if (was_up && attempt == 0)
+		return first_ms / 2 +
+		       (int64_t)(rng_unit(rng) * (double)(MQTT_LOST_SPREAD * first_ms));
+	return rng_backoff_ms(rng, attempt, first_ms, cap_ms);
 }
 
 static void report(struct mqtt *m, enum mqtt_state state, const char *text)
@@ -169,7 +163,9 @@ static void drop(struct mqtt *m, const char *text)
 	}
 	link_close(&m->link);
 	m->phase = PHASE_WAITING;
-	loop_timer_at(m->timer, clock_mono_ms() + backoff_ms(m, was_up));
+	loop_timer_at(m->timer, clock_mono_ms() + mqtt_reconnect_ms(&m->rng, m->attempt++, was_up,
+								    m->conf.reconnect_first_ms,
+								    m->conf.reconnect_cap_ms));
 	report(m, MQTT_DOWN, text);
 }
 

@@ -127,6 +127,9 @@ struct msg_claim {
 	bool busy;
 	int64_t retry_ms; /* with busy: come back after so long */
 	char reason[MESSAGE_TEXT_MAX]; /* with busy; "" */
+	/* With busy: a base that this trainer does not have: it can take the checkpoint in another
+	 * form. "": that is not why. */
+	char lacks[HASH_SIZE];
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
 };

@@ -78,6 +78,7 @@ char *msg_claim_print(const struct msg_claim *m)
 		json_set_bool(obj, "busy", true);
 		json_set_int(obj, "retry_ms", m->retry_ms);
 		put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
+		put_optional(obj, "lacks", m->lacks, sizeof(m->lacks) - 1);
 	}
 	put_optional(obj, "phase", m->phase, sizeof(m->phase) - 1);
 	put_within(obj, "progress", m->progress, 0, 1);
@@ -96,13 +97,14 @@ int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err
 	field_bool(&f, "busy", OPTIONAL, &m.busy);
 	field_int(&f, "retry_ms", OPTIONAL, 0, LEASE_MS_MAX, &m.retry_ms);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
+	field_hash(&f, "lacks", OPTIONAL, m.lacks);
 	field_text(&f, "phase", OPTIONAL, m.phase, sizeof(m.phase));
 	field_num(&f, "progress", OPTIONAL, 0, 1, &m.progress);
 	if (fields_end(&f) < 0)
 		return f.r;
 	if (!m.busy) {
 		m.retry_ms = 0;
-		m.reason[0] = '\0';
+		m.reason[0] = m.lacks[0] = '\0';
 	}
 	*ret = m;
 	return 0;

@@ -273,7 +273,7 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 		return err_set(err, -EINVAL,
 			       "checkpoint '%.12s': size %lld in blocks of %lld bytes", m->id,
 			       (long long)m->size, (long long)m->block_size);
-	memcpy(p->id, m->id, HASH_SIZE);
+	memcpy(p->id, manifest_payload(m), HASH_SIZE);
 	int r = part_paths(dir, p->id, p->data_path, p->map_path);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);

@@ -1,4 +1,5 @@
-/* A checkpoint that is on its way in: DIR/<id>.part (the blocks in their places) and DIR/<id>.map
+/* A checkpoint that is on its way in, in the form in which it travels, named by its payload's sha256
+ * (manifest_payload()): DIR/<id>.part (the blocks in their places) and DIR/<id>.map
  * (which ones are there), so that a transfer goes on after any disconnect, kill or restart.
  *
  * The map has a header (whose map it is) and 8 bytes a block: 0, or a check sum of the block's

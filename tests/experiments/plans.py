@@ -54,8 +54,8 @@ NETWORKS = {'photos': 'faces.cfg', 'digits': 'demo.cfg'}
 METHODS = {
     'paper': {
         'agent': {'select': {'selector': 'best', 'lineage': 'keep', 'blends': '', 'tune_steps': 0, 'previous': False},
-                  'handover': {'private_rows': 'send'}},
-        'trainer': {'model': {'absent_classes': 'train'}},
+                  'handover': {'private_rows': 'send'}, 'transfer': {'encoding': 'raw'}},
+        'trainer': {'model': {'absent_classes': 'train'}, 'transfer': {'encoding': 'raw'}},
     },
     'ours': {'agent': {}, 'trainer': {}},  # the product's defaults
 }

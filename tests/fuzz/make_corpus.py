@@ -55,7 +55,7 @@ MESSAGES = [
         "at": AT}),
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),
-    ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True,
+    ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True, "lacks": H2,
                "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5}),
     ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "claim": 41,
                "lease_ms": 60000, "reason": "again"}),

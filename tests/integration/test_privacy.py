@@ -4,6 +4,7 @@
 The same search is run over the traffic of a device that is made to leak one image (by a client that publishes
 it in its name): it must find that one, or it proves nothing."""
 import base64
+import json
 import re
 import socket
 import struct
@@ -120,7 +121,7 @@ class Privacy(rig.Case):
             path.write_bytes(b'P5 %d %d 255\n' % (cols, rows) + image)
         return self.work / 'data' / name
 
-    def handed_over(self, private_rows):
+    def handed_over(self, private_rows, encoding='raw'):
         """A whole handover of a device with a class of its own: topics and payloads of all that crossed, and the
         weights that the device has while its offer stands, and in the end."""
         public = [f'digit{i}' for i in range(PUBLIC)]
@@ -134,7 +135,8 @@ class Privacy(rig.Case):
         model = {'model': {'classes': self.work / 'classes.txt'}}
         self.quick_trainer('edge-1', edge, model)
         self.quick_agent('cam-1', cam, rig.merge(model, {'model': {'private_classes': self.work / 'mine.txt'},
-                                                         'handover': {'private_rows': private_rows}}))
+                                                         'handover': {'private_rows': private_rows},
+                                                         'transfer': {'encoding': encoding}}))
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer'), rig.WAIT)
@@ -185,6 +187,20 @@ class Privacy(rig.Case):
 
     def test_private_class_stays(self):
         self.assertEqual(self.private_crossed('keep'), (False, False))
+
+    def test_private_class_stays_in_any_form(self):
+        """What a trainer makes of a coded payload: the worker of the device has made the same."""
+        topics, data, _ = self.handed_over('keep', 'auto')
+        sent = self.sent_files(topics, data)
+        self.assertTrue(sent)
+        self.assertFalse(any(SECRET.encode() in payload for payload in data))
+        offers = {json.loads(d)['id'] for t, d in zip(topics, data) if t.endswith('cam-1/offer')}
+        received = [p for p in self.fleet.work.glob('edge-1/state/store/checkpoints/*/weights') if p.parent.name in offers]
+        self.assertTrue(received)
+        self.assertTrue(all(len(f) < received[0].stat().st_size for f in sent.values()))
+        for rows in (rows_of_outputs(p.read_bytes()) for p in received):
+            self.assertTrue(all(any(row) for row in rows[:PUBLIC]))
+            self.assertFalse(any(any(row) for row in rows[PUBLIC:]))
 
     def test_private_rows_are_found_where_they_are_sent(self):
         self.assertEqual(self.private_crossed('send'), (False, True))

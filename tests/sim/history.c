@@ -120,9 +120,9 @@ static void granted(const struct topic *t, const struct msg_grant *g)
 			continue;
 		if (strcmp(was->trainer, t->trainer) != 0 ||
 		    strcmp(was->checkpoint, g->checkpoint) != 0)
-			history_fail("%s fence %lld is given to %s, %.12s and to %s, %.12s", t->device,
-				     (long long)g->fence, was->trainer, was->checkpoint, t->trainer,
-				     g->checkpoint);
+			history_fail("%s fence %lld is given to %s, %.12s and to %s, %.12s",
+				     t->device, (long long)g->fence, was->trainer, was->checkpoint,
+				     t->trainer, g->checkpoint);
 		return;
 	}
 	if (++h.n_grants == GRANTS_MAX)
@@ -159,7 +159,8 @@ static void decided(const struct topic *t, const struct msg_ack *a)
 		return;
 	}
 	for (unsigned i = 0; i < h.n_decisions && a->decision != DECISION_REFUSED; i++)
-		if (h.decisions[i].fence == a->fence && h.decisions[i].decision != DECISION_REFUSED &&
+		if (h.decisions[i].fence == a->fence &&
+		    h.decisions[i].decision != DECISION_REFUSED &&
 		    strcmp(h.decisions[i].device, t->device) == 0)
 			history_fail("%s fence %lld: both %.12s and %.12s are taken", t->device,
 				     (long long)a->fence, h.decisions[i].result, a->checkpoint);
@@ -170,8 +171,8 @@ static void decided(const struct topic *t, const struct msg_ack *a)
 	snprintf(d->device, ID_SIZE, "%s", t->device);
 	snprintf(d->trainer, ID_SIZE, "%s", t->trainer);
 	snprintf(d->result, HASH_SIZE, "%s", a->checkpoint);
-	history_note("%s decides %.12s of %s fence=%lld: %s %s", t->device, a->checkpoint, t->trainer,
-		     (long long)a->fence, decision_name(a->decision), a->reason);
+	history_note("%s decides %.12s of %s fence=%lld: %s %s", t->device, a->checkpoint,
+		     t->trainer, (long long)a->fence, decision_name(a->decision), a->reason);
 }
 
 void history_sent(const struct mqtt_publish *p)
@@ -198,9 +199,9 @@ void history_check(void)
 		const struct history_decision *d = &h.decisions[i];
 
 		if (d->n_jobs > 1 || (d->n_jobs == 0 && d->decision != DECISION_REFUSED))
-			history_fail("%s fence %lld result %.12s was %s: %u jobs ended by it", d->device,
-				     (long long)d->fence, d->result, decision_name(d->decision),
-				     d->n_jobs);
+			history_fail("%s fence %lld result %.12s was %s: %u jobs ended by it",
+				     d->device, (long long)d->fence, d->result,
+				     decision_name(d->decision), d->n_jobs);
 	}
 }
 

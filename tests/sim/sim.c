@@ -3,12 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 
 #define RECONNECT_FIRST_MS 500
 #define RECONNECT_CAP_MS   30000
-#define WILL_MAX_MS	   45000 /* a broken connection is noticed by its keepalive */
+#define WILL_MAX_MS        45000 /* a broken connection is noticed by its keepalive */
 
 /* The product's seeds, too, follow from the simulation's. */
 uint64_t __wrap_rng_entropy(void);
@@ -100,6 +101,13 @@ int64_t sim_between(int64_t lo, int64_t hi)
 	return lo + (int64_t)(rng_unit(&sim_rng) * (double)(hi - lo + 1));
 }
 
+char *sim_dir(char ret[SIM_DIR_SIZE])
+{
+	strcpy(ret, access("/dev/shm", W_OK) == 0 ? "/dev/shm/tasuki-sim-XXXXXX"
+						  : "/tmp/tasuki-sim-XXXXXX");
+	return mkdtemp(ret);
+}
+
 /* --- messages --- */
 
 struct message {
@@ -140,7 +148,10 @@ static struct message *message_new(const struct mqtt_publish *p)
 
 	if (!m)
 		abort();
-	*m = (struct message){.refs = 1, .len = p->len, .qos = p->qos, .retain = p->retain,
+	*m = (struct message){.refs = 1,
+			      .len = p->len,
+			      .qos = p->qos,
+			      .retain = p->retain,
 			      .until_ms = p->expiry_s ? now + p->expiry_s * INT64_C(1000) : 0};
 	snprintf(m->topic, sizeof(m->topic), "%s", p->topic);
 	memcpy(m->payload, p->payload, p->len);
@@ -189,7 +200,9 @@ static void forget(struct sim_client *c)
 
 static void give(const struct flight *f)
 {
-	struct mqtt_message m = {.topic = f->m->topic, .payload = f->m->payload, .len = f->m->len,
+	struct mqtt_message m = {.topic = f->m->topic,
+				 .payload = f->m->payload,
+				 .len = f->m->len,
 				 .retained = f->retained};
 	char *copy = NULL;
 
@@ -362,8 +375,11 @@ int sim_publish(struct sim_client *c, const struct mqtt_publish *p)
 static void send_will(void *arg, uint64_t connection)
 {
 	struct sim_client *c = arg;
-	struct mqtt_publish p = {.topic = c->will_topic, .payload = c->last_will,
-				 .len = strlen(c->last_will), .qos = 1, .retain = true};
+	struct mqtt_publish p = {.topic = c->will_topic,
+				 .payload = c->last_will,
+				 .len = strlen(c->last_will),
+				 .qos = 1,
+				 .retain = true};
 	struct message *m;
 
 	if (!c->will_due || c->connection != connection)

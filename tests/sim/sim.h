@@ -16,18 +16,22 @@
 #include "common/mqtt/mqtt.h"
 
 #define SIM_FILTERS_MAX 16
-#define SIM_QUEUED_MAX	100 /* for a session that is away; what is more is dropped */
+#define SIM_QUEUED_MAX  100 /* for a session that is away; what is more is dropped */
 
 /* --- time --- */
 
 extern struct rng sim_rng;
 int64_t sim_now(void);
 void sim_begin(uint64_t seed, int64_t now_ms);
-void sim_end(void); /* drops what is due */
-/* Calls fn(arg, n) at that time; what is due at the same moment runs in the order it was asked for. */
+void sim_end(void); /* drops what is due, and knows no client any more */
+/* Calls fn(arg, n) at that time; what is due at the same moment runs in the order it was asked for.
+ */
 void sim_at(int64_t at_ms, void (*fn)(void *arg, uint64_t n), void *arg, uint64_t n);
 /* Runs what is due until then, or, where `done` (may be NULL) says so after an event, before. */
 bool sim_run(int64_t until_ms, bool (*done)(void));
+/* A new folder in memory, where there is such a file system; NULL: none can be made. */
+#define SIM_DIR_SIZE 64
+char *sim_dir(char ret[SIM_DIR_SIZE]);
 bool sim_chance(double p);
 int64_t sim_between(int64_t lo, int64_t hi);
 
@@ -35,7 +39,7 @@ int64_t sim_between(int64_t lo, int64_t hi);
 
 struct sim_faults {
 	double lose, twice, flip; /* of messages; flip: of blocks */
-	double full; /* of publishes that find the sender's queue full */
+	double full;              /* of publishes that find the sender's queue full */
 	int64_t delay_max_ms;
 	bool reorder;
 };
@@ -67,9 +71,9 @@ struct sim_client {
 };
 
 void sim_join(struct sim_client *c);
-void sim_start(struct sim_client *c);		  /* its program runs from now on */
+void sim_start(struct sim_client *c);             /* its program runs from now on */
 void sim_stop(struct sim_client *c, bool killed); /* killed: the Will is sent */
-void sim_cut(struct sim_client *c);		  /* the connection breaks; it comes back by itself */
+void sim_cut(struct sim_client *c); /* the connection breaks; it comes back by itself */
 void sim_broker_restart(bool forgets_retained);
 int sim_publish(struct sim_client *c, const struct mqtt_publish *p);
 uint64_t sim_n_messages(void);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCHS	    40
+#define EPOCHS      40
 #define STEP_MAX_MS 15000
-#define NEVER	    (-1)
+#define NEVER       (-1)
 
 struct sim_device {
 	unsigned number;
@@ -19,7 +19,7 @@ struct sim_device {
 	struct sim_worker worker;
 	int64_t wake_ms;
 	uint64_t life;
-	bool doomed, inside; /* killed as soon as what it does now returns */
+	bool doomed, inside;    /* killed as soon as what it does now returns */
 	char active[HASH_SIZE]; /* as checked last */
 };
 
@@ -257,13 +257,25 @@ struct sim_device *sim_device_new(unsigned number, const char *dir, const struct
 	snprintf(c->id, sizeof(c->id), "cam-%u", number);
 	file_path(c->state, sizeof(c->state), "%s/cam-%u", dir, number);
 	c->block_size = 1024;
-	c->live = (struct agent_live){.round_epochs = EPOCHS, .rounds = 1, .every_epochs = 2,
-				      .min_epochs = 1, .lease_s = 30, .hold_max_s = 900};
-	d->client = (struct sim_client){.user = d, .durable = true, .message = on_message,
-					.link = on_link, .writable = on_writable};
-	d->worker = (struct sim_worker){.model = m, .salt = number, .step_max_ms = STEP_MAX_MS,
-					.owner = d, .ready = on_ready, .progress = on_progress,
-					.reply = on_reply, .died = on_died};
+	c->live = (struct agent_live){.round_epochs = EPOCHS,
+				      .rounds = 1,
+				      .every_epochs = 2,
+				      .min_epochs = 1,
+				      .lease_s = 30,
+				      .hold_max_s = 900};
+	d->client = (struct sim_client){.user = d,
+					.durable = true,
+					.message = on_message,
+					.link = on_link,
+					.writable = on_writable};
+	d->worker = (struct sim_worker){.model = m,
+					.salt = number,
+					.step_max_ms = STEP_MAX_MS,
+					.owner = d,
+					.ready = on_ready,
+					.progress = on_progress,
+					.reply = on_reply,
+					.died = on_died};
 	sim_join(&d->client);
 	sim_at(sim_now() + sim_between(1, 3000), start, d, ++d->life);
 	return d;

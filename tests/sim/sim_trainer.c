@@ -8,7 +8,7 @@
 #include "edge-trainer/trainer_priv.h"
 #include "tests/sim/soak.h"
 
-#define SLOTS	    1
+#define SLOTS       1
 #define STEP_MAX_MS 10000
 
 struct sim_trainer {
@@ -231,14 +231,17 @@ struct sim_trainer *sim_trainer_new(unsigned number, const char *dir, const stru
 	c->disk_max_bytes = 1 << 24;
 	c->lease_ms = 30000;
 	c->block_size = 1024;
-	s->client = (struct sim_client){.user = s, .message = on_message, .link = on_link,
-					.writable = on_writable};
+	s->client = (struct sim_client){
+		.user = s, .message = on_message, .link = on_link, .writable = on_writable};
 	for (unsigned i = 0; i < SLOTS; i++) {
 		s->slots[i] = (struct slot_of){s, i};
-		s->worker[i] = (struct sim_worker){.model = m, .salt = 100 + number,
+		s->worker[i] = (struct sim_worker){.model = m,
+						   .salt = 100 + number,
 						   .step_max_ms = STEP_MAX_MS,
-						   .owner = &s->slots[i], .ready = on_ready,
-						   .progress = on_progress, .reply = on_reply,
+						   .owner = &s->slots[i],
+						   .ready = on_ready,
+						   .progress = on_progress,
+						   .reply = on_reply,
 						   .died = on_died};
 	}
 	sim_join(&s->client);
@@ -276,8 +279,8 @@ unsigned sim_trainer_open(const struct sim_trainer *s, char *buf, size_t size)
 			continue;
 		n++;
 		len = strlen(buf);
-		snprintf(buf + len, size - len, " %s/%lld %s", e->job.device, (long long)e->job.fence,
-			 job_state_name(e->job.state));
+		snprintf(buf + len, size - len, " %s/%lld %s", e->job.device,
+			 (long long)e->job.fence, job_state_name(e->job.state));
 	}
 	return s->t ? n : 1;
 }
@@ -319,8 +322,8 @@ static void twice_row(struct sim_trainer *s, sqlite3_stmt *q, void *arg)
 /* device, fence, result, outcome, with a decision: it is the device's. */
 static void decided_row(struct sim_trainer *s, sqlite3_stmt *q, void *arg)
 {
-	struct history_decision *d = history_decision(text(q, 0), sqlite3_column_int64(q, 1),
-						      text(q, 2));
+	struct history_decision *d =
+		history_decision(text(q, 0), sqlite3_column_int64(q, 1), text(q, 2));
 
 	(void)arg;
 	if (!d || strcmp(decision_name(d->decision), text(q, 3)) != 0) {
@@ -352,7 +355,8 @@ static void report_row(struct sim_trainer *s, sqlite3_stmt *q, void *arg)
 	if (!made || msg_report_parse(made, strlen(made), &r, NULL) < 0) {
 		history_fail("%s: report %lld was not made", s->conf.id, (long long)seq);
 	} else {
-		if (strcmp(r.checkpoint, text(q, 1)) != 0 || r.score.n != sqlite3_column_int64(q, 2) ||
+		if (strcmp(r.checkpoint, text(q, 1)) != 0 ||
+		    r.score.n != sqlite3_column_int64(q, 2) ||
 		    r.score.correct != sqlite3_column_int64(q, 3))
 			history_fail("%s: report %lld differs", s->conf.id, (long long)seq);
 		msg_report_done(&r);
@@ -364,19 +368,25 @@ void sim_trainer_check(struct sim_trainer *s, struct sim_device *const *devices,
 {
 	char sql[256];
 
-	each_row(s, "SELECT device, fence, count(*) FROM jobs WHERE fence > 0"
-		    " GROUP BY device, fence HAVING count(*) > 1", NULL, twice_row);
-	each_row(s, "SELECT device, fence, coalesce(result, partial), outcome FROM jobs"
-		    " WHERE state = 'done' AND outcome IN ('activated', 'kept', 'refused')",
+	each_row(s,
+		 "SELECT device, fence, count(*) FROM jobs WHERE fence > 0"
+		 " GROUP BY device, fence HAVING count(*) > 1",
+		 NULL, twice_row);
+	each_row(s,
+		 "SELECT device, fence, coalesce(result, partial), outcome FROM jobs"
+		 " WHERE state = 'done' AND outcome IN ('activated', 'kept', 'refused')",
 		 NULL, decided_row);
 	for (unsigned i = 0; i < n; i++) {
 		struct reports_check c = {devices[i], 0};
 
-		snprintf(sql, sizeof(sql), "SELECT seq, checkpoint, n, correct FROM reports"
-			 " WHERE device = 'cam-%u' ORDER BY seq", i);
+		snprintf(sql, sizeof(sql),
+			 "SELECT seq, checkpoint, n, correct FROM reports"
+			 " WHERE device = 'cam-%u' ORDER BY seq",
+			 i);
 		each_row(s, sql, &c, report_row);
 		if (c.seq != sim_device_reports(devices[i]))
 			history_fail("%s has %lld reports of cam-%u, which made %lld", s->conf.id,
-				     (long long)c.seq, i, (long long)sim_device_reports(devices[i]));
+				     (long long)c.seq, i,
+				     (long long)sim_device_reports(devices[i]));
 	}
 }

@@ -10,7 +10,7 @@
 #include "common/crypto/hash.h"
 #include "tests/sim/sim.h"
 
-#define IMAGES	    40
+#define IMAGES      40
 #define START_MS    2000
 #define PROGRESS_MS 500
 #define RIPE_SEEN   800.0 /* images after which half of what can be learned is */
@@ -131,8 +131,9 @@ static int evaluate(const struct sim_worker *w, const struct sim_request *q, str
 	if (r < 0)
 		return r;
 	n = *split == 'v' ? 20 : 10;
-	rng_init(&rng, w->salt ^ strtoull((char[17]){id[0], id[1], id[2], id[3], id[4], id[5], id[6], 0},
-					  NULL, 16));
+	rng_init(&rng,
+		 w->salt ^ strtoull((char[17]){id[0], id[1], id[2], id[3], id[4], id[5], id[6], 0},
+				    NULL, 16));
 	share = (double)seen / ((double)seen + RIPE_SEEN) + rng_between(&rng, 0, 0.3);
 	json_set_str(result, "checkpoint", id);
 	json_set_str(result, "snapshot",

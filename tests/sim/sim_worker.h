@@ -19,7 +19,7 @@ struct sim_request {
 struct sim_worker {
 	/* Set before sim_worker_start(). */
 	const struct model *model;
-	uint64_t salt; /* of its images: scores differ from worker to worker */
+	uint64_t salt;       /* of its images: scores differ from worker to worker */
 	int64_t step_max_ms; /* what a request takes, at most */
 	void *owner;
 	void (*ready)(void *owner);

@@ -15,12 +15,12 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define DEVICES_MAX 3
-#define TRAINERS    2
-#define T0_MS	    INT64_C(1000000)
-#define FAULTY_MS   (8 * 60 * 1000)  /* of faults, then quiet: */
-#define QUIET_MS    (4 * 3600 * 1000) /* within which all must end */
-#define REPORTS_MS (30 * 60 * 1000)  /* and then all reports have come */
+#define DEVICES_MAX    3
+#define TRAINERS       2
+#define T0_MS          INT64_C(1000000)
+#define FAULTY_MS      (8 * 60 * 1000)   /* of faults, then quiet: */
+#define QUIET_MS       (4 * 3600 * 1000) /* within which all must end */
+#define REPORTS_MS     (30 * 60 * 1000)  /* and then all reports have come */
 #define FAULT_EVERY_MS 12000
 
 /* The convolution's weights, statistics and a connected layer: 20 blocks of 1 KiB. */
@@ -189,11 +189,11 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	totals->messages += sim_n_messages();
 	totals->decided += history_n_decided();
 	totals->virtual_ms += (uint64_t)(sim_now() - T0_MS);
+	sim_end();
 	for (unsigned i = 0; i < n_devices; i++)
 		sim_device_free(devices[i]);
 	for (unsigned i = 0; i < TRAINERS; i++)
 		sim_trainer_free(trainers[i]);
-	sim_end();
 	model_free(m);
 	file_remove(dir, NULL);
 	return !history_failed();
@@ -214,13 +214,15 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--verbose") == 0)
 			verbose = true;
 		else
-			return fprintf(stderr, "usage: soak [--from SEED] [--seeds N] [--verbose]\n"), 2;
+			return fprintf(stderr,
+				       "usage: soak [--from SEED] [--seeds N] [--verbose]\n"),
+			       2;
 	log_init("soak", verbose ? LOG_P_INFO : (enum log_priority)0);
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	for (uint64_t seed = from; seed < from + n; seed++) {
-		char dir[] = "/dev/shm/tasuki-soak-XXXXXX";
+		char dir[SIM_DIR_SIZE];
 
-		if (!mkdtemp(dir))
+		if (!sim_dir(dir))
 			return perror(dir), 1;
 		if (run(seed, dir, verbose, &totals))
 			continue;
@@ -230,10 +232,12 @@ int main(int argc, char **argv)
 		fflush(stdout);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	printf("%llu seeds, %llu failed: %llu results decided, %llu messages, %.1f h of virtual time "
+	printf("%llu seeds, %llu failed: %llu results decided, %llu messages, %.1f h of virtual "
+	       "time "
 	       "in %.0f s\n",
-	       (unsigned long long)n, (unsigned long long)failed, (unsigned long long)totals.decided,
-	       (unsigned long long)totals.messages, (double)totals.virtual_ms / 3600000,
+	       (unsigned long long)n, (unsigned long long)failed,
+	       (unsigned long long)totals.decided, (unsigned long long)totals.messages,
+	       (double)totals.virtual_ms / 3600000,
 	       (double)(now.tv_sec - began.tv_sec) + (double)(now.tv_nsec - began.tv_nsec) * 1e-9);
 	return failed > 0;
 }

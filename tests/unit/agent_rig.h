@@ -380,7 +380,7 @@ static inline struct msg_result result_of(const char *parent, uint64_t seed, int
 	m->size = (int64_t)model->file_bytes;
 	m->block_size = 1024;
 	m->created_ms = 1790000000000;
-	strcpy(m->encoding, "raw");
+	m->encoding = ENCODING_RAW;
 	memcpy(r.snapshot, snapshot[SPLIT_TEST], HASH_SIZE);
 	return r;
 }
@@ -393,7 +393,7 @@ static inline void send_blocks(const struct manifest *m, const char *path, bool 
 		struct msg_want w;
 		assert_non_null(s);
 		assert_int_equal(msg_want_parse(s->payload, s->len, &w, &err), 0);
-		assert_string_equal(w.checkpoint, m->id);
+		assert_string_equal(w.checkpoint, manifest_payload(m));
 		forget_sent();
 		for (size_t i = 0; i < w.n_blocks; i++) {
 			char topic[TOPIC_SIZE];
@@ -403,7 +403,8 @@ static inline void send_blocks(const struct manifest *m, const char *path, bool 
 							 buf, &len, NULL),
 					 0);
 			buf[7] ^= flip_a_bit;
-			snprintf(topic, sizeof(topic), DEVICE "in/block/%s/%u", m->id, w.blocks[i]);
+			snprintf(topic, sizeof(topic), DEVICE "in/block/%s/%u", manifest_payload(m),
+				 w.blocks[i]);
 			say(topic, buf, len);
 		}
 		if (!last(TRAINER "want"))

@@ -102,7 +102,7 @@ static inline void make_job(struct job *j, const char *device, const char *check
 		.size = 200020,
 		.block_size = 131072,
 		.created_ms = 1700000000000,
-		.encoding = "raw",
+		.encoding = ENCODING_RAW,
 	};
 
 	memcpy(m.id, checkpoint, HASH_SIZE);

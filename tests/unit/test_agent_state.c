@@ -64,7 +64,7 @@ static void fill_result(struct msg_result *r)
 	m->size = 44764;
 	m->block_size = 131072;
 	m->created_ms = 1790000000000;
-	COPY(m->encoding, "raw");
+	m->encoding = ENCODING_RAW;
 	r->fence = 4;
 	r->before = (struct score){400, 300, 0.5};
 	r->after = (struct score){400, 350, 0.25};

@@ -340,8 +340,7 @@ static void test_lease_runs_out(void **state)
 static void test_lease_runs_out_offline(void **state)
 {
 	PLAY(TO_GRANTED, DOWN(20, "", GRANTED), TIMER(10 + LEASE, "P", OFFERING),
-	     UP(400000, "", OFFERING),
-	     TIMER(400000 + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
+	     UP(400000, "", OFFERING), TIMER(400000 + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
 }
 
 static void test_result_after_lease(void **state)
@@ -700,7 +699,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_whole),
 		T(test_offers_back_off),
-		T(test_claim_for_the_last_one), T(test_due_while_offline),
+		T(test_claim_for_the_last_one),
+		T(test_due_while_offline),
 		T(test_newer_takes_the_place),
 		T(test_busy),
 		T(test_given_back),

@@ -44,7 +44,7 @@ static struct manifest full(void)
 			     .block_size = MANIFEST_BLOCK_MAX,
 			     .created_ms = 1795000000123,
 			     .expires_ms = 1795000000124,
-			     .encoding = "raw",
+			     .encoding = ENCODING_RAW,
 			     .signature = "ed25519:AbC+/=="};
 	return m;
 }
@@ -152,7 +152,9 @@ static void bad_texts(void **state)
 		{"expires", "2026-11-23T05:58:00Z", -EINVAL},
 		{"expires", "1970-01-01T00:00:00Z", -EINVAL},
 		{"expires", "", -EINVAL},
-		{"encoding", "delta", -EOPNOTSUPP},
+		{"encoding", "gzip", -EOPNOTSUPP},
+		{"payload", ID_B, -EINVAL},
+		{"base", ID_B, -EINVAL},
 		{"encoding", "", -EOPNOTSUPP},
 		{"encoding", "a-much-too-long-name", -E2BIG},
 		{"signature", "a\x01", -EINVAL},
@@ -175,6 +177,40 @@ static void bad_texts(void **state)
 	json_set_str(j, "signature", signature);
 	struct manifest m;
 	assert_int_equal(manifest_from_json(j, NULL, &m, NULL), 0);
+}
+
+/* Which of them go with which encoding. */
+static void coded(void **state)
+{
+	for (int e = ENCODING_ZSTD; e < ENCODING_N; e++) {
+		_cleanup_(json_freep) struct json *j = parse(MINIMAL), *back = json_new_obj();
+		struct manifest m;
+		json_set_str(j, "encoding", encoding_name((enum encoding)e));
+		refused(j, -ENOENT, "payload");
+		json_set_str(j, "payload", "text");
+		refused(j, -EINVAL, "payload");
+		json_set_str(j, "payload", ID_B);
+		if (e == ENCODING_DELTA) {
+			refused(j, -ENOENT, "base");
+			json_set_str(j, "base", ID_C);
+		}
+		assert_int_equal(manifest_from_json(j, NULL, &m, NULL), 0);
+		assert_int_equal(m.encoding, e);
+		assert_string_equal(manifest_payload(&m), ID_B);
+		assert_string_equal(m.base, e == ENCODING_DELTA ? ID_C : "");
+		manifest_to_json(&m, back);
+		struct manifest again;
+		assert_int_equal(manifest_from_json(back, NULL, &again, NULL), 0);
+		assert_memory_equal(&m, &again, sizeof(m));
+		json_set_str(j, "base", ID_C);
+		if (e != ENCODING_DELTA)
+			refused(j, -EINVAL, "base");
+		manifest_decoded(&m, 4444);
+		assert_int_equal(m.encoding, ENCODING_RAW);
+		assert_int_equal(m.size, 4444);
+		assert_string_equal(manifest_payload(&m), m.id);
+		assert_false(*m.base);
+	}
 }
 
 static void bad_numbers(void **state)
@@ -293,7 +329,15 @@ static void fits(void **state)
 	m.size++;
 	assert_int_equal(manifest_fits(&m, model, 0, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "found 1817, expected 1816"));
+	m.encoding = ENCODING_INT8;
+	assert_int_equal(manifest_fits(&m, model, 0, &err), -EINVAL);
 	m.size--;
+	assert_int_equal(manifest_fits(&m, model, 0, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "found 1816, expected less than 1816"));
+	m.size--;
+	assert_int_equal(manifest_fits(&m, model, 0, &err), 0);
+	m.encoding = ENCODING_RAW;
+	m.size++;
 	m.classes = 2;
 	assert_int_equal(manifest_fits(&m, model, 0, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "classes"));
@@ -317,7 +361,7 @@ int main(void)
 		cmocka_unit_test(missing),     cmocka_unit_test(bad_texts),
 		cmocka_unit_test(bad_numbers), cmocka_unit_test(parents),
 		cmocka_unit_test(critical),    cmocka_unit_test(fits),
-		cmocka_unit_test(origins),
+		cmocka_unit_test(origins),     cmocka_unit_test(coded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

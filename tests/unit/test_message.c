@@ -296,6 +296,7 @@ static const struct change refused[] = {
 	{CLAIM, "phase", "\"" LONG17 "\""}, {CLAIM, "progress", "1.1"},
 	{CLAIM, "claim", "0"}, {CLAIM, "claim", "-1"}, {CLAIM, "claim", "\"1\""},
 	{CLAIM, "reason", "\"a\\nb\""}, {CLAIM, "reason", "7"},
+	{CLAIM, "lacks", "\"base\""},
 
 	{GRANT, "checkpoint", NULL}, {GRANT, "granted", NULL}, {GRANT, "granted", "1"},
 	{GRANT, "fence", NULL}, {GRANT, "fence", "0"}, {GRANT, "lease_ms", NULL},

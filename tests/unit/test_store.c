@@ -35,7 +35,7 @@ static int make_checkpoint(const char *path, unsigned k, struct manifest *m)
 			       .size = WEIGHTS_BYTES,
 			       .block_size = 4096,
 			       .created_ms = 1795000000000,
-			       .encoding = "raw"};
+			       .encoding = ENCODING_RAW};
 	memset(m->model, 'a', HASH_HEX);
 	int r = hash_bytes(data, sizeof(data), m->id);
 	return r < 0 ? r : file_write(path, data, sizeof(data), NULL);
@@ -781,12 +781,78 @@ static void killed(void **state)
 	assert_true(active_rounds > 10);
 }
 
+#define CODED   "coded, of 20 letters"
+#define SMALLER "smaller than it was before"
+
+static void expect_payload(struct store *s, const char *id, const char *text)
+{
+	char path[FILE_PATH_MAX], *data;
+	struct err err = {0};
+	size_t len;
+	assert_int_equal(store_payload(s, id, path, &err), 0);
+	assert_int_equal(file_read(path, 1 << 20, &data, &len, &err), 0);
+	if (text)
+		assert_string_equal(data, text);
+	else
+		assert_int_equal(len, WEIGHTS_BYTES);
+	free(data);
+}
+
+static void code_as(struct manifest *m, enum encoding e, const char *text)
+{
+	m->encoding = e;
+	m->size = (int64_t)strlen(text);
+	hash_bytes(text, strlen(text), m->payload);
+	memcpy(m->base, e == ENCODING_DELTA ? m->payload : "", e == ENCODING_DELTA ? HASH_SIZE : 1);
+}
+
+/* The form in which a checkpoint travels, new with it or put beside it later. */
+static void payloads(void **state)
+{
+	struct store *s = open_store(*state);
+	char weights[FILE_PATH_MAX], payload[FILE_PATH_MAX], id[HASH_SIZE];
+	struct manifest m, back;
+	struct err err = {0};
+	assert_int_equal(store_tmp(s, "weights", weights, NULL), 0);
+	assert_int_equal(store_tmp(s, "payload", payload, NULL), 0);
+	assert_int_equal(make_checkpoint(weights, 1, &m), 0);
+	util_write(payload, CODED, strlen(CODED));
+	assert_int_equal(store_add_coded(s, weights, payload, &m, &err), -EINVAL);
+	code_as(&m, ENCODING_DELTA, CODED);
+	assert_int_equal(store_add(s, weights, &m, &err), -EINVAL);
+	m.size++;
+	assert_int_equal(store_add_coded(s, weights, payload, &m, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "found 20 bytes, expected 21"));
+	assert_false(store_has(s, m.id));
+	m.size--;
+	assert_int_equal(store_add_coded(s, weights, payload, &m, &err), 0);
+	assert_false(file_exists(weights) || file_exists(payload));
+	expect_payload(s, m.id, CODED);
+	assert_int_equal(store_manifest(s, m.id, &back, &err), 0);
+	assert_memory_equal(&m, &back, sizeof(m));
+	/* In another form; of one that was there without any. */
+	add(s, 2, id);
+	expect_payload(s, id, NULL);
+	for (unsigned k = 1; k <= 2; k++) {
+		assert_int_equal(make_checkpoint(weights, k, &m), 0);
+		code_as(&m, ENCODING_ZSTD, SMALLER);
+		util_write(payload, SMALLER, strlen(SMALLER));
+		assert_int_equal(store_add_coded(s, weights, payload, &m, &err), 0);
+		expect_payload(s, m.id, SMALLER);
+		assert_false(file_exists(weights) || file_exists(payload));
+	}
+	assert_int_equal(store_remove(s, m.id, &err), 0);
+	assert_int_equal(store_payload(s, m.id, payload, &err), -ENOENT);
+	store_free(s);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest fill[] = {cmocka_unit_test(fill_up)};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(basics, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(adding, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(payloads, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(damaged_manifest, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(staying, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(collecting, util_dir, util_dir_done),

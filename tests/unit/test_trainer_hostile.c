@@ -329,6 +329,96 @@ static void test_floods(void **state)
 	assert_int_equal(query("SELECT max(seq) FROM reports"), 12001);
 }
 
+/* The same, each of another checkpoint. */
+static void test_many_checkpoints(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		other_weights((char)(i % 100 + 1));
+		offer("cam-1");
+	}
+	assert_true(f.t->n_entries + f.t->queue.offers.n <= 1);
+	assert_true(device_find(f.t, "cam-1")->n_refused > 900);
+	f.read = f.n_sent;
+	offer("cam-2");
+	assert_false(claimed("cam-2").busy);
+}
+
+/* A clock that is a year off makes times that are a year off, and nothing else; what it says to have
+ * expired is refused by that name. */
+static void test_clock_a_year_off(void **state)
+{
+	const int64_t year = (int64_t)365 * 86400 * 1000;
+	struct msg_report r = {.seq = 1,
+			       .checkpoint = OTHER,
+			       .snapshot = SNAPSHOT,
+			       .split = SPLIT_TEST,
+			       .score = {10, 5, 1}};
+	struct msg_offer o;
+	struct msg_claim c;
+
+	(void)state;
+	for (int sign = -1; sign <= 1; sign += 2) {
+		const char *id = sign < 0 ? "slow" : "fast";
+
+		r.at_ms = 1700000000000 + sign * year;
+		say(TOPIC_DEVICE_REPORT, id, msg_report_print(&r));
+		o = offer_of(id);
+		o.manifest.created_ms += sign * year;
+		say(TOPIC_DEVICE_OFFER, id, msg_offer_print(&o));
+		assert_false(claimed(id).busy);
+		grant(id, f.id, false, 0);
+	}
+	tick(100);
+	assert_int_equal(query("SELECT count(*) FROM reports WHERE received_ms > 1700000000000"), 2);
+	o = offer_of("slow");
+	o.manifest.created_ms -= year;
+	o.manifest.expires_ms = o.manifest.created_ms + 3600 * 1000;
+	say(TOPIC_DEVICE_OFFER, "slow", msg_offer_print(&o));
+	c = claimed("slow");
+	assert_true(c.busy);
+	assert_string_equal(c.reason, "the checkpoint has expired");
+	assert_int_equal(device_find(f.t, "slow")->n_refused, 1);
+	offer("cam-2");
+	assert_false(claimed("cam-2").busy);
+}
+
+/* More jobs than fit into memory: what is offered then is told to come back. */
+static void test_jobs_in_memory(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	f.t->n_entries = TRAINER_JOBS_MAX;
+	offer("cam-1");
+	c = claimed("cam-1");
+	assert_true(c.busy && c.retry_ms == QUEUE_RETRY_MAX_MS);
+	f.t->n_entries = 0;
+	offer("cam-1");
+	assert_false(claimed("cam-1").busy);
+}
+
+/* Jobs without a lease are kept for a while, but no more than so many. */
+static void test_lapsed_jobs(void **state)
+{
+	char id[16];
+
+	(void)state;
+	f.conf.capacity = TRAINER_CAPACITY_MAX;
+	kill_and_reopen();
+	for (int i = 0; i < LAPSED_MAX + 10; i++) {
+		snprintf(id, sizeof(id), "cam-%d", i);
+		offer(id);
+		claimed(id);
+		grant_claim(id, 1, f.claim, LEASE);
+		assert_int_equal(give_blocks(id, 1), 1);
+	}
+	tick(LEASE);
+	tick(COLLECT_MS);
+	tick(COLLECT_MS);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), LAPSED_MAX);
+}
+
 /* Somebody who heard of a checkpoint names it as his: he has to bring it. */
 static void test_possession(void **state)
 {
@@ -359,7 +449,9 @@ int main(void)
 		TEST(test_full_of_strangers), TEST(test_claims_without_answer),
 		TEST(test_line),              TEST(test_delayed_grant),     TEST(test_claims_after_restart),
 		TEST(test_invented_devices),  TEST(test_floods),
-		TEST(test_possession),
+		TEST(test_possession),        TEST(test_many_checkpoints),
+		TEST(test_clock_a_year_off),  TEST(test_jobs_in_memory),
+		TEST(test_lapsed_jobs),
 	};
 
 	log_init("test_trainer_hostile", LOG_P_ERROR);

@@ -48,6 +48,21 @@ static void read_inputs(const struct json *args, struct work *w)
 	}
 }
 
+static void read_coding(const struct json *args, struct work *w)
+{
+	const struct json *bases;
+
+	json_get_str(args, "payload", w->payload, sizeof(w->payload), NULL);
+	json_get_str(args, "decoded", w->decoded, sizeof(w->decoded), NULL);
+	json_get_str(args, "base", w->base, sizeof(w->base), NULL);
+	json_get_str(args, "encoding", w->encoding, sizeof(w->encoding), NULL);
+	if (!json_has(args, "bases") || json_get_arr(args, "bases", 8, &bases, NULL) < 0)
+		return;
+	w->n_bases = (unsigned)json_len(bases);
+	if (w->n_bases)
+		snprintf(w->base, sizeof(w->base), "%s", json_str(json_first(bases)));
+}
+
 static int fake_work(void *user, unsigned slot, const char *op, struct json *args, uint64_t *ret_id)
 {
 	struct work *w = &f.work[f.n_work++];
@@ -67,6 +82,7 @@ static int fake_work(void *user, unsigned slot, const char *op, struct json *arg
 		json_get_int(args, "until_ms", 0, JSON_INT_MAX, &w->until_ms, NULL);
 		json_get_bool(args, "settle", &w->settle, NULL);
 		read_inputs(args, w);
+		read_coding(args, w);
 	}
 	json_free(args);
 	return 0;
@@ -236,7 +252,7 @@ struct msg_offer offer_of(const char *device)
 					   .images_seen = 700, .classes = 10,
 					   .size = (int64_t)f.model->file_bytes,
 					   .block_size = BLOCK, .created_ms = 1700000000000,
-					   .encoding = "raw"}};
+					   .encoding = ENCODING_RAW}};
 
 	strcpy(o.manifest.id, f.id);
 	strcpy(o.manifest.model, f.model->id);

@@ -50,6 +50,9 @@ struct work {
 	double shares[8];
 	char inputs[8][HASH_SIZE];
 	bool settle;
+	/* of what is coded: */
+	char payload[FILE_PATH_MAX], decoded[FILE_PATH_MAX], base[FILE_PATH_MAX], encoding[16];
+	unsigned n_bases;
 };
 
 struct trainer_fixture {

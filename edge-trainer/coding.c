@@ -1,0 +1,278 @@
+/* The forms in which checkpoints travel (common/encoding), as workers make and read them.
+ *
+ * What a device sends is decoded by any worker, also one that trains meanwhile: a transfer does not
+ * wait for its turn. A result is coded when it is scored, by the worker that made it: its score is
+ * that of what the device will have. A device's own result is the difference to what it handed over,
+ * which it has; a window's goes to all of its members, so it is the difference to the first
+ * weights, where all have those. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+#include "common/crypto/hash.h"
+#include "edge-trainer/trainer_priv.h"
+
+bool coding_codes(const struct trainer *t)
+{
+	return t->conf->encoding != (int)ENCODING_RAW;
+}
+
+bool coding_base_here(const struct trainer *t, const struct manifest *m)
+{
+	return m->encoding != ENCODING_DELTA || store_has(t->store, m->base);
+}
+
+void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o)
+{
+	d->has_first = false;
+	for (size_t i = 0; i < o->n_bases; i++)
+		d->has_first |= strcmp(o->bases[i], t->coding.first) == 0;
+}
+
+/* --- first weights --- */
+
+static int first_path(struct trainer *t, char path[FILE_PATH_MAX], struct err *err)
+{
+	return store_tmp(t->store, "first.weights", path, err);
+}
+
+/* The weights that training from [train] seed begins with: made anew at each start, as nothing else
+ * says which ones these are. */
+void coding_ask_first(struct trainer *t, unsigned slot)
+{
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+	struct json *args;
+
+	if (!coding_codes(t) || t->coding.first[0] || t->coding.first_request)
+		return;
+	if (first_path(t, path, &err) < 0) {
+		trainer_fault(t, &err);
+		return;
+	}
+	args = json_new_obj();
+	json_set_int(args, "seed", t->conf->seed);
+	json_set_str(args, "out", path);
+	if (t->ports.work(t->ports.user, slot, "first", args, &t->coding.first_request) < 0)
+		t->coding.first_request = 0;
+	t->coding.first_slot = slot;
+}
+
+static int keep_first(struct trainer *t, struct err *err)
+{
+	struct manifest m = {.origin = ORIGIN_LOCAL, .size = (int64_t)t->model->file_bytes};
+	char path[FILE_PATH_MAX], id[HASH_SIZE];
+	int r = first_path(t, path, err);
+
+	if (r == 0)
+		r = weights_check(t->model, path, NULL, id, err);
+	if (r < 0)
+		return r;
+	manifest_name(&m, id);
+	memcpy(m.model, t->model->id, sizeof(m.model));
+	memcpy(m.device, t->conf->id, sizeof(m.device)); /* nobody's: ours */
+	memcpy(m.trainer, t->conf->id, sizeof(m.trainer));
+	m.classes = t->model->n_classes;
+	m.block_size = t->conf->block_size;
+	m.created_ms = trainer_utc(t);
+	r = store_add(t->store, path, &m, err);
+	if (r == 0)
+		memcpy(t->coding.first, id, sizeof(id));
+	return r;
+}
+
+static void first_made(struct trainer *t, const struct err *failed)
+{
+	struct err err = {0};
+
+	t->coding.first_request = 0;
+	if (!failed && keep_first(t, &err) < 0)
+		failed = &err;
+	if (failed)
+		log_warning("first weights: %s", failed->text);
+}
+
+/* --- what comes in --- */
+
+static int decoded_path(struct trainer *t, const struct entry *e, char path[FILE_PATH_MAX],
+			struct err *err)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "decoded-%lld.weights", (long long)e->decoding.number);
+	return store_tmp(t->store, name, path, err);
+}
+
+int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err)
+{
+	const struct manifest *m = &e->job.manifest;
+	char out[FILE_PATH_MAX], base[FILE_PATH_MAX];
+	struct json *args;
+	unsigned slot = 0;
+	int r;
+
+	while (slot < t->conf->slots && !t->slots[slot].ready)
+		slot++;
+	if (slot == t->conf->slots) {
+		err_set(err, -EAGAIN, "no worker to decode with");
+		err_categorize(err, ERR_WORKER);
+		return -EAGAIN;
+	}
+	if (m->encoding == ENCODING_DELTA && store_weights(t->store, m->base, base) < 0)
+		return err_set(err, -ENOKEY, "base: checkpoint %.12s is not here any more", m->base);
+	e->decoding.number = ++t->coding.n_decodes;
+	r = decoded_path(t, e, out, err);
+	if (r < 0)
+		return r;
+	args = json_new_obj();
+	json_set_str(args, "payload", payload);
+	json_set_str(args, "encoding", encoding_name(m->encoding));
+	json_set_str(args, "out", out);
+	if (m->encoding == ENCODING_DELTA)
+		json_set_str(args, "base", base);
+	r = t->ports.work(t->ports.user, slot, "decode", args, &e->decoding.request);
+	if (r < 0) {
+		e->decoding.request = 0;
+		err_errno(err, r, "the worker takes no request");
+		err_categorize(err, ERR_WORKER);
+	}
+	e->decoding.slot = slot;
+	return r;
+}
+
+void coding_forget(struct trainer *t, struct entry *e)
+{
+	char path[FILE_PATH_MAX];
+
+	if (e->decoding.number && decoded_path(t, e, path, NULL) == 0)
+		file_remove(path, NULL);
+	e->decoding.request = 0;
+	e->decoding.number = 0;
+}
+
+bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed)
+{
+	char path[FILE_PATH_MAX];
+
+	if (request == t->coding.first_request && slot == t->coding.first_slot) {
+		first_made(t, failed);
+		return true;
+	}
+	for (struct entry *e = t->entries; e; e = e->next) {
+		if (e->decoding.request != request || e->decoding.slot != slot)
+			continue;
+		e->decoding.request = 0;
+		if (decoded_path(t, e, path, NULL) < 0)
+			path[0] = '\0';
+		pull_decoded(t, e, path, failed);
+		return true;
+	}
+	return false;
+}
+
+/* --- what goes out --- */
+
+bool coding_is_due(const struct trainer *t, const struct entry *e)
+{
+	struct manifest m;
+
+	return coding_codes(t) && e->job.state == JOB_AFTER &&
+	       store_manifest(t->store, e->job.partial, &m, NULL) == 0 &&
+	       m.encoding == ENCODING_RAW;
+}
+
+/* What its receivers have for certain; "": nothing. */
+static void base_of(const struct trainer *t, const struct entry *e, char ret[HASH_SIZE])
+{
+	memcpy(ret, entry_is_merged(e) ? t->coding.first : e->job.manifest.id, HASH_SIZE);
+	for (const struct entry *o = t->entries; entry_is_merged(e) && o; o = o->next)
+		if (!entry_is_merged(o) && o->job.window == e->job.fence && !o->device->has_first)
+			ret[0] = '\0';
+}
+
+static int payload_path(struct trainer *t, const struct entry *e, char path[FILE_PATH_MAX],
+			struct err *err)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "slot-%d.payload", e->slot);
+	return store_tmp(t->store, name, path, err);
+}
+
+int coding_args(struct trainer *t, struct entry *e, const char *decoded, struct json *args,
+		struct err *err)
+{
+	char *base = t->slots[e->slot].base, path[FILE_PATH_MAX];
+	int r = payload_path(t, e, path, err);
+
+	if (r < 0)
+		return r;
+	json_set_str(args, "out", path);
+	json_set_str(args, "decoded", decoded);
+	json_set_str(args, "encoding",
+		     t->conf->encoding == CODING_AUTO ?
+			     "auto" :
+			     encoding_name((enum encoding)t->conf->encoding));
+	json_set_num(args, "tolerance", t->conf->tolerance);
+	base_of(t, e, base);
+	if (*base && store_weights(t->store, base, path) == 0) {
+		struct json *bases = json_new_arr();
+
+		json_push_str(bases, path);
+		json_set(args, "bases", bases);
+	}
+	return 0;
+}
+
+static int coded_manifest(struct trainer *t, struct entry *e, const char *name, const char *payload,
+			  const char *id, struct manifest *m, struct err *err)
+{
+	struct stat st;
+	int r;
+
+	entry_result(t, e, m);
+	if (strcmp(id, m->id) != 0)
+		memcpy(m->source, m->id, sizeof(m->source));
+	manifest_name(m, id);
+	if (encoding_parse(name, &m->encoding) < 0)
+		return err_set(err, -EINVAL, "encoding: found '%s'", name);
+	if (m->encoding == ENCODING_DELTA)
+		memcpy(m->base, t->slots[e->slot].base, sizeof(m->base));
+	r = hash_file(payload, m->payload, err);
+	if (r == 0 && stat(payload, &st) < 0)
+		r = err_errno(err, -errno, "%s", payload);
+	if (r == 0)
+		m->size = (int64_t)st.st_size;
+	return r;
+}
+
+int coding_keep(struct trainer *t, struct entry *e, const char *decoded, const struct json *result,
+		char ret[HASH_SIZE], struct err *err)
+{
+	char name[17], path[FILE_PATH_MAX], id[HASH_SIZE];
+	struct manifest m;
+	int r = json_get_str(result, "encoding", name, sizeof(name), err);
+
+	memcpy(ret, e->job.partial, HASH_SIZE);
+	if (r < 0 || strcmp(name, encoding_name(ENCODING_RAW)) == 0)
+		return r;
+	r = payload_path(t, e, path, err);
+	if (r == 0)
+		r = weights_check(t->model, decoded, NULL, id, err);
+	if (r == 0)
+		r = coded_manifest(t, e, name, path, id, &m, err);
+	if (r == 0)
+		r = db_checkpoint_put(t->db, e->job.device, &m, trainer_utc(t), err);
+	if (r == 0)
+		r = store_add_coded(t->store, decoded, path, &m, err);
+	if (r < 0)
+		return r;
+	memcpy(ret, id, HASH_SIZE);
+	log_info("coded job=%lld checkpoint=%.12s source=%.12s encoding=%s base=%.12s bytes=%lld of %llu",
+		 (long long)e->job.id, id, m.source, name, m.base, (long long)m.size,
+		 (unsigned long long)t->model->file_bytes);
+	return 0;
+}
