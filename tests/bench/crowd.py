@@ -138,11 +138,12 @@ def start(args, fleet, state):
     fleet.start_broker()
     fleet.run_tasuki('dataset', 'digits', '--out', data, '--n', 16 * STEPS, '--seed', 1)
     product = {'reconnect_first_ms': 500, 'reconnect_cap_ms': 30000}  # as it comes
+    raw = {'encoding': 'raw'}  # the stand-in for the worker knows no other
     fleet.trainer_conf('trainer', TINY, CLASSES, data, {
-        'broker': product, 'data': {'test_share': 0},
+        'broker': product, 'transfer': raw, 'data': {'test_share': 0},
         'train': {'epochs': 1, 'step_ms': int(args.job * 1000 / STEPS), 'stall_s': 600}})
     conf = fleet.agent_conf('devices', TINY, CLASSES, data, {
-        'broker': product, 'data': {'rescan_s': 0}, 'train': {'round_epochs': 1000000},
+        'broker': product, 'transfer': raw, 'data': {'rescan_s': 0}, 'train': {'round_epochs': 1000000},
         'handover': {'every_epochs': 1}, 'select': {'selector': 'best', 'tune_steps': 0}})
     fleet.start_trainer('trainer')
     processes = Processes(args, fleet.build, state, conf, fleet.work / 'devices.log')

@@ -83,6 +83,9 @@ static void answer(struct fake_worker *w, struct fake_request q)
 		r = evaluate(w, q.args, result, &err);
 	else if (strcmp(q.op, STOPPED) == 0)
 		r = err_set(&err, -ECANCELED, "stopped on request");
+	else if (strcmp(q.op, "stop") != 0 && strcmp(q.op, "pause") != 0 &&
+		 strcmp(q.op, "resume") != 0)
+		r = err_set(&err, -EOPNOTSUPP, "'%s': the stand-in cannot do it", q.op);
 	w->reply(w->user, q.id, r < 0 ? NULL : result, r < 0 ? &err : NULL);
 	json_free(result);
 	json_free(q.args);
