@@ -271,7 +271,11 @@ void agent_link(struct agent *a, bool up)
 	a->up = up;
 	if (up) {
 		announce_presence(a, true);
-		announce_status(a, true);
+		if (a->was_up)
+			announce_later(a);
+		else
+			announce_status(a, true);
+		a->was_up = true;
 		if (a->pulling)
 			xfer_restart(&a->part.xfer, a->now_ms);
 	} else {
@@ -530,7 +534,7 @@ void agent_free(struct agent *a)
 		return;
 	if (a->pulling)
 		part_close(&a->part);
-	fleet_free(a);
+	fleet_close(a);
 	for (size_t i = 0; i < a->n_replies; i++)
 		free(a->replies[i].text);
 	free(a->status_text);

@@ -36,9 +36,13 @@
 #include "device-agent/state.h"
 
 #define AGENT_STATUS_MS       1000 /* between two status messages, at least */
+/* ... and at most, though nothing has changed: nobody says that a status has come. Half of it at
+ * random, so that a fleet that came back at once does not keep step. */
+#define AGENT_STATUS_REPEAT_MS 600000
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_EXPIRY_S        60 /* of offers, grants, wants and acks at the broker */
+#define AGENT_UP_SPREAD_MS    3000 /* when it comes back: before its status and reports, at most */
 #define AGENT_REPLIES_MAX     32
 #define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
 #define AGENT_ORDERED_MAX     4    /* `evaluate` commands that wait */
@@ -109,7 +113,7 @@ struct agent {
 	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
 	char active[HASH_SIZE];        /* as the store's link says; "": none */
 	int64_t now_ms;                /* of this turn */
-	bool up;                       /* connected */
+	bool up, was_up;               /* connected; has been before */
 	bool collect_due;              /* checkpoints may have become superfluous */
 	char suspect[HASH_SIZE];       /* to be looked through; "": none */
 	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
@@ -209,7 +213,7 @@ struct agent {
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
-	int64_t status_sent_ms;
+	int64_t status_sent_ms, status_repeat_ms;
 	bool status_dirty;
 	int64_t published_seq; /* reports up to this one have been published, or are history */
 	struct {
@@ -388,7 +392,7 @@ bool coding_decodes(const struct agent *a);
 
 /* fleet.c */
 int fleet_start(struct agent *a, struct err *err);
-void fleet_free(struct agent *a);
+void fleet_close(struct agent *a);
 void fleet_link(struct agent *a, bool up);
 void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, struct err *err);
 /* One sent to all, or to this device. err is set where nobody waits for such a one. */
@@ -411,6 +415,8 @@ void guard_start(struct agent *a);
 int announce_publish(struct agent *a, const struct topic *t, char *text, bool retain);
 void announce_presence(struct agent *a, bool online);
 void announce_status(struct agent *a, bool force);
+/* Others, too, have come back just now: status and reports follow in a while. */
+void announce_later(struct agent *a);
 void announce_status_fill(struct agent *a, struct msg_status *ret);
 void announce_reports(struct agent *a);
 void announce_reports_want(struct agent *a, int64_t from, int64_t to);

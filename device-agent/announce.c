@@ -132,6 +132,7 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 
 void announce_status(struct agent *a, bool force)
 {
+	force |= a->now_ms >= a->status_repeat_ms;
 	if (!a->up ||
 	    (!force && (!a->status_dirty || a->now_ms < a->status_sent_ms + AGENT_STATUS_MS)))
 		return;
@@ -144,12 +145,22 @@ void announce_status(struct agent *a, bool force)
 		return;
 	m.at_ms = a->port.real_ms(a->port.user);
 	a->status_sent_ms = a->now_ms;
+	a->status_repeat_ms = a->now_ms + rng_backoff_ms(&a->rng, 0, AGENT_STATUS_REPEAT_MS,
+							 AGENT_STATUS_REPEAT_MS);
 	if (announce_publish(a, &t, msg_status_print(&m), true) < 0) {
 		a->status_dirty = true;
 		return;
 	}
 	free(a->status_text);
 	a->status_text = TAKE_PTR(text);
+}
+
+void announce_later(struct agent *a)
+{
+	int64_t wait_ms = rng_below(&a->rng, AGENT_UP_SPREAD_MS);
+	a->status_repeat_ms = a->now_ms + wait_ms; /* retained ones may be lost */
+	a->status_sent_ms = a->status_repeat_ms - AGENT_STATUS_MS;
+	a->report_pause_ms = a->now_ms + wait_ms;
 }
 
 /* ---- reports ---- */
@@ -221,12 +232,10 @@ void announce_reports(struct agent *a)
 
 int64_t announce_deadline_ms(const struct agent *a)
 {
-	int64_t at = -1;
 	if (!a->up)
 		return -1;
-	if (a->status_dirty)
-		at = a->status_sent_ms + AGENT_STATUS_MS;
+	int64_t at = a->status_dirty ? a->status_sent_ms + AGENT_STATUS_MS : a->status_repeat_ms;
 	if (a->n_ranges || a->published_seq < reports_last(a->reports))
-		at = at < 0 ? a->report_pause_ms : MIN_OF(at, a->report_pause_ms);
+		at = MIN_OF(at, a->report_pause_ms);
 	return at;
 }

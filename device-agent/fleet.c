@@ -354,7 +354,7 @@ int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE])
 	return 0;
 }
 
-void fleet_free(struct agent *a)
+void fleet_close(struct agent *a)
 {
 	close_part(a);
 }

@@ -161,6 +161,21 @@ static void on_timer(struct handover *h, int64_t now_ms, struct handover_actions
 	}
 }
 
+/* Connections are mostly lost together, with the broker. */
+static void on_up(struct handover *h, int64_t now_ms, struct handover_actions *out)
+{
+	bool again = h->was_up;
+	h->up = h->was_up = true;
+	h->attempt = 0;
+	if (h->phase != HANDOVER_OFFERING)
+		return;
+	if (again)
+		h->offer_at_ms = MAX_OF(h->busy_until_ms,
+					now_ms + rng_below(&h->rng, HANDOVER_UP_SPREAD_MS));
+	else if (now_ms >= h->busy_until_ms)
+		offer_now(h, now_ms, out);
+}
+
 static void wait_for_room(struct handover *h, const struct msg_claim *c, int64_t now_ms)
 {
 	int64_t wait = MIN_OF(MAX_OF(c->retry_ms, HANDOVER_BUSY_MIN_MS), HANDOVER_BUSY_MAX_MS);
@@ -255,6 +270,17 @@ static void grant_new(struct handover *h, const struct msg_claim *c, int64_t now
 	renew(h, c, now_ms, out);
 }
 
+/* It has kept a place for an offer of before, while a newer one waits to be made. */
+static void offer_instead(struct handover *h, const struct msg_claim *c, int64_t now_ms,
+			  struct handover_actions *out)
+{
+	push_grant(out, h, c, false, "another checkpoint is on offer");
+	if (c->fence == 0 && !same(h->sent, h->checkpoint)) {
+		h->busy_until_ms = now_ms;
+		offer_now(h, now_ms, out);
+	}
+}
+
 static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_ms,
 		     struct handover_actions *out)
 {
@@ -267,7 +293,7 @@ static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_
 	switch (h->phase) {
 	case HANDOVER_OFFERING:
 		if (!same(c->checkpoint, h->checkpoint))
-			push_grant(out, h, c, false, "another checkpoint is on offer");
+			offer_instead(h, c, now_ms, out);
 		else if (c->fence)
 			push_grant(out, h, c, false, "the lease ran out: claim it anew");
 		else if (now_ms < h->postponed_until_ms)
@@ -431,10 +457,7 @@ void handover_step(struct handover *h, const struct handover_event *ev, int64_t 
 		on_timer(h, now_ms, out);
 		break;
 	case HANDOVER_EV_UP:
-		h->up = true;
-		h->attempt = 0;
-		if (h->phase == HANDOVER_OFFERING && now_ms >= h->busy_until_ms)
-			offer_now(h, now_ms, out);
+		on_up(h, now_ms, out);
 		break;
 	case HANDOVER_EV_DOWN:
 		h->up = false;
@@ -481,7 +504,7 @@ void handover_step(struct handover *h, const struct handover_event *ev, int64_t 
 void handover_restart(struct handover *h, const struct handover_conf *conf, uint64_t seed,
 		      int64_t now_ms)
 {
-	h->up = false;
+	h->up = h->was_up = false;
 	h->attempt = 0;
 	h->offer_at_ms = h->busy_until_ms = now_ms;
 	h->postponed_until_ms = 0;

@@ -34,6 +34,7 @@
 
 #define HANDOVER_OFFER_FIRST_MS 2000
 #define HANDOVER_OFFER_CAP_MS   60000
+#define HANDOVER_UP_SPREAD_MS   5000 /* a fleet that comes back at once does not offer at once */
 #define HANDOVER_CLAIM_MS	1000 /* what a claim may take; not more than the first repetition */
 #define HANDOVER_BUSY_MIN_MS    1000
 #define HANDOVER_BUSY_MAX_MS    600000
@@ -90,7 +91,7 @@ struct handover {
 	struct handover_decided decided[HANDOVER_DECIDED_MAX]; /* oldest first */
 	size_t n_decided;
 	/* Of this run only: */
-	bool up; /* connected to the broker */
+	bool up, was_up; /* connected to the broker; has been before */
 	unsigned attempt;
 	int64_t offer_at_ms, busy_until_ms, lease_until_ms;
 	int64_t postponed_until_ms; /* the caller's: nothing is offered or granted anew before */

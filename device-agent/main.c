@@ -1,16 +1,14 @@
-/* tasuki-agent: arguments, signals, the loop; and the agent's ports to the real broker and worker.
+/* tasuki-agent: arguments, signals, the loop, the worker, and between them the session.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
 
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "common/base/rng.h"
-#include "device-agent/agent.h"
 #include "device-agent/private_names.h"
+#include "device-agent/session.h"
 
 #define EXIT_USAGE      2
 #define EXIT_TAKEN_OVER 3
@@ -21,10 +19,9 @@ struct program {
 	struct classes classes;
 	struct model *model;
 	struct loop *loop;
-	struct loop_source *timer, *sigterm, *sigint;
-	struct mqtt *mqtt;
+	struct loop_source *sigterm, *sigint;
+	struct agent_session session;
 	struct worker *worker;
-	struct agent *agent;
 	bool worker_was_ready;
 };
 
@@ -40,46 +37,12 @@ static void usage(FILE *f)
 	      f);
 }
 
-/* ---- ports ---- */
-
-static int port_publish(void *user, const struct mqtt_publish *p)
-{
-	return mqtt_publish(((struct program *)user)->mqtt, p);
-}
-
-static int port_subscribe(void *user, const char *filter, int qos, bool on)
-{
-	struct mqtt *m = ((struct program *)user)->mqtt;
-	return on ? mqtt_subscribe(m, filter, qos, false) : mqtt_unsubscribe(m, filter);
-}
-
 static int port_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
 {
 	return worker_request(((struct program *)user)->worker, op, args, ret_id);
 }
 
-static int64_t port_mono_ms(void *user)
-{
-	return clock_mono_ms();
-}
-
-static int64_t port_real_ms(void *user)
-{
-	return clock_real_ms();
-}
-
-static void port_wake_at(void *user, int64_t at_ms)
-{
-	loop_timer_at(((struct program *)user)->timer, at_ms);
-}
-
 /* ---- what happens ---- */
-
-static int on_timer(void *user)
-{
-	agent_tick(((struct program *)user)->agent);
-	return 0;
-}
 
 static int on_signal(void *user, int signo)
 {
@@ -89,27 +52,15 @@ static int on_signal(void *user, int signo)
 	return 0;
 }
 
-static void on_message(void *user, const struct mqtt_message *m)
-{
-	agent_message(((struct program *)user)->agent, m);
-}
-
-static void on_writable(void *user)
-{
-	agent_writable(((struct program *)user)->agent);
-}
-
 static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct program *p = user;
 	switch (state) {
 	case MQTT_UP:
 		log_info("device=%s %s", p->conf.id, why);
-		agent_link(p->agent, true);
 		break;
 	case MQTT_DOWN:
 		log_warning("device=%s %s", p->conf.id, why);
-		agent_link(p->agent, false);
 		break;
 	case MQTT_TAKEN_OVER:
 		log_error("another client has taken over the session of device=%s (0x8E)",
@@ -124,7 +75,7 @@ static void on_ready(void *user, const struct worker_ready *r)
 	struct program *p = user;
 	struct err err = {0};
 	p->worker_was_ready = true;
-	if (agent_worker_ready(p->agent, r, &err) < 0) {
+	if (agent_worker_ready(p->session.agent, r, &err) < 0) {
 		log_error("device=%s %s", p->conf.id, err.text);
 		loop_exit(p->loop, EXIT_FAILURE);
 	}
@@ -132,12 +83,12 @@ static void on_ready(void *user, const struct worker_ready *r)
 
 static void on_progress(void *user, uint64_t request, const struct worker_progress *progress)
 {
-	agent_worker_progress(((struct program *)user)->agent, request, progress);
+	agent_worker_progress(((struct program *)user)->session.agent, request, progress);
 }
 
 static void on_reply(void *user, uint64_t request, const struct json *result, const struct err *err)
 {
-	agent_worker_reply(((struct program *)user)->agent, request, result, err);
+	agent_worker_reply(((struct program *)user)->session.agent, request, result, err);
 }
 
 static void on_died(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms)
@@ -148,7 +99,7 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 		loop_exit(p->loop, EXIT_FAILURE);
 		return;
 	}
-	agent_worker_died(p->agent, why);
+	agent_worker_died(p->session.agent, why);
 }
 
 /* ---- start and end ---- */
@@ -176,37 +127,10 @@ static int load(struct program *p, const char *path, struct err *err)
 	return r;
 }
 
-static int connect_broker(struct program *p, struct err *err)
-{
-	const struct mqtt_handler handler = {
-		.message = on_message, .state = on_state, .writable = on_writable, .user = p};
-	struct mqtt_conf conf;
-	agent_mqtt_conf(p->agent, &conf);
-	int r = mqtt_new(p->loop, &conf, &handler, &p->mqtt, err);
-	for (size_t i = 0; r == 0 && i < AGENT_FILTERS; i++) {
-		char filter[MQTT_TOPIC_MAX];
-		int qos;
-		bool retained;
-		r = agent_filter(p->agent, i, filter, &qos, &retained);
-		if (r == 0)
-			r = mqtt_subscribe(p->mqtt, filter, qos, retained);
-		else if (r == -ENOENT)
-			r = 0;
-		if (r < 0)
-			err_errno(err, r, "subscription %zu", i);
-	}
-	return r < 0 ? r : mqtt_start(p->mqtt, err);
-}
-
 static int start(struct program *p, struct err *err)
 {
-	const struct agent_ports ports = {.publish = port_publish,
-					  .subscribe = port_subscribe,
-					  .request = port_request,
-					  .mono_ms = port_mono_ms,
-					  .real_ms = port_real_ms,
-					  .wake_at = port_wake_at,
-					  .user = p};
+	const struct agent_session_ports ports = {
+		.request = port_request, .state = on_state, .user = p};
 	const struct worker_handler worker = {.ready = on_ready,
 					      .progress = on_progress,
 					      .reply = on_reply,
@@ -218,17 +142,13 @@ static int start(struct program *p, struct err *err)
 		r = loop_add_signal(p->loop, SIGTERM, on_signal, p, &p->sigterm);
 	if (r == 0)
 		r = loop_add_signal(p->loop, SIGINT, on_signal, p, &p->sigint);
-	if (r == 0)
-		r = loop_add_timer(p->loop, on_timer, p, &p->timer);
 	if (r < 0)
 		return err_errno(err, r, "event loop");
-	r = agent_new(&p->conf, p->model, &ports, rng_entropy(), &p->agent, err);
-	if (r == 0)
-		r = connect_broker(p, err);
+	r = agent_session_init(&p->session, p->loop, &p->conf, p->model, &ports, err);
 	if (r < 0)
 		return r;
 	struct worker_conf conf;
-	agent_worker_conf(p->agent, &conf);
+	agent_worker_conf(p->session.agent, &conf);
 	return worker_new(p->loop, &conf, &worker, &p->worker, err);
 }
 
@@ -236,11 +156,7 @@ static void stop(struct program *p)
 {
 	log_notify("STOPPING=1");
 	worker_free(p->worker);
-	if (p->agent && p->mqtt)
-		agent_stop(p->agent);
-	mqtt_free(p->mqtt, GOODBYE_MS, false);
-	agent_free(p->agent);
-	loop_source_free(p->timer);
+	agent_session_done(&p->session, GOODBYE_MS);
 	loop_source_free(p->sigterm);
 	loop_source_free(p->sigint);
 	loop_free(p->loop);
@@ -265,7 +181,7 @@ static int run(struct program *p, const char *path, bool check_only)
 	}
 	log_notify("READY=1");
 	log_info("device=%s site=%s boot=%lld model=%.12s started", p->conf.id, p->conf.site,
-		 (long long)agent_boot(p->agent), p->model->id);
+		 (long long)agent_boot(p->session.agent), p->model->id);
 	r = loop_run(p->loop);
 	if (r < 0) {
 		log_error("event loop: %s", strerror(-r));

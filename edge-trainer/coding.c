@@ -106,7 +106,7 @@ static int decoded_path(struct trainer *t, const struct entry *e, char path[FILE
 	return store_tmp(t->store, name, path, err);
 }
 
-int coding_decode(struct trainer *t, struct entry *e, const char *payload, struct err *err)
+int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err)
 {
 	const struct manifest *m = &e->job.manifest;
 	char out[FILE_PATH_MAX], base[FILE_PATH_MAX];

@@ -55,6 +55,7 @@ static void evict(struct trainer *t, struct device *d)
 	struct err err = {0};
 
 	log_debug("device forgotten device=%s", d->id);
+	offers_forget(t, d);
 	if (db_device_forget(t->db, d->id, &err) < 0)
 		trainer_fault(t, &err);
 	idmap_remove(&t->devices, &d->node);
@@ -109,6 +110,7 @@ static int drop(void *user, struct idmap_node *node)
 	struct trainer *t = user;
 	struct device *d = idmap_entry(node, struct device, node);
 
+	offers_forget(t, d);
 	idmap_remove(&t->devices, node);
 	d->gone = true;
 	device_release(d);

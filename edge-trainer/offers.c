@@ -33,15 +33,11 @@ void offers_lacks(struct trainer *t, const struct device *d, const struct manife
 	trainer_send(t, TOPIC_DEVICE_CLAIM, d->id, msg_claim_print(&c), false, 1);
 }
 
-static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_retry_ms)
+static void count_in(struct trainer *t)
 {
 	int64_t now_ms = trainer_now(t);
 	unsigned in = 0, in_unproven = 0;
 
-	if (t->stopping || !slots_usable(t)) {
-		*ret_retry_ms = BUSY_NO_WORKER_MS;
-		return false;
-	}
 	for (const struct entry *e = t->entries; e; e = e->next) {
 		bool takes = !entry_is_merged(e) && job_takes_room(&e->job, now_ms);
 
@@ -49,25 +45,29 @@ static bool has_room(struct trainer *t, const struct device *d, int64_t *ret_ret
 		in_unproven += takes && !device_is_proven(e->device);
 	}
 	queue_set_in(&t->queue, in, in_unproven);
-	return queue_room(&t->queue, d->id, device_is_proven(d), now_ms, ret_retry_ms) == 0;
 }
 
-/* The same for one that comes in now, and asks what it will need on disk. */
-static bool may_come_in(struct trainer *t, const struct device *d, int64_t *ret_retry_ms)
+static bool has_room(struct trainer *t, const struct device *d)
 {
-	int64_t barred_ms = d->barred_until_ms - trainer_now(t);
+	int64_t ignored;
 
-	if (barred_ms > 0) {
-		*ret_retry_ms = barred_ms;
-		return false;
-	}
-	if (!has_room(t, d, ret_retry_ms))
-		return false;
-	if (!disk_admit(t)) {
-		*ret_retry_ms = BUSY_NO_DISK_MS;
-		return false;
-	}
-	return true;
+	count_in(t);
+	return !t->stopping && slots_usable(t) &&
+	       queue_room(&t->queue, d->id, device_is_proven(d), trainer_now(t), &ignored) == 0;
+}
+
+/* Why nothing of this device is taken now, whether or not there is room: how long that lasts; 0. */
+static int64_t held_off_ms(struct trainer *t, const struct device *d)
+{
+	int64_t barred_ms = d->barred_until_ms - trainer_now(t), retry_ms;
+
+	if (barred_ms > 0)
+		return barred_ms;
+	if (t->stopping || !slots_usable(t))
+		return queue_spread_ms(&t->queue, BUSY_NO_WORKER_MS, rng_unit(&t->rng));
+	if (queue_room(&t->queue, d->id, device_is_proven(d), trainer_now(t), &retry_ms) == -EDQUOT)
+		return retry_ms;
+	return 0;
 }
 
 /* A device offers one checkpoint at a time: claims for others that it never granted are moot. */
@@ -109,29 +109,134 @@ static void refuse(struct trainer *t, struct device *d, const char *checkpoint, 
 		    rng_backoff_ms(&t->rng, d->n_unfit++, UNFIT_FIRST_MS, UNFIT_CAP_MS), why);
 }
 
-/* The entry of what is offered, new or not; NULL: it cannot come in, and the device knows. */
-static struct entry *admit(struct trainer *t, struct device *d, const struct manifest *m)
-{
-	struct entry *e = entry_find(d, m->id);
-	int64_t retry_ms;
+/* --- those that wait for room --- */
 
-	if (e && e->job.state != JOB_LAPSED)
-		return e;
-	if (!e)
-		drop_claims(t, d);
-	if (!may_come_in(t, d, &retry_ms)) {
-		offers_busy(t, d, m->id, 0, retry_ms, "");
-		return NULL;
+void offers_forget(struct trainer *t, struct device *d)
+{
+	if (!d->waiting)
+		return;
+	queue_offer_cancel(&t->queue, d);
+	free(d->waiting);
+	d->waiting = NULL;
+}
+
+/* Since when it waits: repetitions and newer checkpoints keep their place. */
+static void note_waiting(struct trainer *t, struct device *d)
+{
+	int64_t now_ms = trainer_now(t);
+
+	if (!d->waits || now_ms - d->waits_told_ms > WAITS_MAX_MS)
+		d->waits_since_ms = now_ms;
+	d->waits = true;
+	d->waits_told_ms = now_ms;
+}
+
+/* 1: the line is full of those whose turn comes before. */
+static int wait_in_line(struct trainer *t, struct device *d, const struct msg_offer *o)
+{
+	int64_t now_ms = trainer_now(t);
+	double accuracy = o->validation.n > 0 ? score_accuracy(&o->validation) : -1;
+	struct device *out;
+
+	if (!d->waiting)
+		d->waiting = malloc(sizeof(*d->waiting));
+	if (!d->waiting)
+		return -ENOMEM;
+	*d->waiting = (struct waiting_offer){o->manifest, o->validation};
+	note_waiting(t, d);
+	out = queue_offer(&t->queue, d, device_is_proven(d),
+			  queue_gain(&t->queue, d->id, accuracy, now_ms), d->waits_since_ms,
+			  now_ms + WAITS_GRACE_MS);
+	if (out)
+		offers_forget(t, out);
+	return out == d;
+}
+
+/* What it is a difference to is here, or all of it is; else the device knows. */
+static bool may_decode(struct trainer *t, const struct device *d, const struct manifest *m)
+{
+	if (coding_base_here(t, m) || store_has(t->store, m->id))
+		return true;
+	offers_lacks(t, d, m, 0);
+	return false;
+}
+
+/* Comes in, now that there is room. */
+static void admit(struct trainer *t, struct device *d)
+{
+	struct waiting_offer w = *d->waiting;
+	struct entry *e;
+
+	offers_forget(t, d);
+	if (!may_decode(t, d, &w.manifest))
+		return;
+	if (!disk_admit(t)) {
+		offers_busy(t, d, w.manifest.id, 0,
+			    queue_spread_ms(&t->queue, BUSY_NO_DISK_MS, rng_unit(&t->rng)), "");
+		return;
 	}
-	e = entry_find(d, m->id); /* it may have given way */
-	if (e)
-		return e;
-	e = entry_new(t, d);
-	if (e)
-		job_init(&e->job, &t->job_conf, d->id, m, rng_u64(&t->rng));
-	else
-		offers_busy(t, d, m->id, 0, QUEUE_RETRY_MAX_MS, "");
-	return e;
+	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
+	if (!e) {
+		e = entry_new(t, d);
+		if (!e) {
+			offers_busy(t, d, w.manifest.id, 0, QUEUE_RETRY_MAX_MS, "");
+			return;
+		}
+		job_init(&e->job, &t->job_conf, d->id, &w.manifest, rng_u64(&t->rng));
+	}
+	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &w.validation});
+}
+
+void offers_next(struct trainer *t)
+{
+	struct device *d;
+
+	while ((d = queue_offer_stale(&t->queue, trainer_now(t))))
+		offers_forget(t, d);
+	if (t->stopping || !slots_usable(t))
+		return;
+	count_in(t);
+	while ((d = queue_offer_next(&t->queue))) {
+		admit(t, d);
+		count_in(t);
+	}
+}
+
+/* Told when to come back: what is in line must be made again by then. */
+static void send_away(struct trainer *t, struct device *d, const struct msg_offer *o)
+{
+	int64_t now_ms = trainer_now(t), retry_ms;
+	const struct score *s = &o->validation;
+
+	queue_sent_away(&t->queue, &d->sent_away, now_ms);
+	retry_ms = queue_retry_ms(&t->queue, d, rng_unit(&t->rng));
+	if (d->waiting)
+		queue_offer(&t->queue, d, device_is_proven(d),
+			    queue_gain(&t->queue, d->id, s->n > 0 ? score_accuracy(s) : -1, now_ms),
+			    d->waits_since_ms, now_ms + retry_ms + WAITS_GRACE_MS);
+	offers_busy(t, d, o->manifest.id, 0, retry_ms, "");
+}
+
+/* One that has no job yet, or a lapsed one: comes in when its turn is, perhaps at once. */
+static void take_or_send_away(struct trainer *t, struct device *d, const struct msg_offer *o)
+{
+	int64_t held_ms = held_off_ms(t, d);
+	int r;
+
+	if (!entry_find(d, o->manifest.id))
+		drop_claims(t, d);
+	if (held_ms > 0) {
+		offers_forget(t, d);
+		queue_sent_away(&t->queue, &d->sent_away, trainer_now(t));
+		offers_busy(t, d, o->manifest.id, 0, held_ms, "");
+		return;
+	}
+	r = wait_in_line(t, d, o);
+	if (r < 0)
+		return; /* it is repeated */
+	offers_next(t);
+	if (r > 0 || d->waiting)
+		send_away(t, d, o);
 }
 
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
@@ -163,14 +268,14 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	}
 	d->n_unfit = 0;
 	coding_note_bases(t, d, o);
-	if (!coding_base_here(t, &o->manifest) && !store_has(t->store, o->manifest.id)) {
-		offers_lacks(t, d, &o->manifest, 0);
+	if (!may_decode(t, d, &o->manifest))
 		return;
-	}
-	e = admit(t, d, &o->manifest);
-	if (e)
+	e = entry_find(d, o->manifest.id);
+	if (e && e->job.state != JOB_LAPSED)
 		entry_event(t, e,
 			    &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
+	else
+		take_or_send_away(t, d, o);
 }
 
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
@@ -180,7 +285,6 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 	struct err err = {0};
 	struct msg_grant g;
 	struct entry *e;
-	int64_t retry_ms;
 
 	if (!d)
 		return;
@@ -200,8 +304,9 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 	ev.reason = g.reason;
 	/* The place that was kept for it is another's by now. */
 	if (g.granted && e->job.state == JOB_CLAIMING && !job_takes_room(&e->job, trainer_now(t)) &&
-	    !has_room(t, d, &retry_ms)) {
-		offers_busy(t, d, g.checkpoint, g.fence, retry_ms, "");
+	    !has_room(t, d)) {
+		offers_busy(t, d, g.checkpoint, g.fence,
+			    queue_retry_ms(&t->queue, d, rng_unit(&t->rng)), "");
 		ev = (struct job_event){.kind = JOB_E_GRANT, .claim = g.claim,
 					.reason = "granted too late: there is no room any more"};
 	}

@@ -195,8 +195,10 @@ static int send_result(struct trainer *t, struct entry *e)
 	struct manifest stored;
 
 	entry_sending(t, e);
-	/* The queue of a device that is away would only fill with repetitions. */
-	if (e->device->presence_known && !e->device->online)
+	/* The queue of a device that is away would only fill with repetitions; now and then one goes
+	 * out nonetheless, as word of its return may be lost, and it may have nothing else to say. */
+	if (e->device->presence_known && !e->device->online &&
+	    ++e->n_away % RESULT_AWAY_PART != 0)
 		return 0;
 	entry_result(t, e, &r.manifest);
 	if (store_manifest(t->store, j->partial, &stored, NULL) == 0) {
@@ -301,8 +303,20 @@ static void give_back(struct trainer *t, struct entry *e, int64_t fence)
 {
 	int64_t barred_ms = e->device->barred_until_ms - trainer_now(t);
 
-	offers_busy(t, e->device, e->job.manifest.id, fence, MAX_OF(BUSY_GIVE_BACK_MS, barred_ms),
+	offers_busy(t, e->device, e->job.manifest.id, fence,
+		    queue_spread_ms(&t->queue, MAX_OF((int64_t)BUSY_GIVE_BACK_MS, barred_ms),
+				    rng_unit(&t->rng)),
 		    e->job.reason);
+}
+
+static void enqueue(struct trainer *t, struct entry *e)
+{
+	const struct score *s = &e->job.reported;
+	int64_t now_ms = trainer_now(t);
+
+	queue_wait(&t->queue, e,
+		   queue_gain(&t->queue, e->device->id, s->n > 0 ? score_accuracy(s) : -1, now_ms),
+		   now_ms);
 }
 
 static void perform(struct trainer *t, struct entry *e, const struct job_action *a)
@@ -318,7 +332,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		send_ack(t, e, false);
 		break;
 	case JOB_A_ENQUEUE:
-		queue_wait(&t->queue, e, e->device->id, trainer_now(t));
+		enqueue(t, e);
 		break;
 	case JOB_A_EVALUATE:
 		slots_evaluate(t, e);
@@ -362,6 +376,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		break;
 	case JOB_A_GRANTED:
 		queue_serve(&t->queue, e->device->id, trainer_now(t));
+		e->device->waits = false;
 		e->superseding = true;
 		break;
 	}
@@ -392,15 +407,31 @@ static void finish_entry(struct trainer *t, struct entry *e)
 	entry_free(t, e);
 }
 
-/* A device has one handover at a time: what it granted last is the one. */
+/* The last result of the device that waits for its acknowledgement. */
+static struct entry *last_offered(const struct device *d)
+{
+	struct entry *last = NULL;
+
+	for (struct entry *e = d->jobs; e; e = e->next_of_device)
+		if (e->job.state == JOB_OFFERING && (!last || e->job.fence > last->job.fence))
+			last = e;
+	return last;
+}
+
+/* A device has one handover at a time: what it granted last is the one. That it grants a new one
+ * says that it has done with the result before, but not what it decided: that is asked for again,
+ * as its ack was lost or is on its way. */
 static void supersede(struct trainer *t, struct entry *e)
 {
 	struct job_event drop = {.kind = JOB_E_DROP, .reason = "a later handover was granted"};
+	const struct entry *offered = last_offered(e->device);
 
 	e->superseding = false;
 	for (struct entry *o = e->device->jobs, *next; o; o = next) {
 		next = o->next_of_device;
-		if (o != e)
+		if (o == offered)
+			entry_event_kind(t, o, JOB_E_DEVICE_UP);
+		else if (o != e)
 			entry_event(t, o, &drop);
 	}
 }

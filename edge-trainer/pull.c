@@ -76,7 +76,7 @@ static void finish(struct trainer *t, struct entry *e)
 	e->pulling = false;
 	t->n_pulling--;
 	if (r == 0)
-		r = raw ? keep(t, e, path, &err) : coding_decode(t, e, path, &err);
+		r = raw ? keep(t, e, path, &err) : coding_decode_job(t, e, path, &err);
 	if (r < 0)
 		failed(t, e, &err);
 	else if (raw)

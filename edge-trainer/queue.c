@@ -132,23 +132,26 @@ static int64_t hour_retry_ms(struct queue *q, const char *device, int64_t now_ms
 	return QUEUE_RETRY_MIN_MS;
 }
 
+static bool has_room(const struct queue *q, bool proven)
+{
+	unsigned kept = q->capacity / QUEUE_KEPT_PART;
+
+	return q->in < q->capacity && (proven || q->in_unproven < q->capacity - kept);
+}
+
+static int64_t within(int64_t retry_ms)
+{
+	return MIN_OF(MAX_OF(retry_ms, (int64_t)QUEUE_RETRY_MIN_MS), (int64_t)QUEUE_RETRY_MAX_MS);
+}
+
 int queue_room(struct queue *q, const char *device, bool proven, int64_t now_ms,
 	       int64_t *ret_retry_ms)
 {
-	unsigned served = queue_served(q, device, now_ms);
-	unsigned kept = q->capacity / QUEUE_KEPT_PART;
-	bool room = q->in < q->capacity && (proven || q->in_unproven < q->capacity - kept);
-	int64_t retry_ms;
-
-	if (served < q->per_hour && room)
-		return 0;
-	if (served >= q->per_hour)
-		retry_ms = hour_retry_ms(q, device, now_ms);
-	else /* one job's end frees a place; whoever was served more comes later */
-		retry_ms = (int64_t)(q->job_ms * (1 + MIN_OF(served, 4u)) / q->slots);
-	retry_ms = MAX_OF(retry_ms, QUEUE_RETRY_MIN_MS);
-	*ret_retry_ms = MIN_OF(retry_ms, QUEUE_RETRY_MAX_MS);
-	return -EBUSY;
+	if (queue_served(q, device, now_ms) >= q->per_hour) {
+		*ret_retry_ms = within(hour_retry_ms(q, device, now_ms));
+		return -EDQUOT;
+	}
+	return has_room(q, proven) ? 0 : -EBUSY;
 }
 
 void queue_set_in(struct queue *q, unsigned in, unsigned in_unproven)
@@ -163,48 +166,155 @@ void queue_note(struct queue *q, int64_t took_ms)
 		q->job_ms += ((double)took_ms - q->job_ms) / 4;
 }
 
-int queue_wait(struct queue *q, void *job, const char *device, int64_t now_ms)
+double queue_gain(struct queue *q, const char *device, double accuracy, int64_t now_ms)
 {
-	for (unsigned i = 0; i < q->n_waiting; i++)
-		if (q->waiting[i].job == job)
-			return -EEXIST;
-	if (q->n_waiting >= QUEUE_WAITING_MAX)
-		return -ENOSPC;
-	q->waiting[q->n_waiting++] = (struct queue_waiting){job, device, now_ms};
-	return 0;
+	double gain = accuracy < 0 ? QUEUE_GAIN_UNKNOWN : 1 - MIN_OF(accuracy, 1.0);
+
+	return gain / (1 + queue_served(q, device, now_ms));
 }
 
-static void take_out(struct queue *q, unsigned i)
+/* --- lines --- */
+
+static void take_out(struct queue_line *l, unsigned i)
 {
-	q->n_waiting--;
-	memmove(&q->waiting[i], &q->waiting[i + 1], (q->n_waiting - i) * sizeof(q->waiting[0]));
+	l->n--;
+	memmove(&l->at[i], &l->at[i + 1], (l->n - i) * sizeof(l->at[0]));
+}
+
+static unsigned place_of(const struct queue_line *l, const void *item)
+{
+	unsigned i = 0;
+
+	while (i < l->n && l->at[i].item != item)
+		i++;
+	return i;
+}
+
+static void cancel(struct queue_line *l, const void *item)
+{
+	unsigned i = place_of(l, item);
+
+	if (i < l->n)
+		take_out(l, i);
+}
+
+static void put_in(struct queue_line *l, const struct queue_waiting *w)
+{
+	unsigned i = l->n++;
+
+	for (; i > 0 && l->at[i - 1].turn_ms > w->turn_ms; i--)
+		l->at[i] = l->at[i - 1];
+	l->at[i] = *w;
+}
+
+static int64_t turn_of(int64_t since_ms, double gain)
+{
+	return since_ms - (int64_t)(gain * QUEUE_GAIN_MS);
+}
+
+int queue_wait(struct queue *q, void *job, double gain, int64_t now_ms)
+{
+	if (place_of(&q->jobs, job) < q->jobs.n)
+		return -EEXIST;
+	if (q->jobs.n >= QUEUE_WAITING_MAX)
+		return -ENOSPC;
+	put_in(&q->jobs, &(struct queue_waiting){.item = job, .turn_ms = turn_of(now_ms, gain)});
+	return 0;
 }
 
 void queue_cancel(struct queue *q, const void *job)
 {
-	for (unsigned i = 0; i < q->n_waiting; i++)
-		if (q->waiting[i].job == job) {
-			take_out(q, i);
-			return;
-		}
+	cancel(&q->jobs, job);
 }
 
-void *queue_next(struct queue *q, int64_t now_ms)
+void *queue_next(struct queue *q)
 {
-	unsigned best = 0, best_served = 0;
-	void *job;
+	void *job = q->jobs.n > 0 ? q->jobs.at[0].item : NULL;
 
-	if (q->n_waiting == 0)
-		return NULL;
-	for (unsigned i = 0; i < q->n_waiting; i++) {
-		unsigned served = queue_served(q, q->waiting[i].device, now_ms);
-
-		if (i == 0 || served < best_served) {
-			best = i;
-			best_served = served;
-		}
-	}
-	job = q->waiting[best].job;
-	take_out(q, best);
+	if (job)
+		take_out(&q->jobs, 0);
 	return job;
+}
+
+void *queue_offer(struct queue *q, void *offer, bool proven, double gain, int64_t since_ms,
+		  int64_t until_ms)
+{
+	struct queue_waiting w = {offer, turn_of(since_ms, gain), until_ms, proven};
+	struct queue_line *l = &q->offers;
+	void *out = NULL;
+
+	cancel(l, offer);
+	if (l->n == QUEUE_WAITING_MAX) {
+		if (l->at[l->n - 1].turn_ms <= w.turn_ms)
+			return offer;
+		out = l->at[--l->n].item;
+	}
+	put_in(l, &w);
+	return out;
+}
+
+void queue_offer_cancel(struct queue *q, const void *offer)
+{
+	cancel(&q->offers, offer);
+}
+
+void *queue_offer_next(struct queue *q)
+{
+	struct queue_line *l = &q->offers;
+	void *offer;
+
+	for (unsigned i = 0; i < l->n; i++) {
+		if (!has_room(q, l->at[i].proven))
+			continue;
+		offer = l->at[i].item;
+		take_out(l, i);
+		return offer;
+	}
+	return NULL;
+}
+
+void *queue_offer_stale(struct queue *q, int64_t now_ms)
+{
+	struct queue_line *l = &q->offers;
+	void *offer;
+
+	for (unsigned i = 0; i < l->n; i++) {
+		if (now_ms < l->at[i].until_ms)
+			continue;
+		offer = l->at[i].item;
+		take_out(l, i);
+		return offer;
+	}
+	return NULL;
+}
+
+/* --- when to come back --- */
+
+/* Stretches are numbered from 1. */
+void queue_sent_away(struct queue *q, int64_t *stretch, int64_t now_ms)
+{
+	int64_t present = now_ms / QUEUE_RETRY_MAX_MS + 1;
+
+	if (present != q->stretch) {
+		q->sent_away[0] = present == q->stretch + 1 ? q->sent_away[1] : 0;
+		q->sent_away[1] = 0;
+		q->stretch = present;
+	}
+	q->sent_away[1] += *stretch != present;
+	*stretch = present;
+}
+
+int64_t queue_spread_ms(const struct queue *q, int64_t least_ms, double random)
+{
+	int64_t n = MAX_OF(q->sent_away[0], q->sent_away[1]);
+	int64_t ms = MAX_OF(least_ms, n * 1000 / QUEUE_OFFERS_PER_S);
+
+	return within(ms + (int64_t)((double)ms / 2 * random));
+}
+
+int64_t queue_retry_ms(const struct queue *q, const void *offer, double random)
+{
+	int64_t before = place_of(&q->offers, offer); /* all, where it is not in line */
+
+	return queue_spread_ms(q, (int64_t)(q->job_ms * (double)(before + 1) / q->slots), random);
 }

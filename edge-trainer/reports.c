@@ -30,6 +30,7 @@ static void note_gap(struct trainer *t, struct device *d)
 static void came_back(struct trainer *t, struct device *d)
 {
 	d->gap_tries = 0;
+	d->gap_away = false;
 	d->gap_at_ms = trainer_now(t) + GAP_FIRST_MS;
 	for (struct entry *e = d->jobs, *next; e; e = next) {
 		next = e->next_of_device;
@@ -201,6 +202,17 @@ static void give_up(struct trainer *t, struct device *d, int64_t from, int64_t t
 	have_up_to(t, d, to);
 }
 
+/* It is said to be away. Word of its return may be lost, and it may have nothing else to say: it is
+ * asked now and then, which counts for nothing when it does not answer. */
+static void ask_away(struct trainer *t, struct device *d, int64_t from, int64_t to, int64_t now_ms)
+{
+	if (d->gap_away)
+		ask(t, d, from, to);
+	d->gap_to = to;
+	d->gap_away = true;
+	d->gap_at_ms = now_ms + GAP_AWAY_MS;
+}
+
 /* Asks for what is missing first; false when nothing is. */
 static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 {
@@ -222,8 +234,12 @@ static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 		d->gap_at_ms = now_ms;
 		return true;
 	}
-	if (!t->up || !d->online || !may_answer(d, now_ms)) {
+	if (!t->up || !may_answer(d, now_ms)) {
 		d->gap_at_ms = now_ms + TICK_MS;
+		return true;
+	}
+	if (!d->online) {
+		ask_away(t, d, from, to, now_ms);
 		return true;
 	}
 	if (d->gap_tries >= GAP_TRIES_MAX) {
@@ -237,12 +253,31 @@ static bool fill_gap(struct trainer *t, struct device *d, int64_t now_ms)
 	return true;
 }
 
+/* Those up to `last` (a link of the list) go to its end: the others come first next time. */
+static void rotate_gaps(struct trainer *t, struct device **last)
+{
+	struct device *first = t->gaps, **end;
+
+	if (!*last || last == &t->gaps)
+		return;
+	t->gaps = *last;
+	*last = NULL;
+	for (end = &t->gaps; *end;)
+		end = &(*end)->next_gap;
+	*end = first;
+}
+
 void reports_ask(struct trainer *t, int64_t now_ms)
 {
-	for (struct device **p = &t->gaps; *p;) {
-		struct device *d = *p;
+	unsigned n = 0;
+	struct device **p = &t->gaps;
 
-		if (d->gone || (now_ms >= d->gap_at_ms && !fill_gap(t, d, now_ms))) {
+	while (*p && n < GAP_ASKS_PER_TICK) {
+		struct device *d = *p;
+		bool is_due = !d->gone && now_ms >= d->gap_at_ms;
+
+		n += is_due;
+		if (d->gone || (is_due && !fill_gap(t, d, now_ms))) {
 			d->has_gap = false;
 			*p = d->next_gap;
 			device_release(d);
@@ -250,6 +285,7 @@ void reports_ask(struct trainer *t, int64_t now_ms)
 		}
 		p = &d->next_gap;
 	}
+	rotate_gaps(t, p);
 }
 
 static int put_row(struct trainer *t, struct device *d, struct err *err)

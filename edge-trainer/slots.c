@@ -28,7 +28,7 @@ void slots_assign(struct trainer *t)
 
 		/* A job that needs no worker any more goes on at once, and the next may have it. */
 		while (s->ready && !s->entry && s->request == 0 && !t->stopping &&
-		       (e = queue_next(&t->queue, trainer_now(t)))) {
+		       (e = queue_next(&t->queue))) {
 			s->entry = e;
 			e->slot = (int)i;
 			e->slot_since_ms = trainer_now(t);

@@ -397,6 +397,7 @@ static void each_second(struct trainer *t, int64_t now_ms)
 		if (e->pulling || e->slot >= 0)
 			entry_report(t, e);
 	}
+	offers_next(t);
 	slots_rescan(t, now_ms);
 	reports_ask(t, now_ms);
 	publish_status(t, false);

@@ -35,6 +35,9 @@
 #define BUSY_NO_WORKER_MS 30000
 #define BUSY_NO_DISK_MS	  60000
 #define BUSY_GIVE_BACK_MS 30000
+/* Who was told to wait and did not come back for so long begins to wait anew. */
+#define WAITS_MAX_MS	  ((int64_t)2 * QUEUE_RETRY_MAX_MS)
+#define WAITS_GRACE_MS	  30000 /* an offer in line is repeated no later than so long after its time */
 /* A device whose offers cannot be taken, as those of another model: doubling while that goes on. */
 #define UNFIT_FIRST_MS	  60000
 #define UNFIT_CAP_MS	  ((int64_t)QUEUE_RETRY_MAX_MS)
@@ -47,6 +50,9 @@
 #define GAP_FIRST_MS	  2000
 #define GAP_CAP_MS	  60000
 #define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
+#define GAP_AWAY_MS	  (5 * 60 * 1000) /* between two wishes to a device that is said to be away */
+#define RESULT_AWAY_PART  8 /* of a result's offers to such a device, one in so many goes out */
+#define GAP_ASKS_PER_TICK 20 /* devices: a fleet that was away does not answer all at once */
 #define GAP_KEPT	  11000 /* a device keeps no more reports than these */
 
 /* What a device says, each with a rate of its own; blocks and wants are bounded by the transfer. */
@@ -68,7 +74,7 @@ struct device {
 	char log[LOGID_SIZE];
 	int64_t report_seq, report_have, report_first;
 	/* Reports that are asked for. */
-	bool has_gap;
+	bool has_gap, gap_away; /* gap_away: it is away, and is asked when gap_at_ms has come */
 	struct device *next_gap;
 	unsigned gap_tries;
 	int64_t gap_at_ms, gap_to;
@@ -79,6 +85,11 @@ struct device {
 	char *status; /* JSON, owned */
 	uint64_t batch; /* the transaction that its row was last part of */
 
+	/* An offer that found no room. */
+	struct waiting_offer *waiting; /* in line; owned; NULL: it is not */
+	bool waits; /* since waits_since_ms, and was told so at waits_told_ms */
+	int64_t waits_since_ms, waits_told_ms, sent_away;
+
 	struct entry *jobs;
 	struct bucket said[SAY_N], lines;
 	uint64_t n_refused; /* offers and messages that were not understood or not for us */
@@ -87,6 +98,11 @@ struct device {
 	int64_t barred_until_ms;
 	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
+};
+
+struct waiting_offer {
+	struct manifest manifest;
+	struct score validation;
 };
 
 struct device_list {
@@ -118,6 +134,7 @@ struct entry {
 	struct worker_progress progress; /* of the request in hand */
 	double loss, images_per_second; /* of the last epoch; NaN: none */
 
+	unsigned n_away; /* offers of the result that were due while the device was said to be away */
 	struct { /* the result, in the form in which it travels */
 		char checkpoint[HASH_SIZE], payload[HASH_SIZE]; /* "": not looked at */
 		int64_t size;
@@ -266,6 +283,9 @@ void offers_busy(struct trainer *t, const struct device *d, const char *checkpoi
 		 int64_t retry_ms, const char *reason);
 /* The same to be asked again at once, in another form. */
 void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence);
+/* Takes in whose turn it is, as far as there is room. Entries may be gone afterwards. */
+void offers_next(struct trainer *t);
+void offers_forget(struct trainer *t, struct device *d); /* it is no longer in line */
 void offers_offer(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
@@ -274,7 +294,7 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 void pull_begin(struct trainer *t, struct entry *e);
 void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
 void pull_forget(struct trainer *t, struct entry *e); /* removes it */
-/* What coding_decode() led to. */
+/* What coding_decode_job() led to. */
 void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const struct err *failed);
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms);
@@ -322,7 +342,7 @@ bool coding_base_here(const struct trainer *t, const struct manifest *m);
 void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
 void coding_ask_first(struct trainer *t, unsigned slot);
 /* Has the payload decoded; pull_decoded() follows. -EAGAIN: no worker; -ENOKEY: the base is gone. */
-int coding_decode(struct trainer *t, struct entry *e, const char *payload, struct err *err);
+int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err);
 void coding_forget(struct trainer *t, struct entry *e); /* what was decoded is not needed any more */
 /* A worker's answer: false: to something else. */
 bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed);

@@ -133,10 +133,13 @@ static bool topic_ok(const char *s)
 
 /* ---- connecting ---- */
 
-static int64_t backoff_ms(struct mqtt *m)
+int64_t mqtt_reconnect_ms(struct rng *rng, unsigned attempt, bool was_up, int64_t first_ms,
+			  int64_t cap_ms)
 {
-	return rng_backoff_ms(&m->rng, m->attempt++, m->conf.reconnect_first_ms,
-			      m->conf.reconnect_cap_ms);
+	if (was_up && attempt == 0)
+		return first_ms / 2 +
+		       (int64_t)(rng_unit(rng) * (double)(MQTT_LOST_SPREAD * first_ms));
+	return rng_backoff_ms(rng, attempt, first_ms, cap_ms);
 }
 
 static void report(struct mqtt *m, enum mqtt_state state, const char *text)
@@ -152,14 +155,17 @@ static void report(struct mqtt *m, enum mqtt_state state, const char *text)
 /* Ends this connection or attempt; the next one comes by the timer. */
 static void drop(struct mqtt *m, const char *text)
 {
-	if (m->phase == PHASE_UP) {
+	bool was_up = m->phase == PHASE_UP;
+	if (was_up) {
 		m->why[0] = '\0';
 		if (clock_mono_ms() - m->up_at_ms >= STABLE_MS)
 			m->attempt = 0;
 	}
 	link_close(&m->link);
 	m->phase = PHASE_WAITING;
-	loop_timer_at(m->timer, clock_mono_ms() + backoff_ms(m));
+	loop_timer_at(m->timer, clock_mono_ms() + mqtt_reconnect_ms(&m->rng, m->attempt++, was_up,
+								    m->conf.reconnect_first_ms,
+								    m->conf.reconnect_cap_ms));
 	report(m, MQTT_DOWN, text);
 }
 

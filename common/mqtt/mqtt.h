@@ -22,6 +22,7 @@
 
 #include "common/base/err.h"
 #include "common/base/loop.h"
+#include "common/base/rng.h"
 
 #define MQTT_TOPIC_MAX     256
 #define MQTT_PAYLOAD_MAX   (256 * 1024) /* largest message accepted in either direction */
@@ -30,6 +31,7 @@
 #define MQTT_OUT_MAX       256 /* publishes in flight */
 #define MQTT_OUT_BYTES_MAX (4 * 1024 * 1024)
 #define MQTT_SUBS_MAX      32
+#define MQTT_LOST_SPREAD   8
 #define MQTT_RIVAL_LOSSES  3
 #define MQTT_RIVAL_MS      (5 * 60 * 1000)
 /* A session that says it began so much later than our clock shows is none: clocks of two devices
@@ -102,6 +104,12 @@ struct mqtt_stats {
 };
 
 struct mqtt;
+
+/* How long to wait before the next attempt to connect; the first one is 0. A broker that ends leaves
+ * all its clients without a connection at one moment: so the first attempt after a lost one comes at
+ * random within MQTT_LOST_SPREAD times the shortest wait. Pure. */
+int64_t mqtt_reconnect_ms(struct rng *rng, unsigned attempt, bool was_up, int64_t first_ms,
+			  int64_t cap_ms);
 
 /* Copies conf and handler. Does not connect yet. */
 int mqtt_new(struct loop *loop, const struct mqtt_conf *conf, const struct mqtt_handler *handler,

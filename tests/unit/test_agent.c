@@ -1,6 +1,10 @@
 /* The agent alone: epochs, decisions, what is saved when, commands. */
 #include "agent_rig.h"
+
+#include "device-agent/agent_impl.h"
 #include "failure.h"
+
+#include "device-agent/agent_impl.h"
 
 /* ---- training and decisions ---- */
 
@@ -305,6 +309,28 @@ static void test_progress_is_told(void **state)
 	assert_said(DEVICE "status", "\"progress\":1"); /* but the last word is said */
 }
 
+/* One that was lost, at the broker or behind it, must not be missed for ever. */
+static void test_status_is_repeated(void **state)
+{
+	now += 1000;
+	agent_tick(a);
+	const int64_t sent_ms = now;
+	forget_sent();
+	for (now = sent_ms + 1000; now < sent_ms + AGENT_STATUS_REPEAT_MS / 2; now += 10000)
+		agent_tick(a); /* nothing has changed */
+	assert_null(last(DEVICE "status"));
+	while (wake > now && wake <= sent_ms + AGENT_STATUS_REPEAT_MS) {
+		now = wake;
+		agent_tick(a);
+	}
+	assert_said(DEVICE "status", "\"report_seq\":0");
+	forget_sent();
+	agent_link(a, false);
+	now += 2 * AGENT_STATUS_REPEAT_MS;
+	agent_tick(a);
+	assert_null(last(DEVICE "status"));
+}
+
 static void test_topics_and_will(void **state)
 {
 	struct mqtt_conf m;
@@ -547,6 +573,11 @@ static void test_reports_on_request(void **state)
 	publish_result = 0;
 	forget_sent();
 	agent_link(a, true);
+	assert_said(DEVICE "presence", "true");
+	assert_null(last(DEVICE "report")); /* others have come back, too */
+	now += AGENT_UP_SPREAD_MS;
+	agent_tick(a);
+	assert_said(DEVICE "status", "\"report_seq\":4,");
 	assert_said(DEVICE "report", "\"seq\":4,");
 }
 
@@ -587,6 +618,7 @@ int main(void)
 		T(test_wrong_score),
 		T(test_no_images),
 		T(test_progress_is_told),
+		T(test_status_is_repeated),
 		T(test_topics_and_will),
 		T(test_full_disk),
 		T(test_decision_on_full_disk),

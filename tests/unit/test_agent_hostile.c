@@ -2,6 +2,8 @@
  * come. */
 #include "agent_rig.h"
 
+#include "device-agent/agent_impl.h"
+
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -98,6 +100,33 @@ static void test_own_evaluations_come_first(void **state)
 	evaluated(id[OWN_FIRST], SPLIT_VALIDATION, 1);
 	evaluated(first, SPLIT_TRAIN, 1);
 	assert_int_equal(count(REPLY, "\"ok\":true"), 3);
+}
+
+/* One is at work and as many wait as may; then it is refused by name. */
+static void test_ordered_evaluations(void **state)
+{
+	char first[HASH_SIZE];
+	conf.live.every_epochs = 0;
+	again();
+	trained(1, first);
+	evaluated(first, SPLIT_VALIDATION, 20);
+	for (int i = 0; i < 1 + AGENT_ORDERED_MAX; i++)
+		command(DEVICE "in/cmd", "\"evaluate\",\"split\":\"train\"", i);
+	assert_int_equal(count(REPLY, "too many are waiting"), 0);
+	command(DEVICE "in/cmd", "\"evaluate\",\"split\":\"train\"", 99);
+	assert_int_equal(count(REPLY, "evaluate: too many are waiting"), 1);
+}
+
+/* So many answers to the fleet's commands are put off; more go out at once. */
+static void test_answers_put_off(void **state)
+{
+	forget_sent();
+	for (int i = 0; i < AGENT_REPLIES_MAX + 5; i++)
+		command("tasuki/v1/home/fleet/cmd", "\"ping\"", i);
+	assert_int_equal(count(REPLY, "\"ok\":true"), 5);
+	now += AGENT_REPLY_DELAY_MS;
+	agent_tick(a);
+	assert_int_equal(count(REPLY, "\"ok\":true"), AGENT_REPLIES_MAX + 5);
 }
 
 static void foreign_claim(int i, const char *checkpoint)
@@ -423,6 +452,24 @@ static void test_log_of_reports(void **state)
 	assert_true(file_exists(path));
 }
 
+/* A device's clock that is a year behind, or a trainer's that is ahead: results count by their fence. */
+static void test_clock_a_year_off(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	r.manifest.created_ms += (int64_t)365 * 86400 * 1000;
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	send_blocks(&r.manifest, path, false);
+	evaluated(r.manifest.id, SPLIT_TEST, 8);
+	evaluated(r.manifest.id, SPLIT_VALIDATION, 15);
+	assert_active(r.manifest.id);
+	/* A command is not carried out when, by this clock, its time is over; and it is told why. */
+	say_text(DEVICE "in/cmd", strdup("{\"cmd\":\"pause\",\"id\":\"x\",\"expires\":\"2025-09-21T00:00:00Z\"}"));
+	assert_said("tasuki/v1/home/reply/cam-1", "expires: the command has expired");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,7 +487,10 @@ int main(void)
 		T(test_result_of_another_size),
 		T(test_bad_blocks),
 		T(test_wants_what_is_not_there),
+		T(test_ordered_evaluations),
+		T(test_answers_put_off),
 		T(test_log_of_reports),
+		T(test_clock_a_year_off),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,11 +229,23 @@ static void test_offers_back_off(void **state)
 		now = at;
 	}
 	assert_true(longest > HANDOVER_OFFER_CAP_MS / 2);
-	/* A connection that came back is news: at once, and from the shortest wait again. */
+	/* A connection that came back is news: soon, and from the shortest wait again. */
 	PLAY(DOWN(now + 1, "", OFFERING));
 	assert_int_equal(handover_deadline_ms(&h), -1);
-	PLAY(TIMER(now + 900000, "", OFFERING), UP(now + 900001, "O", OFFERING));
-	assert_true(handover_deadline_ms(&h) <= now + 900001 + HANDOVER_OFFER_FIRST_MS);
+	PLAY(TIMER(now + 900000, "", OFFERING), UP(now + 900001, "", OFFERING),
+	     TIMER(now + 900001 + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
+	assert_true(handover_deadline_ms(&h) <=
+		    now + 900001 + HANDOVER_UP_SPREAD_MS + HANDOVER_OFFER_FIRST_MS);
+}
+
+/* A claim for what was offered before: it has room, so the newer one is offered to it at once. */
+static void test_claim_for_the_last_one(void **state)
+{
+	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING), BUSY(5, "t1", 'c', 300000, "", OFFERING),
+	     DUE(2000, 'd', "P", OFFERING), CLAIM(3000, "t1", 'c', 0, "gO", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h) <= 3000 + HANDOVER_OFFER_FIRST_MS * 2, true);
+	/* Once: who repeats it is not listened to. */
+	PLAY(CLAIM(3001, "t1", 'c', 0, "g", OFFERING), CLAIM(3010, "t1", 'd', 0, "PG", GRANTED));
 }
 
 static void test_due_while_offline(void **state)
@@ -328,7 +340,7 @@ static void test_lease_runs_out(void **state)
 static void test_lease_runs_out_offline(void **state)
 {
 	PLAY(TO_GRANTED, DOWN(20, "", GRANTED), TIMER(10 + LEASE, "P", OFFERING),
-	     UP(400000, "O", OFFERING));
+	     UP(400000, "", OFFERING), TIMER(400000 + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
 }
 
 static void test_result_after_lease(void **state)
@@ -643,7 +655,8 @@ static void test_slow_is_forgotten(void **state)
 	PLAY(UP(0, "", IDLE), DUE(0, 'c', "PO", OFFERING));
 	for (int64_t i = 0, at = 10; i < 2 * HANDOVER_STRIKES; i++, at += 2 * LEASE)
 		PLAY(CLAIM(at, "t1", 'c', 0, "PG", GRANTED), DOWN(at + 1, "", GRANTED),
-		     TIMER(at + LEASE, "P", OFFERING), UP(at + LEASE + 1, "O", OFFERING));
+		     TIMER(at + LEASE, "P", OFFERING), UP(at + LEASE + 1, "", OFFERING),
+		     TIMER(at + LEASE + 1 + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
 	/* One lost lease is nothing. */
 	setup(NULL);
 	PLAY(TO_GRANTED, TIMER(10 + LEASE, "PO", OFFERING),
@@ -702,6 +715,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_whole),
 		T(test_offers_back_off),
+		T(test_claim_for_the_last_one),
 		T(test_due_while_offline),
 		T(test_newer_takes_the_place),
 		T(test_busy),

@@ -33,10 +33,10 @@ static void test_room(void **state)
 	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), 0);
 	queue_set_in(&q, 1, 0);
 	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), 0);
-	assert_int_equal(retry_ms, -1);
 	queue_set_in(&q, 2, 0);
 	assert_int_equal(queue_room(&q, "a", true, 0, &retry_ms), -EBUSY);
-	assert_int_equal(retry_ms, QUEUE_JOB_GUESS_MS);
+	assert_int_equal(retry_ms, -1);
+	assert_int_equal(queue_retry_ms(&q, "nobody", 0), QUEUE_JOB_GUESS_MS);
 }
 
 /* Whoever invents devices fills what is not kept; those that are known come in all the same. */
@@ -50,7 +50,6 @@ static void test_room_for_the_proven(void **state)
 	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), 0);
 	queue_set_in(&q, 6, 6);
 	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), -EBUSY);
-	assert_true(retry_ms > 0);
 	assert_int_equal(queue_room(&q, "old", true, 0, &retry_ms), 0);
 	queue_set_in(&q, 8, 6);
 	assert_int_equal(queue_room(&q, "old", true, 0, &retry_ms), -EBUSY);
@@ -64,29 +63,112 @@ static void test_room_for_the_proven(void **state)
 	assert_int_equal(queue_room(&q, "new", false, 0, &retry_ms), 0);
 }
 
-/* The estimate follows the length of jobs, the number of slots and what the device had. */
+/* The estimate follows the length of jobs, the number of slots and the place in line. */
 static void test_retry_estimate(void **state)
 {
-	int64_t first, later;
+	int a, b, far;
 
 	(void)state;
 	assert_int_equal(queue_init(&q, 1, 60, 2), 0);
-	queue_set_in(&q, 1, 0);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 8000);
-	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
-	assert_in_range(first, 4000, 4100);
-	queue_serve(&q, "b", 0);
-	assert_int_equal(queue_room(&q, "b", true, 0, &later), -EBUSY);
-	assert_true(later > first);
+	assert_null(queue_offer(&q, &a, true, 0.5, 0, 1));
+	assert_null(queue_offer(&q, &b, true, 0.5, 1, 1));
+	assert_in_range(queue_retry_ms(&q, &a, 0), 4000, 4100);
+	assert_in_range(queue_retry_ms(&q, &a, 1), 6000, 6150);
+	assert_in_range(queue_retry_ms(&q, &b, 0), 8000, 8200);
+	assert_in_range(queue_retry_ms(&q, &far, 0), 12000, 12300);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 0);
-	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
-	assert_int_equal(first, QUEUE_RETRY_MIN_MS);
+	assert_int_equal(queue_retry_ms(&q, &a, 0), QUEUE_RETRY_MIN_MS);
 	for (int i = 0; i < 40; i++)
 		queue_note(&q, 100 * HOUR);
-	assert_int_equal(queue_room(&q, "a", true, 0, &first), -EBUSY);
-	assert_int_equal(first, QUEUE_RETRY_MAX_MS);
+	assert_int_equal(queue_retry_ms(&q, &a, 1), QUEUE_RETRY_MAX_MS);
+}
+
+/* However short the jobs are: so many do not come back at once. */
+static void test_spread(void **state)
+{
+	static int64_t stretch[20000];
+	int64_t now = 5 * HOUR;
+
+	(void)state;
+	assert_int_equal(queue_init(&q, 1, 60, 1), 0);
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < 20000; i++)
+			queue_sent_away(&q, &stretch[i], now + i);
+	assert_int_equal(queue_spread_ms(&q, 0, 0), 20000 * 1000 / QUEUE_OFFERS_PER_S);
+	assert_int_equal(queue_spread_ms(&q, 0, 0.5), 250000);
+	assert_int_equal(queue_spread_ms(&q, 300000, 0.5), 375000);
+	now += QUEUE_RETRY_MAX_MS; /* those count for one more stretch */
+	queue_sent_away(&q, &stretch[0], now);
+	assert_int_equal(queue_spread_ms(&q, 0, 0), 200000);
+	now += QUEUE_RETRY_MAX_MS;
+	queue_sent_away(&q, &stretch[0], now);
+	assert_int_equal(queue_spread_ms(&q, 0, 0), QUEUE_RETRY_MIN_MS);
+	queue_sent_away(&q, &stretch[0], now + 10 * HOUR);
+	assert_int_equal(q.sent_away[0], 0);
+}
+
+static void test_gain(void **state)
+{
+	static const struct {
+		double accuracy;
+		unsigned served;
+		double gain;
+	} table[] = {
+		{0, 0, 1},     {1, 0, 0},	{0.75, 0, 0.25}, {-1, 0, QUEUE_GAIN_UNKNOWN},
+		{0, 1, 0.5},   {0.5, 3, 0.125}, {1.5, 0, 0},
+	};
+	(void)state;
+	assert_int_equal(queue_init(&q, 10, 60, 1), 0);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "d%zu", i);
+		for (unsigned n = 0; n < table[i].served; n++)
+			queue_serve(&q, id, 0);
+		assert_float_equal(queue_gain(&q, id, table[i].accuracy, 0), table[i].gain, 1e-9);
+	}
+}
+
+/* Offers in line: by gain, and by age; repeated, they keep their place. */
+static void test_line(void **state)
+{
+	int good, bad, old, late;
+
+	(void)state;
+	assert_int_equal(queue_init(&q, 1, 60, 1), 0);
+	assert_null(queue_offer_next(&q));
+	queue_offer(&q, &good, true, 0.1, 1000, 5000);
+	queue_offer(&q, &bad, true, 0.9, 1000, 5000);
+	queue_offer(&q, &old, true, 0, 1000 - QUEUE_GAIN_MS, 5000);
+	queue_offer(&q, &late, true, 1, 3000, 5000);
+	queue_offer(&q, &bad, true, 0.9, 1000, 9000);
+	queue_set_in(&q, 1, 0);
+	assert_null(queue_offer_next(&q)); /* no room */
+	queue_set_in(&q, 0, 0);
+	assert_ptr_equal(queue_offer_next(&q), &old); /* nobody starves */
+	assert_ptr_equal(queue_offer_next(&q), &late);
+	assert_null(queue_offer_stale(&q, 4999));
+	assert_ptr_equal(queue_offer_stale(&q, 5000), &good);
+	assert_null(queue_offer_stale(&q, 5000));
+	queue_offer_cancel(&q, &bad);
+	assert_null(queue_offer_next(&q));
+}
+
+/* Room that is kept for proven devices goes to the first of those. */
+static void test_line_of_strangers(void **state)
+{
+	int stranger, known;
+
+	(void)state;
+	assert_int_equal(queue_init(&q, 4, 60, 1), 0);
+	queue_offer(&q, &stranger, false, 1, 0, 1);
+	queue_offer(&q, &known, true, 0, 0, 1);
+	queue_set_in(&q, 3, 3);
+	assert_ptr_equal(queue_offer_next(&q), &known);
+	assert_null(queue_offer_next(&q));
 }
 
 static void test_hour(void **state)
@@ -99,16 +181,22 @@ static void test_hour(void **state)
 		assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), 0);
 		assert_int_equal(queue_serve(&q, "a", now), 0);
 	}
-	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EDQUOT);
 	assert_int_equal(retry_ms, QUEUE_RETRY_MAX_MS);
 	assert_int_equal(queue_room(&q, "b", true, now, &retry_ms), 0);
 	now += HOUR - QUEUE_WINDOW_MS;
-	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EBUSY);
+	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), -EDQUOT);
 	assert_int_equal(retry_ms, QUEUE_WINDOW_MS);
 	now += QUEUE_WINDOW_MS;
 	assert_int_equal(queue_room(&q, "a", true, now, &retry_ms), 0);
 	assert_int_equal(queue_served(&q, "a", now), 0);
 	assert_int_equal(q.served.n, 0); /* forgotten, not kept for ever */
+}
+
+/* A job of that device, of which half is right. */
+static int wait_for_worker(void *job, const char *device, int64_t now)
+{
+	return queue_wait(&q, job, queue_gain(&q, device, 0.5, now), now);
 }
 
 static void test_turns(void **state)
@@ -117,21 +205,21 @@ static void test_turns(void **state)
 
 	(void)state;
 	assert_int_equal(queue_init(&q, 10, 60, 1), 0);
-	assert_null(queue_next(&q, 0));
+	assert_null(queue_next(&q));
 	queue_serve(&q, "a", 0);
 	queue_serve(&q, "a", 0);
 	queue_serve(&q, "b", 0);
-	assert_int_equal(queue_wait(&q, &a, "a", 1), 0);
-	assert_int_equal(queue_wait(&q, &a, "a", 1), -EEXIST);
-	assert_int_equal(queue_wait(&q, &b, "b", 2), 0);
-	assert_int_equal(queue_wait(&q, &c, "c", 3), 0);
-	assert_int_equal(queue_wait(&q, &a2, "a", 4), 0);
-	assert_ptr_equal(queue_next(&q, 5), &c);
-	assert_ptr_equal(queue_next(&q, 5), &b);
-	assert_ptr_equal(queue_next(&q, 5), &a); /* among equals the oldest */
-	queue_cancel(&q, &a);			 /* not there any more */
+	assert_int_equal(wait_for_worker(&a, "a", 1), 0);
+	assert_int_equal(wait_for_worker(&a, "a", 1), -EEXIST);
+	assert_int_equal(wait_for_worker(&b, "b", 2), 0);
+	assert_int_equal(wait_for_worker(&c, "c", 3), 0);
+	assert_int_equal(wait_for_worker(&a2, "a", 4), 0);
+	assert_ptr_equal(queue_next(&q), &c);
+	assert_ptr_equal(queue_next(&q), &b);
+	assert_ptr_equal(queue_next(&q), &a); /* among equals the oldest */
+	queue_cancel(&q, &a);		      /* not there any more */
 	queue_cancel(&q, &a2);
-	assert_null(queue_next(&q, 5));
+	assert_null(queue_next(&q));
 }
 
 /* Ten devices that come back at once and one that comes rarely: it never waits behind a second
@@ -146,16 +234,16 @@ static void test_fairness(void **state)
 	for (int i = 0; i < 11; i++)
 		snprintf(names[i], sizeof(names[i]), "d%d", i);
 	for (int i = 0; i < 10; i++)
-		queue_wait(&q, &jobs[i], names[i], 0);
+		wait_for_worker(&jobs[i], names[i], 0);
 	for (int turn = 1; turn <= 100; turn++) {
-		int *job = queue_next(&q, turn);
+		int *job = queue_next(&q);
 		int i = (int)(job - jobs);
 
 		queue_serve(&q, names[i], turn);
 		served[i]++;
-		queue_wait(&q, job, names[i], turn); /* back at once */
+		wait_for_worker(job, names[i], turn); /* back at once */
 		if (turn == 50)
-			queue_wait(&q, &jobs[10], names[10], turn);
+			wait_for_worker(&jobs[10], names[10], turn);
 		if (turn == 51)
 			assert_int_equal(i, 10);
 	}
@@ -169,11 +257,20 @@ static void test_limits(void **state)
 
 	(void)state;
 	assert_int_equal(queue_init(&q, 10, 60, 1), 0);
+	for (int i = 0; i < QUEUE_WAITING_MAX; i++) {
+		assert_int_equal(queue_wait(&q, &jobs[i], 0.5, i), 0);
+		assert_null(queue_offer(&q, &jobs[i], true, 0.5, i, 1));
+	}
+	assert_int_equal(queue_wait(&q, &jobs[QUEUE_WAITING_MAX], 0.5, 0), -ENOSPC);
 	for (int i = 0; i < QUEUE_WAITING_MAX; i++)
-		assert_int_equal(queue_wait(&q, &jobs[i], "a", i), 0);
-	assert_int_equal(queue_wait(&q, &jobs[QUEUE_WAITING_MAX], "a", 0), -ENOSPC);
-	for (int i = 0; i < QUEUE_WAITING_MAX; i++)
-		assert_ptr_equal(queue_next(&q, 0), &jobs[i]);
+		assert_ptr_equal(queue_next(&q), &jobs[i]);
+	/* Whose turn would come last leaves, or does not come in. */
+	assert_ptr_equal(queue_offer(&q, &jobs[QUEUE_WAITING_MAX], true, 0, 0, 1),
+			 &jobs[QUEUE_WAITING_MAX]);
+	assert_ptr_equal(queue_offer(&q, &jobs[QUEUE_WAITING_MAX], true, 0.6, 0, 1),
+			 &jobs[QUEUE_WAITING_MAX - 1]);
+	assert_int_equal(q.offers.n, QUEUE_WAITING_MAX);
+	assert_ptr_equal(queue_offer_next(&q), &jobs[QUEUE_WAITING_MAX]);
 }
 
 static void test_many_devices(void **state)
@@ -199,6 +296,10 @@ int main(void)
 		cmocka_unit_test_teardown(test_room, done),
 		cmocka_unit_test_teardown(test_room_for_the_proven, done),
 		cmocka_unit_test_teardown(test_retry_estimate, done),
+		cmocka_unit_test_teardown(test_spread, done),
+		cmocka_unit_test_teardown(test_gain, done),
+		cmocka_unit_test_teardown(test_line, done),
+		cmocka_unit_test_teardown(test_line_of_strangers, done),
 		cmocka_unit_test_teardown(test_hour, done),
 		cmocka_unit_test_teardown(test_turns, done),
 		cmocka_unit_test_teardown(test_fairness, done),

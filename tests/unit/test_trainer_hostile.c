@@ -165,6 +165,48 @@ static void test_claims_without_answer(void **state)
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state <> 'done'"), 2);
 }
 
+static void offer_with(const char *device, int64_t correct)
+{
+	struct msg_offer o = offer_of(device);
+
+	o.validation = (struct score){100, correct, 1};
+	say(TOPIC_DEVICE_OFFER, device, msg_offer_print(&o));
+}
+
+/* More than there is room for: each is told when to come back, and claimed when its turn is, by what
+ * is expected of it, without another word of it. Who is in line can be forgotten. */
+static void test_line(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	offer("cam-1"); /* capacity is 2 */
+	offer("cam-2");
+	for (int i = 1; i <= 2; i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "cam-%d", i);
+		claimed(id);
+		grant_claim(id, 1, f.claim, LEASE);
+	}
+	f.read = f.n_sent;
+	offer_with("good", 90);
+	offer_with("bad", 10);
+	c = claimed("good");
+	assert_true(c.busy && c.retry_ms >= QUEUE_JOB_GUESS_MS);
+	assert_true(claimed("bad").busy);
+	assert_int_equal(f.t->queue.offers.n, 2);
+	f.conf.capacity = f.t->queue.capacity = 3;
+	tick(1000);
+	assert_false(claimed("bad").busy);
+	assert_int_equal(f.t->queue.offers.n, 1);
+	grant_claim("bad", 1, f.claim, LEASE);
+	f.t->queue.capacity = 0;
+	tick(3600 * 1000); /* never made again */
+	assert_int_equal(f.t->queue.offers.n, 0);
+	assert_null(device_find(f.t, "good")->waiting);
+}
+
 /* A grant that was on its way for long is credited to the claim that it names. */
 static void test_delayed_grant(void **state)
 {
@@ -287,6 +329,96 @@ static void test_floods(void **state)
 	assert_int_equal(query("SELECT max(seq) FROM reports"), 12001);
 }
 
+/* The same, each of another checkpoint. */
+static void test_many_checkpoints(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		other_weights((char)(i % 100 + 1));
+		offer("cam-1");
+	}
+	assert_true(f.t->n_entries + f.t->queue.offers.n <= 1);
+	assert_true(device_find(f.t, "cam-1")->n_refused > 900);
+	f.read = f.n_sent;
+	offer("cam-2");
+	assert_false(claimed("cam-2").busy);
+}
+
+/* A clock that is a year off makes times that are a year off, and nothing else; what it says to have
+ * expired is refused by that name. */
+static void test_clock_a_year_off(void **state)
+{
+	const int64_t year = (int64_t)365 * 86400 * 1000;
+	struct msg_report r = {.seq = 1,
+			       .checkpoint = OTHER,
+			       .snapshot = SNAPSHOT,
+			       .split = SPLIT_TEST,
+			       .score = {10, 5, 1}};
+	struct msg_offer o;
+	struct msg_claim c;
+
+	(void)state;
+	for (int sign = -1; sign <= 1; sign += 2) {
+		const char *id = sign < 0 ? "slow" : "fast";
+
+		r.at_ms = 1700000000000 + sign * year;
+		say(TOPIC_DEVICE_REPORT, id, msg_report_print(&r));
+		o = offer_of(id);
+		o.manifest.created_ms += sign * year;
+		say(TOPIC_DEVICE_OFFER, id, msg_offer_print(&o));
+		assert_false(claimed(id).busy);
+		grant(id, f.id, false, 0);
+	}
+	tick(100);
+	assert_int_equal(query("SELECT count(*) FROM reports WHERE received_ms > 1700000000000"), 2);
+	o = offer_of("slow");
+	o.manifest.created_ms -= year;
+	o.manifest.expires_ms = o.manifest.created_ms + 3600 * 1000;
+	say(TOPIC_DEVICE_OFFER, "slow", msg_offer_print(&o));
+	c = claimed("slow");
+	assert_true(c.busy);
+	assert_string_equal(c.reason, "the checkpoint has expired");
+	assert_int_equal(device_find(f.t, "slow")->n_refused, 1);
+	offer("cam-2");
+	assert_false(claimed("cam-2").busy);
+}
+
+/* More jobs than fit into memory: what is offered then is told to come back. */
+static void test_jobs_in_memory(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	f.t->n_entries = TRAINER_JOBS_MAX;
+	offer("cam-1");
+	c = claimed("cam-1");
+	assert_true(c.busy && c.retry_ms == QUEUE_RETRY_MAX_MS);
+	f.t->n_entries = 0;
+	offer("cam-1");
+	assert_false(claimed("cam-1").busy);
+}
+
+/* Jobs without a lease are kept for a while, but no more than so many. */
+static void test_lapsed_jobs(void **state)
+{
+	char id[16];
+
+	(void)state;
+	f.conf.capacity = TRAINER_CAPACITY_MAX;
+	kill_and_reopen();
+	for (int i = 0; i < LAPSED_MAX + 10; i++) {
+		snprintf(id, sizeof(id), "cam-%d", i);
+		offer(id);
+		claimed(id);
+		grant_claim(id, 1, f.claim, LEASE);
+		assert_int_equal(give_blocks(id, 1), 1);
+	}
+	tick(LEASE);
+	tick(COLLECT_MS);
+	tick(COLLECT_MS);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), LAPSED_MAX);
+}
+
 /* Somebody who heard of a checkpoint names it as his: he has to bring it. */
 static void test_possession(void **state)
 {
@@ -386,38 +518,17 @@ static void test_other_bytes(void **state)
 	assert_string_equal(was, f.id);
 }
 
-/* A device whose clock is a year off, either way, is served like any other. */
-static void test_clocks(void **state)
-{
-	static const int64_t off[] = {-365, 365};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(off); i++) {
-		int64_t at_ms = 1700000000000 + off[i] * 24 * 3600 * 1000;
-		struct msg_report r = {.seq = (int64_t)i + 1, .checkpoint = OTHER, .snapshot = SNAPSHOT,
-				       .split = SPLIT_TEST, .score = {10, 5, 1}, .at_ms = at_ms};
-		struct msg_offer o = offer_of("cam-1");
-
-		o.manifest.created_ms = at_ms;
-		say(TOPIC_DEVICE_REPORT, "cam-1", msg_report_print(&r));
-		say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
-		assert_false(claimed("cam-1").busy);
-		grant("cam-1", f.id, false, 0);
-	}
-	tick(1000);
-	assert_int_equal(query("SELECT count(*) FROM reports"), 2);
-	assert_int_equal(refused_messages(), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_no_blocks),         TEST(test_some_blocks),
 		TEST(test_full_of_strangers), TEST(test_claims_without_answer),
-		TEST(test_delayed_grant),     TEST(test_claims_after_restart),
+		TEST(test_line),              TEST(test_delayed_grant),     TEST(test_claims_after_restart),
 		TEST(test_invented_devices),  TEST(test_floods),
 		TEST(test_possession),        TEST(test_bad_blocks),
-		TEST(test_other_bytes),       TEST(test_clocks),
+		TEST(test_other_bytes),       TEST(test_many_checkpoints),
+		TEST(test_clock_a_year_off),  TEST(test_jobs_in_memory),
+		TEST(test_lapsed_jobs),
 	};
 
 	log_init("test_trainer_hostile", LOG_P_ERROR);

@@ -1,6 +1,8 @@
 /* Reports and their gaps, what the trainer says of itself, and its end. */
 #include "tests/unit/trainer_fixture.h"
 
+#include "edge-trainer/trainer_priv.h"
+
 static void report_of(const char *device, const char *log, int64_t seq)
 {
 	struct msg_report r = {.seq = seq, .checkpoint = OTHER, .snapshot = SNAPSHOT,
@@ -73,6 +75,58 @@ static void test_reports(void **state)
 	tick(70000);
 	assert_false(wants_reports(&from, &to));
 	assert_int_equal(query("SELECT report_have FROM devices"), 4);
+}
+
+/* Whoever is said to be away is asked now and then all the same: word of its return may be lost. It
+ * may be away for as long as it likes: nothing is given up. */
+static void test_reports_of_one_away(void **state)
+{
+	int64_t from, to;
+	unsigned asks = 0;
+
+	(void)state;
+	report("cam-1", 3);
+	for (int i = 0; i < GAP_AWAY_MS / 1000 - 2; i++)
+		tick(1000);
+	assert_false(wants_reports(&from, &to));
+	for (int i = 0; i < 100 * GAP_AWAY_MS / 10000; i++) {
+		tick(10000);
+		while (wants_reports(&from, &to))
+			asks++;
+	}
+	assert_in_range(asks, 90, 101);
+	assert_int_equal(from, 1);
+	assert_int_equal(query("SELECT report_have FROM devices"), 0);
+}
+
+/* A whole fleet lacks reports: it does not bring them all at once, and nobody is left out. */
+static void test_reports_of_many(void **state)
+{
+	bool asked[50] = {false};
+	const struct sent *sent;
+	unsigned n_asked = 0;
+	char id[16];
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(id, sizeof(id), "cam-%u", i);
+		say(TOPIC_DEVICE_PRESENCE, id,
+		    msg_presence_print(&(struct msg_presence){.online = true, .boot = 1}));
+		report(id, 2);
+	}
+	for (int i = 0; i < 5; i++) {
+		unsigned n = 0;
+
+		tick(1000);
+		while ((sent = next(TOPIC_DEVICE_WANT))) {
+			n++;
+			asked[atoi(sent->topic.device + 4)] = true;
+		}
+		assert_true(n <= GAP_ASKS_PER_TICK);
+	}
+	for (unsigned i = 0; i < 50; i++)
+		n_asked += asked[i];
+	assert_int_equal(n_asked, 50);
 }
 
 /* What the status says to exist is asked for as well, in portions, and given up in the end. */
@@ -261,6 +315,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_reports),
+		TEST(test_reports_of_one_away),
+		TEST(test_reports_of_many),
 		TEST(test_reports_by_status),
 		TEST(test_lost_state),
 		TEST(test_no_longer_kept),
