@@ -24,6 +24,7 @@ struct sim_device {
 };
 
 double sim_crash;
+int sim_encoding;
 int64_t sim_down_max_ms = 5000;
 
 static void start(void *arg, uint64_t life);
@@ -266,6 +267,7 @@ struct sim_device *sim_device_new(unsigned number, const char *dir, const struct
 	snprintf(c->id, sizeof(c->id), "cam-%u", number);
 	file_path(c->state, sizeof(c->state), "%s/cam-%u", dir, number);
 	c->block_size = 1024;
+	c->encoding = sim_encoding;
 	c->live = (struct agent_live){.round_epochs = EPOCHS,
 				      .rounds = 1,
 				      .every_epochs = 2,

@@ -231,6 +231,7 @@ struct sim_trainer *sim_trainer_new(unsigned number, const char *dir, const stru
 	c->disk_max_bytes = 1 << 24;
 	c->lease_ms = 30000;
 	c->block_size = 1024;
+	c->encoding = sim_encoding;
 	s->client = (struct sim_client){
 		.user = s, .message = on_message, .link = on_link, .writable = on_writable};
 	for (unsigned i = 0; i < SLOTS; i++) {

@@ -8,6 +8,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/crypto/hash.h"
+#include "common/encoding/encoding.h"
 #include "tests/sim/sim.h"
 
 #define IMAGES      40
@@ -145,6 +146,93 @@ static int evaluate(const struct sim_worker *w, const struct sim_request *q, str
 	return 0;
 }
 
+/* --- forms in which checkpoints travel: the real ones --- */
+
+static int first(struct sim_worker *w, const struct sim_request *q, struct err *err)
+{
+	char out[FILE_PATH_MAX], id[HASH_SIZE];
+	int64_t seed;
+	int r = json_get_int(q->args, "seed", 0, JSON_INT_MAX, &seed, err);
+
+	if (r == 0)
+		r = json_get_str(q->args, "out", out, sizeof(out), err);
+	if (r == 0)
+		r = write_weights(w->model, out, (uint64_t)seed, 0, err);
+	if (r == 0)
+		r = hash_file(out, id, err);
+	if (r == 0)
+		sim_worker_made(id);
+	return r;
+}
+
+/* "auto" is a difference to the first base, or int8 without one; what is asked for else. */
+static enum encoding encoding_of(const struct json *args, char base[FILE_PATH_MAX])
+{
+	enum encoding e = ENCODING_DELTA;
+	const struct json *bases = NULL;
+	char name[17] = "";
+
+	base[0] = '\0';
+	json_get_str(args, "encoding", name, sizeof(name), NULL);
+	if (encoding_parse(name, &e) == 0 && e != ENCODING_DELTA)
+		return e;
+	if (json_has(args, "bases") && json_get_arr(args, "bases", 8, &bases, NULL) == 0 &&
+	    json_first(bases))
+		snprintf(base, FILE_PATH_MAX, "%s", json_str(json_first(bases)));
+	return *base ? ENCODING_DELTA : ENCODING_INT8;
+}
+
+static int encode(struct sim_worker *w, const struct sim_request *q, struct json *result,
+		  struct err *err)
+{
+	char weights[FILE_PATH_MAX], out[FILE_PATH_MAX], decoded[FILE_PATH_MAX];
+	char base[FILE_PATH_MAX], id[HASH_SIZE], payload[HASH_SIZE];
+	struct encoding_conf conf = {encoding_of(q->args, base), 1};
+	int r = json_get_str(q->args, "weights", weights, sizeof(weights), err);
+
+	if (r == 0)
+		r = json_get_str(q->args, "out", out, sizeof(out), err);
+	if (r == 0)
+		r = json_get_str(q->args, "decoded", decoded, sizeof(decoded), err);
+	if (r == 0)
+		r = encoding_encode(w->model, &conf, weights, *base ? base : NULL, out, decoded, id,
+				    err);
+	if (r == 0)
+		r = hash_file(out, payload, err);
+	if (r < 0)
+		return r;
+	sim_worker_made(id);
+	json_set_str(result, "encoding", encoding_name(conf.encoding));
+	json_set_str(result, "checkpoint", id);
+	json_set_str(result, "payload", payload);
+	if (*base)
+		json_set_int(result, "base", 0);
+	return 0;
+}
+
+static int decode(struct sim_worker *w, const struct sim_request *q, struct json *result,
+		  struct err *err)
+{
+	char payload[FILE_PATH_MAX], out[FILE_PATH_MAX], base[FILE_PATH_MAX] = "", id[HASH_SIZE];
+	char name[17];
+	enum encoding e = ENCODING_RAW;
+	int r = json_get_str(q->args, "payload", payload, sizeof(payload), err);
+
+	if (r == 0)
+		r = json_get_str(q->args, "out", out, sizeof(out), err);
+	if (r == 0)
+		r = json_get_str(q->args, "encoding", name, sizeof(name), err);
+	if (r == 0)
+		r = encoding_parse(name, &e);
+	if (r == 0 && e == ENCODING_DELTA)
+		r = json_get_str(q->args, "base", base, sizeof(base), err);
+	if (r == 0)
+		r = encoding_decode(w->model, e, payload, *base ? base : NULL, out, id, err);
+	if (r == 0)
+		json_set_str(result, "checkpoint", id);
+	return r;
+}
+
 /* --- its life --- */
 
 static void be_ready(void *arg, uint64_t life)
@@ -184,6 +272,12 @@ static void answer(struct sim_worker *w, uint64_t id, int code)
 		code = make(w, &q, result, &err);
 	else if (is(&q, "evaluate"))
 		code = evaluate(w, &q, result, &err);
+	else if (is(&q, "first"))
+		code = first(w, &q, &err);
+	else if (is(&q, "encode"))
+		code = encode(w, &q, result, &err);
+	else if (is(&q, "decode"))
+		code = decode(w, &q, result, &err);
 	json_free(q.args);
 	w->reply(w->owner, id, code < 0 ? NULL : result, code < 0 ? &err : NULL);
 	json_free(result);
@@ -248,7 +342,8 @@ int sim_worker_request(struct sim_worker *w, const char *op, struct json *args, 
 	snprintf(q->op, sizeof(q->op), "%s", op);
 	*ret_id = q->id;
 	w->n++;
-	if (is(q, "train") || is(q, "evaluate") || is(q, "merge")) {
+	if (is(q, "train") || is(q, "evaluate") || is(q, "merge") || is(q, "encode") ||
+	    is(q, "decode")) {
 		if (args && json_has(args, "until_ms"))
 			json_get_int(args, "until_ms", 0, JSON_INT_MAX, &q->until_ms, NULL);
 		sim_at(sim_now() + sim_between(10, w->step_max_ms), due, w, q->id);

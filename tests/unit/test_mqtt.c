@@ -336,6 +336,29 @@ static void test_transfer_memory(void **state)
 	transfer(*state, false);
 }
 
+/* Clients whose broker ended do not come back at one moment; who was refused waits longer and
+ * longer. */
+static void test_reconnect_waits(void **state)
+{
+	enum { FIRST = 500, CAP = 30000, N = 1000 };
+	int64_t least = CAP, most = 0;
+	struct rng rng;
+	rng_init(&rng, 1);
+	for (int i = 0; i < N; i++) {
+		int64_t ms = mqtt_reconnect_ms(&rng, 0, true, FIRST, CAP);
+		least = MIN_OF(least, ms);
+		most = MAX_OF(most, ms);
+		ms = mqtt_reconnect_ms(&rng, 0, false, FIRST, CAP);
+		assert_true(ms >= FIRST / 2 && ms <= FIRST);
+		ms = mqtt_reconnect_ms(&rng, 3, true, FIRST, CAP);
+		assert_true(ms >= 8 * FIRST / 2 && ms <= 8 * FIRST);
+		ms = mqtt_reconnect_ms(&rng, 40, true, FIRST, CAP);
+		assert_true(ms >= CAP / 2 && ms <= CAP);
+	}
+	assert_true(least >= FIRST / 2 && least < FIRST);
+	assert_true(most > 8 * FIRST && most <= MQTT_LOST_SPREAD * FIRST + FIRST / 2);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "transfer") == 0)
@@ -346,9 +369,13 @@ int main(int argc, char **argv)
 	}
 #define T(name) cmocka_unit_test_setup_teardown(name, broker_setup, broker_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_publish_and_receive),   T(test_properties),
-		T(test_limits_of_one_message), T(test_room_in_flight),
-		T(test_inbound_overflow),      T(test_transfer_memory),
+		cmocka_unit_test(test_reconnect_waits),
+		T(test_publish_and_receive),
+		T(test_properties),
+		T(test_limits_of_one_message),
+		T(test_room_in_flight),
+		T(test_inbound_overflow),
+		T(test_transfer_memory),
 	};
 	if (argc == 2)
 		cmocka_set_test_filter(argv[1]); /* while working on one */
