@@ -142,7 +142,7 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 	}
 	if (!known)
 		take_up(a, m);
-	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence)
+	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence && !a->fleet.asking)
 		wait_quietly(a,
 			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }

@@ -170,7 +170,7 @@ static void on_up(struct handover *h, int64_t now_ms, struct handover_actions *o
 	if (h->phase != HANDOVER_OFFERING)
 		return;
 	if (again)
-		h->offer_at_ms = MAX_OF(h->busy_until_ms,
+		h->offer_at_ms = MAX_OF(MAX_OF(h->busy_until_ms, h->postponed_until_ms),
 					now_ms + rng_below(&h->rng, HANDOVER_UP_SPREAD_MS));
 	else if (now_ms >= h->busy_until_ms)
 		offer_now(h, now_ms, out);

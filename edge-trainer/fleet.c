@@ -18,41 +18,15 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
-#include "edge-trainer/trainer_priv.h"
+#include "edge-trainer/fleet_priv.h"
 
 #define FLEET_START_MS       3000 /* for devices to subscribe in */
 #define FLEET_BURST_MS       100  /* of sending that a late tick may make good */
 #define FLEET_STEP_MS        10   /* between two bursts, at least */
-#define FLEET_PEERS_MAX      256
-#define FLEET_SAVE_BLOCKS    64 /* sent again after a crash, at most */
-#define FLEET_QOS            1  /* so the broker holds a block back where a device does not read */
+#define FLEET_SAVE_BLOCKS    64   /* sent again after a crash, at most */
+#define FLEET_QOS            1 /* so the broker holds a block back where a device does not read */
 #define FLEET_BLOCK_EXPIRY_S 600
-#define FLEET_FILE_MAX       (256 * 1024)
-#define FLEET_FILE_VERSION   1
 #define PUBLISH_SUFFIX       ".weights"
-
-struct peer {
-	char device[ID_SIZE];
-	struct serve wanted;
-};
-
-struct fleet {
-	struct msg_fleet offer;
-	struct rollout rollout;
-	int64_t seen;      /* the largest sequence heard */
-	uint32_t n_blocks; /* of the checkpoint */
-	uint32_t position, saved_position;
-	char counted[ROLLOUT_REPORTS_MAX][ID_SIZE]; /* whose report has been counted */
-	size_t n_counted;
-	struct peer peers[FLEET_PEERS_MAX];
-	unsigned n_peers, turn;
-	bool everyones_turn;
-	bool stalled; /* the connection takes no more for now */
-	bool save_due, announce_due;
-	int64_t send_at_ms;       /* the next block, on the monotonic clock */
-	uint64_t n_sent, n_again; /* blocks: to everyone, to one */
-	uint64_t n_again_told, n_left_out;
-};
 
 static bool is_on(const struct fleet *f)
 {
@@ -79,119 +53,6 @@ bool fleet_has_one(const struct trainer *t)
 	return is_on(t->fleet);
 }
 
-/* --- on disk --- */
-
-static int file_name(const struct trainer *t, char path[FILE_PATH_MAX], struct err *err)
-{
-	int r = file_path(path, FILE_PATH_MAX, "%s/fleet.json", t->conf->state);
-
-	return r < 0 ? err_set(err, r, "%s: path of the state folder is too long", t->conf->state)
-		     : 0;
-}
-
-static char *print(const struct fleet *f)
-{
-	_cleanup_(json_freep) struct json *j = json_new_obj();
-	struct json *counted = json_new_arr();
-
-	json_set_int(j, "version", FLEET_FILE_VERSION);
-	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.sequence));
-	if (f->offer.sequence > 0) {
-		_cleanup_free_ char *text = msg_fleet_print(&f->offer);
-
-		json_set_str(j, "offer", text ? text : "");
-		json_set_int(j, "position", f->position);
-		json_set_int(j, "phase", f->rollout.phase);
-		json_set_int(j, "share", f->rollout.share);
-		json_set_int(j, "begun_ms", f->rollout.begun_ms);
-		json_set_int(j, "activated", f->rollout.activated);
-		json_set_num(j, "gain", f->rollout.gain);
-	}
-	for (size_t i = 0; i < f->n_counted; i++)
-		json_push_str(counted, f->counted[i]);
-	json_set(j, "counted", counted);
-	return json_print(j);
-}
-
-static void save(struct trainer *t)
-{
-	struct fleet *f = t->fleet;
-	_cleanup_free_ char *text = print(f);
-	char path[FILE_PATH_MAX];
-	struct err err = {0};
-	int r = text ? file_name(t, path, &err) : err_set(&err, -ENOMEM, "out of memory");
-
-	if (r == 0)
-		r = file_write(path, text, strlen(text), &err);
-	if (r < 0)
-		trainer_fault(t, &err);
-	f->save_due = r < 0;
-	if (r == 0)
-		f->saved_position = f->position;
-}
-
-static int read_counted(struct fleet *f, const struct json *j, struct err *err)
-{
-	const struct json *list;
-	int r = json_get_arr(j, "counted", ROLLOUT_REPORTS_MAX, &list, err);
-
-	for (const struct json *e = r == 0 ? json_first(list) : NULL; e; e = json_next(e)) {
-		const char *id = json_str(e);
-
-		if (!id || !id_valid(id))
-			return err_set(err, -EINVAL, "counted: found something that is not an id");
-		memcpy(f->counted[f->n_counted++], id, strlen(id) + 1);
-	}
-	f->rollout.reports = (int64_t)f->n_counted;
-	return r;
-}
-
-static int read_offer(struct fleet *f, const struct json *j, struct err *err)
-{
-	int64_t phase = 0, position = 0;
-	const char *text;
-	int r = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, err);
-
-	if (r == 0)
-		r = msg_fleet_parse(text, strlen(text), &f->offer, err);
-	if (r == 0)
-		r = json_get_int(j, "phase", ROLLOUT_FIRST, ROLLOUT_PHASE_N - 1, &phase, err);
-	if (r == 0)
-		r = json_get_int(j, "share", 1, 100, &f->rollout.share, err);
-	if (r == 0)
-		r = json_get_int(j, "begun_ms", 0, JSON_INT_MAX, &f->rollout.begun_ms, err);
-	if (r == 0)
-		r = json_get_int(j, "activated", 0, ROLLOUT_REPORTS_MAX, &f->rollout.activated,
-				 err);
-	if (r == 0)
-		r = json_get_num(j, "gain", -1e6, 1e6, &f->rollout.gain, err);
-	if (r == 0)
-		r = json_get_int(j, "position", 0, MANIFEST_BLOCKS_MAX, &position, err);
-	f->rollout.phase = (enum rollout_phase)phase;
-	f->position = (uint32_t)position;
-	return r;
-}
-
-static int read_file(struct fleet *f, const char *path, struct err *err)
-{
-	_cleanup_(json_freep) struct json *j = NULL;
-	int64_t version;
-	int r = json_parse_file(path, FLEET_FILE_MAX, &j, err);
-
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	r = json_get_int(j, "version", FLEET_FILE_VERSION, FLEET_FILE_VERSION, &version, err);
-	if (r == 0)
-		r = json_get_int(j, "seen", 0, JSON_INT_MAX, &f->seen, err);
-	if (r == 0 && json_has(j, "offer"))
-		r = read_offer(f, j, err);
-	if (r == 0)
-		r = read_counted(f, j, err);
-	if (r < 0)
-		err_prefix(err, "%s", path);
-	return r;
-}
-
 /* Where `tasuki publish` lays its files. */
 static int folder_name(const struct trainer *t, char dir[FILE_PATH_MAX])
 {
@@ -209,22 +70,21 @@ static int make_folder(const struct trainer *t, struct err *err)
 int fleet_load(struct trainer *t, struct err *err)
 {
 	struct fleet *f = t->fleet = calloc(1, sizeof(*f));
-	char path[FILE_PATH_MAX];
-	int r = f ? file_name(t, path, err) : err_set(err, -ENOMEM, "out of memory");
+	int r = f ? fleet_read(t, err) : err_set(err, -ENOMEM, "out of memory");
 
-	if (r == 0)
-		r = read_file(f, path, err);
 	if (r == 0)
 		r = make_folder(t, err);
 	if (r < 0 || f->offer.sequence == 0)
 		return r;
 	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
-	    !store_has(t->store, f->offer.manifest.id)) {
+	    (is_on(f) && !store_has(t->store, f->offer.manifest.id))) {
 		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
 			    "offered",
 			    (long long)f->offer.sequence, f->offer.manifest.id);
 		f->seen = MAX_OF(f->seen, f->offer.sequence);
 		f->offer = (struct msg_fleet){0};
+		f->rollout = (struct rollout){0};
+		f->n_counted = 0;
 		return 0;
 	}
 	f->n_blocks = count_blocks(&f->offer.manifest);
@@ -249,7 +109,6 @@ static void announce(struct trainer *t)
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
-	m.halted = f->rollout.phase == ROLLOUT_HALTED;
 	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
 		return;
@@ -272,6 +131,7 @@ static void halt(struct trainer *t)
 	struct fleet *f = t->fleet;
 	const struct rollout *r = &f->rollout;
 
+	f->offer.halted = true;
 	if (r->reports < t->conf->rollout.reports)
 		snprintf(f->offer.reason, sizeof(f->offer.reason),
 			 "%lld reports in time, expected %lld", (long long)r->reports,
@@ -303,7 +163,7 @@ static void act(struct trainer *t, enum rollout_action action)
 			 (long long)f->rollout.share, (long long)f->rollout.reports,
 			 (long long)f->rollout.activated);
 	}
-	save(t);
+	fleet_save(t);
 	announce(t);
 }
 
@@ -378,7 +238,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	f->n_counted = 0;
 	f->n_peers = 0;
 	f->announce_due = false;
-	save(t);
+	fleet_save(t);
 	forget(t, before);
 }
 
@@ -567,7 +427,7 @@ static int send_next(struct trainer *t, uint32_t *ret_len)
 			 (long long)f->offer.sequence, f->offer.manifest.id,
 			 (unsigned long long)f->n_sent, f->n_blocks);
 	if (f->position == f->n_blocks || f->position >= f->saved_position + FLEET_SAVE_BLOCKS)
-		save(t);
+		fleet_save(t);
 	if (f->position == f->n_blocks)
 		announce(t); /* whoever hears of it from here on pulls it */
 	return r;
@@ -653,7 +513,7 @@ void fleet_second(struct trainer *t)
 			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
 	if (f->save_due)
-		save(t);
+		fleet_save(t);
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);

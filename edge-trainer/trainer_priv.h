@@ -5,7 +5,7 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
- *   fleet.c     a checkpoint for everyone: offer, rollout, blocks
+ *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred

@@ -40,7 +40,7 @@ class Fanout(rig.Case):
         bad = self.weights('bad', edge, 1)
         listener = self.fleet.listen('fleet/offer', 'fleet/block/#', 'device/+/report')
         self.quick_trainer('edge-1', edge, {
-            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_kib': 3, 'spread_s': 1, 'tolerance_points': 0.5},
+            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_kib': 4, 'spread_s': 1, 'tolerance_points': 0.5},
             'queue': {'block_size': 1024}})
         trainer = self.fleet.start_trainer('edge-1')
         for i, name in enumerate(names):
@@ -97,7 +97,7 @@ class Fanout(rig.Case):
 
     def test_bench(self):
         r = rig.subprocess.run([rig.ROOT / 'tests/bench/fanout', '--json', '--build', rig.BUILD, '--devices', '6', '--killed', '2',
-                                '--stalled', '10', '--rate', '4096', '--spread', '1'], capture_output=True, text=True, timeout=400)
+                                '--stalled', '10', '--rate', '8192', '--spread', '1'], capture_output=True, text=True, timeout=400)
         self.assertTrue(r.stdout.strip(), r.stderr)
         run = rig.json.loads(r.stdout)
         for one in run['runs']:

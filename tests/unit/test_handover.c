@@ -706,7 +706,7 @@ static void test_postponed(void **state)
 	PLAY(CLAIM(50020, "t1", 'd', 1, "G", GRANTED), TIMER(50020 + LEASE, "P", OFFERING),
 	     CLAIM(50030 + LEASE, "t2", 'd', 0, "g", OFFERING));
 	h.postponed_until_ms = 0; /* sooner than it was thought */
-	PLAY(UP(5 * LEASE, "O", OFFERING));
+	PLAY(UP(5 * LEASE, "", OFFERING), TIMER(5 * LEASE + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
 }
 
 int main(void)

@@ -250,6 +250,25 @@ static void test_many_want(void **state)
 	assert_int_equal(served, 256);
 }
 
+/* Somebody took it out of the store: there is nothing to offer any more. */
+static void test_lost(void **state)
+{
+	char id[HASH_SIZE], path[FILE_PATH_MAX];
+	struct msg_fleet o;
+
+	(void)state;
+	publish(1, id);
+	assert_true(last_offer(&o));
+	forget_sent();
+	snprintf(path, sizeof(path), "%s/store/checkpoints/%s", f.dir, id);
+	assert_int_equal(file_remove(path, NULL), 0);
+	kill_and_reopen();
+	tick(60000);
+	assert_false(last_offer(&o));
+	publish(1, id);
+	assert_true(last_offer(&o));
+}
+
 static void test_restart(void **state)
 {
 	char id[HASH_SIZE];
@@ -360,6 +379,11 @@ static void test_halts(void **state)
 	forget_sent();
 	want("cam-1", id, 0, 1);
 	assert_int_equal(again_sent("cam-1"), 0);
+	kill_and_reopen();
+	assert_true(last_offer(&o));
+	assert_true(o.halted);
+	assert_non_null(strstr(o.reason, "points worse"));
+	forget_sent();
 	/* An operator may insist: it begins anew. */
 	publish(1, id);
 	assert_true(last_offer(&o));
@@ -468,12 +492,19 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FLEET_TEST(test_sent_once),       FLEET_TEST(test_rate),
-		FLEET_TEST(test_connection_full), FLEET_TEST(test_sent_again),
-		FLEET_TEST(test_many_want),       FLEET_TEST(test_restart),
-		FLEET_TEST(test_widens),          FLEET_TEST(test_widens_after_a_restart),
-		FLEET_TEST(test_halts),           FLEET_TEST(test_no_reports),
-		FLEET_TEST(test_gives_way),       FLEET_TEST(test_bad_file),
+		FLEET_TEST(test_sent_once),
+		FLEET_TEST(test_rate),
+		FLEET_TEST(test_connection_full),
+		FLEET_TEST(test_sent_again),
+		FLEET_TEST(test_many_want),
+		FLEET_TEST(test_restart),
+		FLEET_TEST(test_lost),
+		FLEET_TEST(test_widens),
+		FLEET_TEST(test_widens_after_a_restart),
+		FLEET_TEST(test_halts),
+		FLEET_TEST(test_no_reports),
+		FLEET_TEST(test_gives_way),
+		FLEET_TEST(test_bad_file),
 		FLEET_TEST(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

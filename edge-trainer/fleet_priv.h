@@ -1,0 +1,33 @@
+/* What fleet.c and fleet_file.c share: what is offered to everyone, and how far that is. */
+#pragma once
+
+#include "edge-trainer/trainer_priv.h"
+
+#define FLEET_PEERS_MAX 256
+
+struct peer {
+	char device[ID_SIZE];
+	struct serve wanted;
+};
+
+struct fleet {
+	struct msg_fleet offer;
+	struct rollout rollout;
+	int64_t seen;      /* the largest sequence heard */
+	uint32_t n_blocks; /* of the checkpoint */
+	uint32_t position, saved_position;
+	char counted[ROLLOUT_REPORTS_MAX][ID_SIZE]; /* whose report has been counted */
+	size_t n_counted;
+	struct peer peers[FLEET_PEERS_MAX];
+	unsigned n_peers, turn;
+	bool everyones_turn;
+	bool stalled; /* the connection takes no more for now */
+	bool save_due, announce_due;
+	int64_t send_at_ms;       /* the next block, on the monotonic clock */
+	uint64_t n_sent, n_again; /* blocks: to everyone, to one */
+	uint64_t n_again_told, n_left_out;
+};
+
+/* STATE/fleet.json. Where it cannot be written, save_due stays set. */
+void fleet_save(struct trainer *t);
+int fleet_read(struct trainer *t, struct err *err); /* into an empty t->fleet; no file: 0 */
