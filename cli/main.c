@@ -17,6 +17,7 @@ static const struct cli_command commands[] = {
 	{"show", "one device in full", cmd_show},
 	{"watch", "the fleet, live", cmd_watch},
 	{"cmd", "send a command to a device or the fleet", cmd_cmd},
+	{"publish", "offer a checkpoint to all devices", cmd_publish},
 };
 
 static void help(FILE *f)

@@ -150,6 +150,7 @@ static void collect(struct agent *a)
 	keep(list, &n, source[0]);
 	keep(list, &n, source[1]);
 	keep(list, &n, s->handover.result.manifest.id);
+	keep(list, &n, s->fleet.offer.manifest.id);
 	keep(list, &n, s->pending.activate);
 	for (size_t i = 0; i < s->n_undecided; i++)
 		keep(list, &n, s->undecided[i]);
@@ -187,12 +188,7 @@ static bool step(struct agent *a)
 	if (is_pending(a->state))
 		return pending_step(a);
 	return guard_step(a) || learn_trained_step(a) || learn_decide_step(a) || judge_step(a) ||
-	       exchange_offer_step(a) || exchange_pull_step(a);
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < 0 ? b : b < 0 ? a : MIN_OF(a, b);
+	       exchange_offer_step(a) || exchange_pull_step(a) || fleet_step(a);
 }
 
 static int64_t retry_at(const struct agent *a, const struct retry *r)
@@ -204,16 +200,20 @@ static void rearm(struct agent *a)
 {
 	int64_t at = a->rounds_wake_ms;
 	if (!agent_blocked(a))
-		at = *a->suspect ? a->now_ms : earlier(at, exchange_deadline_ms(a));
+		at = *a->suspect
+			     ? a->now_ms
+			     : earlier(earlier(at, exchange_deadline_ms(a)), fleet_deadline_ms(a));
 	at = earlier(at, announce_deadline_ms(a));
 	at = earlier(at, inbox_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->saving));
 	at = earlier(at, retry_at(a, &a->training));
 	at = earlier(at, retry_at(a, &a->evaluating));
 	at = earlier(at, retry_at(a, &a->pull));
+	at = earlier(at, retry_at(a, &a->fleet.retry));
 	at = earlier(at, retry_at(a, &a->making.retry));
 	at = earlier(at, judge_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->rows));
+	at = earlier(at, a->link.wake_ms);
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
@@ -223,6 +223,7 @@ void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state->handover.conf = handover_conf(a);
+	link_begin(a);
 	handover_timer(a);
 	for (int i = 0; i < STEPS_MAX && step(a); i++)
 		;
@@ -252,6 +253,7 @@ void agent_writable(struct agent *a)
 void agent_message(struct agent *a, const struct mqtt_message *m)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_begin(a);
 	inbox_message(a, m);
 	a->status_dirty = true;
 	agent_turn(a);
@@ -261,6 +263,7 @@ void agent_link(struct agent *a, bool up)
 {
 	struct handover_event ev = {.kind = up ? HANDOVER_EV_UP : HANDOVER_EV_DOWN};
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_begin(a);
 	if (a->up && !up && memcmp(&a->live, &a->conf.live, sizeof(a->live)) != 0) {
 		a->live = a->conf.live;
 		log_info("device=%s connection lost: settings taken back", a->conf.id);
@@ -273,13 +276,13 @@ void agent_link(struct agent *a, bool up)
 		else
 			announce_status(a, true);
 		a->was_up = true;
-		a->pull_progress_ms = a->now_ms;
 		if (a->pulling)
 			xfer_restart(&a->part.xfer, a->now_ms);
 	} else {
-		a->n_serve = 0;
+		a->serve.n = 0;
 		a->n_ranges = 0;
 	}
+	fleet_link(a, up);
 	exchange_event(a, &ev);
 	agent_turn(a);
 }
@@ -287,6 +290,7 @@ void agent_link(struct agent *a, bool up)
 void agent_stop(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
+	link_stop(a);
 	announce_presence(a, false);
 }
 
@@ -327,15 +331,20 @@ void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret)
 	ret->will_retain = true;
 }
 
-int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos)
+int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos,
+		 bool *ret_retained)
 {
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
-		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT, TOPIC_DEVICE_BLOCK,
-		TOPIC_DEVICE_ACK,   TOPIC_DEVICE_CMD,    TOPIC_FLEET_CMD,
+		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT,
+		TOPIC_DEVICE_BLOCK, TOPIC_DEVICE_ACK,    TOPIC_DEVICE_CMD,
+		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_FLEET_BLOCK,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);
 	*ret_qos = t.kind == TOPIC_DEVICE_BLOCK ? 0 : 1;
+	*ret_retained = t.kind == TOPIC_FLEET_OFFER;
+	if (t.kind == TOPIC_FLEET_BLOCK)
+		return fleet_filter(a, filter);
 	return topic_filter(filter, a->conf.site, &t, NULL);
 }
 
@@ -474,12 +483,16 @@ static int start(struct agent *a, struct err *err)
 	rounds_restart(&s->rounds, a->now_ms);
 	const struct handover_conf hc = handover_conf(a);
 	handover_restart(&s->handover, &hc, rng_u64(&a->rng), a->now_ms);
+	link_start(a);
 	a->collect_due = true;
 	r = state_save(a->state_path, s, err);
 	if (r < 0)
 		return r;
 	guard_start(a);
 	exchange_sweep(a);
+	r = fleet_start(a, err);
+	if (r < 0)
+		return r;
 	if (a->conf.share_never)
 		log_info("device=%s [data] share = never: nothing is offered", a->conf.id);
 	return 0;
@@ -521,6 +534,7 @@ void agent_free(struct agent *a)
 		return;
 	if (a->pulling)
 		part_close(&a->part);
+	fleet_free(a);
 	for (size_t i = 0; i < a->n_replies; i++)
 		free(a->replies[i].text);
 	free(a->status_text);

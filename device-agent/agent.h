@@ -13,8 +13,11 @@
 #include "device-agent/conf.h"
 
 struct agent_ports {
-	/* As mqtt_publish() and worker_request(). */
+	/* As mqtt_publish(). */
 	int (*publish)(void *user, const struct mqtt_publish *p);
+	/* As mqtt_subscribe() without what is retained, or mqtt_unsubscribe(); may be NULL. */
+	int (*subscribe)(void *user, const char *filter, int qos, bool on);
+	/* As worker_request(). */
 	int (*request)(void *user, const char *op, struct json *args, uint64_t *ret_id);
 	int64_t (*mono_ms)(void *user);
 	int64_t (*real_ms)(void *user);
@@ -37,8 +40,10 @@ void agent_worker_conf(const struct agent *a, struct worker_conf *ret);
 
 /* For mqtt_conf: client id, Will; and the filters to subscribe to. */
 void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret);
-#define AGENT_FILTERS 7
-int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos);
+#define AGENT_FILTERS 9
+/* *ret_retained: also what is retained already. -ENOENT: filter i is not needed now. */
+int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos,
+		 bool *ret_retained);
 
 /* What happens. */
 void agent_link(struct agent *a, bool up);

@@ -7,6 +7,8 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   link.c      blocks on a metered link
+ *   fleet.c     a checkpoint for everyone
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -25,9 +27,11 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
+#include "device-agent/meter.h"
 #include "device-agent/reports.h"
 #include "device-agent/state.h"
 
@@ -38,6 +42,7 @@
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_UP_SPREAD_MS    3000 /* when it comes back: before its status and reports, at most */
+#define AGENT_EXPIRY_S        60 /* of offers, grants, wants and acks at the broker */
 #define AGENT_REPLIES_MAX     32
 #define AGENT_REPLY_DELAY_MS  2000 /* answers to fleet/cmd come within */
 #define AGENT_ORDERED_MAX     4    /* `evaluate` commands that wait */
@@ -60,9 +65,16 @@ enum flood {
 	FLOOD_RENEWAL, /* claims of whoever has the grant */
 	FLOOD_RESULT,
 	FLOOD_OWN_RESULT, /* under the grant */
-	FLOOD_REPORTS,    /* wanted */
+	FLOOD_FLEET_OFFER,
+	FLOOD_REPORTS, /* wanted */
 	FLOOD_N,
 };
+
+/* Of two times, of which -1 is never. */
+static inline int64_t earlier(int64_t one, int64_t other)
+{
+	return one < 0 ? other : other < 0 ? one : MIN_OF(one, other);
+}
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -168,11 +180,9 @@ struct agent {
 	} decoding;
 	bool pulling;
 	struct part part;
-	int64_t pull_progress_ms;
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
-	uint32_t serve[MESSAGE_WANT_MAX];
-	size_t n_serve;
+	struct serve serve;
 	char *block;           /* block_size bytes, while serving */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
@@ -181,6 +191,25 @@ struct agent {
 		uint8_t *bits;
 	} wanted;
 	int64_t leftover_until_ms; /* parts in incoming/ that may yet be of use; 0: none */
+
+	/* The link. */
+	struct meter meter;
+	struct {
+		int64_t wake_ms;       /* when what waits for it may go on; -1: nothing waits */
+		bool day_over;         /* blocks wait for another day */
+		bool pull_waits;       /* what comes in does, and nothing of it is awaited */
+		int64_t told_day;      /* of which the log said so */
+		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
+	} link;
+	/* A checkpoint for everyone. */
+	struct {
+		char dir[FILE_PATH_MAX];
+		bool open, asking;
+		struct part part;
+		int64_t pull_at_ms;   /* what is missing is asked for from then on */
+		char left[HASH_SIZE]; /* blocks of it may still be on their way; "" */
+		struct retry retry;
+	} fleet;
 
 	/* What is told. */
 	char *status_text; /* as last published, without its time */
@@ -281,6 +310,8 @@ int lineage_may_leave(const struct agent *a, const struct manifest *m, struct er
 int lineage_check_leaving(const struct agent *a, const char *id, struct err *err);
 /* Of what `id` is such a copy; "": of none. */
 void lineage_source(const struct agent *a, const char *id, char ret[HASH_SIZE]);
+/* Whether what comes from elsewhere gets the rows of private outputs that this device has. */
+bool lineage_takes_rows(const struct agent *a);
 /* Whose private rows are to be put into what comes back; "": they went out with it. */
 void lineage_rows(const struct agent *a, char ret[HASH_SIZE]);
 int lineage_graft(struct agent *a, const char *result, const char *rows, char ret[HASH_SIZE],
@@ -312,14 +343,31 @@ bool exchange_offer_step(struct agent *a);
 bool exchange_pull_step(struct agent *a);
 int64_t exchange_deadline_ms(const struct agent *a);
 void exchange_result(struct agent *a, const struct msg_result *r);
-void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len);
-void exchange_want(struct agent *a, const struct msg_want *w);
+/* err says why it is refused, if it is. */
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		    struct err *err);
+void exchange_want(struct agent *a, const struct msg_want *w, struct err *err);
 void exchange_serve(struct agent *a);
 /* What is on offer, or out with a trainer, must not leave: why is logged. */
 void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
+
+/* link.c */
+void link_start(struct agent *a);
+/* Before anything is done in a turn: what of the link is known for it. */
+void link_begin(struct agent *a);
+/* A checkpoint of that size, as it travels, is to be offered: whether the day's bytes cover it, and
+ * what comes back for it, which is about as large. */
+bool link_offers(struct agent *a, int64_t payload_bytes);
+/* How many blocks of that size (at most max) may cross now; what does is to be counted by
+ * meter_count(). Fewer than max: link_begin() is due at a->link.wake_ms. */
+size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, size_t max);
+/* What waits for the link; "": nothing. */
+const char *link_reason(const struct agent *a);
+/* Keeps what was used to the byte. */
+void link_stop(struct agent *a);
 
 /* The pulled result was decoded; err: it was not. */
 void exchange_decoded(struct agent *a, const struct json *result, const struct err *err);
@@ -341,6 +389,19 @@ void coding_made(struct agent *a, const struct json *result, const struct err *f
 /* Has a payload decoded: exchange_decoded() follows. -EBADMSG: it cannot be, ever. */
 int coding_decode(struct agent *a, const struct manifest *m, const char *payload, struct err *err);
 bool coding_decodes(const struct agent *a);
+
+/* fleet.c */
+int fleet_start(struct agent *a, struct err *err);
+void fleet_free(struct agent *a);
+void fleet_link(struct agent *a, bool up);
+void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, struct err *err);
+/* One sent to all, or to this device. err is set where nobody waits for such a one. */
+void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		 struct err *err);
+bool fleet_step(struct agent *a);
+int64_t fleet_deadline_ms(const struct agent *a);
+/* Of the blocks to subscribe to; -ENOENT: none. */
+int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */

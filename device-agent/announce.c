@@ -19,6 +19,9 @@ int announce_publish(struct agent *a, const struct topic *t, char *text, bool re
 		return r;
 	struct mqtt_publish p = {
 		.topic = topic, .payload = owned, .len = strlen(owned), .qos = 1, .retain = retain};
+	/* What is repeated does not pile up where a link is down. */
+	if (!retain && t->kind != TOPIC_DEVICE_REPORT)
+		p.expiry_s = AGENT_EXPIRY_S;
 	return a->port.publish(a->port.user, &p);
 }
 
@@ -46,7 +49,9 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
-	if (a->pulling || a->n_serve)
+	if (*link_reason(a))
+		return PHASE_WAITING;
+	if (a->pulling || a->serve.n)
 		return PHASE_TRANSFERRING;
 	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)
@@ -67,6 +72,8 @@ static const char *reason_of(const struct agent *a)
 		return a->damage;
 	if (*handover_busy_reason(&a->state->handover))
 		return handover_busy_reason(&a->state->handover);
+	if (*link_reason(a))
+		return link_reason(a);
 	if (!a->worker_ready)
 		return "the worker is starting";
 	if (a->data.n[SPLIT_TRAIN] == 0)

@@ -140,6 +140,27 @@ static int load_data(struct conf *c, struct agent_conf *a, struct err *err)
 	return 0;
 }
 
+/* A block crosses well within a lease, or a transfer would be taken for one that stands still. */
+#define LINK_BLOCKS_A_LEASE 4
+
+static int load_link(struct conf *c, struct agent_conf *a, struct err *err)
+{
+	int r;
+	if ((r = conf_int(c, "link", "rate_bytes", 0, JSON_INT_MAX, 0, &a->link.rate_bytes, err)) <
+		    0 ||
+	    (r = conf_int(c, "link", "bytes_a_day", 0, JSON_INT_MAX, 0, &a->link.bytes_a_day,
+			  err)) < 0)
+		return r;
+	int64_t least = LINK_BLOCKS_A_LEASE * a->block_size / a->live.lease_s;
+	if (a->link.rate_bytes && a->link.rate_bytes < least)
+		return conf_fail(c, "link", "rate_bytes", -ERANGE, err,
+				 "found %lld, expected 0 or at least %lld: %d blocks of block_size "
+				 "in lease_s",
+				 (long long)a->link.rate_bytes, (long long)least,
+				 LINK_BLOCKS_A_LEASE);
+	return 0;
+}
+
 static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 {
 	/* In the order of the enum. */
@@ -285,7 +306,7 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device",  "broker", "model",    "data",
 					       "augment", "train",  "handover", "transfer",
-					       "select",  "worker", NULL};
+					       "link",    "select", "worker",   NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -301,6 +322,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_data(c, a, err);
 	if (r >= 0)
 		r = load_train(c, a, err);
+	if (r >= 0)
+		r = load_link(c, a, err);
 	if (r >= 0)
 		r = load_select(c, &a->select, err);
 	if (r >= 0)

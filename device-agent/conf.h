@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/engine/worker.h"
+#include "device-agent/meter.h"
 
 #define SELECT_BLENDS_MAX  5
 #define SELECT_PROTECT_MAX 64 /* classes */
@@ -56,6 +57,7 @@ struct agent_conf {
 	enum private_rows private_rows;
 	int64_t seed; /* of training */
 	int64_t block_size;
+	struct meter_conf link;
 	int encoding;             /* of what is offered: enum encoding, or CODING_AUTO */
 	double tolerance_percent; /* of validation images that it may be wrong about */
 	struct agent_live live;

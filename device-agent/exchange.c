@@ -7,8 +7,6 @@
 
 #include "common/checkpoint/weights.h"
 
-#define REASK_OUTSTANDING (XFER_WINDOW / 2) /* blocks are asked for in batches, not one by one */
-
 static bool same(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
@@ -47,6 +45,8 @@ static void publish_offer(struct agent *a)
 		log_error("device=%s not offered: %s", a->conf.id, err.text);
 		return;
 	}
+	if (!link_offers(a, m.manifest.size))
+		return;
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
 	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,
@@ -174,7 +174,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
-		a->n_serve = 0;
+		a->serve.n = 0;
 	if (a->state->handover.phase != was || a->state->handover.fence != before.fence)
 		exchange_sweep(a);
 	for (size_t i = 0; i < acts.n; i++)
@@ -197,7 +197,7 @@ void exchange_withdraw(struct agent *a, const struct err *why)
 	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
 	struct state *next = agent_draft(a);
 	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
-	a->n_serve = 0;
+	a->serve.n = 0;
 	next->rounds.offer_ordered = true; /* of what may be */
 	exchange_event_with(a, next, &gone);
 }
@@ -207,11 +207,10 @@ int64_t exchange_deadline_ms(const struct agent *a)
 	int64_t at = handover_deadline_ms(&a->state->handover);
 	if (!a->pulling || !a->up)
 		return at;
-	int64_t stall = a->pull_progress_ms + a->state->handover.lease_ms;
 	int64_t ask = xfer_deadline_ms(&a->part.xfer);
-	if (ask >= 0)
-		stall = MIN_OF(stall, ask);
-	return at < 0 ? stall : MIN_OF(at, stall);
+	if (!a->link.pull_waits)
+		at = earlier(at, a->part.xfer.new_ms + a->state->handover.lease_ms);
+	return earlier(at, ask);
 }
 
 /* ---- offering ---- */
@@ -334,13 +333,14 @@ static bool keep_result(struct agent *a, const char *weights)
 	const struct manifest *m = &a->state->handover.result.manifest;
 	struct manifest kept = *m;
 	struct handover_event ev = {.kind = HANDOVER_EV_PULLED};
+	bool raw = m->encoding == ENCODING_RAW; /* then its hash is verified already */
 	char id[HASH_SIZE], payload[HASH_SIZE];
 	struct err err = {0};
 	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
 	COPY(payload, manifest_payload(m));
 	manifest_decoded(&kept, a->model->file_bytes);
-	int r = weights_check(a->model, weights, NULL, id, &err);
-	if (r == 0 && !same(id, m->id))
+	int r = weights_check(a->model, weights, NULL, raw ? NULL : id, &err);
+	if (r == 0 && !raw && !same(id, m->id))
 		r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
 	if (r == 0)
 		r = store_add(a->store, weights, &kept, &err);
@@ -385,18 +385,28 @@ void exchange_decoded(struct agent *a, const struct json *result, const struct e
 		keep_result(a, a->decoding.out);
 }
 
-static void ask_for_blocks(struct agent *a)
+/* As many as window and link let, counted when they are asked for: what does not come has mostly
+ * crossed the link, or comes late. While the link alone keeps them, nobody is waited for. */
+static size_t want_blocks(struct agent *a, uint32_t ret[MESSAGE_WANT_MAX])
 {
 	struct xfer *x = &a->part.xfer;
-	struct msg_want m = {0};
-	if (!a->up || x->n_asked > REASK_OUTSTANDING)
-		return;
-	m.n_blocks = xfer_want(x, a->now_ms, m.blocks, MESSAGE_WANT_MAX);
-	if (m.n_blocks == 0)
-		return;
+	size_t max = link_blocks(a, METER_RESULT, xfer_block_len(x, 0), MESSAGE_WANT_MAX);
+	size_t n = xfer_want(x, a->now_ms, ret, max);
+	if (n && a->link.pull_waits)
+		x->new_ms = a->now_ms;
+	a->link.pull_waits = max == 0 && x->n_asked == 0;
+	for (size_t i = 0; i < n; i++)
+		meter_count(&a->meter, xfer_block_len(x, ret[i]));
+	return n;
+}
+
+static void ask_for_blocks(struct agent *a)
+{
 	struct topic t = to_trainer(a, TOPIC_TRAINER_WANT, a->state->handover.trainer);
+	struct msg_want m = {0};
 	COPY(m.checkpoint, a->part.id);
-	announce_publish(a, &t, msg_want_print(&m), false);
+	while (a->up && (m.n_blocks = want_blocks(a, m.blocks)) > 0)
+		announce_publish(a, &t, msg_want_print(&m), false);
 }
 
 static bool open_pull(struct agent *a)
@@ -414,7 +424,7 @@ static bool open_pull(struct agent *a)
 		return false;
 	}
 	a->pulling = true;
-	a->pull_progress_ms = a->now_ms;
+	a->link.pull_waits = false;
 	return true;
 }
 
@@ -440,7 +450,7 @@ bool exchange_pull_step(struct agent *a)
 		return finish_pull(a);
 	if (!a->up)
 		return false;
-	if (a->now_ms - a->pull_progress_ms >= h->lease_ms)
+	if (!a->link.pull_waits && a->now_ms - a->part.xfer.new_ms >= h->lease_ms)
 		return exchange_event(a, &stalled) == 0;
 	int64_t due = xfer_deadline_ms(&a->part.xfer);
 	if (due >= 0 && a->now_ms >= due)
@@ -449,21 +459,27 @@ bool exchange_pull_step(struct agent *a)
 	return false;
 }
 
-void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len)
+void exchange_block(struct agent *a, const struct topic *t, const void *data, size_t len,
+		    struct err *ret_err)
 {
 	struct err err = {0};
-	if (!a->pulling || !same(t->checkpoint, a->part.id))
+	if (!a->pulling) {
+		a->n_refused++; /* of one that is here, or was given up: late, most likely */
 		return;
+	}
+	if (!same(t->checkpoint, a->part.id)) {
+		err_set(ret_err, -EINVAL, "found checkpoint %.12s, expected %.12s", t->checkpoint,
+			a->part.id);
+		return;
+	}
 	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
-	if (r == XFER_OK) {
-		a->pull_progress_ms = a->now_ms;
-	} else if (r < 0) {
+	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
-	} else if (r != XFER_E_TWICE) {
-		log_debug("device=%s checkpoint=%.12s block=%u of %zu bytes ignored", a->conf.id,
-			  t->checkpoint, t->block, len);
+	} else if (r != XFER_OK && r != XFER_E_TWICE) {
+		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
+			xfer_result_text((enum xfer_result)r));
 	}
 }
 
@@ -487,8 +503,10 @@ void exchange_sweep(struct agent *a)
 
 /* ---- the offered checkpoint goes out ---- */
 
-/* Whether any of them has not been wanted before under this fence. */
-static bool note_wanted(struct agent *a, const struct msg_want *w, const struct manifest *m)
+/* Whether any of them has not been wanted before under this fence. err says so where there is no
+ * such block. */
+static bool note_wanted(struct agent *a, const struct msg_want *w, const struct manifest *m,
+			struct err *err)
 {
 	const struct handover *h = &a->state->handover;
 	bool news = false;
@@ -504,6 +522,9 @@ static bool note_wanted(struct agent *a, const struct msg_want *w, const struct 
 	}
 	for (size_t i = 0; i < w->n_blocks; i++) {
 		uint32_t b = w->blocks[i];
+		if (b >= a->wanted.n_blocks)
+			err_set(err, -ERANGE, "blocks: found %u, expected less than %u", b,
+				a->wanted.n_blocks);
 		if (b >= a->wanted.n_blocks || a->wanted.bits[b / 8] & 1 << b % 8)
 			continue;
 		a->wanted.bits[b / 8] |= (uint8_t)(1 << b % 8);
@@ -512,16 +533,7 @@ static bool note_wanted(struct agent *a, const struct msg_want *w, const struct 
 	return news;
 }
 
-static void queue_block(struct agent *a, uint32_t block)
-{
-	for (size_t i = 0; i < a->n_serve; i++)
-		if (a->serve[i] == block)
-			return;
-	if (a->n_serve < MESSAGE_WANT_MAX)
-		a->serve[a->n_serve++] = block; /* else it will be asked for again */
-}
-
-void exchange_want(struct agent *a, const struct msg_want *w)
+void exchange_want(struct agent *a, const struct msg_want *w, struct err *err)
 {
 	const struct handover *h = &a->state->handover;
 	struct manifest m;
@@ -536,10 +548,9 @@ void exchange_want(struct agent *a, const struct msg_want *w)
 		return;
 	}
 	const struct handover_event wanted = {.kind = HANDOVER_EV_WANTED};
-	if (note_wanted(a, w, &m))
+	if (note_wanted(a, w, &m, err))
 		exchange_event(a, &wanted);
-	for (size_t i = 0; i < w->n_blocks; i++)
-		queue_block(a, w->blocks[i]);
+	serve_add(&a->serve, w->blocks, w->n_blocks);
 	/* What is damaged is not to travel first. */
 	if (a->checked_fence != h->fence)
 		guard_suspect(a, h->granted);
@@ -564,7 +575,10 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	if (r < 0)
 		return r;
 	struct mqtt_publish p = {.topic = topic, .payload = a->block, .len = len, .qos = 0};
-	return a->port.publish(a->port.user, &p);
+	r = a->port.publish(a->port.user, &p);
+	if (r == 0)
+		meter_count(&a->meter, len);
+	return r;
 }
 
 void exchange_serve(struct agent *a)
@@ -573,16 +587,16 @@ void exchange_serve(struct agent *a)
 	struct manifest m;
 	char path[FILE_PATH_MAX];
 	struct err err = {0};
-	if (a->n_serve == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
+	if (a->serve.n == 0 || (h->phase == HANDOVER_GRANTED && a->checked_fence != h->fence))
 		return;
 	if (h->phase != HANDOVER_GRANTED) {
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (store_payload(a->store, h->granted, path, &err) < 0 ||
 	    store_manifest(a->store, h->granted, &m, NULL) < 0) {
 		guard_suspect(a, h->granted);
-		a->n_serve = 0;
+		a->serve.n = 0;
 		return;
 	}
 	if (lineage_may_leave(a, &m, &err) < 0) {
@@ -591,8 +605,8 @@ void exchange_serve(struct agent *a)
 	}
 	size_t done = 0;
 	/* Full: agent_writable() comes. Anything else: it will be asked for again. */
-	while (done < a->n_serve && serve_block(a, &m, path, a->serve[done]) != -EAGAIN)
+	while (done < a->serve.n && link_blocks(a, METER_OFFER, MIN_OF(m.block_size, m.size), 1) &&
+	       serve_block(a, &m, path, a->serve.blocks[done]) != -EAGAIN)
 		done++;
-	a->n_serve -= done;
-	memmove(&a->serve[0], &a->serve[done], sizeof(a->serve[0]) * a->n_serve);
+	serve_sent(&a->serve, done);
 }

@@ -104,8 +104,8 @@ static void schedule_offer(struct handover *h, int64_t now_ms)
 
 static void offer_now(struct handover *h, int64_t now_ms, struct handover_actions *out)
 {
-	if (!h->up) {
-		h->offer_at_ms = now_ms;
+	if (!h->up || now_ms < h->postponed_until_ms) {
+		h->offer_at_ms = MAX_OF(now_ms, h->postponed_until_ms);
 		return;
 	}
 	push(out, HANDOVER_OFFER);
@@ -170,7 +170,7 @@ static void on_up(struct handover *h, int64_t now_ms, struct handover_actions *o
 	if (h->phase != HANDOVER_OFFERING)
 		return;
 	if (again)
-		h->offer_at_ms = MAX_OF(h->busy_until_ms,
+		h->offer_at_ms = MAX_OF(MAX_OF(h->busy_until_ms, h->postponed_until_ms),
 					now_ms + rng_below(&h->rng, HANDOVER_UP_SPREAD_MS));
 	else if (now_ms >= h->busy_until_ms)
 		offer_now(h, now_ms, out);
@@ -296,6 +296,8 @@ static void on_claim(struct handover *h, const struct msg_claim *c, int64_t now_
 			offer_instead(h, c, now_ms, out);
 		else if (c->fence)
 			push_grant(out, h, c, false, "the lease ran out: claim it anew");
+		else if (now_ms < h->postponed_until_ms)
+			push_grant(out, h, c, false, "it is not to be sent now");
 		else if (is_slow(h, c->trainer, now_ms) && h->attempt < HANDOVER_SLOW_OFFERS)
 			push_grant(out, h, c, false,
 				   "others first: its last holds ended without a result");
@@ -505,6 +507,7 @@ void handover_restart(struct handover *h, const struct handover_conf *conf, uint
 	h->up = h->was_up = false;
 	h->attempt = 0;
 	h->offer_at_ms = h->busy_until_ms = now_ms;
+	h->postponed_until_ms = 0;
 	h->conf = *conf;
 	if (h->lease_ms == 0)
 		h->lease_ms = conf->lease_ms; /* none has been given out, or by an older version */

@@ -94,6 +94,7 @@ struct handover {
 	bool up, was_up; /* connected to the broker; has been before */
 	unsigned attempt;
 	int64_t offer_at_ms, busy_until_ms, lease_until_ms;
+	int64_t postponed_until_ms; /* the caller's: nothing is offered or granted anew before */
 	char sent[HASH_SIZE];	 /* the checkpoint offered last since the start; "": none */
 	int64_t claim_until_ms; /* so long its first offer may wait for a claim undisturbed */
 	struct handover_conf conf;

@@ -104,15 +104,18 @@ static const struct bucket_limit flood_limits[FLOOD_N] = {
 	[FLOOD_RENEWAL] = {32, 4},
 	[FLOOD_RESULT] = {32, 2},
 	[FLOOD_OWN_RESULT] = {32, 2},
+	[FLOOD_FLEET_OFFER] = {16, 1},
 	[FLOOD_REPORTS] = {64, 8},
 };
 
 /* Whether there is too much of that; counted, and logged now and then. */
 static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
 {
-	static const char *const names[FLOOD_N] = {
-		"commands", "commands to the fleet", "answers", "claims", "renewals", "results",
-		"results",  "wants for reports"};
+	static const char *const names[FLOOD_N] = {"commands",         "commands to the fleet",
+						   "answers",          "claims",
+						   "renewals",         "results",
+						   "results",          "offers to the fleet",
+						   "wants for reports"};
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
@@ -308,7 +311,7 @@ static void on_want(struct agent *a, const struct mqtt_message *m, struct err *e
 		return;
 	}
 	if (*w.checkpoint)
-		exchange_want(a, &w);
+		exchange_want(a, &w, err);
 	if (w.reports_from > 0 && !flooded(a, FLOOD_REPORTS, NULL))
 		announce_reports_want(a, w.reports_from, w.reports_to);
 }
@@ -323,6 +326,20 @@ static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *er
 	    same(k.checkpoint, h->granted))
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s is with the trainer",
 			 a->conf.id, (long long)k.fence, k.trainer, k.checkpoint);
+}
+
+static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, struct err *err)
+{
+	struct msg_fleet f;
+	if (msg_fleet_parse(m->payload, m->len, &f, err) == 0 &&
+	    !flooded(a, FLOOD_FLEET_OFFER, NULL))
+		fleet_offer(a, &f, m->retained, err);
+}
+
+/* Whether it is about no one device. */
+static bool is_fleets(enum topic_kind k)
+{
+	return k == TOPIC_FLEET_CMD || k == TOPIC_FLEET_OFFER || k == TOPIC_FLEET_BLOCK;
 }
 
 /* Whoever sends rubbish must not fill the log with it. */
@@ -340,12 +357,15 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 {
 	struct topic t;
 	struct err err = {0};
-	if (topic_parse(m->topic, a->conf.site, &t) < 0 ||
-	    (t.kind != TOPIC_FLEET_CMD && !same(t.device, a->conf.id)))
+	if (topic_parse(m->topic, a->conf.site, &t) < 0) {
+		log_refused(a, m->topic, "no topic of the protocol");
+		return;
+	}
+	if (!is_fleets(t.kind) && !same(t.device, a->conf.id))
 		return;
 	if (m->len == 0)
 		return; /* somebody clears a retained one */
-	if (m->retained) {
+	if (m->retained && t.kind != TOPIC_FLEET_OFFER) {
 		log_debug("device=%s %s: retained, ignored", a->conf.id, m->topic);
 		return;
 	}
@@ -360,7 +380,14 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		on_want(a, m, &err);
 		break;
 	case TOPIC_DEVICE_BLOCK:
-		exchange_block(a, &t, m->payload, m->len);
+		exchange_block(a, &t, m->payload, m->len, &err);
+		fleet_block(a, &t, m->payload, m->len, &err);
+		break;
+	case TOPIC_FLEET_OFFER:
+		on_fleet_offer(a, m, &err);
+		break;
+	case TOPIC_FLEET_BLOCK:
+		fleet_block(a, &t, m->payload, m->len, &err);
 		break;
 	case TOPIC_DEVICE_ACK:
 		on_ack(a, m, &err);

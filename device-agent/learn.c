@@ -41,6 +41,8 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 	COPY(r.log, a->state->log);
 	COPY(r.checkpoint, s->checkpoint);
 	r.origin = m.origin;
+	if (m.origin == ORIGIN_FLEET && m.n_parents)
+		COPY(r.source, m.parents[0]);
 	r.epoch = m.epoch;
 	COPY(r.snapshot, s->snapshot);
 	r.split = s->split;

@@ -19,7 +19,7 @@ static bool same(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-static bool keeps_rows(const struct agent *a)
+bool lineage_takes_rows(const struct agent *a)
 {
 	return a->state->n_private && a->conf.private_rows == PRIVATE_ROWS_KEEP;
 }
@@ -88,7 +88,7 @@ int lineage_offered(struct agent *a, const char *id, char ret[HASH_SIZE], struct
 	char out[FILE_PATH_MAX];
 	struct manifest own, m = {.origin = ORIGIN_LOCAL, .n_parents = 1};
 	memcpy(ret, id, HASH_SIZE);
-	if (!keeps_rows(a))
+	if (!lineage_takes_rows(a))
 		return 0;
 	int r = store_manifest(a->store, id, &own, err);
 	if (r == 0)
@@ -121,7 +121,7 @@ int lineage_check_leaving(const struct agent *a, const char *id, struct err *err
 	int r = store_manifest(a->store, id, &m, err);
 	if (r == 0)
 		r = lineage_may_leave(a, &m, err);
-	if (r < 0 || !keeps_rows(a))
+	if (r < 0 || !lineage_takes_rows(a))
 		return r;
 	r = strip(a, id, out, stripped, err);
 	if (r == 0 && !same(stripped, id))
@@ -153,7 +153,7 @@ void lineage_rows(const struct agent *a, char ret[HASH_SIZE])
 	int r = strip(a, granted, out, stripped, NULL);
 	if (*out)
 		file_remove(out, NULL);
-	if (r < 0 ? !keeps_rows(a) : !same(stripped, granted))
+	if (r < 0 ? !lineage_takes_rows(a) : !same(stripped, granted))
 		return; /* it went out with them */
 	lineage_source(a, granted, ret);
 	if (!*ret)
@@ -166,7 +166,7 @@ int lineage_graft(struct agent *a, const char *result, const char *rows, char re
 		  struct err *err)
 {
 	char base_path[FILE_PATH_MAX], rows_path[FILE_PATH_MAX], out[FILE_PATH_MAX];
-	struct manifest back, m = {.origin = ORIGIN_EDGE, .n_parents = 2};
+	struct manifest back, m = {.n_parents = 2};
 	int r = store_manifest(a->store, result, &back, err);
 	if (r == 0 && (store_weights(a->store, result, base_path) < 0 ||
 		       store_weights(a->store, rows, rows_path) < 0))
@@ -181,6 +181,7 @@ int lineage_graft(struct agent *a, const char *result, const char *rows, char re
 		return r;
 	COPY(m.parents[0], result);
 	COPY(m.parents[1], rows);
+	m.origin = back.origin == ORIGIN_FLEET ? ORIGIN_FLEET : ORIGIN_EDGE;
 	COPY(m.trainer, back.trainer);
 	m.epoch = back.epoch;
 	m.images_seen = back.images_seen;

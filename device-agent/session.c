@@ -1,5 +1,7 @@
 #include "device-agent/session.h"
 
+#include <errno.h>
+
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 
@@ -12,6 +14,12 @@ static int port_publish(void *user, const struct mqtt_publish *p)
 	if (r == 0 && s->ports.sent)
 		s->ports.sent(s->ports.user, p);
 	return r;
+}
+
+static int port_subscribe(void *user, const char *filter, int qos, bool on)
+{
+	struct mqtt *m = ((struct agent_session *)user)->mqtt;
+	return on ? mqtt_subscribe(m, filter, qos, false) : mqtt_unsubscribe(m, filter);
 }
 
 static int port_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
@@ -76,9 +84,12 @@ static int connect_broker(struct agent_session *s, struct loop *loop, struct err
 	for (size_t i = 0; r == 0 && i < AGENT_FILTERS; i++) {
 		char filter[MQTT_TOPIC_MAX];
 		int qos;
-		r = agent_filter(s->agent, i, filter, &qos);
+		bool retained;
+		r = agent_filter(s->agent, i, filter, &qos, &retained);
 		if (r == 0)
-			r = mqtt_subscribe(s->mqtt, filter, qos, false);
+			r = mqtt_subscribe(s->mqtt, filter, qos, retained);
+		else if (r == -ENOENT)
+			r = 0;
 		if (r < 0)
 			err_errno(err, r, "subscription %zu", i);
 	}
@@ -90,6 +101,7 @@ int agent_session_init(struct agent_session *s, struct loop *loop, const struct 
 		       struct err *err)
 {
 	const struct agent_ports agent = {.publish = port_publish,
+					  .subscribe = port_subscribe,
 					  .request = port_request,
 					  .mono_ms = port_mono_ms,
 					  .real_ms = port_real_ms,

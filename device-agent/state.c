@@ -50,6 +50,15 @@ static void set_text(struct json *j, const char *key, char *text)
 	free(text);
 }
 
+static struct json *print_fleet(const struct state *s)
+{
+	struct json *j = json_new_obj();
+	json_set_int(j, "sequence", s->fleet.sequence);
+	if (s->fleet.offer.sequence)
+		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
+	return j;
+}
+
 static struct json *print_handover(const struct handover *h)
 {
 	struct json *j = json_new_obj(), *decided = json_new_arr();
@@ -135,7 +144,13 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	for (size_t i = 0; i < s->n_undecided; i++)
 		json_push_str(undecided, s->undecided[i]);
 	json_set(j, "undecided", undecided);
+	if (s->fleet.sequence)
+		json_set(j, "fleet", print_fleet(s));
 	json_set(j, "rounds", print_rounds(&s->rounds));
+	struct json *link = json_new_obj();
+	json_set_int(link, "day", s->link.day);
+	json_set_int(link, "bytes", s->link.bytes);
+	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
 	if (*s->judgement.result)
 		json_set(j, "judgement", print_judgement(&s->judgement));
@@ -320,6 +335,17 @@ static void read_handover(struct reader *r, const struct json *j, struct handove
 	read_each(r, j, "decided", HANDOVER_DECIDED_MAX, read_decided, ret);
 }
 
+static void read_fleet(struct reader *r, const struct json *j, struct state *s)
+{
+	const char *text;
+	read_int(r, j, "sequence", JSON_INT_MAX, &s->fleet.sequence);
+	if (r->code < 0 || !json_has(j, "offer"))
+		return;
+	r->code = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, r->err);
+	if (r->code >= 0)
+		r->code = msg_fleet_parse(text, strlen(text), &s->fleet.offer, r->err);
+}
+
 static void read_state_score(struct reader *r, const struct json *j, void *user)
 {
 	struct state *s = user;
@@ -380,9 +406,17 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	}
 	read_hash(r, j, "local", s->local);
 	read_undecided(r, j, s);
+	const struct json *fleet = json_has(j, "fleet") ? read_obj(r, j, "fleet") : NULL;
+	if (fleet)
+		read_fleet(r, fleet, s);
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
 	if (rounds)
 		read_rounds(r, rounds, &s->rounds);
+	const struct json *link = json_has(j, "link") ? read_obj(r, j, "link") : NULL;
+	if (link) {
+		read_int(r, link, "day", JSON_INT_MAX, &s->link.day);
+		read_int(r, link, "bytes", JSON_INT_MAX, &s->link.bytes);
+	}
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);

@@ -14,6 +14,7 @@
 #include "common/protocol/message.h"
 #include "device-agent/candidates.h"
 #include "device-agent/handover.h"
+#include "device-agent/meter.h"
 #include "device-agent/rounds.h"
 
 #define STATE_BYTES_MAX     (4 * 1024 * 1024)
@@ -48,7 +49,12 @@ struct state {
 	/* Wait for the selector, in this order. */
 	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];
 	size_t n_undecided;
+	struct {
+		int64_t sequence;       /* of the last offer to the fleet that was taken up */
+		struct msg_fleet offer; /* while its checkpoint comes in; sequence 0: none does */
+	} fleet;
 	struct rounds rounds;
+	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;
 	struct judgement judgement;                  /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */

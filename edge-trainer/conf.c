@@ -10,6 +10,7 @@
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
 #include "common/engine/worker_conf.h"
+#include "common/protocol/message.h"
 #include "edge-trainer/queue.h"
 
 #define CLIENT_ID_PARTS_MAX 118 /* site and id together: they make the MQTT client id */
@@ -183,6 +184,39 @@ static int read_merge(struct conf *c, struct trainer_conf *t, struct err *err)
 	return r < 0 ? r : check_places(c, t, err);
 }
 
+static int read_fleet(struct conf *c, struct trainer_conf *t, struct err *err)
+{
+	static const char *const what[] = {"none", "merged", NULL};
+	struct rollout_conf *o = &t->rollout;
+	int publish, r = conf_choice(c, "fleet", "publish", what, what[0], &publish, err);
+	double points = 0;
+	int64_t v = 0;
+
+	if (r == 0 && publish && !trainer_merges(t))
+		return conf_fail(
+			c, "fleet", "publish", -EINVAL, err,
+			"found merged with [train] strategy = resume, which merges nothing");
+	if (r == 0)
+		r = conf_int(c, "fleet", "first_percent", 1, 100, 10, &o->share, err);
+	if (r == 0)
+		r = conf_int(c, "fleet", "first_reports", 1, ROLLOUT_REPORTS_MAX, 3, &o->reports,
+			     err);
+	if (r == 0)
+		r = conf_int(c, "fleet", "first_wait_s", 1, 31536000, 86400, &v, err);
+	if (r == 0)
+		r = conf_num(c, "fleet", "tolerance_points", 0, 100, 1, &points, err);
+	if (r == 0)
+		r = conf_int(c, "fleet", "rate_kib", 0, TRAINER_RATE_MAX, 1024, &t->fleet_rate,
+			     err);
+	o->wait_ms = v * 1000;
+	o->tolerance = points / 100;
+	if (r == 0)
+		r = conf_int(c, "fleet", "spread_s", 0, FLEET_SPREAD_MAX_MS / 1000, 30, &v, err);
+	t->fleet_merged = r == 0 && publish;
+	t->fleet_spread_ms = v * 1000;
+	return r;
+}
+
 static int read_train(struct conf *c, struct trainer_conf *t, struct err *err)
 {
 	int64_t v;
@@ -268,8 +302,9 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"trainer", "broker", "model", "data",  "augment",
-					       "train",	  "merge",  "queue", "transfer", "worker", NULL};
+	static const char *const sections[] = {"trainer", "broker", "model", "data",     "augment",
+					       "train",   "merge",  "fleet", "queue",    "transfer",
+					       "worker",  NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -300,6 +335,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = read_transfer(c, t, err);
 	if (r == 0)
 		r = read_merge(c, t, err);
+	if (r == 0)
+		r = read_fleet(c, t, err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)

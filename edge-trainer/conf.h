@@ -9,6 +9,7 @@
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
 #include "edge-trainer/mixture.h"
+#include "edge-trainer/rollout.h"
 #include "edge-trainer/window.h"
 
 #define TRAINER_SLOTS_MAX    16	  /* [train] jobs: workers side by side */
@@ -18,6 +19,7 @@
 #define TRAINER_DISK_MAX_MB  ((int64_t)1 << 30)
 #define TRAINER_LEASE_MAX_S  86400
 #define TRAINER_WINDOW_MAX_S 86400
+#define TRAINER_RATE_MAX     ((int64_t)1 << 20) /* [fleet] rate_kib */
 #define TRAINER_ETA_MAX	     20 /* [merge] eta */
 
 /* What becomes of checkpoints that devices hand over. */
@@ -53,6 +55,11 @@ struct trainer_conf {
 	double lineage_share; /* of a merge, of the last merged result */
 	double final_share;   /* of what goes back, of what was merged before it was trained */
 	struct mixture_conf mixture;
+
+	bool fleet_merged; /* [fleet] publish: a window's result is offered to everyone */
+	struct rollout_conf rollout;
+	int64_t fleet_rate; /* KiB a second of blocks of what is offered to everyone; 0: no limit */
+	int64_t fleet_spread_ms;
 
 	unsigned capacity, device_per_hour;
 	int64_t keep_days, history_days, lease_ms, block_size;

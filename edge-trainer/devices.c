@@ -91,7 +91,7 @@ struct device *device_get(struct trainer *t, const char *id)
 	if (d)
 		return d;
 	if (t->devices.n >= t->devices_max && !make_room(t)) {
-		t->n_dropped++;
+		t->n_refused++;
 		return NULL;
 	}
 	d = calloc(1, sizeof(*d));
@@ -168,9 +168,15 @@ void device_completed(struct trainer *t, struct device *d)
 	device_touch(t, d);
 }
 
-void device_complain(struct trainer *t, struct device *d, const char *what, const char *why)
+void device_count_refused(struct trainer *t, struct device *d)
 {
 	d->n_refused++;
+	t->n_refused++;
+}
+
+void device_complain(struct trainer *t, struct device *d, const char *what, const char *why)
+{
+	device_count_refused(t, d);
 	if (!bucket_take(&d->lines, &line_rate, trainer_now(t), NULL)) {
 		d->unlogged++;
 		return;
@@ -190,9 +196,9 @@ void device_not_understood(struct trainer *t, const char *id, const char *what, 
 		device_complain(t, d, what, why);
 		return;
 	}
-	t->n_dropped++;
+	t->n_refused++;
 	log_debug("%s of an unknown device refused device=%s dropped=%llu: %s", what, id,
-		  (unsigned long long)t->n_dropped, why);
+		  (unsigned long long)t->n_refused, why);
 }
 
 bool device_heed(struct trainer *t, struct device *d, enum say what)

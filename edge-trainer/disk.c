@@ -20,10 +20,20 @@ static int64_t files_max(const struct trainer *t)
 	return t->conf->disk_max_bytes / (int64_t)t->model->file_bytes;
 }
 
+static int files_least(const struct trainer *t)
+{
+	return QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0) +
+	       (coding_codes(t) ? QUOTA_FIRST : 0);
+}
+
+bool disk_has_fleet_room(const struct trainer *t)
+{
+	return files_max(t) >= files_least(t) + QUOTA_FLEET;
+}
+
 int disk_check(const struct trainer *t, struct err *err)
 {
-	int files = QUOTA_WORK + (trainer_merges(t->conf) ? QUOTA_WORK + QUOTA_LINEAGE : 0) +
-		    (coding_codes(t) ? QUOTA_FIRST : 0);
+	int files = files_least(t);
 	int64_t least = (files * (int64_t)t->model->file_bytes + (1 << 20) - 1) >> 20;
 
 	if (files_max(t) >= files)
@@ -50,6 +60,8 @@ static void count_jobs(const struct trainer *t, struct quota *q)
 		q->working = 1;
 		q->max -= QUOTA_LINEAGE;
 	}
+	if (fleet_has_one(t))
+		q->max -= QUOTA_FLEET;
 	if (coding_codes(t))
 		q->max -= QUOTA_FIRST;
 	for (const struct entry *e = t->entries; e; e = e->next)
@@ -88,7 +100,8 @@ static bool is_open(const struct trainer *t, const char *id)
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (strcmp(e->job.manifest.id, id) == 0 || strcmp(e->job.partial, id) == 0)
 			return true;
-	return strcmp(t->merge.lineage.id, id) == 0 || strcmp(t->coding.first, id) == 0;
+	return strcmp(t->merge.lineage.id, id) == 0 || strcmp(t->coding.first, id) == 0 ||
+	       fleet_keeps(t, id);
 }
 
 /* Whether a checkpoint that no job needs any more may go. */
@@ -120,6 +133,14 @@ static int trim_history(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, in
 			r = store_remove(t->store, kept[i], err);
 	}
 	return r;
+}
+
+int disk_forget(struct trainer *t, const char *id, struct err *err)
+{
+	bool known = is_open(t, id) || !store_has(t->store, id);
+	int r = known ? 0 : db_checkpoint_known(t->db, id, &known, err);
+
+	return r < 0 || known ? r : store_remove(t->store, id, err);
 }
 
 static bool is_among(char (*ids)[HASH_SIZE], size_t n, const char *id)

@@ -235,6 +235,7 @@ void merge_done(struct trainer *t, const struct entry *e)
 	if (e->job.outcome == JOB_O_MERGED) {
 		entry_result(t, e, &m);
 		begin_lineage(t, &m);
+		fleet_merged(t, &m, &e->job.after);
 		return;
 	}
 	t->merge.failed = e->job.fence;

@@ -1,8 +1,8 @@
 /* Blocks: of an offered checkpoint on its way in, and of a result on its way out.
  *
- * In: one part file per device and checkpoint; a new want goes out when half of the window has come.
- * Out: what the device wants is remembered, at most MESSAGE_WANT_MAX a device, and sent as the
- * connection takes it; what is lost it asks for again. */
+ * In: one part file per device and checkpoint; all that come in share what may be outstanding.
+ * Out: what the device wants is remembered and sent as the connection takes it; what is lost it asks
+ * for again. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -22,13 +22,12 @@ static void send_want(struct trainer *t, struct entry *e, int64_t now_ms)
 {
 	struct msg_want w = {0};
 
-	w.n_blocks = xfer_want(&e->part.xfer, now_ms, w.blocks, MESSAGE_WANT_MAX);
-	if (w.n_blocks == 0)
-		return;
 	memcpy(w.trainer, t->conf->id, sizeof(w.trainer));
 	memcpy(w.checkpoint, manifest_payload(&e->job.manifest), sizeof(w.checkpoint));
-	trainer_send(t, TOPIC_DEVICE_WANT, e->device->id, msg_want_print(&w), false,
-		     MESSAGE_EXPIRY_S);
+	xfer_share(&e->part.xfer, t->n_pulling);
+	while ((w.n_blocks = xfer_want(&e->part.xfer, now_ms, w.blocks, MESSAGE_WANT_MAX)) > 0)
+		trainer_send(t, TOPIC_DEVICE_WANT, e->device->id, msg_want_print(&w), false,
+			     MESSAGE_EXPIRY_S);
 }
 
 static void failed(struct trainer *t, struct entry *e, const struct err *err)
@@ -44,16 +43,17 @@ static void failed(struct trainer *t, struct entry *e, const struct err *err)
 	}
 }
 
-/* Verified, then moved into the store. */
+/* Looked through, then moved into the store. */
 static int keep(struct trainer *t, struct entry *e, const char *weights, struct err *err)
 {
 	struct manifest m = e->job.manifest;
+	bool raw = m.encoding == ENCODING_RAW; /* then its hash is verified already */
 	char id[HASH_SIZE];
-	int r = weights_check(t->model, weights, NULL, id, err);
+	int r = weights_check(t->model, weights, NULL, raw ? NULL : id, err);
 
 	if (r == -EBADMSG) /* what the device has is like this: not taken again */
 		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
-	if (r == 0 && strcmp(id, m.id) != 0)
+	if (r == 0 && !raw && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
 	return r < 0 ? r : store_add(t->store, weights, &m, err);
@@ -74,6 +74,7 @@ static void finish(struct trainer *t, struct entry *e)
 	bool raw = e->job.manifest.encoding == ENCODING_RAW;
 
 	e->pulling = false;
+	t->n_pulling--;
 	if (r == 0)
 		r = raw ? keep(t, e, path, &err) : coding_decode_job(t, e, path, &err);
 	if (r < 0)
@@ -151,6 +152,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 		return;
 	}
 	e->pulling = true;
+	t->n_pulling++;
 	if (xfer_complete(&e->part.xfer)) {
 		finish(t, e);
 		return;
@@ -162,10 +164,11 @@ void pull_begin(struct trainer *t, struct entry *e)
 
 void pull_end(struct trainer *t, struct entry *e)
 {
-	(void)t;
-	if (e->pulling)
-		part_close(&e->part);
+	if (!e->pulling)
+		return;
+	part_close(&e->part);
 	e->pulling = false;
+	t->n_pulling--;
 }
 
 void pull_forget(struct trainer *t, struct entry *e)
@@ -178,6 +181,23 @@ void pull_forget(struct trainer *t, struct entry *e)
 	part_discard(dir, manifest_payload(&e->job.manifest));
 	if (!e->device->jobs || (e->device->jobs == e && !e->next_of_device))
 		file_remove(dir, NULL);
+}
+
+/* Late, where nothing is on its way; else not of what this device has announced. */
+static void block_of_another(struct trainer *t, struct device *d, const struct topic *topic)
+{
+	char why[MESSAGE_TEXT_MAX], found[13], expected[13];
+
+	for (const struct entry *e = d->jobs; e; e = e->next_of_device) {
+		if (!e->pulling)
+			continue;
+		snprintf(why, sizeof(why), "found checkpoint %s, expected %s",
+			 hash_short(topic->checkpoint, found),
+			 hash_short(manifest_payload(&e->job.manifest), expected));
+		device_complain(t, d, "block", why);
+		return;
+	}
+	device_count_refused(t, d);
 }
 
 static struct entry *find_payload(const struct device *d, const char *payload)
@@ -193,11 +213,18 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? find_payload(d, topic->checkpoint) : NULL;
 	struct err err = {0};
+	char why[MESSAGE_TEXT_MAX];
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (!e || !e->pulling)
-		return; /* late, or nobody's */
+	if (!d) {
+		t->n_refused++;
+		return;
+	}
+	if (!e || !e->pulling) {
+		block_of_another(t, d, topic);
+		return;
+	}
 	r = part_block(&e->part, topic->block, m->payload, m->len, now_ms, &err);
 	if (r < 0) {
 		struct job_event failed = {.kind = JOB_E_FAILED,
@@ -207,15 +234,17 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		entry_event(t, e, &failed);
 		return;
 	}
+	if (r == XFER_E_TWICE)
+		return;
 	if (r != XFER_OK) {
-		log_debug("block not taken device=%s block=%u len=%zu result=%d", d->id,
-			  topic->block, m->len, r);
+		snprintf(why, sizeof(why), "block %u of %zu bytes: %s", topic->block, m->len,
+			 xfer_result_text((enum xfer_result)r));
+		device_complain(t, d, "block", why);
 		return;
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);
 	if (!xfer_complete(&e->part.xfer)) {
-		if (e->part.xfer.n_asked <= XFER_WINDOW / 2)
-			send_want(t, e, now_ms);
+		send_want(t, e, now_ms);
 		return;
 	}
 	finish(t, e);
@@ -259,67 +288,75 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 		if (e->job.state == JOB_OFFERING && entry_sending(t, e) &&
 		    strcmp(e->sending.payload, w.checkpoint) == 0)
 			break;
+	if (!e && fleet_want(t, d, &w))
+		return;
 	if (!e) {
 		log_debug("want of nothing on offer device=%s", d->id);
 		return;
 	}
-	for (size_t i = 0; i < w.n_blocks; i++) {
-		unsigned k = 0;
-
-		while (k < e->n_wanted && e->wanted[k] != w.blocks[i])
-			k++;
-		if (k == e->n_wanted && e->n_wanted < MESSAGE_WANT_MAX)
-			e->wanted[e->n_wanted++] = w.blocks[i];
-	}
+	serve_add(&e->wanted, w.blocks, w.n_blocks);
 	pull_serve(t);
 }
 
-/* 0; -EAGAIN: the connection is full; other errors: the block is left out. */
-static int send_block(struct trainer *t, struct entry *e, uint32_t block, void *buf)
+int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
+	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len)
 {
-	struct topic to = {.kind = TOPIC_DEVICE_BLOCK, .block = block};
-	char path[FILE_PATH_MAX], topic[TOPIC_SIZE];
-	struct mqtt_publish p = {.topic = topic, .payload = buf};
+	static char buf[MANIFEST_BLOCK_MAX];
+	char topic[TOPIC_SIZE];
+	struct mqtt_publish p = {.topic = topic, .payload = buf, .qos = qos, .expiry_s = expiry_s};
 	struct err err = {0};
-	uint32_t len;
-	int r = store_payload(t->store, e->job.partial, path, &err);
+	int r = part_read_block(path, (uint64_t)size, (uint32_t)block_size, to->block, buf,
+				ret_len, &err);
 
 	if (r == 0)
-		r = part_read_block(path, (uint64_t)e->sending.size, (uint32_t)t->conf->block_size,
-				    block, buf, &len, &err);
+		r = topic_format(topic, t->conf->site, to);
 	if (r < 0) {
-		device_complain(t, e->device, "want", err.text[0] ? err.text : "no such result");
+		log_debug("block not sent checkpoint=%.12s block=%u: %s", to->checkpoint, to->block,
+			  err.text[0] ? err.text : strerror(-r));
 		return r;
 	}
+	p.len = *ret_len;
+	return t->ports.publish(t->ports.user, &p);
+}
+
+/* The same of the job's result, to its device. */
+static int send_block(struct trainer *t, struct entry *e, uint32_t block)
+{
+	struct topic to = {.kind = TOPIC_DEVICE_BLOCK, .block = block};
+	char path[FILE_PATH_MAX];
+	uint32_t len;
+	int r = store_payload(t->store, e->job.partial, path, NULL);
+
 	memcpy(to.device, e->device->id, sizeof(to.device));
 	memcpy(to.checkpoint, e->sending.payload, sizeof(to.checkpoint));
-	r = topic_format(topic, t->conf->site, &to);
-	p.len = len;
-	return r < 0 ? r : t->ports.publish(t->ports.user, &p);
+	if (r == 0)
+		r = pull_send(t, &to, path, e->sending.size, t->conf->block_size, 0, 0,
+			      &len);
+	if (r == -ERANGE || r == -ENOENT)
+		device_complain(t, e->device, "want", "no such block");
+	return r;
 }
 
 /* One block of each device in turn, so that none waits for another's whole list. */
 void pull_serve(struct trainer *t)
 {
-	static char buf[MANIFEST_BLOCK_MAX];
 	bool more = true;
 
 	t->blocks_stalled = false;
 	while (more) {
 		more = false;
 		for (struct entry *e = t->entries; e; e = e->next) {
-			if (e->n_wanted == 0)
+			if (e->wanted.n == 0)
 				continue;
 			if (e->job.state != JOB_OFFERING || !t->up) {
-				e->n_wanted = 0;
+				e->wanted.n = 0;
 				continue;
 			}
-			if (send_block(t, e, e->wanted[0], buf) == -EAGAIN) {
+			if (send_block(t, e, e->wanted.blocks[0]) == -EAGAIN) {
 				t->blocks_stalled = true;
 				return; /* trainer_writable() goes on */
 			}
-			e->n_wanted--;
-			memmove(e->wanted, e->wanted + 1, e->n_wanted * sizeof(e->wanted[0]));
+			serve_sent(&e->wanted, 1);
 			more = true;
 		}
 	}

@@ -14,6 +14,7 @@
 #define QUOTA_WORK   3 /* as it came, the last epoch's, the one being written */
 #define QUOTA_OFFER  2 /* as it came, the result */
 #define QUOTA_LINEAGE 1 /* the last merged result */
+#define QUOTA_FLEET  1 /* on offer to everyone */
 #define QUOTA_FIRST   1 /* the first weights */
 #define QUOTA_LAPSED 2 /* as it came or its part, the last epoch's */
 

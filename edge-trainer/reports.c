@@ -146,7 +146,7 @@ void reports_report(struct trainer *t, const struct topic *topic, const struct m
 	struct err err = {0};
 	struct msg_report r;
 	struct device *d;
-	bool is_new;
+	bool is_new = false;
 
 	if (msg_report_parse(m->payload, m->len, &r, &err) < 0) {
 		device_not_understood(t, topic->device, "report", err.text);
@@ -159,6 +159,8 @@ void reports_report(struct trainer *t, const struct topic *topic, const struct m
 			trainer_fault(t, &err);
 		else
 			count_report(t, d, &r, is_new);
+		if (!err.code && is_new)
+			fleet_report(t, d, &r);
 	}
 	msg_report_done(&r);
 }

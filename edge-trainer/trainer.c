@@ -107,6 +107,8 @@ static int load(struct trainer *t, struct err *err)
 	if (r == 0)
 		r = db_job_finished(t->db, &t->handovers, &t->screened, err);
 	if (r == 0)
+		r = fleet_load(t, err);
+	if (r == 0)
 		r = merge_load(t, err);
 	if (r == 0)
 		r = db_next(t->db, "boot", &t->boot, err);
@@ -188,6 +190,7 @@ void trainer_free(struct trainer *t)
 	while (t->entries)
 		entry_free(t, t->entries);
 	merge_free(t);
+	fleet_done(t);
 	devices_free(t);
 	queue_done(&t->queue);
 	store_free(t->store);
@@ -209,6 +212,7 @@ unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPI
 		{TOPIC_TRAINER_ACK, 1, false, false},	{TOPIC_TRAINER_BLOCK, 0, false, false},
 		{TOPIC_DEVICE_PRESENCE, 1, true, false}, {TOPIC_DEVICE_STATUS, 1, true, false},
 		{TOPIC_DEVICE_REPORT, 1, false, false}, {TOPIC_DEVICE_OFFER, 1, false, true},
+		{TOPIC_FLEET_OFFER, 1, true, false},
 	};
 	unsigned n = 0;
 
@@ -259,6 +263,7 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		.devices = (int64_t)t->devices.n,
 		.handovers = t->handovers,
 		.refused = t->screened,
+		.refused_messages = (int64_t)t->n_refused,
 	};
 	merge_describe(t, m);
 	memcpy(m->model, t->model->id, sizeof(m->model));
@@ -302,6 +307,7 @@ void trainer_connected(struct trainer *t, bool up)
 	t->was_up = true;
 	trainer_send(t, TOPIC_TRAINER_PRESENCE, NULL, presence_text(t, true), true, 0);
 	publish_status(t, true);
+	fleet_connected(t);
 	for (struct entry *e = t->entries, *next; e; e = next) {
 		next = e->next;
 		pull_restart(t, e);
@@ -328,13 +334,14 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	if (t->stopping)
 		return;
 	if (topic_parse(m->topic, t->conf->site, &topic) < 0) {
-		t->n_dropped++;
+		t->n_refused++;
 		log_debug("topic not understood topic=%s dropped=%llu", m->topic,
-			  (unsigned long long)t->n_dropped);
+			  (unsigned long long)t->n_refused);
 		return;
 	}
-	/* Only presence and status are ever retained: all else is somebody's leftover. */
-	if (m->retained && topic.kind != TOPIC_DEVICE_PRESENCE && topic.kind != TOPIC_DEVICE_STATUS)
+	/* Only presence, status and the fleet's offer are ever retained: all else is somebody's leftover. */
+	if (m->retained && topic.kind != TOPIC_DEVICE_PRESENCE &&
+	    topic.kind != TOPIC_DEVICE_STATUS && topic.kind != TOPIC_FLEET_OFFER)
 		return;
 	if (!heeded(t, &topic))
 		return;
@@ -363,6 +370,9 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	case TOPIC_TRAINER_ACK:
 		offers_ack(t, &topic, m);
 		break;
+	case TOPIC_FLEET_OFFER:
+		fleet_heard(t, m);
+		break;
 	default:
 		break;
 	}
@@ -374,6 +384,7 @@ void trainer_writable(struct trainer *t)
 {
 	if (t->blocks_stalled)
 		pull_serve(t);
+	fleet_writable(t);
 }
 
 /* --- the tick --- */
@@ -390,6 +401,7 @@ static void each_second(struct trainer *t, int64_t now_ms)
 	slots_rescan(t, now_ms);
 	reports_ask(t, now_ms);
 	publish_status(t, false);
+	fleet_second(t);
 	if (now_ms >= t->collect_at_ms)
 		disk_collect(t, now_ms);
 }
@@ -412,8 +424,11 @@ int64_t trainer_tick(struct trainer *t)
 		each_second(t, now_ms);
 	merge_run(t);
 	slots_assign(t);
+	fleet_serve(t);
 
 	next_ms = t->second_at_ms;
+	if (fleet_next_ms(t) >= 0)
+		next_ms = MIN_OF(next_ms, fleet_next_ms(t));
 	if (t->flush_at_ms >= 0)
 		next_ms = MIN_OF(next_ms, t->flush_at_ms);
 	if (merge_next_ms(t) >= 0)

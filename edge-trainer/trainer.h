@@ -6,6 +6,8 @@
  *        trainer.db    see db.h
  *        store/        checkpoints that came, and what was made of them
  *        incoming/<device>/   part files
+ *        fleet.json    what is offered to everyone, and how far that is
+ *        publish/      weights that an operator wants offered to everyone: taken from there
  *        worker-N.log  what workers print */
 #pragma once
 
@@ -21,7 +23,7 @@
 
 #define TRAINER_DEVICES_MAX 100000
 #define TRAINER_JOBS_MAX    4096 /* in memory: all that are not done */
-#define TRAINER_SUBS_MAX    8
+#define TRAINER_SUBS_MAX    9
 
 struct trainer_ports {
 	void *user;

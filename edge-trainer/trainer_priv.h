@@ -5,6 +5,7 @@
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
  *   slots.c     workers and what they answer
+ *   fleet.c     a checkpoint for everyone: offer, rollout, blocks
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
@@ -18,6 +19,7 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/serve.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
 #include "edge-trainer/job.h"
@@ -137,9 +139,7 @@ struct entry {
 		char checkpoint[HASH_SIZE], payload[HASH_SIZE]; /* "": not looked at */
 		int64_t size;
 	} sending;
-	/* Blocks of it that the device asked for. */
-	uint32_t wanted[MESSAGE_WANT_MAX];
-	unsigned n_wanted;
+	struct serve wanted; /* blocks of it that the device asked for */
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */
@@ -175,6 +175,8 @@ struct merge {
 	char reason[MESSAGE_TEXT_MAX];
 };
 
+struct fleet;
+
 struct trainer {
 	const struct trainer_conf *conf;
 	const struct model *model;
@@ -192,6 +194,7 @@ struct trainer {
 	unsigned n_entries;
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
+	struct fleet *fleet;
 	struct {
 		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
 		uint64_t first_request;
@@ -203,6 +206,7 @@ struct trainer {
 	int64_t boot, handovers, screened;
 	int64_t last_claim; /* its number: the boot's, and a count from a random one */
 	bool up, was_up, stopping, blocks_stalled;
+	uint32_t n_pulling; /* entries with an open part */
 	int64_t flush_at_ms, second_at_ms, collect_at_ms; /* -1: not due */
 	struct msg_trainer_status published;
 	const char *reason; /* what is wrong, for the status: without details; NULL */
@@ -210,7 +214,7 @@ struct trainer {
 	/* Checkpoints in the store that no open job names, as last counted. */
 	int64_t n_history, n_unknown;
 	bool disk_full; /* the last job that asked found no room within the limit */
-	uint64_t n_dropped; /* messages that were not understood */
+	uint64_t n_refused; /* messages that were not understood or not for us, of all devices */
 	char incoming[FILE_PATH_MAX];
 };
 
@@ -298,7 +302,28 @@ void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
+/* Sends block to->block of a file. 0; -EAGAIN: the connection is full; other errors: it cannot be read,
+ * and is left out. */
+int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
+	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len);
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
+
+/* fleet.c */
+int fleet_load(struct trainer *t, struct err *err);
+void fleet_done(struct trainer *t);
+void fleet_connected(struct trainer *t);
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer, ours or another's */
+bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
+/* A report that is new. */
+void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r);
+/* A window's result: id, epoch and images_seen of its manifest, and its score here. */
+void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test);
+void fleet_serve(struct trainer *t); /* blocks that are due */
+void fleet_writable(struct trainer *t);
+int64_t fleet_next_ms(const struct trainer *t); /* -1: nothing is due by time */
+void fleet_second(struct trainer *t);
+bool fleet_keeps(const struct trainer *t, const char *id); /* it is on offer */
+bool fleet_has_one(const struct trainer *t);
 
 /* slots.c */
 void slots_assign(struct trainer *t);
@@ -343,6 +368,8 @@ void device_restore(struct trainer *t, struct device *d, int64_t handovers);
 void device_completed(struct trainer *t, struct device *d); /* a handover */
 /* Counts it, and logs it unless there was much of that lately. */
 void device_complain(struct trainer *t, struct device *d, const char *what, const char *why);
+/* The same without a line: nothing that anybody need look at. */
+void device_count_refused(struct trainer *t, struct device *d);
 /* The same for whoever sent it, known or not. */
 void device_not_understood(struct trainer *t, const char *id, const char *what, const char *why);
 /* Whether this is to be looked at: it keeps to its rate. */
@@ -353,6 +380,9 @@ void device_bar(struct trainer *t, struct device *d);
 int disk_check(const struct trainer *t, struct err *err); /* at start: the limit is enough for one */
 /* Whether there is room for one more job within the limit; makes it, if something may go. */
 bool disk_admit(struct trainer *t);
+bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
+/* Removes a checkpoint, unless a job or the fleet has it, or the database knows it. */
+int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
 

@@ -19,7 +19,8 @@ enum codec_kind {
 	ACK,
 	TRAINER,
 	JOB,
-	CMD
+	CMD,
+	FLEET
 };
 
 struct codec {
@@ -50,6 +51,7 @@ CODEC_AGAIN(want)
 CODEC_AGAIN(ack)
 CODEC_AGAIN(trainer_status)
 CODEC_AGAIN(job)
+CODEC_AGAIN(fleet)
 
 static int again_report(const void *p, size_t len, char **ret, struct err *err)
 {
@@ -87,4 +89,5 @@ static const struct codec codecs[] = {
 	[TRAINER] = {"trainer status", MESSAGE_SMALL_MAX, again_trainer_status},
 	[JOB] = {"job", MESSAGE_SMALL_MAX, again_job},
 	[CMD] = {"command", MESSAGE_SMALL_MAX, again_cmd},
+	[FLEET] = {"fleet offer", MESSAGE_LARGE_MAX, again_fleet},
 };

@@ -1,5 +1,5 @@
-/* How often something may happen: a token bucket. `burst` at once, then `per_s` in the long run.
- * Pure: the caller brings the time. */
+/* How often something may happen, or how much of it: a token bucket. `burst` at once, then `per_s` in
+ * the long run. Pure: the caller brings the time. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,3 +19,7 @@ struct bucket {
  * wait. */
 bool bucket_take(struct bucket *b, const struct bucket_limit *l, int64_t now_ms,
 		 int64_t *ret_wait_ms);
+/* Whether n (at most the burst) may happen now; nothing is counted until bucket_use(). */
+bool bucket_has(struct bucket *b, const struct bucket_limit *l, double n, int64_t now_ms,
+		int64_t *ret_wait_ms);
+void bucket_use(struct bucket *b, double n);

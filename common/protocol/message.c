@@ -180,6 +180,7 @@ char *msg_report_print(const struct msg_report *m)
 	json_set_int(obj, "seq", m->seq);
 	put_optional(obj, "log", m->log, sizeof(m->log) - 1);
 	json_set_str(obj, "checkpoint", m->checkpoint);
+	put_optional(obj, "source", m->source, sizeof(m->source) - 1);
 	json_set_str(obj, "origin", origin_name(m->origin));
 	json_set_str(obj, "snapshot", m->snapshot);
 	json_set_str(obj, "split", split_name(m->split));
@@ -269,6 +270,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	field_int(&f, "seq", REQUIRED, 1, JSON_INT_MAX, &m.seq);
 	field_logid(&f, "log", OPTIONAL, m.log);
 	field_hash(&f, "checkpoint", REQUIRED, m.checkpoint);
+	field_hash(&f, "source", OPTIONAL, m.source);
 	field_origin(&f, "origin", &m.origin);
 	field_hash(&f, "snapshot", REQUIRED, m.snapshot);
 	field_split(&f, "split", REQUIRED, &m.split);

@@ -86,6 +86,8 @@ struct msg_report {
 	char log[LOGID_SIZE]; /* "": a device that names none */
 	int64_t seq;
 	char checkpoint[HASH_SIZE];
+	/* With origin fleet: as it was offered, where rows of private outputs have been put into it; "" */
+	char source[HASH_SIZE];
 	enum origin origin;
 	char snapshot[HASH_SIZE];
 	enum split split;
@@ -133,6 +135,25 @@ struct msg_claim {
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
 };
+
+/* fleet/offer, retained: a checkpoint for everyone. The manifest's members (origin fleet; trainer: who
+ * has it, and answers wants) and: */
+struct msg_fleet {
+	struct manifest manifest;
+	int64_t sequence;	/* from 1; the larger one is the newer one */
+	int64_t share;		/* percent of the devices that may take it, see fleet_has() */
+	bool halted;		/* nobody is to take it any more */
+	char reason[MESSAGE_TEXT_MAX]; /* with halted */
+	int64_t starts_in_ms;	/* its blocks are sent to fleet/block after that; < 0: they are not */
+	int64_t spread_ms;	/* whoever lacks blocks asks at a random moment of so long a time */
+	struct score test;	/* on the trainer's test images; n 0: not said */
+};
+#define FLEET_SPREAD_MAX_MS 3600000
+/* Whether a device is among the first `share` percent: the first 8 digits of the sha256 of
+ * "<sequence> <device>", taken as a number, modulo 100, are below it. */
+bool fleet_has(const char *device, int64_t sequence, int64_t share);
+/* That percentile itself, 0..99. */
+int64_t fleet_place(const char *device, int64_t sequence);
 
 /* trainer/<id>/in/<device>/grant */
 struct msg_grant {
@@ -188,6 +209,7 @@ struct msg_trainer_status {
 	double load; /* (queued + active) / capacity */
 	char strategy[17]; /* "resume", "merge", "agnostic"; "": not said */
 	int64_t refused; /* checkpoints that were left out of their windows, in all */
+	int64_t refused_messages; /* not understood, or not for it, since its start */
 	/* Devices whose checkpoints wait to be merged, or are. */
 	int64_t members;
 	char window[MESSAGE_WINDOW_MAX][ID_SIZE]; /* the first of them */
@@ -235,6 +257,8 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 void msg_report_done(struct msg_report *m);
 char *msg_offer_print(const struct msg_offer *m);
 int msg_offer_parse(const void *p, size_t len, struct msg_offer *ret, struct err *err);
+char *msg_fleet_print(const struct msg_fleet *m);
+int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err *err);
 char *msg_claim_print(const struct msg_claim *m);
 int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err *err);
 char *msg_grant_print(const struct msg_grant *m);

@@ -54,6 +54,8 @@ char *msg_trainer_status_print(const struct msg_trainer_status *m)
 	put_optional(obj, "strategy", m->strategy, sizeof(m->strategy) - 1);
 	if (m->refused)
 		json_set_int(obj, "refused", m->refused);
+	if (m->refused_messages)
+		json_set_int(obj, "refused_messages", m->refused_messages);
 	put_window(obj, m);
 	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	put_time(obj, "at", m->at_ms);
@@ -77,6 +79,7 @@ int msg_trainer_status_parse(const void *p, size_t len, struct msg_trainer_statu
 	field_num(&f, "load", REQUIRED, 0, LOAD_MAX, &m.load);
 	field_text(&f, "strategy", OPTIONAL, m.strategy, sizeof(m.strategy));
 	field_count(&f, "refused", OPTIONAL, &m.refused);
+	field_count(&f, "refused_messages", OPTIONAL, &m.refused_messages);
 	field_count(&f, "members", OPTIONAL, &m.members);
 	parse_window(&f, &m);
 	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));

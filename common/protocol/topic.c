@@ -22,6 +22,8 @@ static const char *const patterns[TOPIC_N] = {
 	[TOPIC_DEVICE_ACK] = "device/D/in/ack",
 	[TOPIC_DEVICE_CMD] = "device/D/in/cmd",
 	[TOPIC_FLEET_CMD] = "fleet/cmd",
+	[TOPIC_FLEET_OFFER] = "fleet/offer",
+	[TOPIC_FLEET_BLOCK] = "fleet/block/C/B",
 	[TOPIC_TRAINER_PRESENCE] = "trainer/T/presence",
 	[TOPIC_TRAINER_STATUS] = "trainer/T/status",
 	[TOPIC_TRAINER_JOB] = "trainer/T/job/D",
@@ -63,7 +65,7 @@ static const char *part_text(const struct topic *t, char part, bool wild, char n
 			: part == 'T' ? t->trainer
 			: part == 'R' ? t->client
 				      : t->checkpoint;
-	if (wild && !*s)
+	if (wild && (!*s || part == 'B'))
 		return "+";
 	switch (part) {
 	case 'C':

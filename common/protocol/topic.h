@@ -20,6 +20,8 @@ enum topic_kind {
 	TOPIC_DEVICE_ACK,
 	TOPIC_DEVICE_CMD,
 	TOPIC_FLEET_CMD, /* fleet/cmd */
+	TOPIC_FLEET_OFFER,
+	TOPIC_FLEET_BLOCK, /* fleet/block/<checkpoint>/<block> */
 	TOPIC_TRAINER_PRESENCE, /* trainer/<trainer>/presence */
 	TOPIC_TRAINER_STATUS,
 	TOPIC_TRAINER_JOB, /* trainer/<trainer>/job/<device> */
@@ -40,8 +42,8 @@ struct topic {
 
 /* -EINVAL: a part is missing or not a valid id, hash or number; -ENAMETOOLONG. */
 int topic_format(char buf[TOPIC_SIZE], const char *site, const struct topic *t);
-/* A subscription filter: as topic_format, but an id that is "" becomes '+' (checkpoint and block:
- * '+' too when checkpoint is ""). With `share`, prefixed by "$share/<share>/". */
+/* A subscription filter: as topic_format, but an id that is "" becomes '+', and so does the block's
+ * number. With `share`, prefixed by "$share/<share>/". */
 int topic_filter(char buf[TOPIC_SIZE], const char *site, const struct topic *t, const char *share);
 /* -EINVAL for anything that is not exactly a topic of this site. */
 int topic_parse(const char *topic, const char *site, struct topic *ret);

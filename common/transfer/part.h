@@ -5,8 +5,9 @@
  * The map has a header (whose map it is) and 8 bytes a block: 0, or a check sum of the block's
  * bytes, written after them. part_open() reads each block that the map names and holds it only if
  * the sum agrees, so the order in which a crash lets bytes reach the disk does not matter: what
- * was torn is asked for again. Data and map are synced every PART_SYNC_BLOCKS blocks. What is
- * complete is verified against the id.
+ * was torn is asked for again. Every PART_WRITE_BLOCKS blocks the kernel is told to begin writing,
+ * so that a power cut costs no more than it had not done. What is complete is verified against the
+ * id, and synced.
  *
  * Both files are made when the first block comes: whoever announces a checkpoint and sends nothing
  * of it takes no room. */
@@ -20,14 +21,14 @@
 #include "common/checkpoint/manifest.h"
 #include "common/transfer/xfer.h"
 
-#define PART_SYNC_BLOCKS 64
+#define PART_WRITE_BLOCKS 64
 
 struct part {
 	struct xfer xfer;
 	char id[HASH_SIZE];
 	/* private: */
 	int data_fd, map_fd;
-	uint32_t unsynced;
+	uint32_t unwritten;
 	char data_path[FILE_PATH_MAX], map_path[FILE_PATH_MAX];
 };
 
@@ -41,7 +42,7 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
  * errno from the disk: the block is then missing still, and the part stays usable. */
 int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
 	       struct err *err);
-/* When complete: syncs, verifies the sha256 against the id, and gives the path of the finished
+/* When complete: verifies the sha256 against the id, syncs, and gives the path of the finished
  * file (DIR/<id>.part; the caller moves it). -EBADMSG when the hash differs: the part is deleted,
  * the next part_open begins anew. -EAGAIN when blocks are missing. The part is closed in any
  * case. */

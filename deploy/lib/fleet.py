@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -230,7 +231,8 @@ class Fleet:
         folder = self.work / 'broker'
         folder.mkdir(parents=True, exist_ok=True)
         text = conf or (ROOT / 'broker-config/development.conf').read_text()
-        (folder / 'mosquitto.conf').write_text(text.replace('listener 1883 ', f'listener {self.port} '))
+        (folder / 'mosquitto.conf').write_text(re.sub(r'^listener 1883 \S+', f'listener {self.port} 127.0.0.1', text,
+                                                      flags=re.M))
         mosquitto = shutil.which('mosquitto') or '/usr/sbin/mosquitto'
         argv = [mosquitto, '-c', folder / 'mosquitto.conf']
         if guarded:

@@ -48,7 +48,7 @@ MESSAGES = [
         "skipped_images": 2, "at": AT, "progress": 0.25, "loss": 2.5, "images_per_second": 165.5,
         "handover": "granted", "trainer": "t1"}),
     ("report", {
-        "seq": 1, "log": "Ab3dEf9h", "checkpoint": H1, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
+        "seq": 1, "log": "Ab3dEf9h", "checkpoint": H1, "source": H2, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
         "per_class": [{"class": 0, "n": 60, "correct": 40}, {"class": 9, "n": 40, "correct": 4}],
         "decision": "kept", "why": "unsure",
         "test": {"name": "mcnemar", "contenders": 4, "won": 7, "lost": 3, "p": 0.25}, "against": {"checkpoint": H2, "accuracy": 0.65}, "epoch": 3,
@@ -75,6 +75,8 @@ MESSAGES = [
              "after": SCORE, "at": AT}),
     ("command", {"cmd": "evaluate", "id": "a1", "expires": AT, "checkpoint": H1,
                  "split": "test"}),
+    ("fleet-offer", {**MANIFEST, "parents": [], "origin": "fleet", "sequence": 9, "share": 10, "halted": True, "reason": "worse",
+                     "starts_in_ms": 2000, "spread_ms": 10000, "test": SCORE}),
 ]
 
 
@@ -82,7 +84,7 @@ def messages():
     for i, (name, obj) in enumerate(MESSAGES):
         letter = chr(ord("a") + i)
         put("message", name, letter + compact(obj))
-    letter = chr(ord("a") + len(MESSAGES) - 1)
+    letter = chr(ord("a") + [name for name, _ in MESSAGES].index("command"))
     put("message", "command-set", letter + compact(
         {"cmd": "set", "id": "a2", "key": "train.rate", "value": "0.1"}))
     put("message", "command-train", letter + compact({"cmd": "train", "id": "a3", "epochs": 5}))

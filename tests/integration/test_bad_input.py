@@ -110,7 +110,7 @@ class Network(rig.Case):
         self.data = self.digits('cam', 120, 2)
         self.fleet.start_broker()
         self.listener = self.fleet.listen('#')
-        self.quick_agent('cam-1', self.data, conf)
+        self.quick_agent('cam-1', self.data, rig.merge({'transfer': {'encoding': 'raw'}}, conf))
         self.agent = self.fleet.start_agent('cam-1')
         self.offer = body(self.listener.wait('the offer', lambda m: m['topic'].endswith('cam-1/offer'), WAIT))
 
@@ -140,7 +140,9 @@ class Network(rig.Case):
                 'before': score, 'after': score, 'snapshot': HASH, 'images_trained': 100, 'duration_ms': 1000}
         for change in ({'size': -1}, {'size': 'big'}, {'size': self.offer['size'] + 4}, {'size': 2 ** 50}, {'model': HASH},
                        {'classes': 11}, {'id': 'x'}, {'id': HASH + '/..'}, {'block_size': 0}, {'block_size': 2 ** 30},
-                       {'encoding': 'gzip'}, {'device': 'cam-2'}, {'expires': '2001-01-01T00:00:00Z'}, {'created': 5},
+                       {'encoding': 'gzip'}, {'encoding': 'int8', 'size': 1000}, {'payload': HASH}, {'base': HASH},
+                       {'encoding': 'int8', 'payload': HASH}, {'encoding': 'int8', 'payload': 'x', 'size': 1000},
+                       {'encoding': 'delta', 'payload': HASH, 'size': 1000}, {'device': 'cam-2'}, {'expires': '2001-01-01T00:00:00Z'}, {'created': 5},
                        {'critical': ['newer'], 'newer': 1}, {'signature': 'x' * 5000}, {'parents': [HASH] * 100},
                        {'parents': []}, {'fence': grant['fence'] + 1}, {'trainer': 'a#b'}, {'origin': 'heaven'}):
             self.answer('offer', **{**fine, **change})
@@ -181,14 +183,16 @@ class Network(rig.Case):
         return body(found[-1]) if found else {}
 
     def test_values_of_a_result(self):
-        """A result whose hash is right and whose values are not: NaN, negative variance, another size of header."""
+        """A result whose hash is right and whose values are not: NaN, negative variance, another size of header; a payload that codes
+        nothing."""
         self.start(handover={'every_epochs': 2, 'lease_s': 60})
         wait_for('idle', lambda: self.last('cam-1/status').get('phase') == 'idle', WAIT)
         before = self.consistent('cam-1')
         weights = (self.work / f'cam-1/state/checkpoints/{self.offer["id"]}/weights').read_bytes()
         variance = 20 + 4 * 4 * 3
         for label, bad in (('NaN', weights[:-4] + b'\0\0\xc0\x7f'), ('variance', weights[:variance] + b'\0\0\x80\xbf' + weights[variance + 4:]),
-                           ('seen', weights[:12] + b'\xff' * 8 + weights[20:]), ('version', b'\x09' + weights[1:])):
+                           ('seen', weights[:12] + b'\xff' * 8 + weights[20:]), ('version', b'\x09' + weights[1:]),
+                           ('coded', b'TSK1\x03' + weights[:20] + bytes(range(256)) * 4)):
             offer = body(self.listener.wait('an offer', lambda m: m['topic'].endswith('cam-1/offer'), WAIT))
             offered = len(self.listener.all(lambda m: m['topic'].endswith('trainer/evil/in/cam-1/grant') and body(m)['granted']))
             if label != 'NaN':
@@ -206,13 +210,14 @@ class Network(rig.Case):
             ident = rig.hashlib.sha256(bad).hexdigest()
             score = {'n': 10, 'correct': 9, 'accuracy': 0.9, 'loss': 0.3}
             manifest = {k: v for k, v in offer.items() if k not in ('last_trainer', 'bases', 'validation', 'test')}
-            self.answer('offer', **{**manifest, 'id': ident, 'origin': 'edge', 'trainer': 'evil', 'parents': [offer['id']],
+            coded = {'encoding': 'int8', 'payload': ident} if label == 'coded' else {}
+            self.answer('offer', **{**manifest, **coded, 'size': len(bad), 'id': HASH if coded else ident, 'origin': 'edge', 'trainer': 'evil', 'parents': [offer['id']],
                                     'fence': grant['fence'], 'before': score, 'after': score, 'snapshot': HASH,
                                     'images_trained': 10, 'duration_ms': 10})
             self.listener.wait('its want', lambda m: m['topic'].endswith('trainer/evil/in/cam-1/want') and body(m)['checkpoint'] == ident, WAIT)
             self.fleet.publish(f'device/cam-1/in/block/{ident}/0', bad)
             ack = body(self.listener.wait(f'refusal of {label}', lambda m: m['topic'].endswith('trainer/evil/in/cam-1/ack')
-                                          and body(m)['checkpoint'] == ident, WAIT))
+                                          and body(m)['checkpoint'] == (HASH if coded else ident), WAIT))
             self.assertEqual(ack['decision'], 'refused', label)
         self.assertEqual(self.consistent('cam-1'), before)
 
@@ -225,7 +230,7 @@ class Network(rig.Case):
         trainer = self.fleet.start_trainer('edge-1')
         listener.wait('the trainer', lambda m: m['topic'].endswith('edge-1/presence') and body(m)['online'], WAIT)
         data = self.digits('cam', 100, 2)
-        self.quick_agent('cam-1', data)
+        self.quick_agent('cam-1', data, {'transfer': {'encoding': 'raw'}})
         fine = {'id': HASH, 'parents': [], 'model': HASH, 'origin': 'local', 'device': 'bad-1', 'epoch': 1, 'images_seen': 100,
                 'classes': 10, 'size': 1000, 'block_size': 131072, 'created': '2026-01-01T00:00:00Z', 'encoding': 'raw'}
         for change in ({}, {'device': 'cam-1'}, {'id': 5}, {'size': 2 ** 60}, {'critical': ['x'], 'x': 1}, {'images_seen': -5}):

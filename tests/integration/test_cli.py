@@ -201,13 +201,13 @@ class Offline(rig.Case):
 
     def test_usage(self):
         for args in ((), ('trian',), ('train',), ('train', '--cfg'), ('train', '--epochs', 'x'), ('evaluate', '--split', 'all'),
-                     ('blend', 'a', 'b', '--alpha', '2'), ('dataset',), ('dataset', 'digits'), ('cmd', 'a'), ('show', 'a/b'),
+                     ('blend', 'a', 'b', '--alpha', '2'), ('dataset',), ('dataset', 'digits'), ('cmd', 'a'), ('publish', 'w'), ('show', 'a/b'),
                      ('devices', '--broker', 'x:y')):
             r = self.fleet.run_tasuki(*args, check=False)
             self.assertEqual(r.returncode, 2, (args, r.stderr))
             self.assertTrue(r.stderr)
         self.assertIn("did you mean 'train'", self.fleet.run_tasuki('trian', check=False).stderr)
-        for name in ('', 'train', 'evaluate', 'classify', 'blend', 'inspect', 'dataset', 'devices', 'show', 'watch', 'cmd'):
+        for name in ('', 'train', 'evaluate', 'classify', 'blend', 'inspect', 'dataset', 'devices', 'show', 'watch', 'cmd', 'publish'):
             r = self.fleet.run_tasuki(*([name] if name else []), '--help')
             self.assertIn('usage: tasuki', r.stdout)
         missing = self.work / 'missing'

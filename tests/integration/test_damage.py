@@ -108,10 +108,13 @@ class Damage(rig.Case):
             found = self.listener.all(lambda m: m['topic'].endswith('trainer/late/in/cam-1/grant') and body(m)['granted'])
             return found and body(found[-1])
         ident = wait_for('the grant', granted, WAIT)['checkpoint']
+        offers = self.listener.all(lambda m: m['topic'].endswith('cam-1/offer'))
+        payload = next(body(m).get('payload') or ident for m in offers if body(m)['id'] == ident)
         flip(self.weights(ident))
-        self.fleet.publish('device/cam-1/in/want', {'trainer': 'late', 'checkpoint': ident, 'blocks': [0]})
-        self.listener.wait('another offer', lambda m: m['topic'].endswith('cam-1/offer') and body(m)['id'] != ident
-                           and body(m)['epoch'] >= 1 and self.agent.text().count('is damaged'), WAIT)
+        self.fleet.publish('device/cam-1/in/want', {'trainer': 'late', 'checkpoint': payload, 'blocks': [0]})
+        wait_for('the damage to be found', lambda: 'is damaged' in self.agent.text(), WAIT)
+        # It may be the same one, made again from what it was made from.
+        self.listener.wait('another offer', lambda m: m['topic'].endswith('cam-1/offer') and m['at'] > offers[-1]['at'], WAIT)
         self.assertFalse(self.listener.all(lambda m: '/late/in/cam-1/block/' in m['topic']))
         self.fleet.start_trainer('edge-1')
         ack = self.decided(self.listener, 'cam-1')[0]

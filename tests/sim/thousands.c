@@ -675,7 +675,7 @@ int main(int argc, char **argv)
 	sim_run(T0_MS + minutes * 60000, NULL);
 	print_rates(dir, rss_devices, minutes);
 	good = check_waits(minutes);
-	good 	good = check_waits(minutes) & check_back_and_bounds();= check_back_and_bounds();
+	good &= check_back_and_bounds();
 	winding_up = true;
 	sim_run(sim_now() + 4 * REPORT_MS, NULL);
 	good &= check_reports();

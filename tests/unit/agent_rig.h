@@ -44,6 +44,7 @@ static int64_t now, wake;
 static struct sent sent[SENT_MAX];
 static size_t n_sent;
 static int publish_result;
+static char subscribed[MQTT_TOPIC_MAX]; /* to the fleet's blocks */
 static struct asked asked[16];
 static size_t n_asked;
 static uint64_t last_id;
@@ -64,6 +65,12 @@ static inline int fake_publish(void *user, const struct mqtt_publish *p)
 	s->payload[p->len] = 0;
 	s->len = p->len;
 	s->retain = p->retain;
+	return 0;
+}
+
+static inline int fake_subscribe(void *user, const char *filter, int qos, bool on)
+{
+	snprintf(subscribed, sizeof(subscribed), "%s", on ? filter : "");
 	return 0;
 }
 
@@ -108,7 +115,7 @@ static inline void forget_asked(void)
 
 static inline int begin(void)
 {
-	const struct agent_ports ports = {fake_publish, fake_request, fake_mono,
+	const struct agent_ports ports = {fake_publish, fake_subscribe, fake_request, fake_mono,
 					  fake_real,    fake_wake,    NULL};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);

@@ -336,6 +336,7 @@ static void test_topics_and_will(void **state)
 	struct mqtt_conf m;
 	char filter[MQTT_TOPIC_MAX];
 	int qos;
+	bool retained;
 	agent_mqtt_conf(a, &m);
 	assert_string_equal(m.client_id, "d/home/cam-1");
 	assert_string_equal(m.will_topic, DEVICE "presence");
@@ -343,9 +344,16 @@ static void test_topics_and_will(void **state)
 	assert_true(m.will_retain);
 	assert_false(m.clean_start);
 	for (size_t i = 0; i < AGENT_FILTERS; i++) {
-		assert_int_equal(agent_filter(a, i, filter, &qos), 0);
+		int r = agent_filter(a, i, filter, &qos, &retained);
+		if (i == AGENT_FILTERS - 1) { /* no blocks for everyone are waited for */
+			assert_int_equal(r, -ENOENT);
+			continue;
+		}
+		assert_int_equal(r, 0);
 		assert_int_equal(qos, strstr(filter, "/block/") ? 0 : 1);
-		assert_true(strncmp(filter, DEVICE "in/", strlen(DEVICE "in/")) == 0 ||
+		bool offer = strcmp(filter, "tasuki/v1/home/fleet/offer") == 0;
+		assert_int_equal(retained, offer);
+		assert_true(strncmp(filter, DEVICE "in/", strlen(DEVICE "in/")) == 0 || offer ||
 			    strcmp(filter, "tasuki/v1/home/fleet/cmd") == 0);
 	}
 	agent_stop(a);

@@ -93,6 +93,7 @@ static void test_example_says_the_defaults(void **state)
 	assert_int_equal(conf.private_rows, example.private_rows);
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
+	assert_memory_equal(&conf.link, &example.link, sizeof(conf.link));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
 	assert_int_equal(conf.select.n_blends, 0);
 	assert_int_equal(conf.select.tune_steps, 120);
@@ -113,7 +114,7 @@ static void test_values(void **state)
 		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
-		     "[worker]\nprogram = w\n"),
+		     "[link]\nrate_bytes = 20000\nbytes_a_day = 9000000\n[worker]\nprogram = w\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
 	assert_string_equal(conf.worker.cfg, expected);
@@ -135,6 +136,8 @@ static void test_values(void **state)
 	assert_true(CPU_ISSET(0, &conf.worker.cpus));
 	assert_int_equal(conf.live.round_epochs, 4);
 	assert_int_equal(conf.live.lease_s, 33);
+	assert_int_equal(conf.link.rate_bytes, 20000);
+	assert_int_equal(conf.link.bytes_a_day, 9000000);
 	assert_int_equal(conf.live.min_epochs, 6);
 	file_path(expected, sizeof(expected), "%s/mine.txt", dir);
 	assert_string_equal(conf.private_classes, expected);
@@ -213,6 +216,9 @@ static void test_refused(void **state)
 	assert_refused("[device]\nstate = w/state\n", -ENOTDIR, "agent.conf:9: [device] state");
 	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");
 	assert_refused("[train]\nepoch = 1\n", -EINVAL, "epoch");
+	assert_refused("[link]\nbytes_a_day = -1\n", -ERANGE, "[link] bytes_a_day");
+	assert_refused("[link]\nrate_bytes = 4368\n", -ERANGE,
+		       "agent.conf:9: [link] rate_bytes: found 4368, expected 0 or at least 4369");
 	assert_refused("[train]\nround_epochs = 0\n", -ERANGE, "round_epochs");
 	assert_refused("[train]\nengine = onednn2\n", -EINVAL, "[train] engine");
 	assert_refused("[train]\nprecision = f16\n", -EINVAL, "[train] precision");

@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "device-agent/agent_impl.h"
+
 #define REPLY     "tasuki/v1/home/reply/cam-1"
 #define OWN_FIRST 4 /* AGENT_OWN_FIRST_MAX */
 
@@ -357,6 +359,57 @@ static void test_result_of_another_size(void **state)
 	assert_null(last(TRAINER "want"));
 }
 
+static void block(const char *id, unsigned n, size_t len)
+{
+	static const char bytes[2048];
+	char topic[TOPIC_SIZE];
+	snprintf(topic, sizeof(topic), DEVICE "in/block/%s/%u", id, n);
+	say(topic, bytes, len);
+}
+
+/* Of another checkpoint than announced, of a wrong length, out of range: counted, and nothing comes of
+ * them. */
+static void test_bad_blocks(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim(0, offered);
+	block(offered, 0, 1024); /* nothing is coming in */
+	assert_int_equal(a->n_refused, 1);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	block(offered, 0, 1024);
+	assert_int_equal(a->n_refused, 2);
+	block(r.manifest.id, 0, 1023);
+	block(r.manifest.id, 0, 1025);
+	block(r.manifest.id, 1, 1024);
+	assert_int_equal(a->n_refused, 5);
+	block(r.manifest.id, 2, 1024);
+	block(r.manifest.id, 4294967295, 1024);
+	assert_int_equal(a->n_refused, 7);
+	assert_int_equal(n_incoming(), 0);
+	/* It is as if they had not come. */
+	send_blocks(&r.manifest, path, false);
+	assert_int_equal(a->n_refused, 7);
+	assert_true(is_asked("evaluate"));
+}
+
+static void test_wants_what_is_not_there(void **state)
+{
+	char offered[HASH_SIZE];
+	until_offered(offered);
+	claim(0, offered);
+	struct msg_want w = {.trainer = "edge-1", .blocks = {2, 1000000, 0}, .n_blocks = 3};
+	memcpy(w.checkpoint, offered, HASH_SIZE);
+	forget_sent();
+	say_text(DEVICE "in/want", msg_want_print(&w));
+	assert_int_equal(a->n_refused, 1);
+	size_t n = 0;
+	for (size_t i = 0; i < n_sent; i++)
+		n += strstr(sent[i].topic, "/block/") != NULL;
+	assert_int_equal(n, 1);
+}
+
 /* ---- which log a report is of ---- */
 
 static void member(const char *topic, const char *key, char *ret, size_t size)
@@ -434,6 +487,8 @@ int main(void)
 		T(test_result_of_another_size),
 		T(test_ordered_evaluations),
 		T(test_answers_put_off),
+		T(test_bad_blocks),
+		T(test_wants_what_is_not_there),
 		T(test_log_of_reports),
 		T(test_clock_a_year_off),
 	};

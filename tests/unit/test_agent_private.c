@@ -115,10 +115,10 @@ static bool is_private(size_t i)
 	return false;
 }
 
-/* `id` is `base`, to the bit, but for the private rows: those are of `rows`; NULL: zeros. */
-static void assert_grafted(const char *id, const char *base, const char *rows)
+/* `id` is b, to the bit, but for the private rows: those are of `rows`; NULL: zeros. */
+static void assert_grafted_onto(const char *id, const uint8_t *b, const char *rows)
 {
-	uint8_t *is = weights_of(id), *b = weights_of(base), *r = rows ? weights_of(rows) : NULL;
+	uint8_t *is = weights_of(id), *r = rows ? weights_of(rows) : NULL;
 	size_t n = 0, differ = 0;
 	for (size_t i = 0; i < model->file_bytes; i++) {
 		bool private = is_private(i);
@@ -129,8 +129,14 @@ static void assert_grafted(const char *id, const char *base, const char *rows)
 	assert_int_equal(n, 4 * private_floats);
 	assert_true(differ > 0);
 	free(is);
-	free(b);
 	free(r);
+}
+
+static void assert_grafted(const char *id, const char *base, const char *rows)
+{
+	uint8_t *b = weights_of(base);
+	assert_grafted_onto(id, b, rows);
+	free(b);
 }
 
 static struct manifest last_offer(void)
@@ -244,6 +250,30 @@ static void test_offered_without_rows(void **state)
 	pulled_whole();
 	for (size_t i = 0; i < n_sent; i++)
 		assert_null(memmem(sent[i].payload, sent[i].len, "cellar", 6));
+}
+
+/* What is offered to everyone has no private rows: it gets this device's. */
+static void test_fleet_gets_rows(void **state)
+{
+	char path[FILE_PATH_MAX], judged[HASH_SIZE], own[HASH_SIZE];
+	struct msg_fleet f = {.sequence = 9, .share = 100, .starts_in_ms = -1};
+	epoch(1, 10, own);
+	f.manifest = result_of(own, 77, 1, path).manifest;
+	f.manifest.n_parents = 0;
+	f.manifest.origin = ORIGIN_FLEET;
+	say_text("tasuki/v1/home/fleet/offer", msg_fleet_print(&f));
+	now += 10000;
+	agent_tick(a);
+	send_blocks(&f.manifest, path, false);
+	judged_id(judged);
+	uint8_t *sent_out = util_weights(model, 77, 4000);
+	assert_grafted_onto(judged, sent_out, own);
+	free(sent_out);
+	assert_int_equal(manifest_of(judged).origin, ORIGIN_FLEET);
+	evaluated(judged, SPLIT_VALIDATION, 15);
+	assert_active(judged);
+	assert_said(DEVICE "report", "\"origin\":\"fleet\"");
+	assert_said(DEVICE "report", f.manifest.id);
 }
 
 static void test_rows_are_put_back(void **state)
@@ -674,16 +704,27 @@ static void test_bad_counts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		P(test_offered_without_rows),   C(test_convolutional),
-		P(test_rows_are_put_back),      P(test_restarts),
-		P(test_damaged_copy),           P(test_newer_takes_its_place),
-		P(test_rows_are_damaged),       P(test_sent_whole),
-		P(test_changed_meanwhile),      P(test_kept_in_mid_handover),
-		P(test_written_into_the_state), P(test_cannot_be_looked_through),
-		P(test_no_longer_listed),       P(test_copy_cannot_be_made),
-		P(test_comes_back_as_it_was),   P(test_as_it_was_cannot_be_scored),
-		P(test_disk_is_full),           P(test_disk_stays_full),
-		P(test_is_protected),           P(test_bad_counts),
+		P(test_offered_without_rows),
+		C(test_convolutional),
+		P(test_fleet_gets_rows),
+		P(test_rows_are_put_back),
+		P(test_restarts),
+		P(test_damaged_copy),
+		P(test_newer_takes_its_place),
+		P(test_rows_are_damaged),
+		P(test_sent_whole),
+		P(test_changed_meanwhile),
+		P(test_kept_in_mid_handover),
+		P(test_written_into_the_state),
+		P(test_cannot_be_looked_through),
+		P(test_no_longer_listed),
+		P(test_copy_cannot_be_made),
+		P(test_comes_back_as_it_was),
+		P(test_as_it_was_cannot_be_scored),
+		P(test_disk_is_full),
+		P(test_disk_stays_full),
+		P(test_is_protected),
+		P(test_bad_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,7 @@ static void fill(void)
 				    .top = {90, 80, 0.5}};
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
+	s->link = (struct meter_day){20717, 12345};
 	struct handover *h = &s->handover;
 	h->phase = HANDOVER_JUDGING;
 	COPY(h->checkpoint, hash('c'));
@@ -179,6 +180,7 @@ static void test_bad_files(void **state)
 	assert_bad("\"boot\":3,", "", "boot");
 	assert_bad("\"phase\":4", "\"phase\":5", "phase");
 	assert_bad("\"fence\":4", "\"fence\":-4", "fence");
+	assert_bad("\"bytes\":12345", "\"bytes\":-1", "bytes");
 	assert_bad("\"epoch\":9", "\"epoch\":9.5", "epoch");
 	assert_bad("\"split\":\"test\"", "\"split\":\"tset\"", "split");
 	assert_bad("\"trainer\":\"edge-1\"", "\"trainer\":\"../x\"", "trainer");
@@ -213,6 +215,7 @@ static void test_older_file(void **state)
 		fail_msg("%s", err.text);
 	assert_string_equal(t->judgement.result, ""); /* it begins anew */
 	assert_int_equal(t->rounds.adopted_epoch, 0);
+	assert_int_equal(t->link.bytes, 0);
 	assert_int_equal(t->rounds.top.correct, 70); /* the best it knows of */
 }
 

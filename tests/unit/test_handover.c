@@ -693,6 +693,22 @@ static void test_why_nobody_takes_it(void **state)
 	assert_string_equal(handover_busy_reason(&h), "");
 }
 
+/* What may not be sent now is neither offered nor granted; who has it keeps it. */
+static void test_postponed(void **state)
+{
+	h.postponed_until_ms = 50000;
+	PLAY(UP(0, "", IDLE), DUE(10, 'c', "P", OFFERING), TIMER(2000, "", OFFERING),
+	     CLAIM(3000, "t1", 'c', 0, "g", OFFERING), DUE(4000, 'd', "P", OFFERING),
+	     DOWN(5000, "", OFFERING), UP(6000, "", OFFERING));
+	assert_int_equal(handover_deadline_ms(&h), 50000);
+	PLAY(TIMER(50000, "O", OFFERING), CLAIM(50010, "t1", 'd', 0, "PG", GRANTED));
+	h.postponed_until_ms = 10 * LEASE;
+	PLAY(CLAIM(50020, "t1", 'd', 1, "G", GRANTED), TIMER(50020 + LEASE, "P", OFFERING),
+	     CLAIM(50030 + LEASE, "t2", 'd', 0, "g", OFFERING));
+	h.postponed_until_ms = 0; /* sooner than it was thought */
+	PLAY(UP(5 * LEASE, "", OFFERING), TIMER(5 * LEASE + HANDOVER_UP_SPREAD_MS, "O", OFFERING));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -731,6 +747,7 @@ int main(void)
 		T(test_slow_is_forgotten),
 		T(test_slow_ones_are_bounded),
 		T(test_why_nobody_takes_it),
+		T(test_postponed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

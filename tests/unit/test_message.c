@@ -67,7 +67,7 @@ static const char *const good[] = {
 	[TRAINER] =
 		"{\"boot\":7,\"version\":\"0.1.0\",\"model\":\"" H1
 		"\",\"queued\":1,\"active\":2,\"capacity\":2,\"devices\":20,\"handovers\":55,"
-		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"members\":40,"
+		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"refused_messages\":7,\"members\":40,"
 		"\"window\":[\"d1\",\"d2\"],\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[JOB] =
 		"{\"device\":\"d1\",\"checkpoint\":\"" H1
@@ -77,6 +77,13 @@ static const char *const good[] = {
 	[CMD] =
 		"{\"cmd\":\"evaluate\",\"id\":\"a1\",\"expires\":\"2024-11-23T12:00:00.123Z\","
 		"\"checkpoint\":\"" H1 "\",\"split\":\"test\"}",
+	[FLEET] =
+		"{\"id\":\"" H1 "\",\"parents\":[],\"model\":\"" H2
+		"\",\"origin\":\"fleet\",\"device\":\"t1\",\"trainer\":\"t1\",\"epoch\":3,"
+		"\"images_seen\":1000,\"classes\":10,\"size\":70000,\"block_size\":32768,"
+		"\"created\":\"2024-11-23T12:00:00.123Z\",\"encoding\":\"raw\",\"sequence\":9,"
+		"\"share\":10,\"halted\":true,\"reason\":\"worse\",\"starts_in_ms\":2000,"
+		"\"spread_ms\":10000,\"test\":" SCORE "}",
 };
 
 static void assert_taken(enum codec_kind k, const char *text, const char *expected)
@@ -343,6 +350,13 @@ static const struct change refused[] = {
 	{CMD, "expires", "0"}, {CMD, "expires", "\"tomorrow\""}, {CMD, "expires", "null"},
 	{CMD, "checkpoint", "\"" "0123" "\""}, {CMD, "split", "\"all\""},
 	{CMD, "cmd", "\"set\""}, /* key and value are missing */
+
+	{FLEET, "id", NULL}, {FLEET, "parents", "[\"" H2 "\"]"}, {REPORT, "source", "\"a\""}, {FLEET, "origin", "\"edge\""}, {FLEET, "trainer", NULL},
+	{FLEET, "size", "-1"}, {FLEET, "size", "9007199254740991"}, {FLEET, "sequence", NULL},
+	{FLEET, "sequence", "0"}, {FLEET, "share", NULL}, {FLEET, "share", "0"},
+	{FLEET, "share", "101"}, {FLEET, "halted", "1"}, {FLEET, "reason", "7"},
+	{FLEET, "starts_in_ms", "-1"}, {FLEET, "starts_in_ms", "3600001"},
+	{FLEET, "spread_ms", NULL}, {FLEET, "spread_ms", "-1"}, {FLEET, "test", "{}"},
 };
 
 static void test_refused(void **state)
@@ -376,6 +390,8 @@ static const struct change taken[] = {
 	{TRAINER, "strategy", NULL}, {TRAINER, "refused", NULL},
 	{JOB, "window", NULL},
 	{CMD, "expires", NULL}, {CMD, "checkpoint", NULL},
+	{REPORT, "source", "\"" H2 "\""}, {FLEET, "reason", NULL}, {FLEET, "starts_in_ms", NULL}, {FLEET, "starts_in_ms", "0"},
+	{FLEET, "test", NULL}, {FLEET, "share", "100"},
 };
 
 /* Same members and values, in whatever order. */

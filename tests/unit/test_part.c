@@ -75,9 +75,9 @@ static size_t len_of(uint32_t i)
 /* Stores up to `n` of what is missing, in the order asked for. */
 static int feed(struct part *p, uint32_t n)
 {
-	uint32_t want[XFER_WINDOW];
+	uint32_t want[XFER_WINDOW_MAX];
 	while (n > 0) {
-		size_t k = xfer_want(&p->xfer, 0, want, MIN_OF(n, (uint32_t)XFER_WINDOW));
+		size_t k = xfer_want(&p->xfer, 0, want, MIN_OF(n, (uint32_t)XFER_WINDOW_MAX));
 		for (size_t i = 0; i < k; i++, n--) {
 			int r = part_block(p, want[i], data + (size_t)want[i] * BLOCK,
 					   len_of(want[i]), 0, NULL);

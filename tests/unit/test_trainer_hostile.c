@@ -442,6 +442,105 @@ static void test_possession(void **state)
 	asked("evaluate");
 }
 
+/* The trainer's status, as a tool reads it. */
+static int64_t refused_messages(void)
+{
+	struct msg_trainer_status m = {0};
+	const struct sent *s = NULL;
+
+	tick(1000);
+	for (unsigned i = 0; i < f.n_sent; i++)
+		if (f.sent[i].topic.kind == TOPIC_TRAINER_STATUS)
+			s = &f.sent[i];
+	assert_non_null(s);
+	struct err err = {0};
+	if (msg_trainer_status_parse(s->payload, s->len, &m, &err) < 0)
+		fail_msg("%s", err.text);
+	return m.refused_messages;
+}
+
+static void block(uint32_t n, const char *checkpoint, size_t len)
+{
+	say_raw(TOPIC_TRAINER_BLOCK, "cam-1", checkpoint, n, f.weights, len, false);
+}
+
+/* Of another checkpoint than announced, of a wrong length, out of range, unasked: each is counted where
+ * an operator sees it, and the transfer goes on as if it had not come. */
+static void test_bad_blocks(void **state)
+{
+	struct device *d;
+	const struct sent *s;
+
+	(void)state;
+	offer("cam-1");
+	claimed("cam-1");
+	block(0, f.id, BLOCK); /* not granted yet */
+	assert_int_equal(refused_messages(), 1);
+	grant_claim("cam-1", 1, f.claim, LEASE);
+	d = device_find(f.t, "cam-1");
+	block(0, OTHER, BLOCK);
+	assert_int_equal(refused_messages(), 2);
+	block(0, f.id, BLOCK - 1);
+	block(0, f.id, 0);
+	block(0, f.id, BLOCK + 1);
+	assert_int_equal(refused_messages(), 5);
+	block(1000, f.id, BLOCK);
+	block(XFER_BLOCKS_MAX - 1, f.id, BLOCK);
+	assert_int_equal(refused_messages(), 7);
+	say_raw(TOPIC_TRAINER_BLOCK, "nobody", f.id, 0, f.weights, BLOCK, false);
+	assert_int_equal(refused_messages(), 8);
+	assert_int_equal(d->n_refused, 7);
+	assert_int_equal(d->jobs->part.xfer.n_held, 0);
+	/* What came twice is the link's doing. */
+	s = next(TOPIC_DEVICE_WANT);
+	assert_non_null(s);
+	block(0, f.id, BLOCK);
+	block(0, f.id, BLOCK);
+	assert_int_equal(refused_messages(), 8);
+	assert_int_equal(d->jobs->part.xfer.n_held, 1);
+}
+
+/* Its bytes are not those that the id names: refused by name, and not asked for again. */
+static void test_other_bytes(void **state)
+{
+	char was[HASH_SIZE];
+
+	(void)state;
+	memcpy(was, f.id, sizeof(was));
+	offer("cam-1");
+	claimed("cam-1");
+	grant_claim("cam-1", 1, f.claim, LEASE);
+	f.weights[WEIGHTS_HEADER_SIZE] ^= 1;
+	assert_int_equal(give_blocks("cam-1", 1000), 3);
+	assert_int_equal(refused_messages(), 1);
+	assert_int_equal(f.n_work, 0);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 0);
+	assert_string_equal(was, f.id);
+}
+
+/* A device whose clock is a year off, either way, is served like any other. */
+static void test_clocks(void **state)
+{
+	static const int64_t off[] = {-365, 365};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(off); i++) {
+		int64_t at_ms = 1700000000000 + off[i] * 24 * 3600 * 1000;
+		struct msg_report r = {.seq = (int64_t)i + 1, .checkpoint = OTHER, .snapshot = SNAPSHOT,
+				       .split = SPLIT_TEST, .score = {10, 5, 1}, .at_ms = at_ms};
+		struct msg_offer o = offer_of("cam-1");
+
+		o.manifest.created_ms = at_ms;
+		say(TOPIC_DEVICE_REPORT, "cam-1", msg_report_print(&r));
+		say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+		assert_false(claimed("cam-1").busy);
+		grant("cam-1", f.id, false, 0);
+	}
+	tick(1000);
+	assert_int_equal(query("SELECT count(*) FROM reports"), 2);
+	assert_int_equal(refused_messages(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +551,8 @@ int main(void)
 		TEST(test_possession),        TEST(test_many_checkpoints),
 		TEST(test_clock_a_year_off),  TEST(test_jobs_in_memory),
 		TEST(test_lapsed_jobs),
+		TEST(test_bad_blocks),
+		TEST(test_other_bytes),       TEST(test_clocks),
 	};
 
 	log_init("test_trainer_hostile", LOG_P_ERROR);

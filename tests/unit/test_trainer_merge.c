@@ -84,6 +84,39 @@ static struct msg_trainer_status said(void)
 	return st;
 }
 
+/* What comes of a window is offered to everyone, if so configured: not whose it was made of. */
+static void test_to_the_fleet(void **state)
+{
+	char result[HASH_SIZE], base[HASH_SIZE];
+	const struct sent *s, *offer = NULL;
+	struct msg_fleet o;
+
+	(void)state;
+	f.conf.fleet_merged = true;
+	f.conf.rollout = (struct rollout_conf){.share = 100, .reports = 1, .wait_ms = WINDOW};
+	bring("cam-1", 3, 1, 44, 1);
+	bring("cam-2", 7, 2, 46, 1);
+	merged(asked("merge"), 20, base);
+	evaluated(asked("evaluate"), 50);
+	trained(asked("train"), 21, result);
+	trained(asked("train"), 22, result);
+	f.read = 0;
+	assert_null(next(TOPIC_FLEET_OFFER));
+	evaluated(asked("evaluate"), 70);
+	tick(1);
+	f.read = 0;
+	while ((s = next(TOPIC_FLEET_OFFER)))
+		offer = s;
+	assert_non_null(offer);
+	assert_int_equal(msg_fleet_parse(offer->payload, offer->len, &o, NULL), 0);
+	assert_string_equal(o.manifest.id, result);
+	assert_int_equal(o.manifest.n_parents, 0);
+	assert_int_equal(o.manifest.epoch, 2);
+	assert_int_equal(o.test.correct, 70);
+	f.read = 0;
+	returned("cam-2"); /* and to its members as ever */
+}
+
 static void test_two(void **state)
 {
 	char base[HASH_SIZE], result[HASH_SIZE], first[HASH_SIZE], second[HASH_SIZE];
@@ -687,6 +720,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_two),
+		TEST(test_to_the_fleet),
 		TEST(test_straggler),
 		TEST(test_member_lapses),
 		TEST(test_nobody_scored),

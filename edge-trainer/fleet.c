@@ -1,0 +1,661 @@
+/* A checkpoint for everyone: told once (fleet/offer, retained), its blocks sent once
+ * (fleet/block/...), what a device lacks after that sent to it alone; to a share of the devices
+ * first (rollout.h), to the rest when these are no worse.
+ *
+ * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have
+ * been sent to the present group; so STATE/fleet.json, which has all of this, is what a restart
+ * goes on from. A larger sequence heard on fleet/offer is another trainer's: then ours is over.
+ * Blocks leave at [fleet] rate_kib, those for everyone and those for one device in turn, so neither
+ * a device that asks for much nor one that does not read takes the link or the broker's memory.
+ *
+ * What is wanted is remembered for FLEET_PEERS_MAX devices at most, a window of blocks each;
+ * the others ask again. Blocks that are still to be sent to everyone are not sent to one. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
+#include "edge-trainer/trainer_priv.h"
+
+#define FLEET_START_MS       3000 /* for devices to subscribe in */
+#define FLEET_BURST_MS       100  /* of sending that a late tick may make good */
+#define FLEET_STEP_MS        10   /* between two bursts, at least */
+#define FLEET_PEERS_MAX      256
+#define FLEET_SAVE_BLOCKS    64 /* sent again after a crash, at most */
+#define FLEET_QOS            1  /* so the broker holds a block back where a device does not read */
+#define FLEET_BLOCK_EXPIRY_S 600
+#define FLEET_FILE_MAX       (256 * 1024)
+#define FLEET_FILE_VERSION   1
+#define PUBLISH_SUFFIX       ".weights"
+
+struct peer {
+	char device[ID_SIZE];
+	struct serve wanted;
+};
+
+struct fleet {
+	struct msg_fleet offer;
+	struct rollout rollout;
+	int64_t seen;      /* the largest sequence heard */
+	uint32_t n_blocks; /* of the checkpoint */
+	uint32_t position, saved_position;
+	char counted[ROLLOUT_REPORTS_MAX][ID_SIZE]; /* whose report has been counted */
+	size_t n_counted;
+	struct peer peers[FLEET_PEERS_MAX];
+	unsigned n_peers, turn;
+	bool everyones_turn;
+	bool stalled; /* the connection takes no more for now */
+	bool save_due, announce_due;
+	int64_t send_at_ms;       /* the next block, on the monotonic clock */
+	uint64_t n_sent, n_again; /* blocks: to everyone, to one */
+	uint64_t n_again_told, n_left_out;
+};
+
+static bool is_on(const struct fleet *f)
+{
+	return f->offer.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
+}
+
+static bool is_sending(const struct fleet *f)
+{
+	return is_on(f) && f->position < f->n_blocks;
+}
+
+static uint32_t count_blocks(const struct manifest *m)
+{
+	return (uint32_t)((m->size + m->block_size - 1) / m->block_size);
+}
+
+bool fleet_keeps(const struct trainer *t, const char *id)
+{
+	return is_on(t->fleet) && strcmp(t->fleet->offer.manifest.id, id) == 0;
+}
+
+bool fleet_has_one(const struct trainer *t)
+{
+	return is_on(t->fleet);
+}
+
+/* --- on disk --- */
+
+static int file_name(const struct trainer *t, char path[FILE_PATH_MAX], struct err *err)
+{
+	int r = file_path(path, FILE_PATH_MAX, "%s/fleet.json", t->conf->state);
+
+	return r < 0 ? err_set(err, r, "%s: path of the state folder is too long", t->conf->state)
+		     : 0;
+}
+
+static char *print(const struct fleet *f)
+{
+	_cleanup_(json_freep) struct json *j = json_new_obj();
+	struct json *counted = json_new_arr();
+
+	json_set_int(j, "version", FLEET_FILE_VERSION);
+	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.sequence));
+	if (f->offer.sequence > 0) {
+		_cleanup_free_ char *text = msg_fleet_print(&f->offer);
+
+		json_set_str(j, "offer", text ? text : "");
+		json_set_int(j, "position", f->position);
+		json_set_int(j, "phase", f->rollout.phase);
+		json_set_int(j, "share", f->rollout.share);
+		json_set_int(j, "begun_ms", f->rollout.begun_ms);
+		json_set_int(j, "activated", f->rollout.activated);
+		json_set_num(j, "gain", f->rollout.gain);
+	}
+	for (size_t i = 0; i < f->n_counted; i++)
+		json_push_str(counted, f->counted[i]);
+	json_set(j, "counted", counted);
+	return json_print(j);
+}
+
+static void save(struct trainer *t)
+{
+	struct fleet *f = t->fleet;
+	_cleanup_free_ char *text = print(f);
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+	int r = text ? file_name(t, path, &err) : err_set(&err, -ENOMEM, "out of memory");
+
+	if (r == 0)
+		r = file_write(path, text, strlen(text), &err);
+	if (r < 0)
+		trainer_fault(t, &err);
+	f->save_due = r < 0;
+	if (r == 0)
+		f->saved_position = f->position;
+}
+
+static int read_counted(struct fleet *f, const struct json *j, struct err *err)
+{
+	const struct json *list;
+	int r = json_get_arr(j, "counted", ROLLOUT_REPORTS_MAX, &list, err);
+
+	for (const struct json *e = r == 0 ? json_first(list) : NULL; e; e = json_next(e)) {
+		const char *id = json_str(e);
+
+		if (!id || !id_valid(id))
+			return err_set(err, -EINVAL, "counted: found something that is not an id");
+		memcpy(f->counted[f->n_counted++], id, strlen(id) + 1);
+	}
+	f->rollout.reports = (int64_t)f->n_counted;
+	return r;
+}
+
+static int read_offer(struct fleet *f, const struct json *j, struct err *err)
+{
+	int64_t phase = 0, position = 0;
+	const char *text;
+	int r = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, err);
+
+	if (r == 0)
+		r = msg_fleet_parse(text, strlen(text), &f->offer, err);
+	if (r == 0)
+		r = json_get_int(j, "phase", ROLLOUT_FIRST, ROLLOUT_PHASE_N - 1, &phase, err);
+	if (r == 0)
+		r = json_get_int(j, "share", 1, 100, &f->rollout.share, err);
+	if (r == 0)
+		r = json_get_int(j, "begun_ms", 0, JSON_INT_MAX, &f->rollout.begun_ms, err);
+	if (r == 0)
+		r = json_get_int(j, "activated", 0, ROLLOUT_REPORTS_MAX, &f->rollout.activated,
+				 err);
+	if (r == 0)
+		r = json_get_num(j, "gain", -1e6, 1e6, &f->rollout.gain, err);
+	if (r == 0)
+		r = json_get_int(j, "position", 0, MANIFEST_BLOCKS_MAX, &position, err);
+	f->rollout.phase = (enum rollout_phase)phase;
+	f->position = (uint32_t)position;
+	return r;
+}
+
+static int read_file(struct fleet *f, const char *path, struct err *err)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	int64_t version;
+	int r = json_parse_file(path, FLEET_FILE_MAX, &j, err);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = json_get_int(j, "version", FLEET_FILE_VERSION, FLEET_FILE_VERSION, &version, err);
+	if (r == 0)
+		r = json_get_int(j, "seen", 0, JSON_INT_MAX, &f->seen, err);
+	if (r == 0 && json_has(j, "offer"))
+		r = read_offer(f, j, err);
+	if (r == 0)
+		r = read_counted(f, j, err);
+	if (r < 0)
+		err_prefix(err, "%s", path);
+	return r;
+}
+
+/* Where `tasuki publish` lays its files. */
+static int folder_name(const struct trainer *t, char dir[FILE_PATH_MAX])
+{
+	return file_path(dir, FILE_PATH_MAX, "%s/publish", t->conf->state);
+}
+
+static int make_folder(const struct trainer *t, struct err *err)
+{
+	char dir[FILE_PATH_MAX];
+	int r = folder_name(t, dir);
+
+	return r < 0 ? err_errno(err, r, "%s", t->conf->state) : file_mkdirs(dir, err);
+}
+
+int fleet_load(struct trainer *t, struct err *err)
+{
+	struct fleet *f = t->fleet = calloc(1, sizeof(*f));
+	char path[FILE_PATH_MAX];
+	int r = f ? file_name(t, path, err) : err_set(err, -ENOMEM, "out of memory");
+
+	if (r == 0)
+		r = read_file(f, path, err);
+	if (r == 0)
+		r = make_folder(t, err);
+	if (r < 0 || f->offer.sequence == 0)
+		return r;
+	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
+	    !store_has(t->store, f->offer.manifest.id)) {
+		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
+			    "offered",
+			    (long long)f->offer.sequence, f->offer.manifest.id);
+		f->seen = MAX_OF(f->seen, f->offer.sequence);
+		f->offer = (struct msg_fleet){0};
+		return 0;
+	}
+	f->n_blocks = count_blocks(&f->offer.manifest);
+	f->position = MIN_OF(f->position, f->n_blocks);
+	return 0;
+}
+
+void fleet_done(struct trainer *t)
+{
+	free(t->fleet);
+}
+
+/* --- what is offered --- */
+
+/* What is said of it was saved before. */
+static void announce(struct trainer *t)
+{
+	struct fleet *f = t->fleet;
+	struct msg_fleet m = f->offer;
+
+	f->announce_due = f->offer.sequence > 0;
+	if (!t->up || f->save_due || !f->announce_due)
+		return;
+	m.share = f->rollout.share;
+	m.halted = f->rollout.phase == ROLLOUT_HALTED;
+	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
+	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
+		return;
+	f->announce_due = false;
+	if (is_sending(f))
+		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
+}
+
+/* What is no longer on offer goes, unless a handover knows it. */
+static void forget(struct trainer *t, const char *id)
+{
+	struct err err = {0};
+
+	if (*id && disk_forget(t, id, &err) < 0)
+		trainer_fault(t, &err);
+}
+
+static void halt(struct trainer *t)
+{
+	struct fleet *f = t->fleet;
+	const struct rollout *r = &f->rollout;
+
+	if (r->reports < t->conf->rollout.reports)
+		snprintf(f->offer.reason, sizeof(f->offer.reason),
+			 "%lld reports in time, expected %lld", (long long)r->reports,
+			 (long long)t->conf->rollout.reports);
+	else
+		snprintf(f->offer.reason, sizeof(f->offer.reason),
+			 "%.2f points worse in the mean of %lld devices",
+			 -100 * r->gain / (double)r->reports, (long long)r->reports);
+	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.sequence,
+		    f->offer.manifest.id, f->offer.reason);
+	f->n_peers = 0;
+}
+
+static void act(struct trainer *t, enum rollout_action action)
+{
+	struct fleet *f = t->fleet;
+
+	if (action == ROLLOUT_NOTHING)
+		return;
+	if (action == ROLLOUT_HALT) {
+		halt(t);
+		forget(t, f->offer.manifest.id);
+	} else {
+		f->position = 0;
+		f->n_sent = 0;
+		log_info("fleet sequence=%lld checkpoint=%.12s share=%lld%% reports=%lld "
+			 "activated=%lld: offered",
+			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->rollout.share, (long long)f->rollout.reports,
+			 (long long)f->rollout.activated);
+	}
+	save(t);
+	announce(t);
+}
+
+static void step(struct trainer *t, const struct rollout_event *ev)
+{
+	act(t, rollout_step(&t->fleet->rollout, &t->conf->rollout, ev, trainer_utc(t)));
+}
+
+struct census {
+	int64_t sequence;
+	int64_t n[100];
+};
+
+static int count_device(void *user, struct idmap_node *node)
+{
+	struct census *c = user;
+
+	c->n[fleet_place(idmap_entry(node, struct device, node)->id, c->sequence)]++;
+	return 0;
+}
+
+/* Offers a checkpoint that is in the store: m has its id, epoch and images_seen. */
+static void begin(struct trainer *t, const struct manifest *m, const struct score *test)
+{
+	struct fleet *f = t->fleet;
+	struct rollout_event ev = {.kind = ROLLOUT_EV_BEGIN};
+	struct census c = {0};
+	struct manifest *to;
+	char before[HASH_SIZE];
+
+	/* The clock, so that one whose state was lost is not taken for older. */
+	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.sequence) + 1, trainer_utc(t) / 1000);
+	idmap_each(&t->devices, count_device, &c);
+	memcpy(before, f->offer.manifest.id, sizeof(before));
+	f->offer = (struct msg_fleet){.sequence = c.sequence,
+				      .share = 100,
+				      .starts_in_ms = -1,
+				      .spread_ms = t->conf->fleet_spread_ms,
+				      .test = *test};
+	to = &f->offer.manifest;
+	*to = (struct manifest){.origin = ORIGIN_FLEET,
+				.epoch = m->epoch,
+				.images_seen = m->images_seen,
+				.classes = (int64_t)t->model->n_classes,
+				.size = (int64_t)t->model->file_bytes,
+				.block_size = t->conf->block_size,
+				.created_ms = trainer_utc(t)};
+	memcpy(to->id, m->id, sizeof(to->id));
+	memcpy(to->model, t->model->id, sizeof(to->model));
+	memcpy(to->device, t->conf->id, sizeof(to->device));
+	memcpy(to->trainer, t->conf->id, sizeof(to->trainer));
+	f->n_blocks = count_blocks(to);
+	f->n_counted = 0;
+	f->n_peers = 0;
+	ev.share = rollout_share(&t->conf->rollout, c.n);
+	step(t, &ev);
+	forget(t, before);
+}
+
+/* Another trainer has a newer one: ours is over. */
+static void give_way(struct trainer *t, const struct msg_fleet *m)
+{
+	struct fleet *f = t->fleet;
+	char before[HASH_SIZE];
+
+	memcpy(before, f->offer.manifest.id, sizeof(before));
+	if (f->offer.sequence > 0)
+		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
+			 (long long)f->offer.sequence, (long long)m->sequence, m->manifest.trainer);
+	f->offer = (struct msg_fleet){0};
+	f->rollout = (struct rollout){0};
+	f->n_counted = 0;
+	f->n_peers = 0;
+	f->announce_due = false;
+	save(t);
+	forget(t, before);
+}
+
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
+{
+	struct fleet *f = t->fleet;
+	struct err err = {0};
+	struct msg_fleet m;
+
+	if (msg->len == 0)
+		return;
+	if (msg_fleet_parse(msg->payload, msg->len, &m, &err) < 0) {
+		t->n_refused++;
+		log_debug("fleet offer not understood: %s", err.text);
+		return;
+	}
+	if (m.sequence <= MAX_OF(f->seen, f->offer.sequence))
+		return;
+	f->seen = m.sequence;
+	give_way(t, &m);
+}
+
+void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r)
+{
+	struct fleet *f = t->fleet;
+	struct rollout_event ev = {.kind = ROLLOUT_EV_REPORT, .activated = r->activated};
+	const char *id = *r->source ? r->source : r->checkpoint;
+
+	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision || r->split != SPLIT_VALIDATION ||
+	    strcmp(id, f->offer.manifest.id) != 0 ||
+	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
+	    f->n_counted == ROLLOUT_REPORTS_MAX)
+		return;
+	for (size_t i = 0; i < f->n_counted; i++)
+		if (strcmp(f->counted[i], d->id) == 0)
+			return;
+	memcpy(f->counted[f->n_counted++], d->id, ID_SIZE);
+	if (r->has_against)
+		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
+	f->save_due = true;
+	step(t, &ev);
+}
+
+void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test)
+{
+	if (!t->conf->fleet_merged)
+		return;
+	if (t->fleet->rollout.phase == ROLLOUT_FIRST) {
+		log_info("checkpoint=%.12s is not offered to the fleet: sequence=%lld is with the "
+			 "first devices",
+			 m->id, (long long)t->fleet->offer.sequence);
+		return;
+	}
+	if (disk_has_fleet_room(t))
+		begin(t, m, test);
+}
+
+/* --- what an operator publishes --- */
+
+static int take(struct trainer *t, const char *path, struct err *err)
+{
+	struct manifest m = {.origin = ORIGIN_FLEET};
+	struct weights_header h;
+	int r = weights_check(t->model, path, &h, m.id, err);
+
+	if (r < 0)
+		return r;
+	if (!disk_has_fleet_room(t))
+		return err_set(err, -E2BIG,
+			       "%s: no room for it beside a handover: [queue] "
+			       "disk_max_mb = %lld",
+			       path, (long long)t->conf->disk_max_bytes >> 20);
+	if (fleet_keeps(t, m.id)) {
+		log_info("fleet checkpoint=%.12s is on offer already", m.id);
+		return file_remove(path, err);
+	}
+	m.images_seen = (int64_t)h.seen;
+	m.classes = (int64_t)t->model->n_classes;
+	m.size = (int64_t)t->model->file_bytes;
+	m.block_size = t->conf->block_size;
+	m.created_ms = trainer_utc(t);
+	memcpy(m.model, t->model->id, sizeof(m.model));
+	memcpy(m.device, t->conf->id, sizeof(m.device));
+	memcpy(m.trainer, t->conf->id, sizeof(m.trainer));
+	r = store_add(t->store, path, &m, err);
+	if (r == 0)
+		begin(t, &m, &(struct score){0});
+	return r;
+}
+
+/* One a second, so that a folder full of them holds up nothing else. */
+static void look_for_published(struct trainer *t)
+{
+	char dir[FILE_PATH_MAX], path[FILE_PATH_MAX] = "", aside[FILE_PATH_MAX];
+	struct err err = {0};
+	struct dirent *e;
+	DIR *d;
+	int r;
+
+	if (folder_name(t, dir) < 0)
+		return;
+	d = opendir(dir);
+	while (d && !*path && (e = readdir(d))) {
+		size_t n = strlen(e->d_name), k = strlen(PUBLISH_SUFFIX);
+
+		if (e->d_name[0] != '.' && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+		    n > k && strcmp(e->d_name + n - k, PUBLISH_SUFFIX) == 0 &&
+		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) < 0)
+			path[0] = '\0';
+	}
+	if (d)
+		closedir(d);
+	r = *path ? take(t, path, &err) : 0;
+	if (r == 0)
+		return;
+	if (r != -EBADMSG && r != -E2BIG) { /* of this moment: it waits there */
+		trainer_fault(t, &err);
+		return;
+	}
+	log_error("not offered to the fleet: %s", err.text);
+	if (file_path(aside, sizeof(aside), "%s.refused", path) < 0 ||
+	    file_rename(path, aside, &err) < 0)
+		file_remove(path, NULL);
+}
+
+/* --- blocks --- */
+
+/* What one device lacks, to be sent to it alone. False: it is not about what we offer. */
+bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w)
+{
+	struct fleet *f = t->fleet;
+	struct peer *p = NULL;
+
+	if (!fleet_keeps(t, w->checkpoint))
+		return false;
+	for (unsigned i = 0; i < f->n_peers && !p; i++)
+		if (strcmp(f->peers[i].device, d->id) == 0)
+			p = &f->peers[i];
+	if (!p && f->n_peers == FLEET_PEERS_MAX) {
+		f->n_left_out++;
+		return true; /* it asks again */
+	}
+	if (!p) {
+		p = &f->peers[f->n_peers++];
+		p->wanted.n = 0;
+		memcpy(p->device, d->id, sizeof(p->device));
+	}
+	for (size_t i = 0; i < w->n_blocks; i++) {
+		/* Else it comes for everyone, or there is no such block. */
+		if (w->blocks[i] < f->position)
+			serve_add(&p->wanted, &w->blocks[i], 1);
+	}
+	if (p->wanted.n == 0)
+		*p = f->peers[--f->n_peers];
+	fleet_serve(t);
+	return true;
+}
+
+/* 0; -EAGAIN, -ENOTCONN: not now; other errors: the block is left out. */
+static int send_block(struct trainer *t, struct topic *to, uint32_t block, int qos,
+		      uint32_t *ret_len)
+{
+	const struct manifest *m = &t->fleet->offer.manifest;
+	char path[FILE_PATH_MAX];
+	int r = store_weights(t->store, m->id, path);
+
+	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
+	to->block = block;
+	return r < 0 ? r
+		     : pull_send(t, to, path, m->size, m->block_size, qos,
+				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
+}
+
+static int send_next(struct trainer *t, uint32_t *ret_len)
+{
+	struct fleet *f = t->fleet;
+	struct topic to = {.kind = TOPIC_FLEET_BLOCK};
+	int r = send_block(t, &to, f->position, FLEET_QOS, ret_len);
+
+	if (r == -EAGAIN || r == -ENOTCONN)
+		return r;
+	f->n_sent += r == 0;
+	f->position++; /* what was left out is asked for */
+	if (f->position == f->n_blocks)
+		log_info("fleet sequence=%lld checkpoint=%.12s sent blocks=%llu of %u",
+			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (unsigned long long)f->n_sent, f->n_blocks);
+	if (f->position == f->n_blocks || f->position >= f->saved_position + FLEET_SAVE_BLOCKS)
+		save(t);
+	if (f->position == f->n_blocks)
+		announce(t); /* whoever hears of it from here on pulls it */
+	return r;
+}
+
+static int send_again(struct trainer *t, uint32_t *ret_len)
+{
+	struct fleet *f = t->fleet;
+	struct topic to = {.kind = TOPIC_DEVICE_BLOCK};
+	struct peer *p = &f->peers[f->turn %= f->n_peers];
+	int r;
+
+	memcpy(to.device, p->device, sizeof(to.device));
+	r = send_block(t, &to, p->wanted.blocks[0], 0, ret_len);
+	if (r == -EAGAIN || r == -ENOTCONN)
+		return r;
+	f->n_again += r == 0;
+	serve_sent(&p->wanted, 1);
+	if (p->wanted.n == 0)
+		*p = f->peers[--f->n_peers];
+	else
+		f->turn++;
+	return r;
+}
+
+static bool has_work(const struct fleet *f)
+{
+	return !f->announce_due && (is_sending(f) || f->n_peers > 0);
+}
+
+void fleet_serve(struct trainer *t)
+{
+	struct fleet *f = t->fleet;
+	int64_t now_ms = trainer_now(t), rate = t->conf->fleet_rate * 1024;
+
+	while (t->up && !f->stalled && has_work(f) && now_ms >= f->send_at_ms) {
+		uint32_t len = 0;
+		bool next = is_sending(f) && (f->everyones_turn || f->n_peers == 0);
+		int r = next ? send_next(t, &len) : send_again(t, &len);
+
+		if (r == -EAGAIN || r == -ENOTCONN) {
+			f->stalled = true;
+			return;
+		}
+		f->everyones_turn = !next;
+		if (rate > 0)
+			f->send_at_ms = MAX_OF(f->send_at_ms, now_ms - FLEET_BURST_MS) +
+					(int64_t)len * 1000 / rate;
+	}
+}
+
+int64_t fleet_next_ms(const struct trainer *t)
+{
+	const struct fleet *f = t->fleet;
+
+	if (!t->up || f->stalled || !has_work(f))
+		return -1;
+	return MAX_OF(f->send_at_ms, trainer_now(t) + FLEET_STEP_MS);
+}
+
+/* --- its life --- */
+
+void fleet_connected(struct trainer *t)
+{
+	t->fleet->stalled = false;
+	announce(t);
+}
+
+void fleet_writable(struct trainer *t)
+{
+	t->fleet->stalled = false;
+	fleet_serve(t);
+}
+
+void fleet_second(struct trainer *t)
+{
+	struct fleet *f = t->fleet;
+	struct rollout_event timer = {.kind = ROLLOUT_EV_TIMER};
+
+	if (f->n_again != f->n_again_told)
+		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
+			 (long long)f->offer.sequence, (unsigned long long)f->n_again,
+			 (unsigned long long)f->n_left_out);
+	f->n_again_told = f->n_again;
+	if (f->save_due)
+		save(t);
+	if (f->announce_due)
+		announce(t);
+	step(t, &timer);
+	look_for_published(t);
+}
