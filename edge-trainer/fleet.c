@@ -92,7 +92,7 @@ int fleet_load(struct trainer *t, struct err *err)
 	return 0;
 }
 
-void fleet_free(struct trainer *t)
+void fleet_done(struct trainer *t)
 {
 	free(t->fleet);
 }

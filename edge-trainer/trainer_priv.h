@@ -310,7 +310,7 @@ bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it
 
 /* fleet.c */
 int fleet_load(struct trainer *t, struct err *err);
-void fleet_free(struct trainer *t);
+void fleet_done(struct trainer *t);
 void fleet_connected(struct trainer *t);
 void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer, ours or another's */
 bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
