@@ -61,7 +61,7 @@ static int keep(struct trainer *t, struct entry *e, const char *weights, struct 
 
 static void pulled(struct entry *e)
 {
-	e->device->strikes = 0;
+	e->device->strikes = e->device->n_killed = 0;
 	entry_followup(e, JOB_E_PULLED, NULL);
 }
 
@@ -134,7 +134,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (e->decoding.request) /* all of it is here */
+	if (e->decoding.due) /* all of it is here */
 		return;
 	if (has_proven(t, e)) {
 		entry_followup(e, JOB_E_PULLED, NULL);
@@ -164,6 +164,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 
 void pull_end(struct trainer *t, struct entry *e)
 {
+	coding_rest(t, e);
 	if (!e->pulling)
 		return;
 	part_close(&e->part);
@@ -255,6 +256,8 @@ void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms)
 {
 	int64_t at_ms;
 
+	if (e->decoding.due) /* nobody waits for the device */
+		entry_event_kind(t, e, JOB_E_BLOCK);
 	if (!e->pulling)
 		return;
 	at_ms = xfer_deadline_ms(&e->part.xfer);

@@ -2,6 +2,8 @@
  * is the test, with the real encoder. */
 #include "trainer_fixture.h"
 
+#include <dirent.h>
+
 #include "common/checkpoint/weights.h"
 #include "common/encoding/encoding.h"
 
@@ -277,6 +279,132 @@ static void test_bad_payloads(void **state)
 	assert_non_null(strstr(c.reason, "came before"));
 }
 
+static const struct manifest *give_coded(const char *device, char mark)
+{
+	static struct msg_offer o;
+	char *payload;
+
+	other_weights(mark);
+	o = coded_offer(device, ENCODING_INT8, NULL, &payload);
+	say(TOPIC_DEVICE_OFFER, device, msg_offer_print(&o));
+	claimed(device);
+	grant(device, f.id, true, 1);
+	send_payload(device, &o.manifest, payload);
+	free(payload);
+	return &o.manifest;
+}
+
+/* A payload that ends workers ends others' training: it is not tried again and again, whatever it
+ * is called, and its device waits. */
+static void test_ends_workers(void **state)
+{
+	struct msg_offer o = {.manifest = *give_coded("cam-1", 1)};
+	struct msg_claim c;
+
+	(void)state;
+	fails(asked("decode"), -ECONNRESET);
+	ready(100);
+	tick(2000);
+	fails(asked("decode"), -ETIMEDOUT);
+	ready(100);
+	do
+		c = claimed("cam-1");
+	while (!c.busy);
+	assert_int_equal(c.fence, 1);
+	tick(60000);
+	assert_int_equal(f.worked, f.n_work);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	assert_non_null(strstr(claimed("cam-1").reason, "came before"));
+	/* The next one that ends a worker is the last at once, and the device is kept away for
+	 * longer. */
+	give_coded("cam-1", 2);
+	f.read = f.n_sent;
+	fails(asked("decode"), -ECONNRESET);
+	ready(100);
+	c = claimed("cam-1");
+	assert_true(c.busy && c.retry_ms >= 20000);
+	tick(2000);
+	assert_int_equal(f.worked, f.n_work);
+}
+
+/* One payload at a time: requests of jobs find room, and who waits is not blamed. */
+static void test_one_at_a_time(void **state)
+{
+	static const char *const devices[] = {"cam-1", "cam-2", "cam-3"};
+
+	(void)state;
+	f.conf.capacity = 4;
+	close_trainer();
+	open_trainer();
+	first_made();
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
+		give_coded(devices[i], (char)(i + 1));
+	fails(asked("decode"), -ECONNRESET);
+	assert_int_equal(f.n_work - f.worked, 1); /* cam-2's */
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND pulled"), 1);
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 2);
+}
+
+/* A device that has sent all of it is not to be blamed for a worker that has much to do. */
+static void test_worker_takes_its_time(void **state)
+{
+	(void)state;
+	to_training("cam-1", 1);
+	asked("train"); /* and not answered */
+	give_coded("cam-2", 9);
+	for (int i = 0; i < 100; i++) {
+		f.read = f.n_sent;
+		tick(1000);
+		for (const struct sent *s; (s = next(TOPIC_DEVICE_CLAIM));) {
+			struct msg_claim c;
+
+			assert_int_equal(msg_claim_parse(s->payload, s->len, &c, NULL), 0);
+			assert_false(c.busy);
+			grant_claim(s->topic.device, 1, c.claim, LEASE);
+		}
+	}
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND pulled"), 1);
+}
+
+static unsigned count_tmp(void)
+{
+	char dir[FILE_PATH_MAX];
+	struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/.store-tmp", f.conf.state), 0);
+	d = opendir(dir);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += strncmp(e->d_name, "slot", 4) == 0 || strncmp(e->d_name, "decoded", 7) == 0;
+	closedir(d);
+	return n;
+}
+
+/* What is decoded when nobody wants it any more is not left behind. */
+static void test_decoded_for_nobody(void **state)
+{
+	const struct work *w;
+
+	(void)state;
+	give_coded("cam-1", 1);
+	w = asked("decode");
+	give_coded("cam-1", 2); /* and nothing of the first one any more */
+	assert_int_equal(file_write(w->out, f.weights, f.model->file_bytes, NULL), 0);
+	assert_int_equal(count_tmp(), 1);
+	struct json *j = json_new_obj();
+	trainer_worker_reply(f.t, w->slot, w->id, j, NULL);
+	json_free(j);
+	assert_int_equal(count_tmp(), 0);
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
+}
+
 /* The worker says that it is well, and it is another's. */
 static void test_another(void **state)
 {
@@ -329,6 +457,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		A(test_both_ways),    A(test_nothing_is_as_good), A(test_lacks),
 		A(test_bad_payloads), A(test_another),		  A(test_while_training),
+		A(test_ends_workers),  A(test_one_at_a_time),	  A(test_worker_takes_its_time),
+		A(test_decoded_for_nobody),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
