@@ -405,6 +405,55 @@ static void test_decoded_for_nobody(void **state)
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
 }
 
+/* The same checkpoint in another form: what is asked for is what the device has now. */
+static void test_other_form(void **state)
+{
+	struct msg_offer raw = offer_of("cam-1"), o;
+	char *payload;
+
+	(void)state;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&raw));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 1);
+	give_blocks("cam-1", 2);
+	o = coded_offer("cam-1", ENCODING_ZSTD, NULL, &payload);
+	assert_string_equal(o.manifest.id, raw.manifest.id);
+	/* While the trainer still counts on the lease that the device's restart has ended. */
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 2);
+	send_payload("cam-1", &o.manifest, payload);
+	decoded(ENCODING_ZSTD);
+	free(payload);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
+}
+
+/* The same after the lease has run out. */
+static void test_other_form_later(void **state)
+{
+	struct msg_offer raw = offer_of("cam-1"), o;
+	char *payload;
+
+	(void)state;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&raw));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 1);
+	give_blocks("cam-1", 2);
+	tick(2 * LEASE);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
+	tick(2 * LEASE); /* nor barred */
+	o = coded_offer("cam-1", ENCODING_ZSTD, NULL, &payload);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 2);
+	send_payload("cam-1", &o.manifest, payload);
+	decoded(ENCODING_ZSTD);
+	free(payload);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
+}
+
 /* The worker says that it is well, and it is another's. */
 static void test_another(void **state)
 {
@@ -458,7 +507,7 @@ int main(void)
 		A(test_both_ways),    A(test_nothing_is_as_good), A(test_lacks),
 		A(test_bad_payloads), A(test_another),		  A(test_while_training),
 		A(test_ends_workers),  A(test_one_at_a_time),	  A(test_worker_takes_its_time),
-		A(test_decoded_for_nobody),
+		A(test_decoded_for_nobody), A(test_other_form), A(test_other_form_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
