@@ -107,15 +107,14 @@ void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const
 
 /* It is here, and this device has given us all of it before. To name an id proves nothing: whoever has
  * heard of a checkpoint must not have it trained for him. */
-static bool has_proven(struct trainer *t, const struct entry *e)
+bool pull_has_proven(struct trainer *t, const struct device *d, const char *id)
 {
-	const char *id = e->job.manifest.id;
 	struct err err = {0};
 	bool sent = false;
 
 	if (!store_has(t->store, id))
 		return false;
-	if (db_job_sent(t->db, e->device->id, id, &sent, &err) < 0)
+	if (db_job_sent(t->db, d->id, id, &sent, &err) < 0)
 		trainer_fault(t, &err);
 	return sent;
 }
@@ -136,7 +135,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 
 	if (e->decoding.due) /* all of it is here */
 		return;
-	if (has_proven(t, e)) {
+	if (pull_has_proven(t, e->device, e->job.manifest.id)) {
 		entry_followup(e, JOB_E_PULLED, NULL);
 		return;
 	}

@@ -296,6 +296,8 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 
 /* pull.c */
 void pull_begin(struct trainer *t, struct entry *e);
+/* Whether the checkpoint is here, and need not be sent by this device. */
+bool pull_has_proven(struct trainer *t, const struct device *d, const char *id);
 void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
 void pull_forget(struct trainer *t, struct entry *e); /* removes it */
 /* What coding_decode_job() led to. */

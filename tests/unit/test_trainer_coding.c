@@ -249,6 +249,35 @@ static void test_lacks(void **state)
 	free(payload);
 }
 
+/* Nor does it help that the checkpoint itself is here, from another device. */
+static void test_lacks_of_what_is_here(void **state)
+{
+	struct msg_offer o;
+	struct msg_claim c;
+
+	(void)state;
+	to_training("cam-2", 1);
+	o = offer_of("cam-1");
+	o.manifest.encoding = ENCODING_DELTA;
+	o.manifest.size = 100;
+	memset(o.manifest.payload, 'e', HASH_HEX);
+	memset(o.manifest.base, 'd', HASH_HEX);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_string_equal(c.lacks, o.manifest.base);
+	/* Who has given it needs no form any more. */
+	o = offer_of("cam-2");
+	o.manifest.encoding = ENCODING_DELTA;
+	o.manifest.size = 100;
+	memset(o.manifest.payload, 'e', HASH_HEX);
+	memset(o.manifest.base, 'd', HASH_HEX);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-2", msg_offer_print(&o));
+	assert_false(claimed("cam-2").busy);
+}
+
 /* A payload that is no such thing, or makes another checkpoint; a worker that dies with it. */
 static void test_bad_payloads(void **state)
 {
@@ -505,7 +534,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		A(test_both_ways),    A(test_nothing_is_as_good), A(test_lacks),
-		A(test_bad_payloads), A(test_another),		  A(test_while_training),
+		A(test_lacks_of_what_is_here), A(test_bad_payloads), A(test_another),		  A(test_while_training),
 		A(test_ends_workers),  A(test_one_at_a_time),	  A(test_worker_takes_its_time),
 		A(test_decoded_for_nobody), A(test_other_form), A(test_other_form_later),
 	};
