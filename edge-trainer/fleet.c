@@ -20,6 +20,7 @@
 #include "common/checkpoint/weights.h"
 #include "edge-trainer/fleet_priv.h"
 
+#define FLEET_CENSUS_MS      3000 /* from a connection on, for presence and status of all devices */
 #define FLEET_START_MS       3000 /* for devices to subscribe in */
 #define FLEET_BURST_MS       100  /* of sending that a late tick may make good */
 #define FLEET_STEP_MS        10   /* between two bursts, at least */
@@ -278,6 +279,10 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 	memcpy(f->counted[f->n_counted++], d->id, ID_SIZE);
 	if (r->has_against)
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
+	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f points",
+		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
+		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
+		 100 * ev.gain);
 	f->save_due = true;
 	step(t, &ev);
 }
@@ -493,6 +498,7 @@ int64_t fleet_next_ms(const struct trainer *t)
 void fleet_connected(struct trainer *t)
 {
 	t->fleet->stalled = false;
+	t->fleet->census_ms = trainer_now(t) + FLEET_CENSUS_MS;
 	announce(t);
 }
 
@@ -517,5 +523,7 @@ void fleet_second(struct trainer *t)
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);
-	look_for_published(t);
+	/* A share of the devices is of those that are known. */
+	if (t->up && trainer_now(t) >= f->census_ms)
+		look_for_published(t);
 }
