@@ -106,6 +106,12 @@ class Fanout(rig.Case):
             self.assertLess(one['again'], one['blocks'])
             self.assertLess(one['broker_peak'], run['memory_limit'] / 4)
 
+    def test_bench_usage(self):
+        for args in (['--devices', '0'], ['--devices', '3', '--killed', '4'], ['--rate', '0'], ['--cfg', '/no/such']):
+            r = rig.subprocess.run([rig.ROOT / 'tests/bench/fanout', *args], capture_output=True, text=True, timeout=60)
+            self.assertEqual((r.returncode, r.stdout), (2, ''), args)
+            self.assertIn(args[-2], r.stderr.splitlines()[-1])
+
     def test_publish_refuses(self):
         self.fleet.start_broker()
         data = self.digits('edge', 60, 1)
