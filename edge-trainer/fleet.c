@@ -5,7 +5,7 @@
  * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have
  * been sent to the present group; so STATE/fleet.json, which has all of this, is what a restart
  * goes on from. A larger sequence heard on fleet/offer is another trainer's: then ours is over.
- * Blocks leave at [fleet] rate_kib, those for everyone and those for one device in turn, so neither
+ * Blocks leave at [fleet] rate_bytes, those for everyone and those for one device in turn, so neither
  * a device that asks for much nor one that does not read takes the link or the broker's memory.
  *
  * What is wanted is remembered for FLEET_PEERS_MAX devices at most, a window of blocks each;
@@ -466,7 +466,7 @@ static bool has_work(const struct fleet *f)
 void fleet_serve(struct trainer *t)
 {
 	struct fleet *f = t->fleet;
-	int64_t now_ms = trainer_now(t), rate = t->conf->fleet_rate * 1024;
+	int64_t now_ms = trainer_now(t), rate = t->conf->fleet_rate;
 
 	while (t->up && !f->stalled && has_work(f) && now_ms >= f->send_at_ms) {
 		uint32_t len = 0;

@@ -40,7 +40,7 @@ class Fanout(rig.Case):
         bad = self.weights('bad', edge, 1)
         listener = self.fleet.listen('fleet/offer', 'fleet/block/#', 'device/+/report')
         self.quick_trainer('edge-1', edge, {
-            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_kib': 4, 'spread_s': 1, 'tolerance_points': 0.5},
+            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_bytes': 4096, 'spread_s': 1, 'tolerance_points': 0.5},
             'queue': {'block_size': 1024}})
         trainer = self.fleet.start_trainer('edge-1')
         for i, name in enumerate(names):

@@ -9,7 +9,7 @@ static int setup_auto(void **state)
 	if (setup(state) < 0)
 		return -1;
 	conf.encoding = CODING_AUTO;
-	conf.tolerance_percent = 0.5;
+	conf.tolerance_points = 0.5;
 	again();
 	return 0;
 }

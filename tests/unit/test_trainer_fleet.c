@@ -193,7 +193,7 @@ static void test_rate(void **state)
 	struct msg_fleet o;
 
 	(void)state;
-	f.conf.fleet_rate = 1; /* a block a second */
+	f.conf.fleet_rate = 1024; /* a block a second */
 	publish(1, id);
 	assert_true(last_offer(&o));
 	tick(o.starts_in_ms);
