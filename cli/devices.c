@@ -121,6 +121,8 @@ static struct json *fleet_json(const struct online *o)
 	}
 	json_set(j, "devices", devices);
 	json_set(j, "trainers", trainers);
+	if (o->fleet.sequence)
+		json_set(j, "fleet", reparse(msg_fleet_print(&o->fleet)));
 	return j;
 }
 
@@ -176,6 +178,18 @@ static void window_row(const struct msg_trainer_status *s)
 	putchar('\n');
 }
 
+static void fleet_row(const struct msg_fleet *f)
+{
+	if (!f->sequence)
+		return;
+	printf("\nFOR EVERYONE: checkpoint %.12s of %s", f->manifest.id, f->manifest.trainer);
+	if (f->halted)
+		printf(", halted: %s\n", f->reason);
+	else
+		printf(", to %s%lld %% of the devices\n", f->share < 100 ? "the first " : "",
+		       (long long)f->share);
+}
+
 static void table(const struct online *o, bool colour)
 {
 	printf("%-20s %-8s %-12s %6s %-10s  %-13s %8s  %s\n", "DEVICE", "PRESENCE", "PHASE", "EPOCH",
@@ -184,16 +198,18 @@ static void table(const struct online *o, bool colour)
 		device_row(&o->devices[i], colour);
 	if (!o->n_devices)
 		printf("(no device has said anything at site %s)\n", o->site);
-	printf("\n%-20s %-8s %6s %6s %8s %9s %-8s %7s  %s\n", "TRAINER", "PRESENCE", "ACTIVE", "QUEUED",
-	       "CAPACITY", "HANDOVERS", "STRATEGY", "REFUSED", "WINDOW");
+	printf("\n%-20s %-8s %6s %6s %8s %9s %-8s %7s %8s  %s\n", "TRAINER", "PRESENCE", "ACTIVE",
+	       "QUEUED", "CAPACITY", "HANDOVERS", "STRATEGY", "REFUSED", "BAD-MSGS", "WINDOW");
 	for (size_t i = 0; i < o->n_trainers; i++) {
 		const struct online_trainer *t = &o->trainers[i];
-		printf("%-20s %-8s %6lld %6lld %8lld %9lld %-8s %7lld ", t->id, trainer_state(t),
+		printf("%-20s %-8s %6lld %6lld %8lld %9lld %-8s %7lld %8lld ", t->id, trainer_state(t),
 		       (long long)t->status.active, (long long)t->status.queued,
 		       (long long)t->status.capacity, (long long)t->status.handovers,
-		       t->status.strategy, (long long)t->status.refused);
+		       t->status.strategy, (long long)t->status.refused,
+		       (long long)t->status.refused_messages);
 		window_row(&t->status);
 	}
+	fleet_row(&o->fleet);
 	fflush(stdout);
 }
 

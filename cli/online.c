@@ -140,6 +140,15 @@ static void on_trainer(struct online *o, const struct topic *t, const struct mqt
 		r->has_status = true;
 }
 
+static void on_fleet(struct online *o, const struct mqtt_message *m)
+{
+	struct msg_fleet f;
+	if (m->len == 0)
+		o->fleet.sequence = 0; /* somebody took it back */
+	else if (msg_fleet_parse(m->payload, m->len, &f, NULL) == 0)
+		o->fleet = f;
+}
+
 static void on_message(void *user, const struct mqtt_message *m)
 {
 	struct online *o = user;
@@ -157,6 +166,9 @@ static void on_message(void *user, const struct mqtt_message *m)
 	case TOPIC_TRAINER_STATUS:
 	case TOPIC_TRAINER_JOB:
 		on_trainer(o, &t, m);
+		break;
+	case TOPIC_FLEET_OFFER:
+		on_fleet(o, m);
 		break;
 	case TOPIC_REPLY:
 		if (o->on_reply)
@@ -180,6 +192,7 @@ static int subscribe(struct online *o, const char *device)
 	static const enum topic_kind kinds[] = {
 		TOPIC_DEVICE_PRESENCE,	TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT,
 		TOPIC_TRAINER_PRESENCE, TOPIC_TRAINER_STATUS, TOPIC_TRAINER_JOB,
+		TOPIC_FLEET_OFFER,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		char filter[TOPIC_SIZE];

@@ -40,6 +40,7 @@ struct online {
 	size_t n_devices;
 	struct online_trainer *trainers;
 	size_t n_trainers;
+	struct msg_fleet fleet; /* what is offered to everyone; sequence 0: nothing */
 	void (*on_reply)(struct online *o, const struct mqtt_message *m); /* NULL: none wanted */
 	void *user;
 };
@@ -55,7 +56,7 @@ bool online_init(struct online *o, const char *name);
 /* 1: done, 0: not one of ONLINE_OPTIONS, -1: bad, message printed. */
 int online_option(struct online *o, int option, const char *value);
 /* Connects; also listens to presence, status, reports and jobs, of `device` or of all
- * (ONLINE_ALL), unless it is NULL. Waits at most 5 s, saying after one what it waits for. */
+ * (ONLINE_ALL), and to what is for everyone, unless it is NULL. Waits at most 5 s, saying after one what it waits for. */
 #define ONLINE_ALL ""
 int online_connect(struct online *o, const char *device, struct err *err);
 /* Hears what is retained. */

@@ -15,9 +15,9 @@ static const char publish_help[] =
 	"worse.\n"
 	"Each takes it into use only if it scores better there. DIR is the state folder of a "
 	"trainer on\n"
-	"this machine, which takes the file from DIR/publish within a second or, if it does not "
-	"run, when\n"
-	"it starts; one that it cannot use, as its log says, becomes DIR/publish/*.refused.\n";
+	"this machine, which takes the file from DIR/publish within a second or, if it is away, when "
+	"it is\n"
+	"back and has heard who is there; one that it cannot use, as its log says, becomes DIR/publish/*.refused.\n";
 
 enum { OPT_CFG = 256, OPT_STATE, OPT_JSON, OPT_HELP };
 

@@ -49,9 +49,11 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
+	if (a->coding.id)
+		return PHASE_EVALUATING; /* the forms, one after the other */
 	if (*link_reason(a))
 		return PHASE_WAITING;
-	if (a->pulling || a->serve.n)
+	if (a->pulling || a->serve.n || coding_decodes(a))
 		return PHASE_TRANSFERRING;
 	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)
@@ -74,6 +76,10 @@ static const char *reason_of(const struct agent *a)
 		return handover_busy_reason(&a->state->handover);
 	if (*link_reason(a))
 		return link_reason(a);
+	if (a->coding.id)
+		return "a form to travel in is chosen";
+	if (coding_decodes(a))
+		return "what came in is decoded";
 	if (!a->worker_ready)
 		return "the worker is starting";
 	if (a->data.n[SPLIT_TRAIN] == 0)

@@ -137,7 +137,7 @@ static void ask_form(struct agent *a, const char *path)
 			     : encoding_name((enum encoding)a->conf.encoding));
 	json_set(args, "bases", bases);
 	json_set_str(args, "split", split_name(SPLIT_VALIDATION));
-	json_set_num(args, "tolerance", a->conf.tolerance_percent / 100);
+	json_set_num(args, "tolerance", a->conf.tolerance_points / 100);
 	a->coding.first = false;
 	ask(a, "encode", args);
 }

@@ -180,7 +180,7 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 			  131072, &a->block_size, err)) < 0 ||
 	    (r = conf_choice(c, "transfer", "encoding", encodings, "auto", &a->encoding, err)) <
 		    0 ||
-	    (r = conf_num(c, "transfer", "tolerance_percent", 0, 100, 0.5, &a->tolerance_percent,
+	    (r = conf_num(c, "transfer", "tolerance_points", 0, 100, 0.5, &a->tolerance_points,
 			  err)) < 0 ||
 	    (r = conf_choice(c, "handover", "private_rows", private_rows, "keep", &rows, err)) < 0)
 		return r;

@@ -36,7 +36,8 @@ void link_begin(struct agent *a)
 	a->meter.reserved = out || (covers && h->phase == HANDOVER_OFFERING) ? need : 0;
 	/* Who cannot send for hours must not have a trainer wait for it. */
 	h->postponed_until_ms = covers ? 0 : a->now_ms + meter_day_wait_ms(utc_ms);
-	if (!covers && h->phase == HANDOVER_OFFERING)
+	/* Where no day's bytes do, link_offers() has warned. */
+	if (!covers && h->phase == HANDOVER_OFFERING && a->conf.link.bytes_a_day >= need)
 		tell(a, "a checkpoint is offered when there is enough again");
 }
 

@@ -206,7 +206,7 @@ static int read_fleet(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = conf_num(c, "fleet", "tolerance_points", 0, 100, 1, &points, err);
 	if (r == 0)
-		r = conf_int(c, "fleet", "rate_kib", 0, TRAINER_RATE_MAX, 1024, &t->fleet_rate,
+		r = conf_int(c, "fleet", "rate_bytes", 0, TRAINER_RATE_MAX, 1 << 20, &t->fleet_rate,
 			     err);
 	o->wait_ms = v * 1000;
 	o->tolerance = points / 100;
@@ -277,7 +277,7 @@ static int read_transfer(struct conf *c, struct trainer_conf *t, struct err *err
 	int r = conf_choice(c, "transfer", "encoding", encodings, "auto", &t->encoding, err);
 
 	if (r == 0)
-		r = conf_num(c, "transfer", "tolerance_percent", 0, 100, 0.5, &percent, err);
+		r = conf_num(c, "transfer", "tolerance_points", 0, 100, 0.5, &percent, err);
 	if (r == 0)
 		t->tolerance = percent / 100;
 	return r;

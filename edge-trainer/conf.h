@@ -19,7 +19,7 @@
 #define TRAINER_DISK_MAX_MB  ((int64_t)1 << 30)
 #define TRAINER_LEASE_MAX_S  86400
 #define TRAINER_WINDOW_MAX_S 86400
-#define TRAINER_RATE_MAX     ((int64_t)1 << 20) /* [fleet] rate_kib */
+#define TRAINER_RATE_MAX     ((int64_t)1 << 30) /* [fleet] rate_bytes */
 #define TRAINER_ETA_MAX	     20 /* [merge] eta */
 
 /* What becomes of checkpoints that devices hand over. */
@@ -58,13 +58,13 @@ struct trainer_conf {
 
 	bool fleet_merged; /* [fleet] publish: a window's result is offered to everyone */
 	struct rollout_conf rollout;
-	int64_t fleet_rate; /* KiB a second of blocks of what is offered to everyone; 0: no limit */
+	int64_t fleet_rate; /* bytes a second of blocks of what is offered to everyone; 0: no limit */
 	int64_t fleet_spread_ms;
 
 	unsigned capacity, device_per_hour;
 	int64_t keep_days, history_days, lease_ms, block_size;
 	int encoding; /* of what goes back: an enum encoding, or CODING_AUTO */
-	double tolerance; /* share of the test images that it may be wrong about */
+	double tolerance; /* of accuracy on the test images that a form may cost, 0..1 */
 	int64_t disk_max_bytes; /* of checkpoints and their parts */
 };
 

@@ -5,7 +5,7 @@
  * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have
  * been sent to the present group; so STATE/fleet.json, which has all of this, is what a restart
  * goes on from. A larger sequence heard on fleet/offer is another trainer's: then ours is over.
- * Blocks leave at [fleet] rate_kib, those for everyone and those for one device in turn, so neither
+ * Blocks leave at [fleet] rate_bytes, those for everyone and those for one device in turn, so neither
  * a device that asks for much nor one that does not read takes the link or the broker's memory.
  *
  * What is wanted is remembered for FLEET_PEERS_MAX devices at most, a window of blocks each;
@@ -20,6 +20,7 @@
 #include "common/checkpoint/weights.h"
 #include "edge-trainer/fleet_priv.h"
 
+#define FLEET_CENSUS_MS      3000 /* from a connection on, for presence and status of all devices */
 #define FLEET_START_MS       3000 /* for devices to subscribe in */
 #define FLEET_BURST_MS       100  /* of sending that a late tick may make good */
 #define FLEET_STEP_MS        10   /* between two bursts, at least */
@@ -284,6 +285,10 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 	memcpy(f->counted[f->n_counted++], d->id, ID_SIZE);
 	if (r->has_against)
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
+	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f points",
+		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
+		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
+		 100 * ev.gain);
 	f->save_due = true;
 	step(t, &ev);
 }
@@ -467,7 +472,7 @@ static bool has_work(const struct fleet *f)
 void fleet_serve(struct trainer *t)
 {
 	struct fleet *f = t->fleet;
-	int64_t now_ms = trainer_now(t), rate = t->conf->fleet_rate * 1024;
+	int64_t now_ms = trainer_now(t), rate = t->conf->fleet_rate;
 
 	while (t->up && !f->stalled && has_work(f) && now_ms >= f->send_at_ms) {
 		uint32_t len = 0;
@@ -499,6 +504,7 @@ int64_t fleet_next_ms(const struct trainer *t)
 void fleet_connected(struct trainer *t)
 {
 	t->fleet->stalled = false;
+	t->fleet->census_ms = trainer_now(t) + FLEET_CENSUS_MS;
 	announce(t);
 }
 
@@ -523,5 +529,7 @@ void fleet_second(struct trainer *t)
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);
-	look_for_published(t);
+	/* A share of the devices is of those that are known. */
+	if (t->up && trainer_now(t) >= f->census_ms)
+		look_for_published(t);
 }

@@ -14,6 +14,7 @@ struct fleet {
 	struct msg_fleet offer;
 	struct rollout rollout;
 	int64_t seen;      /* the largest sequence heard */
+	int64_t census_ms; /* monotonic; by then who there is has been heard */
 	uint32_t n_blocks; /* of the checkpoint */
 	uint32_t position, saved_position;
 	char counted[ROLLOUT_REPORTS_MAX][ID_SIZE]; /* whose report has been counted */

@@ -64,6 +64,10 @@ def size_text(n):
     return f'{n / 1e6:.1f} MB' if n >= 1e6 else f'{n / 1e3:.0f} kB'
 
 
+def form_text(manifest):
+    return f'{size_text(manifest["size"])} of {manifest["encoding"]}'
+
+
 MARKER = '.tasuki-demo'  # in every working folder that the demo has made: only such a one is emptied
 
 
@@ -175,11 +179,12 @@ class Demo:
         self.fleet.trainer_conf(TRAINER, self.cfg, self.classes, data / TRAINER, {
             **common, 'augment': {**augment, 'fold': 9 if photos else 1}, 'train': {'epochs': edge_epochs, 'threads': 1}})
         self.fleet.start_trainer(TRAINER)
-        for seed, d in enumerate(DEVICES, 1):
+        for d in DEVICES:
+            # One seed: from the same first weights, so that a first handover can be the difference to them.
             self.fleet.agent_conf(d, self.cfg, self.classes, data / d, {
                 'data': {**common['data'], 'validation_share': 0.4},
                 'augment': {**augment, 'fold': fold},
-                'train': {'seed': seed, 'threads': 1, 'nice': 5},
+                'train': {'seed': 1, 'threads': 1, 'nice': 5},
                 'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})
             self.fleet.start_agent(d)
         self.say(f'broker on 127.0.0.1:{self.fleet.port}, trainer {TRAINER} and devices {", ".join(DEVICES)} run; '
@@ -221,11 +226,11 @@ class Demo:
         h = self.handovers.setdefault(device, {})
         if returned and 'returned' not in h:
             h['returned'] = o
-            self.say(f'{device}: {TRAINER} offers {o["id"][:12]} back: {percent(o["before"])} before its training, '
-                     f'{percent(o["after"])} after')
+            self.say(f'{device}: {TRAINER} offers {o["id"][:12]} back ({form_text(o)}): {percent(o["before"])} before its '
+                     f'training, {percent(o["after"])} after')
         elif not returned and h.get('offer', {}).get('id') != o['id']:
             h['offer'] = o
-            self.say(f'{device}: offers {o["id"][:12]} ({size_text(o["size"])}), {percent(o.get("test"))} of the test images')
+            self.say(f'{device}: offers {o["id"][:12]} ({form_text(o)}), {percent(o.get("test"))} of the test images')
 
     def on_ack(self, device, a):
         h = self.handovers.setdefault(device, {})
@@ -280,6 +285,9 @@ class Demo:
         return [(r['accuracy'], r['origin']) for r in sorted(self.reports[device], key=lambda r: r['seq'])
                 if r.get('decision') == 'activated']
 
+    def weights_bytes(self, device):
+        return (self.work / device / 'state/active.weights').stat().st_size
+
     def table(self):
         head = ['', '(1) device,', '(2) same,', '(3) after', '(4) same, on', '(5) device']
         head2 = ['device', 'handed over', 'at the edge', 'edge training', 'the device', 'alone meanwhile']
@@ -301,6 +309,8 @@ class Demo:
             fine = fine and same and rising
             print(f'{d}: both checkpoints score {"the same at both ends, to the image" if same else "DIFFERENTLY at the two ends"}; '
                   f'the edge\'s was {h["ack"]["decision"]}')
+            print(f'{d}: its checkpoint, {size_text(self.weights_bytes(d))}, crossed the broker as {form_text(h["offer"])}, and came back as '
+                  f'{form_text(h["returned"])}')
             print(f'{d}: in use on its validation images, swap by swap: '
                   + ', '.join(f'{100 * a:.1f} % ({o})' for a, o in swaps)
                   + ('; never worse than before' if rising else '; NOT ALWAYS BETTER'))

@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'deploy/lib'), str(HERE.parent 
 import plans  # noqa: E402
 import report  # noqa: E402
 import split  # noqa: E402
+from options import number  # noqa: E402
 from child import network  # noqa: E402
 from demo import STOP_SIGNALS, default_crop, interrupted  # noqa: E402
 from fleet import ROOT, die_with_parent  # noqa: E402
@@ -39,30 +40,20 @@ def say(text):
     print(f'         {text}', file=sys.stderr, flush=True)
 
 
-def at_least(kind, least):
-    def parse(text):
-        value = kind(text)
-        if not least <= value < float('inf'):
-            raise ValueError
-        return value
-    parse.__name__ = f'number of at least {least}'
-    return parse
-
-
 def options():
     p = argparse.ArgumentParser(prog='tests/experiments/run', description=__doc__)
     p.add_argument('names', metavar='NAME', nargs='*', help=f'{", ".join(sorted(NAMES))}, or all')
     p.add_argument('--data', metavar='DIR', help='images: one folder a class, or the four IDX files of MNIST; `digits`: drawn ones')
     p.add_argument('--private', metavar='DIR', help='images of what only the device knows (experiment 3 on photos)')
-    p.add_argument('--seeds', type=at_least(int, 1), default=plans.FOLDS, metavar='N', help=f'folds, 1 to {plans.FOLDS} ({plans.FOLDS})')
-    p.add_argument('--scale', type=at_least(float, 1e-4), default=1.0, metavar='X', help="of the paper's steps at the edge and after the handover (1)")
-    p.add_argument('--ratio', type=at_least(float, 1), default=12.0, metavar='R', help='edge steps that a device step costs (12)')
+    p.add_argument('--seeds', type=number(int, 1), default=plans.FOLDS, metavar='N', help=f'folds, 1 to {plans.FOLDS} ({plans.FOLDS})')
+    p.add_argument('--scale', type=number(float, 1e-4), default=1.0, metavar='X', help="of the paper's steps at the edge and after the handover (1)")
+    p.add_argument('--ratio', type=number(float, 1), default=12.0, metavar='R', help='edge steps that a device step costs (12)')
     p.add_argument('--method', choices=[*plans.METHODS, 'both'], default='both', help='run this one only (both)')
     p.add_argument('--work', type=pathlib.Path, metavar='DIR', help='where results and runs are kept (build-experiments/work)')
-    p.add_argument('--jobs', type=at_least(int, 1), default=len(os.sched_getaffinity(0)), metavar='N',
+    p.add_argument('--jobs', type=number(int, 1), default=len(os.sched_getaffinity(0)), metavar='N',
                    help='runs that compute at a time, one thread each (one a processor)')
     p.add_argument('--cfg', type=pathlib.Path, metavar='FILE', help='another network; its last layer is given as many outputs as there are classes')
-    p.add_argument('--images', type=at_least(int, 100), metavar='N', help=f'digits dealt out in a fold ({plans.DIGITS_IMAGES})')
+    p.add_argument('--images', type=number(int, 100), metavar='N', help=f'digits dealt out in a fold ({plans.DIGITS_IMAGES})')
     p.add_argument('--keep', action='store_true', help='keep what each run leaves (checkpoints, logs)')
     p.add_argument('--report', action='store_true', help='run nothing: tables and pictures of what is there')
     p.add_argument('--markdown', type=pathlib.Path, metavar='FILE', help='with --report: put the tables into this document, the pictures beside it')

@@ -32,6 +32,7 @@ class Demo(rig.Case):
         self.assertEqual(r.returncode, 0, r.stdout[-2000:] + r.stderr)
         self.assertEqual(r.stdout.count('the same at both ends, to the image'), 2)
         self.assertEqual(r.stdout.count('never worse than before'), 2)
+        self.assertRegex(r.stdout, r'cam-1: its checkpoint, \d+ kB, crossed the broker as \d+ kB of delta, and came back as \d+ kB of \w+')
         for name in ('pictures/cam-1.png', 'pictures/cam-2.png', 'images-cam-1.png'):
             self.assertEqual((self.work / 'demo' / name).read_bytes()[:4], b'\x89PNG')
         self.assertEqual(self.left(), [])

@@ -40,7 +40,7 @@ class Fanout(rig.Case):
         bad = self.weights('bad', edge, 1)
         listener = self.fleet.listen('fleet/offer', 'fleet/block/#', 'device/+/report')
         self.quick_trainer('edge-1', edge, {
-            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_kib': 4, 'spread_s': 1, 'tolerance_points': 0.5},
+            'fleet': {'first_percent': 1, 'first_reports': 2, 'rate_bytes': 4096, 'spread_s': 1, 'tolerance_points': 0.5},
             'queue': {'block_size': 1024}})
         trainer = self.fleet.start_trainer('edge-1')
         for i, name in enumerate(names):
@@ -58,6 +58,8 @@ class Fanout(rig.Case):
         halted = wait_for('the halt', lambda: self.offers(listener, worse, lambda o: o.get('halted')), WAIT)[0]
         self.assertIn('points worse', halted['reason'])
         self.assertTrue(all(o['share'] < 100 for o in self.offers(listener, worse)))
+        self.assertIn(f'FOR EVERYONE: checkpoint {worse[:12]} of edge-1, halted: ', self.fleet.run_tasuki('devices').stdout)
+        self.assertEqual(rig.json.loads(self.fleet.run_tasuki('devices', '--json').stdout)['fleet']['id'], worse)
         took = [n for n in names[:-1] if (self.work / n / 'state/checkpoints' / worse).exists() or self.decided(n, worse)]
         self.assertGreaterEqual(len(took), 2)
         self.assertLess(len(took), len(names) - 1)
@@ -105,6 +107,12 @@ class Fanout(rig.Case):
             # What a kill takes from the few that there are here is no measure: the bench proper has 200.
             self.assertLess(one['again'], one['blocks'])
             self.assertLess(one['broker_peak'], run['memory_limit'] / 4)
+
+    def test_bench_usage(self):
+        for args in (['--devices', '0'], ['--devices', '3', '--killed', '4'], ['--rate', '0'], ['--cfg', '/no/such']):
+            r = rig.subprocess.run([rig.ROOT / 'tests/bench/fanout', *args], capture_output=True, text=True, timeout=60)
+            self.assertEqual((r.returncode, r.stdout), (2, ''), args)
+            self.assertIn(args[-2], r.stderr.splitlines()[-1])
 
     def test_publish_refuses(self):
         self.fleet.start_broker()

@@ -41,7 +41,8 @@ class Bench(unittest.TestCase):
         self.assertIn('whole handovers', text)
 
     def test_bad_usage(self):
-        for args in (['--devices', 3, '--processes', 4], ['--offers', 0], ['--seconds', 'inf'], ['--frobnicate']):
+        for args in (['--devices', 3, '--processes', 4], ['--offers', 0], ['--seconds', 'inf'], ['--frobnicate'],
+                     ['--write', '/no/such']):
             r = bench(*args)
             self.assertEqual(r.returncode, 2, args)
             self.assertEqual(r.stdout, '')

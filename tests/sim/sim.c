@@ -39,6 +39,18 @@ int64_t sim_now(void)
 	return now;
 }
 
+int64_t sim_mono_ms(void *user)
+{
+	(void)user;
+	return sim_now();
+}
+
+int64_t sim_real_ms(void *user)
+{
+	(void)user;
+	return 1790000000000 + sim_now();
+}
+
 static bool before(const struct due *a, const struct due *b)
 {
 	return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->order < b->order;

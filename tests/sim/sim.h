@@ -22,6 +22,9 @@
 
 extern struct rng sim_rng;
 int64_t sim_now(void);
+/* Ports of agent and trainer: their clocks. `user` is not looked at. */
+int64_t sim_mono_ms(void *user);
+int64_t sim_real_ms(void *user); /* UTC; begins in September 2026 */
 void sim_begin(uint64_t seed, int64_t now_ms);
 void sim_end(void); /* drops what is due, and knows no client any more */
 /* Calls fn(arg, n) at that time; what is due at the same moment runs in the order it was asked for.

@@ -114,18 +114,6 @@ static int request(void *user, const char *op, struct json *args, uint64_t *ret_
 	return sim_worker_request(&d->worker, op, args, ret_id);
 }
 
-static int64_t mono(void *user)
-{
-	(void)user;
-	return sim_now();
-}
-
-static int64_t real(void *user)
-{
-	(void)user;
-	return 1790000000000 + sim_now();
-}
-
 static void tick(void *arg, uint64_t life)
 {
 	struct sim_device *d = arg;
@@ -232,8 +220,8 @@ static void start(void *arg, uint64_t life)
 	const struct agent_ports ports = {.publish = publish,
 					  .subscribe = subscribe,
 					  .request = request,
-					  .mono_ms = mono,
-					  .real_ms = real,
+					  .mono_ms = sim_mono_ms,
+					  .real_ms = sim_real_ms,
 					  .wake_at = wake_at,
 					  .user = d};
 	struct mqtt_conf mc;

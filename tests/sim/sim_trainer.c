@@ -93,18 +93,6 @@ static int work(void *user, unsigned slot, const char *op, struct json *args, ui
 	return sim_worker_request(&s->worker[slot], op, args, ret_id);
 }
 
-static int64_t mono(void *user)
-{
-	(void)user;
-	return sim_now();
-}
-
-static int64_t real(void *user)
-{
-	(void)user;
-	return 1790000000000 + sim_now();
-}
-
 /* --- what happens to it --- */
 
 static void tick(void *arg, uint64_t life)
@@ -191,7 +179,7 @@ static void on_died(void *owner, const struct err *why)
 static void start(void *arg, uint64_t life)
 {
 	struct sim_trainer *s = arg;
-	const struct trainer_ports ports = {s, publish, work, mono, real};
+	const struct trainer_ports ports = {s, publish, work, sim_mono_ms, sim_real_ms};
 	struct sim_client *c = &s->client;
 	struct err err = {0};
 

@@ -403,18 +403,6 @@ static int work(void *user, unsigned slot, const char *op, struct json *args, ui
 	return sim_worker_request(&workers[slot], op, args, ret_id);
 }
 
-static int64_t mono(void *user)
-{
-	(void)user;
-	return sim_now();
-}
-
-static int64_t real(void *user)
-{
-	(void)user;
-	return 1790000000000 + sim_now();
-}
-
 static unsigned slot_of(const void *owner)
 {
 	return (unsigned)((const struct sim_worker *)owner - workers);
@@ -469,7 +457,7 @@ static void tick(void *arg, uint64_t n)
 
 static void open_trainer(const char *dir)
 {
-	const struct trainer_ports ports = {NULL, publish, work, mono, real};
+	const struct trainer_ports ports = {NULL, publish, work, sim_mono_ms, sim_real_ms};
 	struct err err = {0};
 
 	strcpy(conf.site, SITE);

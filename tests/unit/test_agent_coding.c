@@ -11,7 +11,7 @@ static int setup_auto(void **state)
 	if (setup(state) < 0)
 		return -1;
 	conf.encoding = CODING_AUTO;
-	conf.tolerance_percent = 0.5;
+	conf.tolerance_points = 0.5;
 	again();
 	return 0;
 }
@@ -77,6 +77,12 @@ static void coded(enum encoding e, size_t base, size_t of_bases, char id[HASH_SI
 	if (e == ENCODING_DELTA)
 		json_set_int(r, "base", (int64_t)base);
 	answer(&q, r);
+}
+
+static void a_second_later(void)
+{
+	now += 1000; /* statuses come no sooner */
+	agent_tick(a);
 }
 
 static void two_epochs(char newest[HASH_SIZE])
@@ -146,6 +152,8 @@ static void test_both_ways(void **state)
 	two_epochs(whole);
 	assert_null(last(DEVICE "offer"));
 	first_made(first);
+	a_second_later();
+	assert_said(DEVICE "status", "\"reason\":\"a form to travel in is chosen\"");
 	coded(ENCODING_DELTA, 0, 1, sent_id);
 	assert_null(last(DEVICE "offer"));
 	evaluated(sent_id, SPLIT_TEST, 5); /* the scores of an offer are of what the trainer gets */
@@ -177,6 +185,8 @@ static void test_both_ways(void **state)
 	memcpy(r.manifest.base, sent_id, HASH_SIZE);
 	assert_int_equal(hash_file(payload, r.manifest.payload, &err), 0);
 	bring_result(&r, payload);
+	a_second_later();
+	assert_said(DEVICE "status", "\"reason\":\"what came in is decoded\"");
 	struct asked q = take("decode");
 	char in[FILE_PATH_MAX], out[FILE_PATH_MAX], with[FILE_PATH_MAX], id[HASH_SIZE];
 	path_of(&q, "payload", in);

@@ -110,7 +110,7 @@ static void test_values(void **state)
 		     "[augment]\nflip = yes\nfold = 9\n[train]\nround_epochs = 4\nstall_s = 7\n"
 		     "memory_max_mb = 3\nengine = onednn\nprecision = bf16\nthreads = 3\n"
 		     "nice = 12\ncpus = 0\nstep_ms = 3500\n[model]\nabsent_classes = mask\n"
-		     "[transfer]\nencoding = int8\ntolerance_percent = 2\n"
+		     "[transfer]\nencoding = int8\ntolerance_points = 2\n"
 		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
@@ -233,7 +233,7 @@ static void test_refused(void **state)
 	assert_refused("[train]\ncpus = 1023\n", -ERANGE, "[train] cpus");
 	assert_refused("[train]\nmemory_max_mb = 9999999\n", -ERANGE, "[train] memory_max_mb");
 	assert_refused("[transfer]\nencoding = zip\n", -EINVAL, "agent.conf:9: [transfer] encoding");
-	assert_refused("[transfer]\ntolerance_percent = -1\n", -ERANGE, "tolerance_percent");
+	assert_refused("[transfer]\ntolerance_points = -1\n", -ERANGE, "tolerance_points");
 	assert_refused("[handover]\nlease_s = 1\n", -ERANGE, "lease_s");
 	assert_refused("[handover]\nblock_size = 200000\n", -ERANGE, "block_size");
 	assert_refused("[handover]\nmin_accuracy_percent = 101\n", -ERANGE, "min_accuracy_percent");

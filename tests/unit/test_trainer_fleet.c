@@ -9,6 +9,8 @@
 #define N_BLOCKS ((unsigned)((f.model->file_bytes + BLOCK - 1) / BLOCK))
 
 /* As `tasuki publish` does. */
+#define CENSUS_MS 3000 /* fleet.c: what is published is looked at once devices have been heard */
+
 static void put_file(char mark, char id[HASH_SIZE])
 {
 	char path[FILE_PATH_MAX];
@@ -24,7 +26,7 @@ static void put_file(char mark, char id[HASH_SIZE])
 static void publish(char mark, char id[HASH_SIZE])
 {
 	put_file(mark, id);
-	tick(1000);
+	tick(CENSUS_MS);
 }
 
 static bool last_offer(struct msg_fleet *ret)
@@ -159,13 +161,39 @@ static void test_sent_once(void **state)
 	assert_false(last_offer(&o));
 }
 
+/* A trainer that has just come knows nobody: it waits until those who are there have been heard. */
+static void test_census(void **state)
+{
+	char id[HASH_SIZE], name[16];
+	struct msg_fleet o;
+
+	(void)state;
+	f.conf.rollout = (struct rollout_conf){10, 3, 3600000, 0.01};
+	put_file(1, id);
+	tick(1000);
+	assert_false(last_offer(&o));
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "cam-%d", i);
+		known(name);
+	}
+	trainer_connected(f.t, false);
+	tick(60000);
+	assert_false(last_offer(&o));
+	trainer_connected(f.t, true);
+	tick(CENSUS_MS - 1);
+	assert_false(last_offer(&o));
+	tick(1000);
+	assert_true(last_offer(&o));
+	assert_int_equal(o.share, 10);
+}
+
 static void test_rate(void **state)
 {
 	char id[HASH_SIZE];
 	struct msg_fleet o;
 
 	(void)state;
-	f.conf.fleet_rate = 1; /* a block a second */
+	f.conf.fleet_rate = 1024; /* a block a second */
 	publish(1, id);
 	assert_true(last_offer(&o));
 	tick(o.starts_in_ms);
@@ -464,7 +492,7 @@ static void test_bad_file(void **state)
 	assert_int_equal(file_mkdirs(path, NULL), 0);
 	snprintf(path, sizeof(path), "%s/publish/x.weights", f.dir);
 	assert_int_equal(file_write(path, f.weights, f.model->file_bytes - 4, NULL), 0);
-	tick(1000);
+	tick(CENSUS_MS);
 	assert_false(file_exists(path));
 	strcat(path, ".refused");
 	assert_true(file_exists(path));
@@ -498,6 +526,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FLEET_TEST(test_sent_once),
+		FLEET_TEST(test_census),
 		FLEET_TEST(test_rate),
 		FLEET_TEST(test_connection_full),
 		FLEET_TEST(test_sent_again),
