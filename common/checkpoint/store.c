@@ -543,9 +543,11 @@ static int replace_payload(const struct store *s, const char *payload_path,
 			   const struct manifest *m, struct err *err)
 {
 	char dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
-	struct manifest plain;
+	struct manifest plain, coded = *m;
 	struct stat st;
 	int r = store_manifest(s, m->id, &plain, err);
+	if (r == 0)
+		coded.stays |= plain.stays; /* by whatever way it was made before */
 	if (r == 0)
 		r = path_in(s, dir, err, CHECKPOINTS "/", m->id);
 	if (r == 0)
@@ -562,7 +564,7 @@ static int replace_payload(const struct store *s, const char *payload_path,
 		r = file_remove(path, err);
 	if (r == 0)
 		r = link_file(payload_path, dir, "payload", m, false, err);
-	return r < 0 ? r : write_manifest(dir, m, err);
+	return r < 0 ? r : write_manifest(dir, &coded, err);
 }
 
 int store_payload(const struct store *s, const char *id, char path[FILE_PATH_MAX], struct err *err)

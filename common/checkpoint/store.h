@@ -46,8 +46,8 @@ int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struc
  * Already there: success, the file is removed, the manifest stays the one that is there. */
 int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err);
 /* The same with the form in which it travels, as m says (its encoding, payload, base and size):
- * moved in, too. Where the checkpoint is already there, that and m take the place of what it had.
- */
+ * moved in, too. Where the checkpoint is already there, that and m take the place of what it had;
+ * but one that stays goes on to. */
 int store_add_coded(struct store *s, const char *weights_path, const char *payload_path,
 		    const struct manifest *m, struct err *err);
 /* The file that travels: the weights, or what store_add_coded() was given. */

@@ -399,9 +399,9 @@ static void test_ends_workers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		A(test_both_ways),       A(test_lacked),      A(test_as_it_is), A(test_failures),
-		A(test_damaged_payload), A(test_bad_results), A(test_bomb),
-		A(test_ends_workers),    A(test_making_ends_workers),
+		A(test_both_ways), A(test_lacked),          A(test_as_it_is),
+		A(test_failures),  A(test_damaged_payload), A(test_bad_results),
+		A(test_bomb),      A(test_ends_workers),    A(test_making_ends_workers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

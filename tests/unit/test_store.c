@@ -841,6 +841,16 @@ static void payloads(void **state)
 		expect_payload(s, m.id, SMALLER);
 		assert_false(file_exists(weights) || file_exists(payload));
 	}
+	/* What must not leave does not get to by being made once more. */
+	assert_int_equal(make_checkpoint(weights, 3, &m), 0);
+	m.stays = true;
+	assert_int_equal(store_add(s, weights, &m, &err), 0);
+	assert_int_equal(make_checkpoint(weights, 3, &m), 0);
+	code_as(&m, ENCODING_ZSTD, SMALLER);
+	util_write(payload, SMALLER, strlen(SMALLER));
+	assert_int_equal(store_add_coded(s, weights, payload, &m, &err), 0);
+	assert_int_equal(store_manifest(s, m.id, &back, &err), 0);
+	assert_true(back.stays);
 	assert_int_equal(store_remove(s, m.id, &err), 0);
 	assert_int_equal(store_payload(s, m.id, payload, &err), -ENOENT);
 	store_free(s);
