@@ -54,6 +54,7 @@
 #define AGENT_REFUSED_LOG_MS  10000 /* between two warnings of bad messages */
 #define AGENT_OWN_FIRST_MAX   4     /* own evaluations in a row while one by command waits */
 #define CODING_LACKED_MAX     4     /* bases that a trainer was found to lack, of one offer */
+#define CODING_LOST_MAX       3     /* workers that end over a form, in a row: it is given up */
 #define AGENT_LEFTOVER_MS     (6 * 3600 * 1000) /* a part whose result stalled is kept */
 
 /* What others can make the agent do as often as they like: each kind has a bucket (inbox.c). */
@@ -173,9 +174,11 @@ struct agent {
 		size_t n_bases;
 		char lacked[CODING_LACKED_MAX][HASH_SIZE];
 		size_t n_lacked;
+		unsigned n_lost; /* workers */
 	} coding;
 	struct { /* what was pulled, being decoded */
 		uint64_t id;
+		unsigned n_lost;
 		char checkpoint[HASH_SIZE], out[FILE_PATH_MAX];
 	} decoding;
 	bool pulling;

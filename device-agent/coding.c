@@ -290,8 +290,9 @@ void coding_made(struct agent *a, const struct json *result, const struct err *f
 {
 	struct err err = {0};
 	a->coding.id = 0;
-	if (failed && work_worker_lost(failed->code))
+	if (failed && work_worker_lost(failed->code) && ++a->coding.n_lost < CODING_LOST_MAX)
 		return; /* once more, with the next worker */
+	a->coding.n_lost = 0;
 	if (!failed && (a->coding.first ? keep_first(a, &err) : keep_coded(a, result, &err)) < 0)
 		failed = &err;
 	if (failed)

@@ -373,10 +373,18 @@ static bool finish_pull(struct agent *a)
 void exchange_decoded(struct agent *a, const struct json *result, const struct err *failed)
 {
 	const struct handover *h = &a->state->handover;
+	bool lost = failed && work_worker_lost(failed->code);
+	struct err bad;
 	a->decoding.id = 0;
 	/* With the next worker the part is found complete, and is decoded once more. */
-	if (failed && work_worker_lost(failed->code))
+	if (lost && ++a->decoding.n_lost < CODING_LOST_MAX)
 		return;
+	a->decoding.n_lost = 0;
+	if (lost) {
+		bad = *failed;
+		bad.code = -EBADMSG; /* whatever it is */
+		failed = &bad;
+	}
 	if (h->phase != HANDOVER_PULLING || !same(h->result.manifest.id, a->decoding.checkpoint))
 		return;
 	if (failed)

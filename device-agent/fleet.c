@@ -14,7 +14,7 @@
 
 #include "common/checkpoint/weights.h"
 
-#define FLEET_QUIET_MS    5000 /* without a block sent to all: none will come for now */
+#define FLEET_QUIET_MS 5000 /* without a block sent to all: none will come for now */
 
 static bool same(const char *a, const char *b)
 {
@@ -84,6 +84,11 @@ static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 	if (m->sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
 			       (long long)m->sequence, (long long)a->state->fleet.sequence);
+	if (!fleet_sequence_may_be(m->sequence, a->port.real_ms(a->port.user)))
+		return err_set(err, -ERANGE,
+			       "sequence: found %lld, expected less than 100 years "
+			       "from now in seconds since 1970",
+			       (long long)m->sequence);
 	if (m->manifest.encoding != ENCODING_RAW)
 		return err_set(err, -EOPNOTSUPP, "encoding: found %s, expected raw",
 			       encoding_name(m->manifest.encoding));

@@ -97,80 +97,166 @@ static void first_made(struct trainer *t, const struct err *failed)
 
 /* --- what comes in --- */
 
-static int decoded_path(struct trainer *t, const struct entry *e, char path[FILE_PATH_MAX],
+static int decoded_path(struct trainer *t, unsigned slot, char path[FILE_PATH_MAX],
 			struct err *err)
 {
-	char name[64];
+	char name[32];
 
-	snprintf(name, sizeof(name), "decoded-%lld.weights", (long long)e->decoding.number);
+	snprintf(name, sizeof(name), "slot-%u.decoded", slot);
 	return store_tmp(t->store, name, path, err);
 }
 
-int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err)
+/* A worker that decodes nothing now, rather one that nobody's job would lose. */
+static struct slot *find_decoder(struct trainer *t)
+{
+	struct slot *found = NULL;
+
+	for (unsigned i = 0; i < t->conf->slots; i++) {
+		struct slot *s = &t->slots[i];
+
+		if (s->ready && !s->decode.request && (!found || (found->entry && !s->entry)))
+			found = s;
+	}
+	return found;
+}
+
+/* -EAGAIN: that worker takes none now. */
+static int decode_with(struct trainer *t, struct slot *s, struct entry *e, struct err *err)
 {
 	const struct manifest *m = &e->job.manifest;
+	unsigned slot = (unsigned)(s - t->slots);
 	char out[FILE_PATH_MAX], base[FILE_PATH_MAX];
 	struct json *args;
-	unsigned slot = 0;
-	int r;
+	int r = decoded_path(t, slot, out, err);
 
-	while (slot < t->conf->slots && !t->slots[slot].ready)
-		slot++;
-	if (slot == t->conf->slots) {
-		err_set(err, -EAGAIN, "no worker to decode with");
-		err_categorize(err, ERR_WORKER);
-		return -EAGAIN;
-	}
-	if (m->encoding == ENCODING_DELTA && store_weights(t->store, m->base, base) < 0)
-		return err_set(err, -ENOKEY, "base: checkpoint %.12s is not here any more", m->base);
-	e->decoding.number = ++t->coding.n_decodes;
-	r = decoded_path(t, e, out, err);
 	if (r < 0)
 		return r;
+	if (m->encoding == ENCODING_DELTA && store_weights(t->store, m->base, base) < 0)
+		return err_set(err, -ENOKEY, "base: checkpoint %.12s is not here any more", m->base);
 	args = json_new_obj();
-	json_set_str(args, "payload", payload);
+	json_set_str(args, "payload", e->decoding.payload);
 	json_set_str(args, "encoding", encoding_name(m->encoding));
 	json_set_str(args, "out", out);
 	if (m->encoding == ENCODING_DELTA)
 		json_set_str(args, "base", base);
-	r = t->ports.work(t->ports.user, slot, "decode", args, &e->decoding.request);
-	if (r < 0) {
-		e->decoding.request = 0;
-		err_errno(err, r, "the worker takes no request");
-		err_categorize(err, ERR_WORKER);
+	r = t->ports.work(t->ports.user, slot, "decode", args, &s->decode.request);
+	if (r == 0) {
+		s->decode.entry = e;
+		return 0;
 	}
-	e->decoding.slot = slot;
+	s->decode.request = 0;
+	if (r == -ENOTCONN)
+		s->ready = false; /* until it says so again */
+	if (r == -ENOTCONN || r == -EBUSY)
+		return -EAGAIN;
+	err_errno(err, r, "the worker takes no request");
+	err_categorize(err, ERR_WORKER);
 	return r;
+}
+
+int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err)
+{
+	struct slot *s;
+	int r = -EAGAIN;
+
+	memcpy(e->decoding.payload, payload, sizeof(e->decoding.payload));
+	while (r == -EAGAIN && (s = find_decoder(t))) {
+		r = decode_with(t, s, e, err);
+		if (r == -EAGAIN && s->ready)
+			break;
+	}
+	e->decoding.due = r == 0 || r == -EAGAIN;
+	return r == -EAGAIN ? 0 : r;
+}
+
+static struct slot *decoder_of(struct trainer *t, const struct entry *e)
+{
+	for (unsigned i = 0; i < t->conf->slots; i++)
+		if (t->slots[i].decode.entry == e)
+			return &t->slots[i];
+	return NULL;
+}
+
+/* The newest entry is the first of all. */
+static struct entry *longest_waiting(struct trainer *t)
+{
+	struct entry *found = NULL;
+
+	for (struct entry *e = t->entries; e; e = e->next)
+		if (e->decoding.due && !decoder_of(t, e))
+			found = e;
+	return found;
+}
+
+void coding_next(struct trainer *t)
+{
+	struct entry *e;
+	struct slot *s;
+
+	while ((s = find_decoder(t)) && (e = longest_waiting(t))) {
+		struct err err = {0};
+		int r = decode_with(t, s, e, &err);
+
+		if (r == -EAGAIN && s->ready)
+			return; /* its next answer makes room */
+		if (r < 0 && r != -EAGAIN)
+			pull_decoded(t, e, "", &err);
+	}
+}
+
+void coding_rest(struct trainer *t, struct entry *e)
+{
+	if (!decoder_of(t, e))
+		e->decoding.due = false;
 }
 
 void coding_forget(struct trainer *t, struct entry *e)
 {
-	char path[FILE_PATH_MAX];
+	struct slot *s = decoder_of(t, e);
 
-	if (e->decoding.number && decoded_path(t, e, path, NULL) == 0)
+	if (s)
+		s->decode.entry = NULL; /* until it is answered, the worker has it */
+	e->decoding.due = false;
+}
+
+/* Nobody else's work is to be lost to it again and again. */
+static bool kills(struct trainer *t, struct device *d, const struct err *failed, struct err *err)
+{
+	bool lost = failed && (failed->code == -ECONNRESET || failed->code == -ETIMEDOUT ||
+			       failed->code == -EPROTO);
+
+	if (!lost || ++d->n_killed < KILLED_MAX)
+		return false;
+	err_set(err, -EBADMSG, "%u workers ended over it: %s", d->n_killed, failed->text);
+	device_bar(t, d);
+	return true;
+}
+
+static void decoded(struct trainer *t, unsigned slot, const struct err *failed)
+{
+	struct entry *e = t->slots[slot].decode.entry;
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+
+	t->slots[slot].decode.request = 0;
+	t->slots[slot].decode.entry = NULL;
+	if (decoded_path(t, slot, path, NULL) < 0)
+		path[0] = '\0';
+	if (e)
+		pull_decoded(t, e, path, kills(t, e->device, failed, &err) ? &err : failed);
+	if (*path)
 		file_remove(path, NULL);
-	e->decoding.request = 0;
-	e->decoding.number = 0;
 }
 
 bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed)
 {
-	char path[FILE_PATH_MAX];
-
-	if (request == t->coding.first_request && slot == t->coding.first_slot) {
+	if (request == t->coding.first_request && slot == t->coding.first_slot)
 		first_made(t, failed);
-		return true;
-	}
-	for (struct entry *e = t->entries; e; e = e->next) {
-		if (e->decoding.request != request || e->decoding.slot != slot)
-			continue;
-		e->decoding.request = 0;
-		if (decoded_path(t, e, path, NULL) < 0)
-			path[0] = '\0';
-		pull_decoded(t, e, path, failed);
-		return true;
-	}
-	return false;
+	else if (request == t->slots[slot].decode.request)
+		decoded(t, slot, failed);
+	else
+		return false;
+	return true;
 }
 
 /* --- what goes out --- */

@@ -143,12 +143,21 @@ int disk_forget(struct trainer *t, const char *id, struct err *err)
 	return r < 0 || known ? r : store_remove(t->store, id, err);
 }
 
-static bool is_among(char (*ids)[HASH_SIZE], size_t n, const char *id)
+static int by_id(const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(ids[i], id) == 0)
-			return true;
-	return false;
+	return strcmp(a, b);
+}
+
+/* The same in an order in which they are found: there may be tens of thousands. NULL: no memory. */
+static void *sorted(char (*ids)[HASH_SIZE], size_t n)
+{
+	void *copy = malloc(MAX_OF(n, (size_t)1) * HASH_SIZE);
+
+	if (copy && n > 0) {
+		memcpy(copy, ids, n * HASH_SIZE);
+		qsort(copy, n, HASH_SIZE, by_id);
+	}
+	return copy;
 }
 
 /* What is neither an open job's nor kept: removed, or, where the database does not know it,
@@ -157,14 +166,16 @@ static int remove_rest(struct trainer *t, char (*kept)[HASH_SIZE], size_t n, int
 		       struct err *err)
 {
 	_cleanup_free_ char(*ids)[HASH_SIZE] = NULL;
+	_cleanup_free_ void *known = sorted(kept, n);
 	int64_t unknown = 0;
 	size_t n_ids = 0;
-	int r = store_list(t->store, &ids, &n_ids, err);
+	int r = known ? store_list(t->store, &ids, &n_ids, err) :
+			err_set(err, -ENOMEM, "out of memory");
 
 	for (size_t i = 0; i < n_ids && r == 0; i++) {
 		bool goes;
 
-		if (is_open(t, ids[i]) || is_among(kept, n, ids[i]))
+		if (is_open(t, ids[i]) || bsearch(ids[i], known, n, HASH_SIZE, by_id))
 			continue;
 		r = may_go(t, ids[i], since_ms, &goes, err);
 		if (r == 0 && goes)

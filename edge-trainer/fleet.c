@@ -94,7 +94,7 @@ int fleet_load(struct trainer *t, struct err *err)
 	return 0;
 }
 
-void fleet_free(struct trainer *t)
+void fleet_done(struct trainer *t)
 {
 	free(t->fleet);
 }
@@ -259,6 +259,12 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 	}
 	if (m.sequence <= MAX_OF(f->seen, f->offer.sequence))
 		return;
+	if (!fleet_sequence_may_be(m.sequence, trainer_utc(t))) {
+		t->n_refused++;
+		log_debug("fleet offer refused: sequence %lld is too far ahead",
+			  (long long)m.sequence);
+		return;
+	}
 	f->seen = m.sequence;
 	give_way(t, &m);
 }

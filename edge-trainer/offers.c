@@ -152,13 +152,27 @@ static int wait_in_line(struct trainer *t, struct device *d, const struct msg_of
 	return out == d;
 }
 
-/* What it is a difference to is here, or all of it is; else the device knows. */
+/* What it is a difference to is here, or need not be; else the device is told. */
 static bool may_decode(struct trainer *t, const struct device *d, const struct manifest *m)
 {
-	if (coding_base_here(t, m) || store_has(t->store, m->id))
+	if (coding_base_here(t, m) || pull_has_proven(t, d, m->id))
 		return true;
 	offers_lacks(t, d, m, 0);
 	return false;
+}
+
+/* What a job's checkpoint is to come in, as its device offers it now: what there is of another form
+ * is of no use. */
+static void take_form(struct trainer *t, struct entry *e, const struct manifest *m)
+{
+	if (e->job.pulled ||
+	    strcmp(manifest_payload(&e->job.manifest), manifest_payload(m)) == 0)
+		return;
+	coding_forget(t, e);
+	pull_forget(t, e);
+	e->job.manifest = *m;
+	if (e->job.state == JOB_PULLING)
+		pull_begin(t, e);
 }
 
 /* Comes in, now that there is room. */
@@ -176,7 +190,9 @@ static void admit(struct trainer *t, struct device *d)
 		return;
 	}
 	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
-	if (!e) {
+	if (e) {
+		take_form(t, e, &w.manifest);
+	} else {
 		e = entry_new(t, d);
 		if (!e) {
 			offers_busy(t, d, w.manifest.id, 0, QUEUE_RETRY_MAX_MS, "");
@@ -271,11 +287,12 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	if (!may_decode(t, d, &o->manifest))
 		return;
 	e = entry_find(d, o->manifest.id);
-	if (e && e->job.state != JOB_LAPSED)
-		entry_event(t, e,
-			    &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
-	else
+	if (!e || e->job.state == JOB_LAPSED) {
 		take_or_send_away(t, d, o);
+		return;
+	}
+	take_form(t, e, &o->manifest);
+	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
 
 void offers_grant(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)

@@ -378,6 +378,7 @@ static void perform(struct trainer *t, struct entry *e, const struct job_action 
 		queue_serve(&t->queue, e->device->id, trainer_now(t));
 		e->device->waits = false;
 		e->superseding = true;
+		pull_restart(t, e); /* under the old fence nothing was sent any more */
 		break;
 	}
 }

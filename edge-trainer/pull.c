@@ -61,7 +61,7 @@ static int keep(struct trainer *t, struct entry *e, const char *weights, struct 
 
 static void pulled(struct entry *e)
 {
-	e->device->strikes = 0;
+	e->device->strikes = e->device->n_killed = 0;
 	entry_followup(e, JOB_E_PULLED, NULL);
 }
 
@@ -107,15 +107,14 @@ void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const
 
 /* It is here, and this device has given us all of it before. To name an id proves nothing: whoever has
  * heard of a checkpoint must not have it trained for him. */
-static bool has_proven(struct trainer *t, const struct entry *e)
+bool pull_has_proven(struct trainer *t, const struct device *d, const char *id)
 {
-	const char *id = e->job.manifest.id;
 	struct err err = {0};
 	bool sent = false;
 
 	if (!store_has(t->store, id))
 		return false;
-	if (db_job_sent(t->db, e->device->id, id, &sent, &err) < 0)
+	if (db_job_sent(t->db, d->id, id, &sent, &err) < 0)
 		trainer_fault(t, &err);
 	return sent;
 }
@@ -134,9 +133,9 @@ void pull_begin(struct trainer *t, struct entry *e)
 	int64_t now_ms = trainer_now(t);
 	int r;
 
-	if (e->decoding.request) /* all of it is here */
+	if (e->decoding.due) /* all of it is here */
 		return;
-	if (has_proven(t, e)) {
+	if (pull_has_proven(t, e->device, e->job.manifest.id)) {
 		entry_followup(e, JOB_E_PULLED, NULL);
 		return;
 	}
@@ -164,6 +163,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 
 void pull_end(struct trainer *t, struct entry *e)
 {
+	coding_rest(t, e);
 	if (!e->pulling)
 		return;
 	part_close(&e->part);
@@ -255,6 +255,8 @@ void pull_tick(struct trainer *t, struct entry *e, int64_t now_ms)
 {
 	int64_t at_ms;
 
+	if (e->decoding.due) /* nobody waits for the device */
+		entry_event_kind(t, e, JOB_E_BLOCK);
 	if (!e->pulling)
 		return;
 	at_ms = xfer_deadline_ms(&e->part.xfer);

@@ -236,20 +236,38 @@ void *queue_next(struct queue *q)
 	return job;
 }
 
+/* Of all, or of those that are not proven: whose turn comes last leaves, or does not come in. */
+static void *give_way(struct queue_line *l, const struct queue_waiting *w, bool unproven)
+{
+	unsigned i = l->n - 1;
+	void *out;
+
+	while (unproven && l->at[i].proven)
+		i--;
+	if (l->at[i].turn_ms <= w->turn_ms)
+		return w->item;
+	out = l->at[i].item;
+	take_out(l, i);
+	return out;
+}
+
 void *queue_offer(struct queue *q, void *offer, bool proven, double gain, int64_t since_ms,
 		  int64_t until_ms)
 {
 	struct queue_waiting w = {offer, turn_of(since_ms, gain), until_ms, proven};
 	struct queue_line *l = &q->offers;
+	unsigned n_unproven = 0;
 	void *out = NULL;
 
 	cancel(l, offer);
-	if (l->n == QUEUE_WAITING_MAX) {
-		if (l->at[l->n - 1].turn_ms <= w.turn_ms)
-			return offer;
-		out = l->at[--l->n].item;
-	}
-	put_in(l, &w);
+	for (unsigned i = 0; i < l->n; i++)
+		n_unproven += !l->at[i].proven;
+	if (!proven && n_unproven == QUEUE_WAITING_MAX - QUEUE_WAITING_MAX / QUEUE_KEPT_PART)
+		out = give_way(l, &w, true);
+	else if (l->n == QUEUE_WAITING_MAX)
+		out = give_way(l, &w, false);
+	if (out != offer)
+		put_in(l, &w);
 	return out;
 }
 

@@ -1,8 +1,8 @@
 /* Who may come in, and whose turn it is. Pure logic: no I/O, no clock.
  *
  * Room: at most `capacity` jobs are in (claimed, in transfer, waiting or worked on). Of those a part
- * is kept for proven devices, which have completed a handover before: whoever invents devices
- * cannot keep them out. A device gets at most `per_hour` grants within an hour, counted in windows of QUEUE_WINDOW_MS.
+ * is kept for proven devices, which have completed a handover before, and the same part of the line:
+ * whoever invents devices cannot keep them out. A device gets at most `per_hour` grants within an hour, counted in windows of QUEUE_WINDOW_MS.
  *
  * Turn: offers that wait for room, and jobs that wait for a worker, stand in a line each, by
  *
@@ -29,7 +29,7 @@
 #define QUEUE_WAITING_MAX 1024
 #define QUEUE_RETRY_MIN_MS 1000
 #define QUEUE_RETRY_MAX_MS (10 * 60 * 1000)
-#define QUEUE_KEPT_PART	  4 /* of capacity, one in so many is for proven devices alone */
+#define QUEUE_KEPT_PART	  4 /* of capacity and line, one in so many is for proven devices alone */
 #define QUEUE_JOB_GUESS_MS 30000 /* a job's length before one has been seen */
 #define QUEUE_GAIN_MS	  (10 * 60 * 1000) /* of waiting, that the largest gain is worth */
 #define QUEUE_GAIN_UNKNOWN 0.5

@@ -257,6 +257,7 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 	s->rescan_at_ms = trainer_now(t) + t->conf->rescan_s * 1000;
 	if (s->ready)
 		coding_ask_first(t, slot);
+	coding_next(t);
 	slots_assign(t);
 }
 
@@ -466,6 +467,7 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 	struct entry *e = s->entry;
 
 	if (coding_reply(t, slot, req, err)) {
+		coding_next(t);
 		merge_run(t);
 		slots_assign(t);
 		return;
@@ -492,6 +494,7 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t req,
 	} else if (e && op == SLOT_MERGE) {
 		merged(t, e, s->out, result);
 	}
+	coding_next(t);
 	merge_run(t);
 	slots_assign(t);
 }

@@ -190,7 +190,7 @@ void trainer_free(struct trainer *t)
 	while (t->entries)
 		entry_free(t, t->entries);
 	merge_free(t);
-	fleet_free(t);
+	fleet_done(t);
 	devices_free(t);
 	queue_done(&t->queue);
 	store_free(t->store);

@@ -47,6 +47,7 @@
 #define BAR_CAP_MS	  ((int64_t)3600 * 1000)
 #define BAR_STRIKES_MAX	  10
 #define LAPSED_MAX	  256 /* lapsed jobs that are kept; those of unproven devices go first */
+#define KILLED_MAX	  2 /* a device's payload that ends so many workers is bad, whatever it is */
 #define GAP_FIRST_MS	  2000
 #define GAP_CAP_MS	  60000
 #define GAP_TRIES_MAX	  12	/* unanswered: those reports are given up */
@@ -95,6 +96,7 @@ struct device {
 	uint64_t n_refused; /* offers and messages that were not understood or not for us */
 	uint64_t unlogged; /* of those, since the last line */
 	unsigned strikes, n_unfit;
+	unsigned n_killed; /* workers that ended over what it sent, in a row */
 	int64_t barred_until_ms;
 	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
@@ -124,9 +126,8 @@ struct entry {
 	bool pulling; /* part is open */
 	struct part part;
 	struct { /* what was pulled */
-		uint64_t request; /* 0: none */
-		unsigned slot;
-		int64_t number; /* of its file; 0: none */
+		bool due; /* a worker decodes it, or it waits for one that does */
+		char payload[FILE_PATH_MAX];
 	} decoding;
 	int slot;    /* -1: none */
 	int64_t run; /* row of the open run */
@@ -164,6 +165,10 @@ struct slot {
 	uint64_t request; /* unanswered; 0: none */
 	char out[FILE_PATH_MAX];
 	char base[HASH_SIZE]; /* SLOT_ENCODE: that it may be the difference to; "": none */
+	struct { /* beside it: one payload at a time */
+		uint64_t request; /* unanswered; 0: none */
+		struct entry *entry; /* whose it is; NULL: nobody's any more */
+	} decode;
 	int64_t rescan_at_ms;
 };
 
@@ -199,7 +204,6 @@ struct trainer {
 		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
 		uint64_t first_request;
 		unsigned first_slot;
-		int64_t n_decodes;
 	} coding;
 	struct slot slots[TRAINER_SLOTS_MAX];
 	struct rng rng;
@@ -292,6 +296,8 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 
 /* pull.c */
 void pull_begin(struct trainer *t, struct entry *e);
+/* Whether the checkpoint is here, and need not be sent by this device. */
+bool pull_has_proven(struct trainer *t, const struct device *d, const char *id);
 void pull_end(struct trainer *t, struct entry *e); /* keeps the part file */
 void pull_forget(struct trainer *t, struct entry *e); /* removes it */
 /* What coding_decode_job() led to. */
@@ -310,7 +316,7 @@ bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it
 
 /* fleet.c */
 int fleet_load(struct trainer *t, struct err *err);
-void fleet_free(struct trainer *t);
+void fleet_done(struct trainer *t);
 void fleet_connected(struct trainer *t);
 void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer, ours or another's */
 bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
@@ -341,9 +347,12 @@ bool coding_codes(const struct trainer *t); /* by the configuration */
 bool coding_base_here(const struct trainer *t, const struct manifest *m);
 void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
 void coding_ask_first(struct trainer *t, unsigned slot);
-/* Has the payload decoded; pull_decoded() follows. -EAGAIN: no worker; -ENOKEY: the base is gone. */
+/* Has the payload decoded as soon as there is a worker for it; pull_decoded() follows. -ENOKEY: the
+ * base is gone. */
 int coding_decode_job(struct trainer *t, struct entry *e, const char *payload, struct err *err);
-void coding_forget(struct trainer *t, struct entry *e); /* what was decoded is not needed any more */
+void coding_next(struct trainer *t); /* those that wait for a worker; entries may be gone afterwards */
+void coding_rest(struct trainer *t, struct entry *e); /* it waits no longer */
+void coding_forget(struct trainer *t, struct entry *e); /* what is decoded is not needed any more */
 /* A worker's answer: false: to something else. */
 bool coding_reply(struct trainer *t, unsigned slot, uint64_t request, const struct err *failed);
 /* Whether the result is to be coded before it is scored. */

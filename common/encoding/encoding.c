@@ -271,6 +271,13 @@ static void code_exact(struct walk *w, size_t n)
 		w->y[i] = code_float(&w->coder, w->coder.encodes ? w->x[i] : 0);
 }
 
+static int check_size(const struct walk *w, struct err *err)
+{
+	if (!w->coder.encodes || w->coder.bytes + ENCODING_HEADER < ENCODING_BYTES_MAX(w->m))
+		return 0;
+	return err_set(err, -EFBIG, "%s: no smaller than the weights themselves", w->name);
+}
+
 static int code_tensor(struct walk *w, const struct tensor *t, struct err *err)
 {
 	struct value_models v;
@@ -286,7 +293,7 @@ static int code_tensor(struct walk *w, const struct tensor *t, struct err *err)
 		step = step > 0 || !w->coder.encodes ? step : 1; /* all rows are zeros */
 		r = code_step(w, t, &step, err);
 	}
-	for (uint64_t at = 0; at < t->count && r == 0; at += PIECE) {
+	for (uint64_t at = 0; at < t->count && r == 0 && !w->coder.failed; at += PIECE) {
 		size_t n = (size_t)MIN_OF(t->count - at, (uint64_t)PIECE);
 		r = read_pieces(w, t->offset + at, n, err);
 		if (r == 0 && is_rounded(t))
@@ -295,10 +302,8 @@ static int code_tensor(struct walk *w, const struct tensor *t, struct err *err)
 			code_exact(w, n);
 		if (r == 0 && !w->coder.failed)
 			r = file_write_all(w->out, w->y, 4 * n);
-		if (r == 0 && w->coder.encodes &&
-		    w->coder.bytes + ENCODING_HEADER >= ENCODING_BYTES_MAX(w->m))
-			return err_set(err, -EFBIG, "%s: no smaller than the weights themselves",
-				       w->name);
+		if (r == 0)
+			r = check_size(w, err);
 	}
 	return r;
 }
@@ -310,6 +315,8 @@ static int code_all(struct walk *w, struct err *err)
 		r = code_tensor(w, &w->m->tensors[i], err);
 	if (r == 0)
 		r = range_finish(&w->coder, w->name, err);
+	if (r == 0)
+		r = check_size(w, err);
 	range_close(&w->coder);
 	return r;
 }

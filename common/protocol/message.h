@@ -149,6 +149,13 @@ struct msg_fleet {
 	struct score test;	/* on the trainer's test images; n 0: not said */
 };
 #define FLEET_SPREAD_MAX_MS 3600000
+/* Sequences follow the clock; one that is further ahead of it than a wrong clock can be (a device
+ * may be in 1970) is nobody's, and would be the last one ever. */
+#define FLEET_AHEAD_S ((int64_t)100 * 365 * 86400)
+static inline bool fleet_sequence_may_be(int64_t sequence, int64_t utc_ms)
+{
+	return sequence <= utc_ms / 1000 + FLEET_AHEAD_S;
+}
 /* Whether a device is among the first `share` percent: the first 8 digits of the sha256 of
  * "<sequence> <device>", taken as a number, modulo 100, are below it. */
 bool fleet_has(const char *device, int64_t sequence, int64_t share);

@@ -147,6 +147,7 @@ class Handover:
     def on_offer(self, o, at, returned):
         if returned and not self.result:
             self.result, self.at['returned'] = o, at
+            self.keep_source(o.get('source'))
             self.known = set(self.clock)
             self.returned_steps = self.device_steps()
             self.cpu = cpu_seconds(self.fleet.programs[TRAINER].pid) - self.cpu_before
@@ -155,6 +156,15 @@ class Handover:
         elif not returned and not self.offer:
             self.offer = o
             self.say(f'hands over {o["id"][:12]} of epoch {o["epoch"]}')
+
+    def keep_source(self, checkpoint):
+        """What came back was coded from this one, which its trainer does not need any more."""
+        weights = self.fleet.work / TRAINER / 'state/store/checkpoints' / (checkpoint or '-') / 'weights'
+        if checkpoint and weights.exists():
+            kept = self.run_.folder / 'sources' / checkpoint
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / 'weights').unlink(missing_ok=True)
+            (kept / 'weights').hardlink_to(weights)
 
     def on_job(self, j, at):
         if j.get('phase') == 'training':

@@ -1,3 +1,4 @@
+# alone
 # build: plain
 """The measurement of the engine runs and says what it promises; no figure is judged."""
 import json

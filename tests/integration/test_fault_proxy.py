@@ -1,3 +1,4 @@
+# alone
 # build: plain
 """The proxy that other tests trust for their faults: each of them is really produced, and nothing else is."""
 import socket

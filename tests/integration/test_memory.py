@@ -1,3 +1,4 @@
+# alone
 # build: plain
 """The agent's own memory while a 100 MB checkpoint passes through it, both ways, and the broker's."""
 import sys

@@ -1,3 +1,4 @@
+# alone
 # build: plain
 """A checkpoint through a real broker over a bad network, by the product's transfer code at both ends (tests/bench/wire_end):
 how much of a slow link is used, and what a connection that breaks all the time costs. Nothing here depends on how fast

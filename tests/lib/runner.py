@@ -1,5 +1,6 @@
 """Builds and runs every test; see --help. The last line is 'N passed, N failed, N skipped'."""
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -33,9 +35,16 @@ SANITIZER_ENV = {
 class Tally:
     def __init__(self):
         self.passed, self.failed, self.skipped = 0, [], []
+        self.lock = threading.Lock()
 
-    def add(self, name, result, seconds, detail=''):
+    def add(self, *args):
+        with self.lock:
+            self.add_locked(*args)
+
+    def add_locked(self, name, result, seconds, detail='', figures=()):
         print(f'{result:7} {name} ({seconds:.1f} s)', flush=True)
+        for figure in figures:
+            print(f'        {figure}', flush=True)
         if result == 'ok':
             self.passed += 1
         elif result == 'skipped':
@@ -118,7 +127,8 @@ def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, labe
 def integration_tests(args):
     """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped. Its header line
     '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told), '# beside: NAME'
-    one that it compares with, '# slow' keeps it for --slow. Yields (path, builds, beside)."""
+    one that it compares with, '# alone' has nothing run beside it (what measures time), '# slow' keeps it
+    for --slow. Yields (path, builds, beside, alone)."""
     for path in sorted((ROOT / 'tests/integration').glob('test_*.py')):
         head = path.read_text().split('"""')[0]
         if re.search(r'^# slow', head, re.M) and not args.slow:
@@ -126,29 +136,36 @@ def integration_tests(args):
         if args.only and not re.search(args.only, path.stem):
             continue
         found, beside = (re.search(rf'^# {key}: ([a-z0-9 ]+)', head, re.M) for key in ('build', 'beside'))
-        yield path, (found.group(1) if found else 'gcc').split(), (beside.group(1) if beside else '').split()
+        yield (path, (found.group(1) if found else 'gcc').split(), (beside.group(1) if beside else '').split(),
+               bool(re.search(r'^# alone', head, re.M)))
+
+
+def integration_test(tally, args, path, which):
+    began = time.monotonic()
+    env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
+           'TASUKI_SLOW': '1' if args.slow else ''}
+    try:
+        r = sh([sys.executable, path], env=env, timeout=7200 if args.slow else 900)
+        result = {0: 'ok', 77: 'skipped'}.get(r.returncode, 'FAILED')
+        detail = r.stdout
+    except subprocess.TimeoutExpired as e:
+        result, detail = 'FAILED', f'not done after {e.timeout:.0f} s\n{(e.stdout or b"").decode(errors="replace")}'
+    if result == 'skipped' and os.environ.get('CI') == 'true':
+        result, detail = 'FAILED', f'on CI nothing may be missing: {detail}'
+    figures = [line[8:] for line in detail.splitlines() if line.startswith('figure: ') and result == 'ok']
+    tally.add(f'{which}: {path.stem}', result, time.monotonic() - began, detail, figures)
 
 
 def integration(tally, args, built):
-    for path, builds, beside in integration_tests(args):
-        for which in builds:
-            if None in [built[x] for x in [which, *beside]]:
-                continue  # why was said once
-            began = time.monotonic()
-            env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
-                   'TASUKI_SLOW': '1' if args.slow else ''}
-            try:
-                r = sh([sys.executable, path], env=env, timeout=7200 if args.slow else 900)
-                result = {0: 'ok', 77: 'skipped'}.get(r.returncode, 'FAILED')
-                detail = r.stdout
-            except subprocess.TimeoutExpired as e:
-                result, detail = 'FAILED', f'not done after {e.timeout:.0f} s\n{(e.stdout or b"").decode(errors="replace")}'
-            if result == 'skipped' and os.environ.get('CI') == 'true':
-                result, detail = 'FAILED', f'on CI nothing may be missing: {detail}'
-            tally.add(f'{which}: {path.stem}', result, time.monotonic() - began, detail)
-            for line in detail.splitlines():
-                if line.startswith('figure: ') and result == 'ok':
-                    print('        ' + line[8:], flush=True)
+    """Most of a test is waiting: as many at a time as there are processors, and then those that measure."""
+    wanted = [(path, which, alone) for path, builds, beside, alone in integration_tests(args) for which in builds
+              if None not in [built[x] for x in [which, *beside]]]  # why was said once
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done in [pool.submit(integration_test, tally, args, path, which) for path, which, alone in wanted if not alone]:
+            done.result()
+    for path, which, alone in wanted:
+        if alone:
+            integration_test(tally, args, path, which)
 
 
 def coverage(tally):
@@ -170,7 +187,7 @@ def main():
     args = p.parse_args()
     began, tally = time.monotonic(), Tally()
     os.chdir(ROOT)
-    wanted = {b for _, builds, beside in integration_tests(args) for b in [*builds, *beside]}
+    wanted = {b for _, builds, beside, _ in integration_tests(args) for b in [*builds, *beside]}
     names = [n for n in BUILDS if n in wanted or not args.only and n != 'arm64']
     built = {name: build(name, tally) for name in names}
     for stale in (ROOT / 'build-gcc').rglob('*.gcda'):

@@ -101,6 +101,12 @@ static int publish(void *user, const struct mqtt_publish *p)
 	return r;
 }
 
+/* Nothing is published to everyone here. */
+static int subscribe(void *user, const char *filter, int qos, bool on)
+{
+	return 0;
+}
+
 static int request(void *user, const char *op, struct json *args, uint64_t *ret_id)
 {
 	struct sim_device *d = user;
@@ -212,12 +218,12 @@ static void start(void *arg, uint64_t life)
 {
 	struct sim_device *d = arg;
 	const struct agent_ports ports = {.publish = publish,
+					  .subscribe = subscribe,
 					  .request = request,
 					  .mono_ms = sim_mono_ms,
 					  .real_ms = sim_real_ms,
 					  .wake_at = wake_at,
 					  .user = d};
-	bool retained;
 	struct mqtt_conf mc;
 	struct err err = {0};
 
@@ -232,12 +238,11 @@ static void start(void *arg, uint64_t life)
 	snprintf(d->client.will_topic, sizeof(d->client.will_topic), "%s", mc.will_topic);
 	snprintf(d->client.will, sizeof(d->client.will), "%s", mc.will_payload);
 	d->client.n_filters = 0;
-	for (size_t i = 0; i < AGENT_FILTERS; i++) {
-		unsigned n = d->client.n_filters;
-
-		d->client.n_filters += agent_filter(d->a, i, d->client.filters[n],
-						    &d->client.qos[n], &retained) == 0;
-	}
+	for (size_t i = 0; i < AGENT_FILTERS; i++)
+		if (agent_filter(d->a, i, d->client.filters[d->client.n_filters],
+				 &d->client.qos[d->client.n_filters],
+				 &d->client.retained[d->client.n_filters]) == 0)
+			d->client.n_filters++;
 	check_active(d);
 	sim_start(&d->client);
 	sim_worker_start(&d->worker);

@@ -4,6 +4,8 @@
 
 #include "common/encoding/encoding.h"
 
+#define LOST_MAX 3 /* workers */
+
 static int setup_auto(void **state)
 {
 	if (setup(state) < 0)
@@ -283,6 +285,21 @@ static void test_failures(void **state)
 	assert_string_equal(offered().manifest.id, whole);
 }
 
+/* A form that no worker lives to make is none. */
+static void test_making_ends_workers(void **state)
+{
+	char whole[HASH_SIZE], first[HASH_SIZE];
+	two_epochs(whole);
+	first_made(first);
+	for (int i = 0; i < LOST_MAX; i++) {
+		assert_null(last(DEVICE "offer"));
+		fails("encode", -ECONNRESET);
+		data_read();
+	}
+	assert_string_equal(offered().manifest.id, whole);
+	assert_false(is_asked("encode"));
+}
+
 /* A payload that is damaged on disk does not travel; a form is made anew. */
 static void test_damaged_payload(void **state)
 {
@@ -350,6 +367,33 @@ static void test_bomb(void **state)
 	assert_active(whole);
 }
 
+/* What a trainer sent ends the worker: not again and again, as nothing is trained meanwhile. */
+static void test_ends_workers(void **state)
+{
+	char whole[HASH_SIZE], first[HASH_SIZE], id[HASH_SIZE], path[FILE_PATH_MAX];
+	two_epochs(whole);
+	first_made(first);
+	coded(ENCODING_INT8, 0, 1, id);
+	evaluated(id, SPLIT_TEST, 5);
+	claim(0, id);
+	struct msg_result r = result_of(id, 77, 1, path);
+	util_write(path, "coded, but by nobody we know", 28);
+	r.manifest.encoding = ENCODING_INT8;
+	r.manifest.size = 28;
+	assert_int_equal(hash_file(path, r.manifest.payload, &err), 0);
+	bring_result(&r, path);
+	for (int i = 0; i < LOST_MAX; i++) {
+		assert_null(last(TRAINER "ack"));
+		fails("decode", -ECONNRESET);
+		data_read();
+		now += 2000;
+		agent_tick(a);
+	}
+	assert_said(TRAINER "ack", "\"decision\":\"refused\"");
+	assert_false(is_asked("decode"));
+	assert_active(whole);
+}
+
 #define A(f) cmocka_unit_test_setup_teardown(f, setup_auto, teardown)
 
 int main(void)
@@ -357,6 +401,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		A(test_both_ways),       A(test_lacked),      A(test_as_it_is), A(test_failures),
 		A(test_damaged_payload), A(test_bad_results), A(test_bomb),
+		A(test_ends_workers),    A(test_making_ends_workers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

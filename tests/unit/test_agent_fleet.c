@@ -286,6 +286,9 @@ static void test_refused(void **state)
 	memset(g.manifest.model, 'd', HASH_HEX);
 	tell(&g, false);
 	g = f;
+	g.sequence = JSON_INT_MAX; /* the last one for ever */
+	tell(&g, false);
+	g = f;
 	g.manifest.size = 1 << 30;
 	tell(&g, false);
 	g = f;

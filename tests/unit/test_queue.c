@@ -273,6 +273,32 @@ static void test_limits(void **state)
 	assert_ptr_equal(queue_offer_next(&q), &jobs[QUEUE_WAITING_MAX]);
 }
 
+/* Strangers, who wait for room that they may not have, cannot fill the line: what is kept in it for
+ * the proven leads to the room that is kept for them. */
+static void test_line_for_the_proven(void **state)
+{
+	enum { STRANGERS = QUEUE_WAITING_MAX - QUEUE_WAITING_MAX / QUEUE_KEPT_PART };
+	static char strangers[STRANGERS + 2], known[QUEUE_WAITING_MAX + 1 - STRANGERS];
+
+	(void)state;
+	assert_int_equal(queue_init(&q, 8, 60, 1), 0);
+	queue_set_in(&q, 6, 6);
+	for (int i = 0; i < STRANGERS; i++)
+		assert_null(queue_offer(&q, &strangers[i], false, 1, i, 3 * HOUR));
+	assert_ptr_equal(queue_offer(&q, &strangers[STRANGERS], false, 1, HOUR, 3 * HOUR),
+			 &strangers[STRANGERS]);
+	assert_null(queue_offer(&q, &known[0], true, 0, 2 * HOUR, 3 * HOUR));
+	assert_ptr_equal(queue_offer(&q, &strangers[STRANGERS + 1], false, 1, 0, 3 * HOUR),
+			 &strangers[STRANGERS - 1]);
+	assert_ptr_equal(queue_offer_next(&q), &known[0]);
+	assert_null(queue_offer_next(&q));
+	/* Nor do the proven, late ones, push them out. */
+	for (size_t i = 0; i < sizeof(known) - 1; i++)
+		assert_null(queue_offer(&q, &known[i], true, 0, 2 * HOUR, 3 * HOUR));
+	assert_ptr_equal(queue_offer(&q, &known[sizeof(known) - 1], true, 0, 2 * HOUR, 3 * HOUR),
+			 &known[sizeof(known) - 1]);
+}
+
 static void test_many_devices(void **state)
 {
 	char id[16];
@@ -304,6 +330,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_turns, done),
 		cmocka_unit_test_teardown(test_fairness, done),
 		cmocka_unit_test_teardown(test_limits, done),
+		cmocka_unit_test_teardown(test_line_for_the_proven, done),
 		cmocka_unit_test_teardown(test_many_devices, done),
 	};
 	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);

@@ -2,6 +2,8 @@
  * is the test, with the real encoder. */
 #include "trainer_fixture.h"
 
+#include <dirent.h>
+
 #include "common/checkpoint/weights.h"
 #include "common/encoding/encoding.h"
 
@@ -247,6 +249,35 @@ static void test_lacks(void **state)
 	free(payload);
 }
 
+/* Nor does it help that the checkpoint itself is here, from another device. */
+static void test_lacks_of_what_is_here(void **state)
+{
+	struct msg_offer o;
+	struct msg_claim c;
+
+	(void)state;
+	to_training("cam-2", 1);
+	o = offer_of("cam-1");
+	o.manifest.encoding = ENCODING_DELTA;
+	o.manifest.size = 100;
+	memset(o.manifest.payload, 'e', HASH_HEX);
+	memset(o.manifest.base, 'd', HASH_HEX);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	c = claimed("cam-1");
+	assert_true(c.busy);
+	assert_string_equal(c.lacks, o.manifest.base);
+	/* Who has given it needs no form any more. */
+	o = offer_of("cam-2");
+	o.manifest.encoding = ENCODING_DELTA;
+	o.manifest.size = 100;
+	memset(o.manifest.payload, 'e', HASH_HEX);
+	memset(o.manifest.base, 'd', HASH_HEX);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-2", msg_offer_print(&o));
+	assert_false(claimed("cam-2").busy);
+}
+
 /* A payload that is no such thing, or makes another checkpoint; a worker that dies with it. */
 static void test_bad_payloads(void **state)
 {
@@ -275,6 +306,181 @@ static void test_bad_payloads(void **state)
 	c = claimed("cam-1");
 	assert_true(c.busy);
 	assert_non_null(strstr(c.reason, "came before"));
+}
+
+static const struct manifest *give_coded(const char *device, char mark)
+{
+	static struct msg_offer o;
+	char *payload;
+
+	other_weights(mark);
+	o = coded_offer(device, ENCODING_INT8, NULL, &payload);
+	say(TOPIC_DEVICE_OFFER, device, msg_offer_print(&o));
+	claimed(device);
+	grant(device, f.id, true, 1);
+	send_payload(device, &o.manifest, payload);
+	free(payload);
+	return &o.manifest;
+}
+
+/* A payload that ends workers ends others' training: it is not tried again and again, whatever it
+ * is called, and its device waits. */
+static void test_ends_workers(void **state)
+{
+	struct msg_offer o = {.manifest = *give_coded("cam-1", 1)};
+	struct msg_claim c;
+
+	(void)state;
+	fails(asked("decode"), -ECONNRESET);
+	ready(100);
+	tick(2000);
+	fails(asked("decode"), -ETIMEDOUT);
+	ready(100);
+	do
+		c = claimed("cam-1");
+	while (!c.busy);
+	assert_int_equal(c.fence, 1);
+	tick(60000);
+	assert_int_equal(f.worked, f.n_work);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	assert_non_null(strstr(claimed("cam-1").reason, "came before"));
+	/* The next one that ends a worker is the last at once, and the device is kept away for
+	 * longer. */
+	give_coded("cam-1", 2);
+	f.read = f.n_sent;
+	fails(asked("decode"), -ECONNRESET);
+	ready(100);
+	c = claimed("cam-1");
+	assert_true(c.busy && c.retry_ms >= 20000);
+	tick(2000);
+	assert_int_equal(f.worked, f.n_work);
+}
+
+/* One payload at a time: requests of jobs find room, and who waits is not blamed. */
+static void test_one_at_a_time(void **state)
+{
+	static const char *const devices[] = {"cam-1", "cam-2", "cam-3"};
+
+	(void)state;
+	f.conf.capacity = 4;
+	close_trainer();
+	open_trainer();
+	first_made();
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
+		give_coded(devices[i], (char)(i + 1));
+	fails(asked("decode"), -ECONNRESET);
+	assert_int_equal(f.n_work - f.worked, 1); /* cam-2's */
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND pulled"), 1);
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 2);
+}
+
+/* A device that has sent all of it is not to be blamed for a worker that has much to do. */
+static void test_worker_takes_its_time(void **state)
+{
+	(void)state;
+	to_training("cam-1", 1);
+	asked("train"); /* and not answered */
+	give_coded("cam-2", 9);
+	for (int i = 0; i < 100; i++) {
+		f.read = f.n_sent;
+		tick(1000);
+		for (const struct sent *s; (s = next(TOPIC_DEVICE_CLAIM));) {
+			struct msg_claim c;
+
+			assert_int_equal(msg_claim_parse(s->payload, s->len, &c, NULL), 0);
+			assert_false(c.busy);
+			grant_claim(s->topic.device, 1, c.claim, LEASE);
+		}
+	}
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE device = 'cam-2' AND pulled"), 1);
+}
+
+static unsigned count_tmp(void)
+{
+	char dir[FILE_PATH_MAX];
+	struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/.store-tmp", f.conf.state), 0);
+	d = opendir(dir);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += strncmp(e->d_name, "slot", 4) == 0 || strncmp(e->d_name, "decoded", 7) == 0;
+	closedir(d);
+	return n;
+}
+
+/* What is decoded when nobody wants it any more is not left behind. */
+static void test_decoded_for_nobody(void **state)
+{
+	const struct work *w;
+
+	(void)state;
+	give_coded("cam-1", 1);
+	w = asked("decode");
+	give_coded("cam-1", 2); /* and nothing of the first one any more */
+	assert_int_equal(file_write(w->out, f.weights, f.model->file_bytes, NULL), 0);
+	assert_int_equal(count_tmp(), 1);
+	struct json *j = json_new_obj();
+	trainer_worker_reply(f.t, w->slot, w->id, j, NULL);
+	json_free(j);
+	assert_int_equal(count_tmp(), 0);
+	decoded(ENCODING_INT8);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
+}
+
+/* The same checkpoint in another form: what is asked for is what the device has now. */
+static void test_other_form(void **state)
+{
+	struct msg_offer raw = offer_of("cam-1"), o;
+	char *payload;
+
+	(void)state;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&raw));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 1);
+	give_blocks("cam-1", 2);
+	o = coded_offer("cam-1", ENCODING_ZSTD, NULL, &payload);
+	assert_string_equal(o.manifest.id, raw.manifest.id);
+	/* While the trainer still counts on the lease that the device's restart has ended. */
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 2);
+	send_payload("cam-1", &o.manifest, payload);
+	decoded(ENCODING_ZSTD);
+	free(payload);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
+}
+
+/* The same after the lease has run out. */
+static void test_other_form_later(void **state)
+{
+	struct msg_offer raw = offer_of("cam-1"), o;
+	char *payload;
+
+	(void)state;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&raw));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 1);
+	give_blocks("cam-1", 2);
+	tick(2 * LEASE);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'lapsed'"), 1);
+	tick(2 * LEASE); /* nor barred */
+	o = coded_offer("cam-1", ENCODING_ZSTD, NULL, &payload);
+	f.read = f.n_sent;
+	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	claimed("cam-1");
+	grant("cam-1", f.id, true, 2);
+	send_payload("cam-1", &o.manifest, payload);
+	decoded(ENCODING_ZSTD);
+	free(payload);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE pulled"), 1);
 }
 
 /* The worker says that it is well, and it is another's. */
@@ -328,7 +534,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		A(test_both_ways),    A(test_nothing_is_as_good), A(test_lacks),
-		A(test_bad_payloads), A(test_another),		  A(test_while_training),
+		A(test_lacks_of_what_is_here), A(test_bad_payloads), A(test_another),		  A(test_while_training),
+		A(test_ends_workers),  A(test_one_at_a_time),	  A(test_worker_takes_its_time),
+		A(test_decoded_for_nobody), A(test_other_form), A(test_other_form_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

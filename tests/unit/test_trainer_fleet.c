@@ -473,8 +473,13 @@ static void test_gives_way(void **state)
 	assert_true(o.sequence > other.sequence);
 	snprintf(path, sizeof(path), "%s/store/checkpoints/%s", f.dir, id);
 	assert_true(file_exists(path));
+	/* Nothing could be newer than that: it is nobody's. */
+	other.sequence = JSON_INT_MAX;
+	say(TOPIC_FLEET_OFFER, "", msg_fleet_print(&other));
 	publish(3, id); /* what is offered no more has no place here */
 	assert_false(file_exists(path));
+	assert_true(last_offer(&o));
+	assert_string_equal(o.manifest.id, id);
 }
 
 static void test_bad_file(void **state)
