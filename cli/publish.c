@@ -11,13 +11,12 @@
 
 static const char publish_help[] =
 	"usage: tasuki publish WEIGHTS --cfg FILE --state DIR [--json]\n\n"
-	"Offers a checkpoint to all devices: a share of them first, the rest when these are no "
-	"worse.\n"
-	"Each takes it into use only if it scores better there. DIR is the state folder of a "
-	"trainer on\n"
-	"this machine, which takes the file from DIR/publish within a second or, if it is away, when "
-	"it is\n"
-	"back and has heard who is there; one that it cannot use, as its log says, becomes DIR/publish/*.refused.\n";
+	"Offers a checkpoint to all devices: a share of them first, the rest when these are no\n"
+	"worse. Each takes it into use only if it scores better there.\n\n"
+	"DIR is the state folder of a trainer on this machine. It takes the file from\n"
+	"DIR/publish within a second; if it is away, when it is back and has heard which devices\n"
+	"there are. One that it cannot use becomes DIR/publish/*.refused; its log says why.\n"
+	"`tasuki devices` shows what is offered, and to whom.\n";
 
 enum { OPT_CFG = 256, OPT_STATE, OPT_JSON, OPT_HELP };
 

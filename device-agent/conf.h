@@ -58,7 +58,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
-	int encoding;             /* of what is offered: enum encoding, or CODING_AUTO */
+	int encoding;            /* of what is offered: enum encoding, or CODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
 	struct agent_live live;
 	struct select_conf select;

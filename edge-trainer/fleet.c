@@ -5,8 +5,9 @@
  * Model: `offer` is what is offered, by its sequence; 0: nothing. `position` of its blocks have
  * been sent to the present group; so STATE/fleet.json, which has all of this, is what a restart
  * goes on from. A larger sequence heard on fleet/offer is another trainer's: then ours is over.
- * Blocks leave at [fleet] rate_bytes, those for everyone and those for one device in turn, so neither
- * a device that asks for much nor one that does not read takes the link or the broker's memory.
+ * Blocks leave at [fleet] rate_bytes, those for everyone and those for one device in turn, so
+ * neither a device that asks for much nor one that does not read takes the link or the broker's
+ * memory.
  *
  * What is wanted is remembered for FLEET_PEERS_MAX devices at most, a window of blocks each;
  * the others ask again. Blocks that are still to be sent to everyone are not sent to one. */
@@ -285,7 +286,8 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 	memcpy(f->counted[f->n_counted++], d->id, ID_SIZE);
 	if (r->has_against)
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
-	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f points",
+	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f "
+		 "points",
 		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);

@@ -525,20 +525,13 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FLEET_TEST(test_sent_once),
-		FLEET_TEST(test_census),
-		FLEET_TEST(test_rate),
-		FLEET_TEST(test_connection_full),
-		FLEET_TEST(test_sent_again),
-		FLEET_TEST(test_many_want),
-		FLEET_TEST(test_restart),
-		FLEET_TEST(test_lost),
-		FLEET_TEST(test_widens),
-		FLEET_TEST(test_widens_after_a_restart),
-		FLEET_TEST(test_halts),
-		FLEET_TEST(test_no_reports),
-		FLEET_TEST(test_gives_way),
-		FLEET_TEST(test_bad_file),
+		FLEET_TEST(test_sent_once),  FLEET_TEST(test_census),
+		FLEET_TEST(test_rate),       FLEET_TEST(test_connection_full),
+		FLEET_TEST(test_sent_again), FLEET_TEST(test_many_want),
+		FLEET_TEST(test_restart),    FLEET_TEST(test_lost),
+		FLEET_TEST(test_widens),     FLEET_TEST(test_widens_after_a_restart),
+		FLEET_TEST(test_halts),      FLEET_TEST(test_no_reports),
+		FLEET_TEST(test_gives_way),  FLEET_TEST(test_bad_file),
 		FLEET_TEST(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
