@@ -3,6 +3,7 @@
  * it and scored on the same images as the whole weights, and the first one that is as good, within
  * a tolerance, is it. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,6 +210,13 @@ static bool last_form(const struct encode *e)
 	return !e->any && after.form == N_FORMS;
 }
 
+/* Images of n. Where the tolerance is less than one, a single one lost says nothing: some lie so
+ * near the border between two classes that any rounding turns them, either way. */
+static double may_lose(const struct encode *e, int64_t n)
+{
+	return e->tolerance > 0 ? fmax(1, e->tolerance * (double)n) : 0;
+}
+
 /* Of the whole weights, or of a form: 1: go on, 0: that one is it. */
 static int scored(struct session *s, struct job *j, struct json *result, struct err *err)
 {
@@ -228,7 +236,7 @@ static int scored(struct session *s, struct job *j, struct json *result, struct 
 		e->score = result;
 		return 1;
 	}
-	if ((double)(e->whole_correct - correct) <= e->tolerance * (double)n || last_form(e)) {
+	if ((double)(e->whole_correct - correct) <= may_lose(e, n) || last_form(e)) {
 		json_free(e->score);
 		e->score = result;
 		return 0;

@@ -86,10 +86,10 @@
  *               was measured: what an evaluation of `decoded` answers, and whole_correct (images that
  *               `weights` are right about)
  *            "auto": the smallest one that is right on at most tolerance x n fewer images of the
- *            split than `weights` are; without images one that is too fine to be measured. encoding
- *            "raw": none is, or none is smaller: checkpoint is that of `weights`, and there is no
- *            `out`. Any other: that one, whatever it does to the score; "delta" in finer steps
- *            while the score is worse by more than the tolerance.
+ *            split than `weights` are (on one fewer where that is less and not 0); without images
+ *            one that is too fine to be measured. encoding "raw": none is, or none is smaller:
+ *            checkpoint is that of `weights`, and there is no `out`. Any other: that one, whatever
+ *            it does to the score; "delta" in finer steps while the score is worse by more than that.
  *  decode    payload, encoding, base (path; with "delta"), out -> out, checkpoint (common/encoding)
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};

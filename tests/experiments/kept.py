@@ -26,16 +26,18 @@ class Run:
                 return str(p / 'weights')
         raise Unusable(f'{self.folder}: checkpoint {checkpoint[:12]}: in no store')
 
-    def opened(self, worker):
-        model, data, augment = (self.conf[s] for s in ('model', 'data', 'augment'))
+    def opened(self, worker, conf=None):
+        """Has the worker opened with these settings; the device's, unless told. Its seed."""
+        conf = conf or self.conf
+        model, data, augment = (conf[s] for s in ('model', 'data', 'augment'))
         worker.ask('open', cfg=model['cfg'], classes=model['classes'], threads=1, fold=augment.getint('fold'),
                    **({'private_classes': model['private_classes']} if 'private_classes' in model else {}),
                    augment={'shift_px': augment.getint('shift_px'), 'flip': augment.getboolean('flip'), 'blur': augment.getfloat('blur'),
                             'brightness': augment.getfloat('brightness')},
-                   data={'path': data['path'], 'validation_path': data['validation'], 'test_path': data['test'],
-                         'center_crop': data.getint('center_crop')})
+                   data={'path': data['path'], **({'validation_path': data['validation']} if 'validation' in data else {}),
+                         'test_path': data['test'], 'center_crop': data.getint('center_crop')})
         self.n_public = len(pathlib.Path(model['classes']).read_text().split())
-        return self.conf['train'].getint('seed')
+        return conf['train'].getint('seed')
 
     def state(self):
         return json.loads((self.device / 'state/state.json').read_text())

@@ -147,7 +147,7 @@ class Handover:
     def on_offer(self, o, at, returned):
         if returned and not self.result:
             self.result, self.at['returned'] = o, at
-            self.keep_source(o.get('source'))
+            self.keep_sources(o.get('source') or o['id'])
             self.known = set(self.clock)
             self.returned_steps = self.device_steps()
             self.cpu = cpu_seconds(self.fleet.programs[TRAINER].pid) - self.cpu_before
@@ -157,14 +157,20 @@ class Handover:
             self.offer = o
             self.say(f'hands over {o["id"][:12]} of epoch {o["epoch"]}')
 
-    def keep_source(self, checkpoint):
-        """What came back was coded from this one, which its trainer does not need any more."""
-        weights = self.fleet.work / TRAINER / 'state/store/checkpoints' / (checkpoint or '-') / 'weights'
-        if checkpoint and weights.exists():
-            kept = self.run_.folder / 'sources' / checkpoint
-            kept.mkdir(parents=True, exist_ok=True)
-            (kept / 'weights').unlink(missing_ok=True)
-            (kept / 'weights').hardlink_to(weights)
+    def keep_sources(self, wanted=None):
+        """Links to what the trainer has in its store; in the end only to what the result was coded from, which it does not need."""
+        kept = self.run_.folder / 'sources'
+        for weights in (self.fleet.work / TRAINER / 'state/store/checkpoints').glob('*/weights'):
+            link = kept / weights.parent.name / 'weights'
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                try:
+                    link.hardlink_to(weights)
+                except FileNotFoundError:
+                    pass  # gone meanwhile
+        for folder in kept.iterdir() if wanted and kept.exists() else ():
+            if folder.name != wanted:
+                shutil.rmtree(folder)
 
     def on_job(self, j, at):
         if j.get('phase') == 'training':
@@ -219,6 +225,8 @@ class Handover:
 
     def returned(self):
         self.hear()
+        if not self.result:
+            self.keep_sources()
         return self.result is not None
 
     def judged(self):

@@ -1,5 +1,6 @@
 """tasuki-worker, asked as a daemon asks it (common/engine/worker_protocol.h)."""
 import json
+import os
 import socket
 import subprocess
 
@@ -16,7 +17,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.settimeout(hung_s)
         self.lines, self.socket, self.id = ours.makefile('rw'), ours, 0
-        self.process = subprocess.Popen(['sh', '-c', f'exec "$0" {FD}<&{theirs.fileno()}', program], pass_fds=[theirs.fileno()],
+        self.process = subprocess.Popen([program], preexec_fn=lambda: os.dup2(theirs.fileno(), FD), pass_fds=[FD],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
         theirs.close()
 
