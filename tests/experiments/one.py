@@ -275,9 +275,11 @@ class Handover:
         # What travels may lack rows that the device keeps: what it is on the device has another id.
         offered = next(r['checkpoint'] for r in d.reports if r['origin'] == 'local' and r['epoch'] == self.offer['epoch'])
         returned = next(r['checkpoint'] for r in d.reports if r['origin'] == 'edge')
+        # In a form that rounds it is a checkpoint of its own, with scores of its own.
+        sent = None if run.parts.private else d.test(self.offer['id'])
         return {
             'images': run.parts.counts, 'bytes_of': run.parts.photo_bytes, 'classes': [len(run.parts.public), len(run.parts.private)],
-            'columns': {'device_before': d.test(offered), 'edge_before': self.result['before'],
+            'columns': {'device_before': sent or d.test(offered), 'edge_before': self.result['before'],
                         'edge_after': self.result['after'], 'device_after': d.test(returned),
                         'local_meanwhile': tests.get(local) or own},
             'decision': self.ack['decision'], 'validation': {k: self.ack.get(k) for k in ('validation', 'local_validation')},
