@@ -470,7 +470,7 @@ static void open_trainer(const char *dir)
 	conf.device_per_hour = 60;
 	conf.keep_days = 1;
 	conf.history_days = 30;
-	conf.disk_max_bytes = 16 << 20;
+	conf.disk_max_bytes = 2000 * (int64_t)model->file_bytes;
 	conf.lease_ms = 60000;
 	conf.block_size = BLOCK;
 	if (trainer_new(&conf, model, &ports, &t, &err) < 0) {
