@@ -15,10 +15,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/checkpoint/weights.h"
-#include "common/crypto/hash.h"
 
 static bool same(const char *a, const char *b)
 {
@@ -34,7 +32,7 @@ bool coding_has_base(const struct agent *a, const struct manifest *m)
 
 static bool makes_differences(const struct agent *a)
 {
-	return a->conf.encoding == CODING_AUTO || a->conf.encoding == (int)ENCODING_DELTA;
+	return a->conf.encoding == ENCODING_AUTO || a->conf.encoding == ENCODING_DELTA;
 }
 
 /* What a handover leaves at both ends. */
@@ -131,10 +129,7 @@ static void ask_form(struct agent *a, const char *path)
 	json_set_str(args, "weights", path);
 	json_set_str(args, "out", a->coding.out);
 	json_set_str(args, "decoded", a->coding.decoded);
-	json_set_str(args, "encoding",
-		     a->conf.encoding == CODING_AUTO
-			     ? "auto"
-			     : encoding_name((enum encoding)a->conf.encoding));
+	json_set_str(args, "encoding", encoding_choices[a->conf.encoding]);
 	json_set(args, "bases", bases);
 	json_set_str(args, "split", split_name(SPLIT_VALIDATION));
 	json_set_num(args, "tolerance", a->conf.tolerance_points / 100);
@@ -210,8 +205,7 @@ static int coded_manifest(struct agent *a, const struct json *result, struct man
 {
 	struct manifest whole;
 	char name[17], id[HASH_SIZE];
-	struct stat st;
-	int64_t base = 0;
+	int64_t base = -1;
 	int r = store_manifest(a->store, a->coding.whole, &whole, err);
 	if (r == 0)
 		r = json_get_str(result, "encoding", name, sizeof(name), err);
@@ -228,22 +222,13 @@ static int coded_manifest(struct agent *a, const struct json *result, struct man
 		COPY(m->id, id);
 		r = lineage_manifest(a, m, err);
 	}
-	if (r == 0 && encoding_parse(name, &m->encoding) < 0)
-		r = err_set(err, -EINVAL, "encoding: found '%s'", name);
-	if (r == 0)
-		r = hash_file(a->coding.out, m->payload, err);
-	if (r == 0 && stat(a->coding.out, &st) < 0)
-		r = err_errno(err, -errno, "%s", a->coding.out);
-	if (r == 0 && m->encoding == ENCODING_DELTA)
+	if (r == 0 && json_has(result, "base"))
 		r = json_get_int(result, "base", 0, (int64_t)a->coding.n_bases - 1, &base, err);
-	if (r < 0)
-		return r;
-	m->size = (int64_t)st.st_size;
-	if (m->encoding == ENCODING_DELTA)
-		COPY(m->base, a->coding.bases[base]);
-	else
-		m->base[0] = 0;
-	return 0;
+	if (r == 0 && base < 0 && same(name, encoding_name(ENCODING_DELTA)))
+		r = err_set(err, -ENOENT, "base: missing");
+	return r < 0 ? r
+		     : manifest_coded(m, name, a->coding.out, base < 0 ? "" : a->coding.bases[base],
+				      err);
 }
 
 /* Scored already, on the images of that moment. */

@@ -173,13 +173,11 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	static const char *const encodings[] = {"raw",   "zstd", "f16", "int8",
-						"delta", "auto", NULL};
 	if ((r = conf_int(c, "train", "seed", 0, JSON_INT_MAX, 1, &a->seed, err)) < 0 ||
 	    (r = conf_int(c, "handover", "block_size", MANIFEST_BLOCK_MIN, MANIFEST_BLOCK_MAX,
 			  131072, &a->block_size, err)) < 0 ||
-	    (r = conf_choice(c, "transfer", "encoding", encodings, "auto", &a->encoding, err)) <
-		    0 ||
+	    (r = conf_choice(c, "transfer", "encoding", encoding_choices, "auto", &a->encoding,
+			     err)) < 0 ||
 	    (r = conf_num(c, "transfer", "tolerance_points", 0, 100, 0.5, &a->tolerance_points,
 			  err)) < 0 ||
 	    (r = conf_choice(c, "handover", "private_rows", private_rows, "keep", &rows, err)) < 0)

@@ -43,9 +43,6 @@ struct agent_live {
 /* What an offer carries of private outputs, if there are any: zeros, or their rows. */
 enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
 
-/* [transfer] encoding: an enum encoding, or the smallest one that is as good. */
-#define CODING_AUTO ENCODING_N
-
 struct agent_conf {
 	char site[ID_SIZE], id[ID_SIZE];
 	char state[FILE_PATH_MAX];
@@ -58,7 +55,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
-	int encoding;            /* of what is offered: enum encoding, or CODING_AUTO */
+	int encoding;            /* of what is offered: enum encoding, or ENCODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
 	struct agent_live live;
 	struct select_conf select;

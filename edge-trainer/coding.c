@@ -7,12 +7,10 @@
  * weights, where all have those. */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
-#include "common/crypto/hash.h"
 #include "edge-trainer/trainer_priv.h"
 
 bool coding_codes(const struct trainer *t)
@@ -298,10 +296,7 @@ int coding_args(struct trainer *t, struct entry *e, const char *decoded, struct 
 		return r;
 	json_set_str(args, "out", path);
 	json_set_str(args, "decoded", decoded);
-	json_set_str(args, "encoding",
-		     t->conf->encoding == CODING_AUTO ?
-			     "auto" :
-			     encoding_name((enum encoding)t->conf->encoding));
+	json_set_str(args, "encoding", encoding_choices[t->conf->encoding]);
 	json_set_num(args, "tolerance", t->conf->tolerance);
 	base_of(t, e, base);
 	if (*base && store_weights(t->store, base, path) == 0) {
@@ -316,23 +311,11 @@ int coding_args(struct trainer *t, struct entry *e, const char *decoded, struct 
 static int coded_manifest(struct trainer *t, struct entry *e, const char *name, const char *payload,
 			  const char *id, struct manifest *m, struct err *err)
 {
-	struct stat st;
-	int r;
-
 	entry_result(t, e, m);
 	if (strcmp(id, m->id) != 0)
 		memcpy(m->source, m->id, sizeof(m->source));
 	manifest_name(m, id);
-	if (encoding_parse(name, &m->encoding) < 0)
-		return err_set(err, -EINVAL, "encoding: found '%s'", name);
-	if (m->encoding == ENCODING_DELTA)
-		memcpy(m->base, t->slots[e->slot].base, sizeof(m->base));
-	r = hash_file(payload, m->payload, err);
-	if (r == 0 && stat(payload, &st) < 0)
-		r = err_errno(err, -errno, "%s", payload);
-	if (r == 0)
-		m->size = (int64_t)st.st_size;
-	return r;
+	return manifest_coded(m, name, payload, t->slots[e->slot].base, err);
 }
 
 int coding_keep(struct trainer *t, struct entry *e, const char *decoded, const struct json *result,

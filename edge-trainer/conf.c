@@ -271,10 +271,8 @@ static int read_queue(struct conf *c, struct trainer_conf *t, struct err *err)
 
 static int read_transfer(struct conf *c, struct trainer_conf *t, struct err *err)
 {
-	static const char *const encodings[] = {"raw",  "zstd",	 "f16", "int8",
-						"delta", "auto", NULL};
 	double percent;
-	int r = conf_choice(c, "transfer", "encoding", encodings, "auto", &t->encoding, err);
+	int r = conf_choice(c, "transfer", "encoding", encoding_choices, "auto", &t->encoding, err);
 
 	if (r == 0)
 		r = conf_num(c, "transfer", "tolerance_points", 0, 100, 0.5, &percent, err);

@@ -31,9 +31,6 @@ enum strategy {
 };
 const char *strategy_name(enum strategy s);
 
-/* [transfer] encoding: the smallest one that is as good. */
-#define CODING_AUTO ENCODING_N
-
 struct trainer_conf {
 	char site[ID_SIZE], id[ID_SIZE];
 	char state[FILE_PATH_MAX];
@@ -63,7 +60,7 @@ struct trainer_conf {
 
 	unsigned capacity, device_per_hour;
 	int64_t keep_days, history_days, lease_ms, block_size;
-	int encoding; /* of what goes back: an enum encoding, or CODING_AUTO */
+	int encoding; /* of what goes back: an enum encoding, or ENCODING_AUTO */
 	double tolerance; /* of accuracy on the test images that a form may cost, 0..1 */
 	int64_t disk_max_bytes; /* of checkpoints and their parts */
 };

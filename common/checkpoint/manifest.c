@@ -4,11 +4,14 @@
 #include "common/checkpoint/manifest.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
+#include "common/crypto/hash.h"
 
 #define EPOCH_MAX    ((int64_t)1 << 31)
 #define BYTES_MAX    ((int64_t)(WEIGHTS_HEADER_SIZE + 4 * MODEL_FLOATS_MAX))
@@ -16,7 +19,7 @@
 
 static const char *const origin_names[ORIGIN_N] = {"local", "edge", "blend", "tuned", "fleet"};
 
-static const char *const encoding_names[ENCODING_N] = {"raw", "zstd", "f16", "int8", "delta"};
+const char *const encoding_choices[] = {"raw", "zstd", "f16", "int8", "delta", "auto", NULL};
 
 static const char *const fields[] = {
 	"id",       "source",      "parents", "model",     "origin",     "device",  "trainer",
@@ -42,6 +45,22 @@ void manifest_name(struct manifest *m, const char *id)
 	m->n_parents = n;
 }
 
+int manifest_coded(struct manifest *m, const char *encoding, const char *payload, const char *base,
+		   struct err *err)
+{
+	struct stat st;
+	if (encoding_parse(encoding, &m->encoding) < 0)
+		return err_set(err, -EINVAL, "encoding: found '%s'", encoding);
+	int r = hash_file(payload, m->payload, err);
+	if (r == 0 && stat(payload, &st) < 0)
+		r = err_errno(err, -errno, "%s", payload);
+	if (r < 0)
+		return r;
+	m->size = (int64_t)st.st_size;
+	snprintf(m->base, sizeof(m->base), "%s", m->encoding == ENCODING_DELTA ? base : "");
+	return 0;
+}
+
 void manifest_decoded(struct manifest *m, uint64_t file_bytes)
 {
 	m->encoding = ENCODING_RAW;
@@ -51,13 +70,13 @@ void manifest_decoded(struct manifest *m, uint64_t file_bytes)
 
 const char *encoding_name(enum encoding e)
 {
-	return e < ENCODING_N ? encoding_names[e] : "unknown";
+	return e < ENCODING_N ? encoding_choices[e] : "unknown";
 }
 
 int encoding_parse(const char *name, enum encoding *ret)
 {
 	for (int i = 0; i < ENCODING_N; i++)
-		if (strcmp(name, encoding_names[i]) == 0) {
+		if (strcmp(name, encoding_choices[i]) == 0) {
 			*ret = (enum encoding)i;
 			return 0;
 		}

@@ -26,6 +26,9 @@ enum encoding {
 	ENCODING_DELTA,
 	ENCODING_N,
 };
+/* In a configuration, and to the worker: whichever is smallest and as good. No checkpoint's own. */
+#define ENCODING_AUTO ENCODING_N
+extern const char *const encoding_choices[];              /* their names, that of AUTO, NULL */
 const char *encoding_name(enum encoding e);               /* "int8" */
 int encoding_parse(const char *name, enum encoding *ret); /* -EINVAL */
 
@@ -67,6 +70,9 @@ static inline const char *manifest_payload(const struct manifest *m)
 {
 	return *m->payload ? m->payload : m->id;
 }
+/* It travels as the file at `payload`, in the encoding of that name; base: "" but with a DELTA. */
+int manifest_coded(struct manifest *m, const char *encoding, const char *payload, const char *base,
+		   struct err *err);
 /* How it came is forgotten: from here on it is a weights file of so many bytes. */
 void manifest_decoded(struct manifest *m, uint64_t file_bytes);
 const char *origin_name(enum origin o);

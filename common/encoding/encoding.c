@@ -195,20 +195,15 @@ static int choose_steps(struct walk *w, const struct tensor *t, struct err *err)
 	return 0;
 }
 
-static int bad(const struct walk *w, const struct tensor *t, const char *what, double found,
-	       struct err *err)
-{
-	return err_set(err, -EBADMSG, "%s: layer %d [%s]: %s: found %g, expected %s", w->name,
-		       t->layer, w->m->layers[t->layer].type, what, found,
-		       *what == 's' ? "a finite number above 0" : "less");
-}
-
 /* At the beginning of a tensor or row; *step: what it has. */
 static int code_step(struct walk *w, const struct tensor *t, float *step, struct err *err)
 {
 	*step = code_float(&w->coder, *step);
 	if (!(*step > 0 && isfinite(*step)))
-		return bad(w, t, "step", (double)*step, err);
+		return err_set(
+			err, -EBADMSG,
+			"%s: layer %d [%s]: step: found %g, expected a finite number above 0",
+			w->name, t->layer, w->m->layers[t->layer].type, (double)*step);
 	return 0;
 }
 

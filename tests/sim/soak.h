@@ -64,7 +64,7 @@ void sim_trainer_check(struct sim_trainer *t, struct sim_device *const *devices,
 /* In faulty times: that a publish is the last thing that a program does. */
 extern double sim_crash;
 extern int64_t sim_down_max_ms;
-/* In what form checkpoints go both ways: an enum encoding, or CODING_AUTO. */
+/* In what form checkpoints go both ways: an enum encoding, or ENCODING_AUTO. */
 extern int sim_encoding;
 /* soak.c: the fence that this device gave out last. */
 int64_t soak_fence(const char *device);

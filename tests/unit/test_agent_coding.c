@@ -10,7 +10,7 @@ static int setup_auto(void **state)
 {
 	if (setup(state) < 0)
 		return -1;
-	conf.encoding = CODING_AUTO;
+	conf.encoding = ENCODING_AUTO;
 	conf.tolerance_points = 0.5;
 	again();
 	return 0;

@@ -31,7 +31,7 @@ static int set_up_auto(void **state)
 {
 	if (set_up(state) < 0)
 		return -1;
-	f.conf.encoding = CODING_AUTO;
+	f.conf.encoding = ENCODING_AUTO;
 	f.conf.tolerance = 0.01;
 	close_trainer();
 	open_trainer();
