@@ -102,12 +102,12 @@ class Connection:
                 return
             if direction.reset_every:
                 data = data[:direction.reset_every - passed]
+            direction.bytes += len(data)  # before it is sent: whoever got it finds it counted
             try:
                 await loop.sock_sendall(sink, data)
             except OSError:
                 self.end()
                 return
-            direction.bytes += len(data)
             passed += len(data)
             if direction.reset_every and passed >= direction.reset_every:
                 self.proxy.resets += 1
