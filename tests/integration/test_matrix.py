@@ -223,6 +223,8 @@ class Matrix(rig.Case):
     # The broker has to show who it is, too.
 
     def test_clients_know_their_broker(self):
+        self.identity('operator', 'gone')
+        self.pki.revoke('operator', 'gone')
         self.start()
         env = self.fleet.tasuki_env()
         self.fleet.run_tasuki('devices')
@@ -236,10 +238,11 @@ class Matrix(rig.Case):
         asked = {}
         for what, (identity, _) in brokers.items():
             port = self.serve(what, identity)
-            asked[what] = subprocess.Popen([self.fleet.tasuki, 'devices'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                           env={**rig.os.environ, **env, 'TASUKI_BROKER': f'127.0.0.1:{port}'})
+            asked[what] = self.ask({**env, 'TASUKI_BROKER': f'127.0.0.1:{port}'})
             with self.assertRaises(Refused):
                 Client(port, self.identity('device'))
+        brokers['the right one, by one who is revoked'] = (None, 'TLS: no answer to CONNECT, perhaps our certificate was refused')
+        asked['the right one, by one who is revoked'] = self.ask(self.fleet.tasuki_env(name='gone'))
         for what, process in asked.items():
             with self.subTest(what=what):
                 out, said = process.communicate(timeout=60)
@@ -267,6 +270,10 @@ class Matrix(rig.Case):
         r = subprocess.run([self.fleet.agent_program, '--check-config', conf], capture_output=True, text=True, timeout=30)
         self.assertIn('[identity] key: found', r.stderr)
         self.assertIn('0644', r.stderr)
+
+    def ask(self, env):
+        return subprocess.Popen([self.fleet.tasuki, 'devices'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env={**rig.os.environ, **env})
 
     def serve(self, what, identity, port=None):
         """A broker with one listener for everybody, that shows this certificate."""
