@@ -1,6 +1,7 @@
 # build: gcc
 """Who gets in, and who may do what there: everything that an attacker can show to the broker of production.conf, and the table of
 docs/security.md, tried by every role on every topic. Proof is what is delivered, seen by a client with all rights."""
+import signal
 import subprocess
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
@@ -194,6 +195,30 @@ class Matrix(rig.Case):
                 self.assertEqual(name, 'cam-1')
         wait_for('the Will of its own', lambda: [m for m in control.messages if m[1] == 'of cam-2'] or control.subscribe('x') and False, 10)
         self.assertEqual([m for m in control.messages if m[1] == 'of cam-1'], [])
+
+    def test_revoked_while_connected(self):
+        """docs/operations.md: on SIGHUP the broker reads its list again, for who comes; who is there stays until a restart."""
+        self.start()
+        control, topic = self.control(), self.fleet.topic('device/cam-1/in/cmd')
+        device = self.connect('device')
+        device.subscribe(topic)
+        self.assertTrue(self.gets_in('cam-2'))
+        for name in ('cam-1', 'cam-2'):
+            self.pki.revoke('device', name)
+        self.assertTrue(self.gets_in('cam-2'))
+        self.broker.kill(signal.SIGHUP)
+        wait_for('its new list', lambda: not self.gets_in('cam-2'), 10)
+        control.publish(topic, 'still there')
+        self.assertEqual([m[1] for m in device.received()], ['still there'])
+        self.fleet.restart('broker')
+        self.assertEqual([self.gets_in(f'cam-{i}') for i in (1, 2, 3)], [False, False, True])
+
+    def gets_in(self, name):
+        try:
+            Client(self.fleet.ports['device'], self.identity('device', name)).received()
+            return True
+        except Refused:
+            return False
 
     def test_insiders(self):
         """What Mosquitto 2.0.11 lets one of another role do by a client id or a share: disturb, and read nothing."""
