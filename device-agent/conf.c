@@ -343,6 +343,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = identity_conf(c, &a->identity, err);
 	if (r >= 0)
+		r = identity_conf_name(c, &a->identity, a->id, err);
+	if (r >= 0)
 		r = load_commands(c, a, err);
 	if (r >= 0)
 		r = conf_finish(c, err);

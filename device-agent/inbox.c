@@ -245,7 +245,7 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 {
 	struct reply_to to;
 	struct msg_cmd c;
-	struct err err = {0}, expired = {0};
+	struct err err = {0};
 	char id[ID_SIZE] = "";
 	int64_t wait_ms;
 	if (fill_reply_to(a, m, fleet, &to) < 0)
@@ -267,12 +267,8 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	}
 	if (already_ordered(a, c.id))
 		return; /* its answer comes */
-	if (!trusted_command(a, &c, &expired)) {
-		refuse(a, &to, c.id, expired.text);
-		return;
-	}
-	if (c.expires_ms && a->port.real_ms(a->port.user) > c.expires_ms) {
-		refuse(a, &to, c.id, "expires: the command has expired");
+	if (!trusted_command(a, &c, &err)) {
+		refuse(a, &to, c.id, err.text);
 		return;
 	}
 	carry_out(a, &c, &to);

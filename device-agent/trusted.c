@@ -23,7 +23,7 @@ static int64_t utc(const struct agent *a)
 
 int trusted_start(struct agent *a, struct err *err)
 {
-	return trust_new(&a->conf.identity, ROLE_DEVICE, a->conf.id, utc(a), &a->trust, err);
+	return trust_new(&a->conf.identity, ROLE_DEVICE, utc(a), &a->trust, err);
 }
 
 void trusted_watch(struct agent *a)
@@ -142,8 +142,11 @@ bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err)
 
 bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err)
 {
-	if (!a->conf.commands_signed)
-		return true;
+	if (!a->conf.commands_signed) {
+		if (c->expires_ms && utc(a) > c->expires_ms)
+			err_set(err, -ETIME, "expires: the command has expired");
+		return !err->code;
+	}
 	return trust_refuse(a->trust,
 			    freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err),
 			    err) == REFUSAL_NONE;

@@ -166,7 +166,7 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->flush_at_ms = -1;
 	t->second_at_ms = t->collect_at_ms = trainer_now(t);
 	rng_init(&t->rng, rng_entropy());
-	r = trust_new(&conf->identity, ROLE_TRAINER, conf->id, trainer_utc(t), &t->trust, err);
+	r = trust_new(&conf->identity, ROLE_TRAINER, trainer_utc(t), &t->trust, err);
 	if (r == 0)
 		r = disk_check(t, err);
 	if (r < 0) {
