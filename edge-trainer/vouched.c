@@ -12,6 +12,11 @@
 
 static const struct bucket_limit forged_rate = {2000, 500}; /* a second: 5 % of a processor */
 
+uint64_t trainer_refused(const struct trainer *t, enum refusal why)
+{
+	return t->trust ? trust_refused(t->trust, why) : 0;
+}
+
 void vouched_watch(struct trainer *t)
 {
 	struct err err = {0};
