@@ -22,30 +22,30 @@ struct pki {
 };
 
 static inline void pki_write(const char *where, const char *name, const char *suffix, char *ret,
-			     int (*write)(FILE *f, const void *what), const void *what)
+			     int (*write)(FILE *out, const void *what), const void *what)
 {
-	FILE *f;
+	FILE *out;
 	snprintf(ret, FILE_PATH_MAX, "%.900s/%.80s.%s", where, name, suffix);
-	f = fopen(ret, "w");
-	assert_non_null(f);
-	assert_true(write(f, what));
-	fclose(f);
+	out = fopen(ret, "w");
+	assert_non_null(out);
+	assert_true(write(out, what));
+	fclose(out);
 	assert_int_equal(chmod(ret, 0600), 0);
 }
 
-static inline int pki_put_x509(FILE *f, const void *x)
+static inline int pki_put_x509(FILE *out, const void *x)
 {
-	return PEM_write_X509(f, (X509 *)x);
+	return PEM_write_X509(out, (X509 *)x);
 }
 
-static inline int pki_put_crl(FILE *f, const void *x)
+static inline int pki_put_crl(FILE *out, const void *x)
 {
-	return PEM_write_X509_CRL(f, (X509_CRL *)x);
+	return PEM_write_X509_CRL(out, (X509_CRL *)x);
 }
 
-static inline int pki_put_key(FILE *f, const void *k)
+static inline int pki_put_key(FILE *out, const void *k)
 {
-	return PEM_write_PKCS8PrivateKey(f, (EVP_PKEY *)k, NULL, NULL, 0, NULL, NULL);
+	return PEM_write_PKCS8PrivateKey(out, (EVP_PKEY *)k, NULL, NULL, 0, NULL, NULL);
 }
 
 static inline void pki_extend(X509 *x, int nid, const char *value)
