@@ -125,13 +125,15 @@ static int rename_or_unlink(const char *tmp, const char *path, struct err *err)
 	return r;
 }
 
-int file_write(const char *path, const void *data, size_t len, struct err *err)
+static int write_replacing(const char *path, const void *data, size_t len, mode_t mode,
+			   struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);
 	if (r < 0)
 		return err_errno(err, r, "%s", path);
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	unlink(tmp); /* a leftover would keep its own mode */
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_errno(err, -errno, "%s", tmp);
 	r = file_write_all(fd, data, len);
@@ -144,6 +146,16 @@ int file_write(const char *path, const void *data, size_t len, struct err *err)
 		return err_errno(err, r, "%s", tmp);
 	}
 	return rename_or_unlink(tmp, path, err);
+}
+
+int file_write(const char *path, const void *data, size_t len, struct err *err)
+{
+	return write_replacing(path, data, len, 0640, err);
+}
+
+int file_write_private(const char *path, const void *data, size_t len, struct err *err)
+{
+	return write_replacing(path, data, len, 0600, err);
 }
 
 int file_symlink(const char *target, const char *path, struct err *err)
