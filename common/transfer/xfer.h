@@ -49,7 +49,6 @@ enum xfer_result {
 	XFER_E_LENGTH,  /* not the length that block has */
 	XFER_E_UNASKED, /* missing, but nobody ever asked for it */
 	XFER_E_FORGED,  /* its bytes are not those under the manifest's root (part_proven()) */
-	XFER_E_SEAL,    /* not sealed with this transfer's key (sealed_block()) */
 };
 
 /* What is wrong with such a block, for logs. */

@@ -21,7 +21,7 @@
 #include "common/base/rng.h"
 #include "common/crypto/hash.h"
 #include "common/transfer/part.h"
-#include "common/transfer/sealed.h"
+#include "common/transfer/proof.h"
 
 #define BLOCK  1024
 #define BLOCKS 300
@@ -732,52 +732,6 @@ static void test_a_tree_is_made_once(void **state)
 	end_proof(&proof, path);
 }
 
-/* Sealed for one place with one key: whatever else it is, whichever bit is another one, it does not
- * open; what somebody else seals with the same key opens, and is not the block. */
-static void test_sealed_blocks(void **state)
-{
-	struct proof proof;
-	struct sealed s = {0};
-	struct part p;
-	char path[FILE_PATH_MAX];
-	uint8_t key[SEAL_KEY] = {1}, other[SEAL_KEY] = {2},
-		wire[SEAL_OVERHEAD + MERKLE_PATH_MAX + BLOCK];
-	uint32_t len = 0;
-	assert_int_equal(begin_proof(&proof, path), 0);
-	assert_int_equal(sealed_init(&s), 0);
-	open_part(&p, 0);
-	p.xfer.any = true;
-	assert_int_equal(sealed_read_block(&s, key, &proof, path, &manifest, 7, &len, NULL), 0);
-	memcpy(wire, s.buf, len);
-	for (size_t b = 0; b < 8 * (size_t)len; b++) {
-		wire[b / 8] ^= (uint8_t)(1 << b % 8);
-		assert_int_equal(sealed_block(&s, key, &p, 7, wire, len, 0, NULL), XFER_E_SEAL);
-		wire[b / 8] ^= (uint8_t)(1 << b % 8);
-	}
-	for (size_t l = 0; l < len; l++)
-		assert_int_equal(sealed_block(&s, key, &p, 7, wire, l, 0, NULL), XFER_E_SEAL);
-	assert_int_equal(sealed_block(&s, other, &p, 7, wire, len, 0, NULL), XFER_E_SEAL);
-	assert_int_equal(sealed_block(&s, key, &p, 6, wire, len, 0, NULL), XFER_E_SEAL);
-	assert_int_equal(sealed_block(&s, key, &p, BLOCKS, wire, len, 0, NULL), XFER_E_RANGE);
-	assert_int_equal(sealed_block(&s, key, &p, 7, wire, SEALED_BLOCK_MAX + 1, 0, NULL),
-			 XFER_E_LENGTH);
-	assert_int_equal(p.xfer.n_held, 0);
-	assert_int_equal(sealed_block(&s, key, &p, 7, wire, len, 0, NULL), XFER_OK);
-	assert_int_equal(sealed_block(&s, key, &p, 7, wire, len, 0, NULL), XFER_E_TWICE);
-	/* Somebody with the key. */
-	char text[HASH_SIZE + 11];
-	uint8_t forged[MERKLE_PATH_MAX + BLOCK] = {0};
-	size_t forged_len = merkle_path_len(9, BLOCKS) + BLOCK;
-	int n = snprintf(text, sizeof(text), "%s/9", manifest.id);
-	assert_int_equal(seal_block(s.seal, key, text, (size_t)n, forged, forged_len, wire), 0);
-	assert_int_equal(sealed_block(&s, key, &p, 9, wire, SEAL_OVERHEAD + forged_len, 0, NULL),
-			 XFER_E_FORGED);
-	assert_int_equal(p.xfer.n_held, 1);
-	part_close(&p);
-	sealed_done(&s);
-	end_proof(&proof, path);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, clean, clean)
 
 int main(void)
@@ -805,7 +759,6 @@ int main(void)
 		TEST(test_proven_blocks_make_the_whole),
 		TEST(test_forged_blocks_are_not_stored),
 		TEST(test_a_tree_is_made_once),
-		TEST(test_sealed_blocks),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
