@@ -5,31 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/crypto/hash.h"
+#include "common/base/hex.h"
 
 #define INFO_PREFIX "tasuki/1 seal"
 #define INFO_MAX    512 /* three ids, a fence, two words and a hash, each with its zero */
 
-/* Of 64 hex digits, which were checked. */
-static void from_text(const char *text, uint8_t ret[SEAL_KEY])
-{
-	for (size_t i = 0; i < SEAL_KEY; i++) {
-		unsigned byte = 0;
-		for (size_t k = 0; k < 2; k++) {
-			char c = text[2 * i + k];
-			byte = byte << 4 | (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
-		}
-		ret[i] = (uint8_t)byte;
-	}
-}
-
 static int pair_of(const struct sealed *s, struct seal_pair *ret)
 {
 	uint8_t secret[SEAL_KEY];
-	if (!hash_valid(s->secret))
-		return -ENOKEY;
-	from_text(s->secret, secret);
-	int r = seal_pair_of(secret, ret);
+	int r = hex_parse(s->secret, secret, SEAL_KEY);
+	if (r == 0)
+		r = seal_pair_of(secret, ret);
 	seal_wipe(secret, sizeof(secret));
 	return r;
 }
@@ -40,7 +26,7 @@ int sealed_begin(struct sealed *s)
 	int r = seal_pair_new(&pair);
 	if (r < 0)
 		return r;
-	hash_text(pair.secret, s->secret);
+	hex_print(pair.secret, SEAL_KEY, s->secret);
 	s->theirs[0] = 0;
 	seal_wipe(&pair, sizeof(pair));
 	return 0;
@@ -52,7 +38,7 @@ int sealed_public(const struct sealed *s, char ret[HASH_SIZE])
 	int r = pair_of(s, &pair);
 	if (r < 0)
 		return r;
-	hash_text(pair.public, ret);
+	hex_print(pair.public, SEAL_KEY, ret);
 	seal_wipe(&pair, sizeof(pair));
 	return 0;
 }
@@ -61,11 +47,10 @@ int sealed_check(const char *seal, struct err *err)
 {
 	static const uint8_t any[SEAL_KEY] = {1};
 	uint8_t theirs[SEAL_KEY], shared[SEAL_KEY];
-	if (!hash_valid(seal))
+	if (hex_parse(seal, theirs, SEAL_KEY) < 0)
 		return err_set(err, -EBADMSG,
 			       "unsealed: seal: found '%s', expected %d lower-case hex digits",
 			       seal, HASH_HEX);
-	from_text(seal, theirs);
 	/* Which points give zeros does not depend on the secret. */
 	if (seal_shared(any, theirs, shared) < 0)
 		return err_set(err, -EBADMSG,
@@ -91,19 +76,21 @@ static size_t print_info(const struct sealed_transfer *t, char ret[INFO_MAX])
 static int derive(const struct sealed *s, const struct sealed_transfer *t, uint8_t ret[SEAL_KEY])
 {
 	struct seal_pair own;
-	uint8_t shared[SEAL_KEY], salt[2 * SEAL_KEY];
+	uint8_t theirs[SEAL_KEY], shared[SEAL_KEY], salt[2 * SEAL_KEY];
 	uint8_t *const trainer = salt, *const device = salt + SEAL_KEY;
 	char info[INFO_MAX];
 	size_t info_len = print_info(t, info);
-	int r = info_len && hash_valid(s->theirs) ? pair_of(s, &own) : -ENOKEY;
-	if (r < 0)
-		return r;
-	from_text(s->theirs, t->own_device ? trainer : device);
-	memcpy(t->own_device ? device : trainer, own.public, SEAL_KEY);
-	r = seal_shared(own.secret, t->own_device ? trainer : device, shared);
+	int r = info_len ? pair_of(s, &own) : -EINVAL;
 	if (r == 0)
+		r = hex_parse(s->theirs, theirs, SEAL_KEY);
+	if (r == 0)
+		r = seal_shared(own.secret, theirs, shared);
+	if (r == 0) {
+		memcpy(trainer, t->own_device ? theirs : own.public, SEAL_KEY);
+		memcpy(device, t->own_device ? own.public : theirs, SEAL_KEY);
 		r = seal_derive(shared, sizeof(shared), salt, sizeof(salt), (const uint8_t *)info,
 				info_len, ret, SEAL_KEY);
+	}
 	seal_wipe(&own, sizeof(own));
 	seal_wipe(shared, sizeof(shared));
 	return r;

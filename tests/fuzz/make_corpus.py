@@ -77,6 +77,7 @@ MESSAGES = [
                  "split": "test"}),
     ("fleet-offer", {**MANIFEST, "parents": [], "origin": "fleet", "sequence": 9, "share": 10, "halted": True, "reason": "worse",
                      "starts_in_ms": 2000, "spread_ms": 10000, "test": SCORE}),
+    ("key", {"trainer": "t1", "sequence": 9, "seal": H1, "key": "00112233445566778899aabb" * 5}),
 ]
 
 
@@ -94,6 +95,7 @@ def messages():
     put("message", "status-bare", "b" + compact(
         {"boot": 0, "agent": "", "model": H1, "phase": "idle", "reason": "", "epoch": 0,
          "report_seq": 0, "active": None, "at": "1970-01-01T00:00:00Z"}))
+    put("message", "key-wish", chr(ord("a") + len(MESSAGES) - 1) + compact({"trainer": "t1", "sequence": 9, "seal": H1}))
     put("message", "want-reports", "h" + compact({"reports": {"from": 3, "to": 3}}))
 
 
@@ -134,7 +136,7 @@ def topics():
             "block": f"device/d1/in/block/{H1}/0",
             "trainer-block": f"trainer/t.1/in/d1/block/{H1}/1048575",
             "grant": "trainer/t.1/in/d1/grant", "job": "trainer/t.1/job/d1",
-            "fleet": "fleet/cmd", "reply": "reply/me/a/1", "wild": "device/+/status",
+            "key": "device/d1/in/key", "key-wish": "trainer/t.1/in/d1/key", "fleet": "fleet/cmd", "reply": "reply/me/a/1", "wild": "device/+/status",
             "dots": "device/../status", "leading-zero": f"device/d1/in/block/{H1}/01"}.items():
         put("topic", name, base + text)
     put("topic", "id", "cam-1._X")

@@ -14,6 +14,9 @@
 #define H1 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define H2 "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 
+#define SITE_KEY                                                   \
+	"00112233445566778899aabb00112233445566778899aabb00112233" \
+	"445566778899aabb00112233445566778899aabb00112233445566778899aabb"
 #define SCORE "{\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5}"
 #define MANIFEST                                                                               \
 	"\"id\":\"" H1 "\",\"parents\":[\"" H2 "\"],\"model\":\"" H2                           \
@@ -84,6 +87,8 @@ static const char *const good[] = {
 		"\"created\":\"2024-11-23T12:00:00.123Z\",\"encoding\":\"raw\",\"sequence\":9,"
 		"\"share\":10,\"halted\":true,\"reason\":\"worse\",\"starts_in_ms\":2000,"
 		"\"spread_ms\":10000,\"test\":" SCORE "}",
+	[KEY] =
+		"{\"trainer\":\"t1\",\"sequence\":9,\"seal\":\"" H1 "\",\"key\":\"" SITE_KEY "\"}",
 };
 
 static void assert_taken(enum codec_kind k, const char *text, const char *expected)
@@ -316,6 +321,11 @@ static const struct change refused[] = {
 	{RESULT, "snapshot", NULL}, {RESULT, "snapshot", "\"\""},
 	{RESULT, "images_trained", NULL}, {RESULT, "images_trained", "-1"},
 	{RESULT, "duration_ms", NULL}, {RESULT, "duration_ms", "-1"},
+
+	{KEY, "trainer", NULL}, {KEY, "trainer", "\"a/b\""}, {KEY, "sequence", NULL},
+	{KEY, "sequence", "0"}, {KEY, "sequence", "\"9\""}, {KEY, "seal", NULL},
+	{KEY, "seal", "\"\""}, {KEY, "seal", "\"" LONG65 "\""}, {KEY, "key", "\"00\""},
+	{KEY, "key", "\"" SITE_KEY "0\""}, {KEY, "key", "\"" LONG65 LONG33 "123456789012345678901A\""},
 
 	{WANT, "trainer", "\"a/b\""}, {WANT, "checkpoint", NULL}, {WANT, "checkpoint", "\"x\""},
 	{WANT, "blocks", NULL}, {WANT, "blocks", "[]"}, {WANT, "blocks", "[-1]"},
