@@ -132,7 +132,9 @@ static int open_state(struct trainer *t, struct err *err)
 		r = file_path(t->incoming, sizeof(t->incoming), "%s/incoming", dir);
 	if (r < 0)
 		return err_set(err, r, "%s: path of the state folder is too long", dir);
-	r = db_open(path, &t->db, err);
+	r = t->seal ? keys_protect(path, err) : 0;
+	if (r == 0)
+		r = db_open(path, &t->db, err);
 	if (r < 0)
 		return r;
 	file_path(path, sizeof(path), "%s/store", dir);

@@ -321,6 +321,8 @@ int pull_send(struct trainer *t, const struct topic *to, struct seal *seal, cons
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
 
 /* keys.c: all of it does nothing without an identity. */
+/* The database has them: it is nobody else's to read. SQLite gives the files beside it the same mode. */
+int keys_protect(const char *db, struct err *err);
 /* A pair for a job that has none. */
 int keys_begin(struct trainer *t, struct job *j, struct err *err);
 void keys_claim(const struct trainer *t, const struct entry *e, struct msg_claim *c);
