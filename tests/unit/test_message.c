@@ -84,7 +84,7 @@ static const char *const good[] = {
 		"{\"id\":\"" H1 "\",\"parents\":[],\"model\":\"" H2
 		"\",\"origin\":\"fleet\",\"device\":\"t1\",\"trainer\":\"t1\",\"epoch\":3,"
 		"\"images_seen\":1000,\"classes\":10,\"size\":70000,\"block_size\":32768,"
-		"\"created\":\"2024-11-23T12:00:00.123Z\",\"encoding\":\"raw\",\"sequence\":9,"
+		"\"created\":\"2024-11-23T12:00:00.123Z\",\"sequence\":9,\"encoding\":\"raw\","
 		"\"share\":10,\"halted\":true,\"reason\":\"worse\",\"starts_in_ms\":2000,"
 		"\"spread_ms\":10000,\"test\":" SCORE "}",
 	[KEY] =
