@@ -1,16 +1,31 @@
 /* Handovers of a device with an identity: keys are made with the grant, blocks go out and come in
  * sealed, whatever else comes in is refused by name, and when it is over nothing of the keys is
  * left. The trainer is played with keys of its own. */
-#include "agent_rig.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those before it, and the rig's names are not to be known in pki_util.h. */
+#include <cmocka.h>
+
+#include "tests/unit/pki_util.h"
+
+#include "tests/unit/agent_rig.h"
 
 #include <sys/stat.h>
 
 #include "common/transfer/sealing.h"
 #include "common/trust/sealed.h"
+#include "common/trust/trust.h"
 
 #define COPY_TEXT(to, from) snprintf(to, sizeof(to), "%s", from)
 
+static struct pki pki;
+static struct identity_paths identity; /* the device's */
+
 /* The trainer's end. */
+static struct signer *signer, *another; /* edge-1, edge-2 */
+static int64_t sequence;
 static struct sealed keys;
 static struct sealed_memo memo;
 static struct seal *seal;
@@ -23,7 +38,15 @@ static int setup_sealed(void **state)
 	int r = setup(state);
 	keys = (struct sealed){0};
 	fence = 1;
-	strcpy(conf.identity.certificate, "device.crt");
+	sequence = 0;
+	struct identity_paths paths;
+	pki_init(&pki, dir);
+	pki_issue(&pki, ROLE_TRAINER, "edge-1", &paths);
+	assert_int_equal(signer_read(&paths, &signer, &err), 0);
+	pki_issue(&pki, ROLE_TRAINER, "edge-2", &paths);
+	assert_int_equal(signer_read(&paths, &another, &err), 0);
+	pki_issue(&pki, ROLE_DEVICE, "cam-1", &identity);
+	conf.identity = identity;
 	again();
 	if (r == 0)
 		r = sealed_begin(&keys);
@@ -34,7 +57,15 @@ static int teardown_sealed(void **state)
 {
 	seal_free(seal);
 	proof_done(&proof);
+	signer_free(signer);
+	signer_free(another);
+	pki_done(&pki);
 	return teardown(state);
+}
+
+static void say_signed(const struct signer *by, const char *topic, char *text)
+{
+	say_text(topic, signed_print(by, topic, text));
 }
 
 static const uint8_t *key(const char *payload, bool to_device)
@@ -49,7 +80,7 @@ static void say_claim(int64_t with, const char *checkpoint, const char *own)
 	struct msg_claim c = {.trainer = "edge-1", .fence = with, .phase = "training"};
 	COPY_TEXT(c.checkpoint, checkpoint);
 	COPY_TEXT(c.seal, own);
-	say_text(DEVICE "in/claim", msg_claim_print(&c));
+	say_signed(signer, DEVICE "in/claim", msg_claim_print(&c));
 }
 
 /* Claims with its own key; what the device answers must be a grant, with the device's. */
@@ -156,7 +187,7 @@ static void test_claims_without_a_seal_are_refused(void **state)
 	struct msg_claim busy = {.trainer = "edge-1", .busy = true, .retry_ms = 5000};
 	COPY_TEXT(busy.checkpoint, offered);
 	COPY_TEXT(busy.reason, "no room");
-	say_text(DEVICE "in/claim", msg_claim_print(&busy));
+	say_signed(signer, DEVICE "in/claim", msg_claim_print(&busy));
 	agent_tick(a);
 	claim_sealed(0, offered);
 	assert_int_equal(fence, 1);
@@ -216,7 +247,7 @@ static void test_others_change_no_key(void **state)
 	COPY_TEXT(c.checkpoint, offered);
 	COPY_TEXT(c.seal, own);
 	forget_sent();
-	say_text(DEVICE "in/claim", msg_claim_print(&c));
+	say_signed(another, DEVICE "in/claim", msg_claim_print(&c));
 	const struct sent *s = last("tasuki/v1/home/trainer/edge-2/in/cam-1/grant");
 	assert_non_null(s);
 	assert_null(strstr(s->payload, "seal"));
@@ -244,7 +275,7 @@ static void test_a_new_fence_has_new_keys(void **state)
 	/* Given back: it is over. */
 	struct msg_claim busy = {.trainer = "edge-1", .busy = true, .fence = 2, .retry_ms = 5000};
 	COPY_TEXT(busy.checkpoint, offered);
-	say_text(DEVICE "in/claim", msg_claim_print(&busy));
+	say_signed(signer, DEVICE "in/claim", msg_claim_print(&busy));
 	assert_false(secret_kept(after));
 }
 
@@ -271,7 +302,9 @@ static struct msg_result offer_result(const char *offered, char path[FILE_PATH_M
 {
 	struct msg_result r = result_of(offered, 77, fence, path);
 	assert_int_equal(proof_root(&proof, path, &r.manifest, NULL), 0);
-	say_text(DEVICE "in/offer", msg_result_print(&r));
+	r.manifest.sequence = ++sequence;
+	r.manifest.expires_ms = fake_real(NULL) + 3600000;
+	say_signed(signer, DEVICE "in/offer", msg_result_print(&r));
 	return r;
 }
 
@@ -379,13 +412,13 @@ static void test_new_keys_while_pulling(void **state)
 static void test_an_identity_later(void **state)
 {
 	char offered[HASH_SIZE], secret[HASH_SIZE];
-	conf.identity.certificate[0] = 0;
+	conf.identity = (struct identity_paths){0};
 	again();
 	until_offered(offered);
 	claim(0, offered);
 	assert_false(secret_kept(secret));
 	struct manifest m = offer_said();
-	strcpy(conf.identity.certificate, "device.crt");
+	conf.identity = identity;
 	again();
 	say_want(m.id, 0);
 	assert_null(block_sent(m.id, 0)); /* nothing leaves in plain */

@@ -1,5 +1,14 @@
 /* Handovers of a trainer with an identity: its keys, blocks that come in and go out sealed, and what
  * a hostile broker can make of them. The device is played with the same keys. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those before it, and the rig's names are not to be known in pki_util.h. */
+#include <cmocka.h>
+
+#include "tests/unit/pki_util.h"
+
 #include "tests/unit/trainer_fixture.h"
 
 #include <sys/stat.h>
@@ -7,24 +16,35 @@
 #include "common/base/rng.h"
 #include "common/transfer/sealing.h"
 #include "common/trust/sealed.h"
+#include "common/trust/trust.h"
 
 /* One device's end. */
 static struct {
 	struct sealed keys;
 	struct sealed_memo memo;
 	int64_t fence;
+	int64_t sequence;
+	struct signer *signer;
 	struct seal *seal;
 	struct proof proof;
 	char path[FILE_PATH_MAX];
 } end;
+static struct pki pki;
+static struct identity_paths identity; /* the trainer's */
 static uint8_t wire[SEALING_BLOCK_MAX + 1], opened[SEALING_BLOCK_MAX];
 
 static int set_up_sealed(void **state)
 {
 	int r = set_up(state);
 
+	struct identity_paths paths;
+
 	memset(&end, 0, sizeof(end));
-	strcpy(f.conf.identity.certificate, "trainer.crt");
+	pki_init(&pki, f.dir);
+	pki_issue(&pki, ROLE_DEVICE, "cam-1", &paths);
+	assert_int_equal(signer_read(&paths, &end.signer, NULL), 0);
+	pki_issue(&pki, ROLE_TRAINER, "edge-1", &identity);
+	f.conf.identity = identity;
 	f.weights[WEIGHTS_HEADER_SIZE + 41] = 3; /* no two blocks are alike */
 	for (size_t i = WEIGHTS_HEADER_SIZE; i < f.model->file_bytes; i += 4)
 		f.weights[i] = (char)(i / 4);
@@ -38,8 +58,19 @@ static int set_up_sealed(void **state)
 static int tear_down_sealed(void **state)
 {
 	seal_free(end.seal);
+	signer_free(end.signer);
+	pki_done(&pki);
 	proof_done(&end.proof);
 	return tear_down(state);
+}
+
+static void say_signed(enum topic_kind kind, char *text)
+{
+	struct topic t = {.kind = kind, .device = "cam-1", .trainer = "edge-1"};
+	char topic[TOPIC_SIZE];
+
+	assert_int_equal(topic_format(topic, "home", &t), 0);
+	say(kind, "cam-1", signed_print(end.signer, topic, text));
 }
 
 static const uint8_t *key(const char *payload, bool to_device)
@@ -56,7 +87,9 @@ static void offer_sealed(void)
 
 	assert_int_equal(file_write(end.path, f.weights, f.model->file_bytes, NULL), 0);
 	assert_int_equal(proof_root(&end.proof, end.path, &o.manifest, NULL), 0);
-	say(TOPIC_DEVICE_OFFER, "cam-1", msg_offer_print(&o));
+	o.manifest.sequence = ++end.sequence;
+	o.manifest.expires_ms = 1700000000000 + f.now_ms + 3600000;
+	say_signed(TOPIC_DEVICE_OFFER, msg_offer_print(&o));
 }
 
 static void say_grant(const char *seal)
@@ -66,7 +99,7 @@ static void say_grant(const char *seal)
 
 	strcpy(g.checkpoint, f.id);
 	strcpy(g.seal, seal);
-	say(TOPIC_TRAINER_GRANT, "cam-1", msg_grant_print(&g));
+	say_signed(TOPIC_TRAINER_GRANT, msg_grant_print(&g));
 }
 
 /* The device takes the last claim. */
@@ -391,7 +424,10 @@ static void test_results_go_out_sealed(void **state)
 
 	(void)state;
 	take_result(&r);
-	ack("cam-1", r.manifest.id, 1, DECISION_KEPT);
+	struct msg_ack kept = {.fence = 1, .has_decision = true, .decision = DECISION_KEPT};
+
+	strcpy(kept.checkpoint, r.manifest.id);
+	say_signed(TOPIC_TRAINER_ACK, msg_ack_print(&kept));
 	assert_int_equal(query("SELECT count(*) FROM jobs WHERE state = 'done' AND"
 			       " seal_secret IS NULL AND seal_theirs IS NULL"),
 			 1);
@@ -430,14 +466,14 @@ static void test_nobody_else_reads_the_database(void **state)
 static void test_an_identity_later(void **state)
 {
 	(void)state;
-	f.conf.identity.certificate[0] = '\0';
+	f.conf.identity = (struct identity_paths){0};
 	kill_and_reopen();
 	f.read = f.n_sent;
 	offer("cam-1");
 	assert_string_equal(claimed("cam-1").seal, "");
 	grant("cam-1", f.id, true, 1);
 	give_blocks("cam-1", 1);
-	strcpy(f.conf.identity.certificate, "trainer.crt");
+	f.conf.identity = identity;
 	f.read = f.n_sent;
 	kill_and_reopen();
 	assert_true(hash_valid(claimed("cam-1").seal));
