@@ -370,8 +370,8 @@ void exchange_sweep(struct agent *a);
 /* sealing.c: all of it does nothing without an identity, where nothing else is said */
 int sealing_start(struct agent *a, struct err *err);
 void sealing_stop(struct agent *a);
-/* Whether a claim may lead to a grant; -EBADMSG, err says why not. */
-int sealing_claim(const struct agent *a, const struct msg_claim *c, struct err *err);
+/* Whether a claim may lead to a grant; err says why not. */
+bool sealing_claim(struct agent *a, const struct msg_claim *c, struct err *err);
 /* Whether the keys that are kept are the ones for a grant that answers this claim. */
 bool sealing_agreed(const struct agent *a, const struct msg_claim *c);
 /* Puts into *next, which has its handover already, the keys of it. claim: that is granted; NULL:

@@ -528,6 +528,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
 			xfer_result_text((enum xfer_result)r));
+		if (a->trust)
+			trust_refuse(a->trust, sealed_refusal((enum xfer_result)r), ret_err);
 	}
 }
 

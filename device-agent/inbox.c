@@ -286,7 +286,7 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, const char *
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
 	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
-	    sealing_claim(a, &c, err) < 0)
+	    !sealing_claim(a, &c, err))
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);

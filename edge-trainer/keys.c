@@ -46,9 +46,10 @@ void keys_claim(const struct trainer *t, const struct entry *e, struct msg_claim
 		sealed_public(&e->job.seal, c->seal);
 }
 
-int keys_grant(const struct trainer *t, const struct msg_grant *g, struct err *err)
+bool keys_grant(struct trainer *t, const struct msg_grant *g, struct err *err)
 {
-	return t->seal && g->granted ? sealed_check(g->seal, err) : 0;
+	return !t->seal || !g->granted ||
+	       trust_refuse(t->trust, sealed_check(g->seal, err), err) == REFUSAL_NONE;
 }
 
 const uint8_t *keys_transfer(struct trainer *t, struct entry *e, const char *payload, bool to_device)

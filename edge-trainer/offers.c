@@ -315,7 +315,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 
 	if (!d)
 		return;
-	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0 || keys_grant(t, &g, &err) < 0) {
+	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0 || !keys_grant(t, &g, &err)) {
 		device_complain(t, d, "grant", err.text);
 		return;
 	}

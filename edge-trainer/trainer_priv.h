@@ -332,8 +332,8 @@ int keys_protect(const char *db, struct err *err);
 /* A pair for a job that has none. */
 int keys_begin(struct trainer *t, struct job *j, struct err *err);
 void keys_claim(const struct trainer *t, const struct entry *e, struct msg_claim *c);
-/* -EBADMSG, with why in err: nothing can be agreed on with this grant. */
-int keys_grant(const struct trainer *t, const struct msg_grant *g, struct err *err);
+/* Whether keys can be agreed on with this grant; err says why not. */
+bool keys_grant(struct trainer *t, const struct msg_grant *g, struct err *err);
 /* Of the transfer that is on; NULL: not known. */
 const uint8_t *keys_transfer(struct trainer *t, struct entry *e, const char *payload, bool to_device);
 

@@ -43,19 +43,27 @@ int sealed_public(const struct sealed *s, char ret[HASH_SIZE])
 	return 0;
 }
 
-int sealed_check(const char *seal, struct err *err)
+enum refusal sealed_check(const char *seal, struct err *err)
 {
 	static const uint8_t any[SEAL_KEY] = {1};
 	uint8_t theirs[SEAL_KEY], shared[SEAL_KEY];
-	if (hex_parse(seal, theirs, SEAL_KEY) < 0)
-		return err_set(err, -EBADMSG,
-			       "unsealed: seal: found '%s', expected %d lower-case hex digits",
-			       seal, HASH_HEX);
+	if (hex_parse(seal, theirs, SEAL_KEY) < 0) {
+		err_set(err, -EBADMSG, "seal: found '%s', expected %d lower-case hex digits", seal,
+			HASH_HEX);
+		return REFUSAL_UNSEALED;
+	}
 	/* Which points give zeros does not depend on the secret. */
-	if (seal_shared(any, theirs, shared) < 0)
-		return err_set(err, -EBADMSG,
-			       "weak seal: found %s, expected no point of small order", seal);
-	return 0;
+	if (seal_shared(any, theirs, shared) == 0)
+		return REFUSAL_NONE;
+	err_set(err, -EBADMSG, "seal: found %s, expected no point of small order", seal);
+	return REFUSAL_WEAK;
+}
+
+enum refusal sealed_refusal(enum xfer_result r)
+{
+	return r == XFER_E_PLAIN                        ? REFUSAL_UNSEALED
+	       : r == XFER_E_SEAL || r == XFER_E_FORGED ? REFUSAL_BLOCK
+							: REFUSAL_NONE;
 }
 
 void sealed_wipe(struct sealed *s)

@@ -16,9 +16,7 @@
 
 #include "common/transfer/sealing.h"
 #include "common/trust/sealed.h"
-#include "common/trust/trust.h"
-
-#define COPY_TEXT(to, from) snprintf(to, sizeof(to), "%s", from)
+#include "device-agent/agent_impl.h"
 
 static struct pki pki;
 static struct identity_paths identity; /* the device's */
@@ -78,8 +76,8 @@ static const uint8_t *key(const char *payload, bool to_device)
 static void say_claim(int64_t with, const char *checkpoint, const char *own)
 {
 	struct msg_claim c = {.trainer = "edge-1", .fence = with, .phase = "training"};
-	COPY_TEXT(c.checkpoint, checkpoint);
-	COPY_TEXT(c.seal, own);
+	COPY(c.checkpoint, checkpoint);
+	COPY(c.seal, own);
 	say_signed(signer, DEVICE "in/claim", msg_claim_print(&c));
 }
 
@@ -95,14 +93,14 @@ static void claim_sealed(int64_t with, const char *checkpoint)
 	assert_int_equal(msg_grant_parse(s->payload, s->len, &g, NULL), 0);
 	assert_true(g.granted);
 	assert_true(hash_valid(g.seal));
-	COPY_TEXT(keys.theirs, g.seal);
+	COPY(keys.theirs, g.seal);
 	fence = g.fence;
 }
 
 static void say_want(const char *payload, uint32_t block)
 {
 	struct msg_want w = {.trainer = "edge-1", .blocks = {block}, .n_blocks = 1};
-	COPY_TEXT(w.checkpoint, payload);
+	COPY(w.checkpoint, payload);
 	say_text(DEVICE "in/want", msg_want_print(&w));
 }
 
@@ -182,11 +180,13 @@ static void test_claims_without_a_seal_are_refused(void **state)
 	zeros[HASH_HEX] = 0;
 	say_claim(0, offered, zeros);
 	assert_null(last(TRAINER "grant"));
+	assert_int_equal(trust_refused(a->trust, REFUSAL_UNSEALED), 1);
+	assert_int_equal(trust_refused(a->trust, REFUSAL_WEAK), 1);
 	assert_false(secret_kept(zeros));
 	/* To be busy needs none. */
 	struct msg_claim busy = {.trainer = "edge-1", .busy = true, .retry_ms = 5000};
-	COPY_TEXT(busy.checkpoint, offered);
-	COPY_TEXT(busy.reason, "no room");
+	COPY(busy.checkpoint, offered);
+	COPY(busy.reason, "no room");
 	say_signed(signer, DEVICE "in/claim", msg_claim_print(&busy));
 	agent_tick(a);
 	claim_sealed(0, offered);
@@ -244,8 +244,8 @@ static void test_others_change_no_key(void **state)
 	assert_int_equal(sealed_begin(&other), 0);
 	assert_int_equal(sealed_public(&other, own), 0);
 	struct msg_claim c = {.trainer = "edge-2"};
-	COPY_TEXT(c.checkpoint, offered);
-	COPY_TEXT(c.seal, own);
+	COPY(c.checkpoint, offered);
+	COPY(c.seal, own);
 	forget_sent();
 	say_signed(another, DEVICE "in/claim", msg_claim_print(&c));
 	const struct sent *s = last("tasuki/v1/home/trainer/edge-2/in/cam-1/grant");
@@ -274,7 +274,7 @@ static void test_a_new_fence_has_new_keys(void **state)
 	pull(&m);
 	/* Given back: it is over. */
 	struct msg_claim busy = {.trainer = "edge-1", .busy = true, .fence = 2, .retry_ms = 5000};
-	COPY_TEXT(busy.checkpoint, offered);
+	COPY(busy.checkpoint, offered);
 	say_signed(signer, DEVICE "in/claim", msg_claim_print(&busy));
 	assert_false(secret_kept(after));
 }
@@ -370,6 +370,8 @@ static void test_nothing_else_is_taken(void **state)
 		say_block(m, i, plain);
 	}
 	assert_false(has_part(m));
+	assert_int_equal(trust_refused(a->trust, REFUSAL_UNSEALED), n);
+	assert_int_equal(trust_refused(a->trust, REFUSAL_BLOCK), 8 * n); /* no bytes: no message */
 	assert_null(last(TRAINER "ack"));
 	forget_sent();
 	now += 4000;

@@ -16,7 +16,7 @@
 #include "common/base/rng.h"
 #include "common/transfer/sealing.h"
 #include "common/trust/sealed.h"
-#include "common/trust/trust.h"
+#include "edge-trainer/trainer_priv.h"
 
 /* One device's end. */
 static struct {
@@ -211,6 +211,8 @@ static void test_grants_without_a_seal_are_refused(void **state)
 	zeros[HASH_HEX] = '\0';
 	say_grant(zeros);
 	assert_null(next(TOPIC_DEVICE_WANT));
+	assert_int_equal(trust_refused(f.t->trust, REFUSAL_UNSEALED), 1);
+	assert_int_equal(trust_refused(f.t->trust, REFUSAL_WEAK), 1);
 	assert_int_equal(query("SELECT count(*) FROM jobs"), 0);
 	tick(8000);
 	end.fence = 0;
@@ -262,6 +264,8 @@ static void test_nothing_else_is_taken(void **state)
 		end.fence = 1;
 	}
 	assert_false(has_part());
+	assert_int_equal(trust_refused(f.t->trust, REFUSAL_UNSEALED), n);
+	assert_int_equal(trust_refused(f.t->trust, REFUSAL_BLOCK), 9 * n);
 	/* What was asked for is asked for again. */
 	assert_true(want().n_blocks > 0);
 	f.read = f.n_sent;
