@@ -285,7 +285,8 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, const char *
 	    !trusted_is_by(a, by, c.trainer, err))
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
-	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
+	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
+	    !sealing_claim(a, &c, err))
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);

@@ -87,6 +87,8 @@ static int set_up(struct db *db, struct err *err)
 		r = exec(db, "PRAGMA synchronous = FULL", err);
 	if (r == 0)
 		r = exec(db, "PRAGMA cache_size = -2000", err);
+	if (r == 0) /* keys that are over are overwritten (as Debian's SQLite does anyway) */
+		r = exec(db, "PRAGMA secure_delete = ON", err);
 	if (r == 0)
 		r = migrate(db, err);
 	return r;

@@ -1,19 +1,16 @@
 /* The trainer where messages are signed: whom it believes, which offers it takes again, and that a
  * restart in between changes nothing of that. */
-#include "tests/unit/trainer_fixture.h"
+#include "tests/unit/trainer_sealed_rig.h"
 
+#include "common/base/clock.h"
 #include "common/trust/freshness.h"
 #include "common/trust/trust.h"
-#include "tests/unit/pki_util.h"
 
 #define OFFER_TOPIC "tasuki/v1/home/device/cam-1/offer"
 #define FLEET_TOPIC "tasuki/v1/home/fleet/offer"
 
-static struct pki pki;
 static struct signer *cam, *cam_2, *edge, *edge_2, *as_device;
 static struct authority *authority;
-static struct identity_paths plain;
-static int64_t sequence;
 
 static int64_t utc(void)
 {
@@ -52,40 +49,33 @@ static char *numbered(char *text, int64_t number, int64_t expires_ms)
 static char *sign(enum topic_kind kind, const char *topic, char *text)
 {
 	if (kind == TOPIC_DEVICE_OFFER)
-		text = numbered(text, sequence, utc() + FRESHNESS_HANDOVER_MS);
+		text = numbered(text, end.sequence, utc() + FRESHNESS_HANDOVER_MS);
 	return signed_print(as_device, topic, text);
 }
 
 static int set_up_signed(void **state)
 {
 	struct err err = {0};
-	int r = set_up(state);
+	int r = set_up_sealed(state);
 
-	pki_init(&pki, f.dir);
-	close_trainer();
-	plain = f.conf.identity;
-	pki_issue(&pki, ROLE_TRAINER, "edge-1", &f.conf.identity);
 	f.sign = sign;
-	sequence = utc();
-	as_device = cam = signer_of(ROLE_DEVICE, "cam-1");
+	end.sequence = utc();
+	as_device = cam = end.signer;
 	cam_2 = signer_of(ROLE_DEVICE, "cam-2");
 	edge = signer_of(ROLE_TRAINER, "edge-1");
 	edge_2 = signer_of(ROLE_TRAINER, "edge-2");
 	assert_int_equal(authority_new(&f.conf.identity, &authority, &err), 0);
-	open_trainer();
 	return r;
 }
 
 static int tear_down_signed(void **state)
 {
-	signer_free(cam);
 	signer_free(cam_2);
 	signer_free(edge);
 	signer_free(edge_2);
 	authority_free(authority);
 	authority = NULL;
-	pki_done(&pki);
-	return tear_down(state);
+	return tear_down_sealed(state);
 }
 
 #define SIGNED(x) cmocka_unit_test_setup_teardown(x, set_up_signed, tear_down_signed)
@@ -115,14 +105,14 @@ static void play(enum topic_kind kind, const char *text)
 
 static void what_it_says_is_signed(void **state)
 {
-	char id[HASH_SIZE], topic[TOPIC_SIZE];
-	struct msg_result r = to_offering("cam-1", 3, id);
+	char topic[TOPIC_SIZE];
+	struct msg_result r = until_offering();
 	size_t n[TOPIC_N] = {0};
 
 	(void)state;
 	assert_true(r.manifest.sequence >= utc() - 60000);
 	assert_int_equal(r.manifest.expires_ms, utc() + FRESHNESS_HANDOVER_MS);
-	ack("cam-1", id, 3, DECISION_KEPT);
+	ack("cam-1", r.manifest.id, 1, DECISION_KEPT);
 	for (unsigned i = 0; i < f.n_sent; i++) {
 		const struct sent *s = &f.sent[i];
 		enum role by;
@@ -153,8 +143,7 @@ static int64_t result_sequence(void)
 
 static void a_result_keeps_its_number_and_the_next_one_has_a_larger(void **state)
 {
-	char id[HASH_SIZE];
-	int64_t number = to_offering("cam-1", 3, id).manifest.sequence;
+	int64_t number = until_offering().manifest.sequence;
 
 	(void)state;
 	tick(3000);
@@ -189,7 +178,7 @@ static void only_the_device_itself_is_heard(void **state)
 	/* What it said elsewhere: as a report, at another site. */
 	_cleanup_free_ char *elsewhere =
 		signed_print(cam, "tasuki/v1/work/device/cam-1/offer",
-			     numbered(msg_offer_print(&o), sequence, utc() + 1000));
+			     numbered(msg_offer_print(&o), end.sequence, utc() + 1000));
 	play(TOPIC_DEVICE_OFFER, elsewhere);
 	assert_refused_as(REFUSAL_FORGED, 0);
 	play(TOPIC_DEVICE_REPORT, elsewhere);
@@ -225,12 +214,11 @@ static void a_flood_of_forged_ones_is_cut(void **state)
 
 	(void)state;
 	offer("cam-1");
-	claimed("cam-1");
 	for (int i = 0; i < 5000; i++)
 		play(TOPIC_TRAINER_GRANT, forged);
 	assert_true(trainer_refused(f.t, REFUSAL_FORGED) < 100);
 	f.now_ms += 500;
-	grant("cam-1", f.id, true, 1);
+	grant_sealed(1);
 	assert_non_null(next(TOPIC_DEVICE_WANT));
 	/* In many names. */
 	for (int i = 0; i < 10000; i++) {
@@ -244,7 +232,7 @@ static void a_chain_is_verified_once_a_device(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 15; i++) {
-		sequence++;
+		end.sequence++;
 		offer("cam-1");
 		f.now_ms += 1000;
 	}
@@ -254,7 +242,7 @@ static void a_chain_is_verified_once_a_device(void **state)
 	struct signer *thief = NULL;
 	assert_int_equal(signer_read(&stolen, &thief, NULL), 0);
 	as_device = thief;
-	sequence++;
+	end.sequence++;
 	offer("cam-1");
 	assert_int_equal(trainer_refused(f.t, REFUSAL_FOREIGN), 0);
 	pki_revoke(&pki, ROLE_DEVICE, ROLE_DEVICE, &serial, 1, utc() - 1000, utc() + PKI_DAY_MS);
@@ -268,8 +256,12 @@ static void a_chain_is_verified_once_a_device(void **state)
 static void an_offer_that_is_over_cannot_be_played_again(void **state)
 {
 	(void)state;
-	int64_t first = sequence;
-	hand_over("cam-1", 3);
+	struct msg_result r = until_offering();
+	int64_t first = end.sequence;
+
+	ack("cam-1", r.manifest.id, 1, DECISION_KEPT);
+	tick(2000);
+	f.read = f.n_sent;
 	_cleanup_free_ char *recorded = offer_text(first, utc() + FRESHNESS_HANDOVER_MS);
 	play(TOPIC_DEVICE_OFFER, recorded);
 	assert_refused_as(REFUSAL_REPLAY, 0);
@@ -278,7 +270,7 @@ static void an_offer_that_is_over_cannot_be_played_again(void **state)
 	assert_refused_as(REFUSAL_REPLAY, 0);
 	assert_null(next(TOPIC_DEVICE_CLAIM));
 	/* The device itself offers the same again: under a new number. */
-	sequence = first + 1;
+	end.sequence = first + 1;
 	offer("cam-1");
 	claimed("cam-1");
 }
@@ -286,11 +278,11 @@ static void an_offer_that_is_over_cannot_be_played_again(void **state)
 static void an_older_offer_is_not_taken(void **state)
 {
 	(void)state;
-	_cleanup_free_ char *recorded = offer_text(sequence, utc() + FRESHNESS_HANDOVER_MS);
+	_cleanup_free_ char *recorded = offer_text(end.sequence, utc() + FRESHNESS_HANDOVER_MS);
 	play(TOPIC_DEVICE_OFFER, recorded);
 	claimed("cam-1");
 	other_weights(9);
-	sequence++;
+	end.sequence++;
 	offer("cam-1");
 	claimed("cam-1");
 	play(TOPIC_DEVICE_OFFER, recorded);
@@ -304,9 +296,9 @@ static void an_older_offer_is_not_taken(void **state)
 static void one_that_was_held_back_is_not_taken(void **state)
 {
 	(void)state;
-	_cleanup_free_ char *recorded = offer_text(sequence, utc() + FRESHNESS_HANDOVER_MS);
-	_cleanup_free_ char *endless = offer_text(sequence, 0);
-	_cleanup_free_ char *long_one = offer_text(sequence, utc() + 3 * FRESHNESS_HANDOVER_MS);
+	_cleanup_free_ char *recorded = offer_text(end.sequence, utc() + FRESHNESS_HANDOVER_MS);
+	_cleanup_free_ char *endless = offer_text(end.sequence, 0);
+	_cleanup_free_ char *long_one = offer_text(end.sequence, utc() + 3 * FRESHNESS_HANDOVER_MS);
 	play(TOPIC_DEVICE_OFFER, endless);
 	assert_refused_as(REFUSAL_FREEZE, 0);
 	play(TOPIC_DEVICE_OFFER, long_one);
@@ -359,7 +351,7 @@ static void another_devices_is_not_taken(void **state)
 	as_device = cam_2; /* recorded where cam-2 said it, played where cam-1 would */
 	_cleanup_free_ char *recorded =
 		signed_print(cam_2, "tasuki/v1/home/device/cam-2/offer",
-			     numbered(msg_offer_print(&o), sequence, utc() + 1000));
+			     numbered(msg_offer_print(&o), end.sequence, utc() + 1000));
 	play(TOPIC_DEVICE_OFFER, recorded);
 	assert_refused_as(REFUSAL_DEVICE, 0);
 	kill_and_reopen();
@@ -377,12 +369,12 @@ static void repeated_offers_are_taken(void **state)
 		offer("cam-1");
 		tick(2000);
 	}
-	sequence++; /* the device has started anew */
+	end.sequence++; /* the device has started anew */
 	offer("cam-1");
 	kill_and_reopen();
 	offer("cam-1");
 	f.read = f.n_sent;
-	sequence += 1000; /* a device that lost its state, or has an older one: by its clock */
+	end.sequence += 1000; /* a device that lost its state, or has an older one: by its clock */
 	offer("cam-1");
 	claimed("cam-1");
 	for (int r = 1; r < REFUSAL_N; r++)
