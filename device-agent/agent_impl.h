@@ -112,7 +112,6 @@ struct agent {
 	const struct model *model;
 	struct agent_ports port;
 	struct trust *trust;      /* NULL: plain */
-	bool refusal_told[REFUSAL_N];
 	char numbered[HASH_SIZE]; /* what is on offer under state->sequence in this run; "" */
 	struct rng rng;
 	int lock_fd;
@@ -449,8 +448,6 @@ void trusted_watch(struct agent *a);
  * may write it. by: who; "": nobody. */
 bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_message *m,
 		  char by[ID_SIZE], struct err *err);
-/* Whether one of that name is the first since the start: it is told of in any case. */
-bool trusted_is_news(struct agent *a);
 /* Whether what a message says of its writer is what its signature says. */
 bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err);
 /* What is about to be offered gets its number, which is saved, and its end. */

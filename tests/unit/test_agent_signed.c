@@ -234,12 +234,22 @@ static void an_offer_keeps_its_number_and_the_next_one_has_a_larger(void **state
 	assert_int_equal(sequence_offered(), number + 1);
 	now += 500000;
 	free(whole_handover(first));
+	/* The same one again is another offer. */
+	say_text(DEVICE "in/cmd", strdup("{\"cmd\":\"handover\",\"id\":\"h1\"}"));
+	assert_said(DEVICE "offer", offered);
+	assert_true(sequence_offered() > number + 1);
+	claim_by(edge, "edge-1", 0);
+	struct msg_result r = result(first, 2);
+	say_result(&r);
+	scored(first);
+	number = r.manifest.sequence;
+	forget_sent();
 	for (uint64_t seed = 3; seed < 5; seed++) {
 		trained(seed, offered);
 		scored(offered);
 	}
 	scored(offered);
-	assert_true(sequence_offered() > number + 1);
+	assert_true(sequence_offered() > number);
 }
 
 /* ---- whom it believes ---- */
