@@ -19,7 +19,8 @@
 #include "edge-trainer/trainer_priv.h"
 
 /* One device's end. */
-static struct {
+static struct end {
+	char device[ID_SIZE];
 	struct sealed keys;
 	struct sealed_memo memo;
 	int64_t fence;
@@ -29,67 +30,97 @@ static struct {
 	struct proof proof;
 	char path[FILE_PATH_MAX];
 } end;
+static struct end other; /* cam-2's, while it is not its turn */
 static struct pki pki;
 static struct identity_paths identity; /* the trainer's */
 static uint8_t wire[SEALING_BLOCK_MAX + 1], opened[SEALING_BLOCK_MAX];
+
+static void begin_end(struct end *e, const char *device)
+{
+	struct identity_paths paths;
+
+	memset(e, 0, sizeof(*e));
+	strcpy(e->device, device);
+	snprintf(e->path, sizeof(e->path), "%s/%s-offered", f.dir, device);
+	pki_issue(&pki, ROLE_DEVICE, device, &paths);
+	assert_int_equal(signer_read(&paths, &e->signer, NULL), 0);
+	assert_int_equal(seal_new(&e->seal), 0);
+}
+
+static void end_end(struct end *e)
+{
+	seal_free(e->seal);
+	signer_free(e->signer);
+	proof_done(&e->proof);
+}
+
+static void next_device(void)
+{
+	struct end was = end;
+
+	end = other;
+	other = was;
+}
 
 static int set_up_sealed(void **state)
 {
 	int r = set_up(state);
 
-	struct identity_paths paths;
-
-	memset(&end, 0, sizeof(end));
 	pki_init(&pki, f.dir);
-	pki_issue(&pki, ROLE_DEVICE, "cam-1", &paths);
-	assert_int_equal(signer_read(&paths, &end.signer, NULL), 0);
+	begin_end(&other, "cam-2");
+	begin_end(&end, "cam-1");
 	pki_issue(&pki, ROLE_TRAINER, "edge-1", &identity);
 	f.conf.identity = identity;
 	f.weights[WEIGHTS_HEADER_SIZE + 41] = 3; /* no two blocks are alike */
 	for (size_t i = WEIGHTS_HEADER_SIZE; i < f.model->file_bytes; i += 4)
 		f.weights[i] = (char)(i / 4);
 	hash_bytes(f.weights, f.model->file_bytes, f.id);
-	snprintf(end.path, sizeof(end.path), "%s/offered", f.dir);
 	kill_and_reopen();
 	f.read = f.n_sent;
-	return r < 0 ? r : seal_new(&end.seal);
+	return r;
 }
 
 static int tear_down_sealed(void **state)
 {
-	seal_free(end.seal);
-	signer_free(end.signer);
+	end_end(&end);
+	end_end(&other);
 	pki_done(&pki);
-	proof_done(&end.proof);
 	return tear_down(state);
 }
 
 static void say_signed(enum topic_kind kind, char *text)
 {
-	struct topic t = {.kind = kind, .device = "cam-1", .trainer = "edge-1"};
+	struct topic t = {.kind = kind, .trainer = "edge-1"};
 	char topic[TOPIC_SIZE];
 
+	strcpy(t.device, end.device);
 	assert_int_equal(topic_format(topic, "home", &t), 0);
-	say(kind, "cam-1", signed_print(end.signer, topic, text));
+	say(kind, end.device, signed_print(end.signer, topic, text));
 }
 
 static const uint8_t *key(const char *payload, bool to_device)
 {
-	const struct sealed_transfer t = {"home",  "cam-1", "edge-1", end.fence,
+	const struct sealed_transfer t = {"home",  end.device, "edge-1", end.fence,
 					  payload, to_device, true};
 
 	return sealed_key(&end.memo, &end.keys, &t);
 }
 
-static void offer_sealed(void)
+static void offer_with(bool root)
 {
-	struct msg_offer o = offer_of("cam-1");
+	struct msg_offer o = offer_of(end.device);
 
 	assert_int_equal(file_write(end.path, f.weights, f.model->file_bytes, NULL), 0);
-	assert_int_equal(proof_root(&end.proof, end.path, &o.manifest, NULL), 0);
+	if (root)
+		assert_int_equal(proof_root(&end.proof, end.path, &o.manifest, NULL), 0);
 	o.manifest.sequence = ++end.sequence;
 	o.manifest.expires_ms = 1700000000000 + f.now_ms + 3600000;
 	say_signed(TOPIC_DEVICE_OFFER, msg_offer_print(&o));
+}
+
+static void offer_sealed(void)
+{
+	offer_with(true);
 }
 
 static void say_grant(const char *seal)
@@ -105,7 +136,7 @@ static void say_grant(const char *seal)
 /* The device takes the last claim. */
 static void grant_sealed(int64_t fence)
 {
-	struct msg_claim c = claimed("cam-1");
+	struct msg_claim c = claimed(end.device);
 	char own[HASH_SIZE];
 
 	assert_true(hash_valid(c.seal));
@@ -119,7 +150,7 @@ static void grant_sealed(int64_t fence)
 
 static struct manifest offered(void)
 {
-	struct manifest m = offer_of("cam-1").manifest;
+	struct manifest m = offer_of(end.device).manifest;
 
 	return m;
 }
@@ -138,7 +169,7 @@ static uint32_t seal_it(uint32_t i)
 
 static void say_block(uint32_t i, size_t len)
 {
-	say_raw(TOPIC_TRAINER_BLOCK, "cam-1", f.id, i, wire, len, false);
+	say_raw(TOPIC_TRAINER_BLOCK, end.device, f.id, i, wire, len, false);
 }
 
 static struct msg_want want(void)
@@ -186,14 +217,14 @@ static void test_claims_have_a_seal(void **state)
 
 	(void)state;
 	offer_sealed();
-	first = claimed("cam-1");
+	first = claimed(end.device);
 	tick(1500);
-	second = claimed("cam-1");
+	second = claimed(end.device);
 	assert_true(hash_valid(first.seal));
 	assert_string_equal(first.seal, second.seal); /* of the handover, not of the message */
 	other_weights(77);
 	offer_sealed();
-	second = claimed("cam-1");
+	second = claimed(end.device);
 	assert_string_not_equal(first.seal, second.seal);
 }
 
@@ -204,7 +235,7 @@ static void test_grants_without_a_seal_are_refused(void **state)
 
 	(void)state;
 	offer_sealed();
-	claimed("cam-1");
+	claimed(end.device);
 	end.fence = 1;
 	say_grant("");
 	memset(zeros, '0', HASH_HEX);
@@ -292,7 +323,7 @@ static void test_restart_while_pulling(void **state)
 		;
 	f.read = 0;
 	do
-		c = claimed("cam-1");
+		c = claimed(end.device);
 	while (c.fence != 1);
 	assert_string_equal(c.seal, end.keys.theirs);
 	f.read--;
@@ -348,7 +379,7 @@ static void test_a_device_may_make_new_keys(void **state)
 	strcpy(end.keys.theirs, own);
 	assert_int_equal(sealed_public(&end.keys, own), 0);
 	tick(LEASE / 3 + 1000);
-	assert_int_equal(claimed("cam-1").fence, 1);
+	assert_int_equal(claimed(end.device).fence, 1);
 	say_grant(own);
 	f.read = f.n_sent;
 	tick(4000);
@@ -388,7 +419,18 @@ static void say_want(const char *payload, const uint32_t *blocks, size_t n)
 
 	strcpy(w.checkpoint, payload);
 	memcpy(w.blocks, blocks, n * sizeof(*blocks));
-	say(TOPIC_TRAINER_WANT, "cam-1", msg_want_print(&w));
+	say(TOPIC_TRAINER_WANT, end.device, msg_want_print(&w));
+}
+
+static int open_it(const struct sent *s)
+{
+	const uint8_t *k = key(s->topic.checkpoint, true);
+	uint8_t aad[HASH_HEX + 4];
+
+	memcpy(aad, s->topic.checkpoint, HASH_HEX);
+	memset(aad + HASH_HEX, 0, 4); /* block 0 */
+	return open_block(end.seal, k, aad, sizeof(aad), (const uint8_t *)s->payload, s->len,
+			  opened);
 }
 
 /* Asks for all blocks of the result twice and puts them together. */
@@ -447,7 +489,63 @@ static void test_restart_while_offering(void **state)
 	take_result(&r);
 }
 
-/* The members of a window get one result, each with keys of its own; see also test_trainer_merge. */
+/* Of a window: one result, for each member under keys of its own. */
+static void test_members_have_their_own_keys(void **state)
+{
+	struct msg_result first, second;
+	char id[HASH_SIZE];
+	uint32_t block = 0;
+	const struct sent *s;
+
+	(void)state;
+	close_trainer();
+	f.conf.strategy = STRATEGY_MERGE;
+	f.conf.capacity = 8;
+	f.conf.window = (struct window_conf){LEASE, 2};
+	f.conf.mixture = (struct mixture_conf){4, 0.25};
+	open_trainer();
+	for (uint64_t i = 10; i < f.model->n_floats; i++) /* of a usual size, lest they be screened */
+		memcpy(f.weights + WEIGHTS_HEADER_SIZE + 4 * i, &(float){0.1f}, sizeof(float));
+	memset(f.weights + WEIGHTS_HEADER_SIZE, 0, 40);
+	for (int i = 0; i < 2; i++, next_device()) {
+		other_weights((char)(11 + i));
+		offer_sealed();
+		grant_sealed(1);
+		give_sealed(1000);
+		evaluated(asked("evaluate"), 44 + i);
+		tick(1);
+	}
+	merged(asked("merge"), 20, id);
+	evaluated(asked("evaluate"), 50);
+	trained(asked("train"), 21, id);
+	trained(asked("train"), 22, id);
+	evaluated(asked("evaluate"), 70);
+	tick(1);
+	first = result();
+	second = result();
+	assert_string_equal(first.manifest.id, second.manifest.id);
+	say_want(first.manifest.id, &block, 1);
+	s = next(TOPIC_DEVICE_BLOCK);
+	assert_non_null(s);
+	next_device(); /* not for this one */
+	assert_int_equal(open_it(s), -EBADMSG);
+	next_device();
+	assert_int_equal(open_it(s), 0);
+	take_result(&first);
+	next_device();
+	take_result(&second);
+}
+
+static void test_offers_without_a_root_are_refused(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	offer_with(false);
+	c = claimed(end.device);
+	assert_true(c.busy);
+	assert_non_null(strstr(c.reason, "root"));
+}
 
 static void test_nobody_else_reads_the_database(void **state)
 {
@@ -474,13 +572,13 @@ static void test_an_identity_later(void **state)
 	kill_and_reopen();
 	f.read = f.n_sent;
 	offer("cam-1");
-	assert_string_equal(claimed("cam-1").seal, "");
+	assert_string_equal(claimed(end.device).seal, "");
 	grant("cam-1", f.id, true, 1);
 	give_blocks("cam-1", 1);
 	f.conf.identity = identity;
 	f.read = f.n_sent;
 	kill_and_reopen();
-	assert_true(hash_valid(claimed("cam-1").seal));
+	assert_true(hash_valid(claimed(end.device).seal));
 }
 
 #define SEALED(x) cmocka_unit_test_setup_teardown(x, set_up_sealed, tear_down_sealed)
@@ -497,6 +595,8 @@ int main(void)
 		SEALED(test_a_device_may_make_new_keys),
 		SEALED(test_results_go_out_sealed),
 		SEALED(test_restart_while_offering),
+		SEALED(test_members_have_their_own_keys),
+		SEALED(test_offers_without_a_root_are_refused),
 		SEALED(test_nobody_else_reads_the_database),
 		SEALED(test_an_identity_later),
 	};
