@@ -470,6 +470,8 @@ static int open_folder(struct agent *a, struct err *err)
 static int start(struct agent *a, struct err *err)
 {
 	int r = open_folder(a, err);
+	if (r == 0)
+		r = sealing_start(a, err);
 	if (r < 0)
 		return r;
 	a->published_seq = reports_last(a->reports);
@@ -517,7 +519,7 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state = calloc(1, sizeof(*a->state));
 	a->draft = calloc(1, sizeof(*a->draft));
-	a->block = malloc(MANIFEST_BLOCK_MAX);
+	a->block = malloc(SEALING_BLOCK_MAX);
 	a->details = calloc(1, sizeof(*a->details));
 	int r = a->state && a->draft && a->block && a->details ? start(a, err)
 							       : err_errno(err, -ENOMEM, "agent");
@@ -541,6 +543,7 @@ void agent_free(struct agent *a)
 	free(a->status_text);
 	free(a->block);
 	proof_done(&a->proof);
+	sealing_stop(a);
 	if (a->details)
 		details_done(a->details);
 	free(a->details);

@@ -7,6 +7,7 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
  *   fleet.c     a checkpoint for everyone
  *   coding.c    the forms in which checkpoints go out and come in
@@ -27,7 +28,7 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
-#include "common/transfer/proof.h"
+#include "common/transfer/sealing.h"
 #include "common/transfer/serve.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
@@ -187,8 +188,10 @@ struct agent {
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
 	struct serve serve;
-	char *block;           /* block_size bytes, while serving */
+	char *block;           /* SEALING_BLOCK_MAX bytes: one on its way out or in */
 	struct proof proof;    /* of the payload on offer, where there is an identity */
+	struct seal *seal;     /* NULL: there is no identity, and nothing is sealed */
+	struct sealed_memo seal_key;
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;
@@ -358,6 +361,23 @@ void exchange_withdraw(struct agent *a, const struct err *why);
 
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
+
+/* sealing.c: all of it does nothing without an identity, where nothing else is said */
+int sealing_start(struct agent *a, struct err *err);
+void sealing_stop(struct agent *a);
+/* Whether a claim may lead to a grant; -EBADMSG, err says why not. */
+int sealing_claim(const struct agent *a, const struct msg_claim *c, struct err *err);
+/* Whether the keys that are kept are the ones for a grant that answers this claim. */
+bool sealing_agreed(const struct agent *a, const struct msg_claim *c);
+/* Puts into *next, which has its handover already, the keys of it. claim: that is granted; NULL:
+ * none is. fence_was: before it. */
+int sealing_step(const struct agent *a, struct state *next, const struct msg_claim *claim,
+		 int64_t fence_was);
+/* After a commit: what is over is forgotten here, too. */
+void sealing_over(struct agent *a);
+void sealing_grant(const struct agent *a, struct msg_grant *g);
+/* Of the transfer that is on; NULL: not known. */
+const uint8_t *sealing_key(struct agent *a, const char *payload, bool to_device);
 
 /* link.c */
 void link_start(struct agent *a);

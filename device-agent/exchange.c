@@ -79,6 +79,7 @@ static void publish_offer(struct agent *a)
 static void run_action(struct agent *a, const struct handover_action *act)
 {
 	struct topic t;
+	struct msg_grant grant;
 	switch (act->kind) {
 	case HANDOVER_PERSIST:
 		break;
@@ -87,7 +88,9 @@ static void run_action(struct agent *a, const struct handover_action *act)
 		break;
 	case HANDOVER_GRANT:
 		t = to_trainer(a, TOPIC_TRAINER_GRANT, act->trainer);
-		announce_publish(a, &t, msg_grant_print(&act->grant), false);
+		grant = act->grant;
+		sealing_grant(a, &grant);
+		announce_publish(a, &t, msg_grant_print(&grant), false);
 		if (!act->grant.granted)
 			log_debug("device=%s trainer=%s checkpoint=%.12s not granted: %s",
 				  a->conf.id, act->trainer, act->grant.checkpoint,
@@ -159,6 +162,16 @@ static bool must_save(const struct handover_actions *acts)
 	return false;
 }
 
+/* The claim that a grant answers; NULL: none. */
+static const struct msg_claim *granted(const struct handover_event *ev,
+				       const struct handover_actions *acts)
+{
+	for (size_t i = 0; i < acts->n; i++)
+		if (acts->at[i].kind == HANDOVER_GRANT && acts->at[i].grant.granted)
+			return ev->claim;
+	return NULL;
+}
+
 /* next NULL: nothing else is to be saved. */
 static int apply(struct agent *a, struct state *next, const struct handover_event *ev)
 {
@@ -167,10 +180,12 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
-	if (must_save(&acts) || next) {
+	const struct msg_claim *claim = granted(ev, &acts);
+	if (must_save(&acts) || next || (claim && !sealing_agreed(a, claim))) {
 		if (!next)
 			next = agent_draft(a);
 		next->handover = h;
+		int r = sealing_step(a, next, claim, before.fence);
 		if (h.phase != HANDOVER_JUDGING)
 			next->judgement = (struct judgement){0};
 		if (was == HANDOVER_JUDGING && ev->kind == HANDOVER_EV_JUDGED)
@@ -179,9 +194,11 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
 			rounds_offered(&next->rounds, next->rounds.epoch);
-		int r = agent_commit(a);
+		if (r == 0)
+			r = agent_commit(a);
 		if (r < 0)
 			return r;
+		sealing_over(a);
 	} else {
 		a->state->handover = h;
 	}
@@ -494,7 +511,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 			a->part.id);
 		return;
 	}
-	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
+	int r = sealing_take_block(a->seal, sealing_key(a, a->part.id, true), &a->part, t->block, data,
+				   len, a->block, a->now_ms, &err);
 	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
@@ -584,10 +602,12 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	char topic[TOPIC_SIZE];
 	struct err err = {0};
 	uint32_t len;
-	int r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, block, a->block,
-				&len, &err);
+	int r = sealing_read_block(a->seal, sealing_key(a, manifest_payload(m), false), &a->proof,
+				   path, m, block, a->block, &len, &err);
 	if (r < 0) {
-		if (r != -ERANGE) /* else: no such block */
+		if (r == -ENOKEY)
+			log_error("device=%s not sent: %s", a->conf.id, err.text);
+		else if (r != -ERANGE) /* else: no such block */
 			guard_suspect(a, m->id);
 		return r;
 	}

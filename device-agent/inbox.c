@@ -282,7 +282,8 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, struct err *
 	if (msg_claim_parse(m->payload, m->len, &c, err) < 0)
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
-	if (flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
+	if (flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
+	    sealing_claim(a, &c, err) < 0)
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);

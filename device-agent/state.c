@@ -152,6 +152,12 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set_int(link, "bytes", s->link.bytes);
 	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
+	if (*s->seal.secret) {
+		struct json *seal = json_new_obj();
+		json_set_str(seal, "secret", s->seal.secret);
+		json_set_str(seal, "theirs", s->seal.theirs);
+		json_set(j, "seal", seal);
+	}
 	if (*s->judgement.result)
 		json_set(j, "judgement", print_judgement(&s->judgement));
 	json_set(j, "scores", print_scores(s));
@@ -164,7 +170,7 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_free(j);
 	if (!text)
 		return err_errno(err, -ENOMEM, "%s", path);
-	return file_write(path, text, strlen(text), err);
+	return (*s->seal.secret ? file_write_private : file_write)(path, text, strlen(text), err);
 }
 
 /* Reading: the first failure stays in `code`, and what follows it is left out. */
@@ -420,6 +426,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);
+	const struct json *seal = json_has(j, "seal") ? read_obj(r, j, "seal") : NULL;
+	if (seal) {
+		read_hash(r, seal, "secret", s->seal.secret);
+		read_hash(r, seal, "theirs", s->seal.theirs);
+	}
 	const struct json *judgement =
 		json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
 	if (judgement)

@@ -12,6 +12,7 @@
 
 #include "common/base/err.h"
 #include "common/protocol/message.h"
+#include "common/trust/sealed.h"
 #include "device-agent/candidates.h"
 #include "device-agent/handover.h"
 #include "device-agent/meter.h"
@@ -56,6 +57,7 @@ struct state {
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;
+	struct sealed seal; /* its keys, while it is open; only with an identity */
 	struct judgement judgement;                  /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
@@ -70,6 +72,7 @@ struct state {
 
 /* Missing file: an empty state. Anything that is not a state: -EINVAL, with file and member. */
 int state_load(const char *path, struct state *ret, struct err *err);
+/* While a secret is in it, only its owner may read the file. */
 int state_save(const char *path, const struct state *s, struct err *err);
 
 /* NULL: not known. snapshot NULL: the newest on any. */

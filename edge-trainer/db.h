@@ -18,7 +18,7 @@
 #include "common/protocol/message.h"
 #include "edge-trainer/job.h"
 
-#define DB_SCHEMA_VERSION 4
+#define DB_SCHEMA_VERSION 5
 #define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
 #define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
 #define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */

@@ -421,7 +421,7 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
 	return r < 0 ? r
-		     : pull_send(t, to, path, m->size, m->block_size, qos,
+		     : pull_send(t, to, NULL, NULL, NULL, path, m, qos,
 				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
 }
 

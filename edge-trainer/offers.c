@@ -179,6 +179,7 @@ static void take_form(struct trainer *t, struct entry *e, const struct manifest 
 static void admit(struct trainer *t, struct device *d)
 {
 	struct waiting_offer w = *d->waiting;
+	struct err err = {0};
 	struct entry *e;
 
 	offers_forget(t, d);
@@ -199,6 +200,11 @@ static void admit(struct trainer *t, struct device *d)
 			return;
 		}
 		job_init(&e->job, &t->job_conf, d->id, &w.manifest, rng_u64(&t->rng));
+		if (keys_begin(t, &e->job, &err) < 0) {
+			trainer_fault(t, &err);
+			entry_free(t, e);
+			return; /* it is offered again */
+		}
 	}
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &w.validation});
 }
@@ -305,7 +311,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 
 	if (!d)
 		return;
-	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0) {
+	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0 || keys_grant(t, &g, &err) < 0) {
 		device_complain(t, d, "grant", err.text);
 		return;
 	}
@@ -319,6 +325,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 	ev.lease_ms = g.lease_ms;
 	ev.claim = g.claim;
 	ev.reason = g.reason;
+	ev.seal = t->seal ? g.seal : NULL;
 	/* The place that was kept for it is another's by now. */
 	if (g.granted && e->job.state == JOB_CLAIMING && !job_takes_room(&e->job, trainer_now(t)) &&
 	    !has_room(t, d)) {

@@ -40,6 +40,8 @@ void entry_free(struct trainer *t, struct entry *e)
 	queue_cancel(&t->queue, e);
 	free(e->norms);
 	proof_done(&e->proof);
+	sealed_forget(&e->seal_key);
+	sealed_wipe(&e->job.seal);
 	while (*p != e)
 		p = &(*p)->next_of_device;
 	*p = e->next_of_device;
@@ -134,6 +136,7 @@ static int send_claim(struct trainer *t, struct entry *e, const struct job_actio
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
 	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&w->job));
+	keys_claim(t, e, &c);
 	return trainer_send(t, TOPIC_DEVICE_CLAIM, e->device->id, msg_claim_print(&c), false,
 			    job_claim_expiry_s(&e->job));
 }

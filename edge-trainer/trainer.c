@@ -77,6 +77,8 @@ static int load_job(void *user, const struct job *j)
 	if (!e)
 		return -ENOMEM;
 	e->job = *j;
+	if (!job_is_merged(j) && keys_begin(t, &e->job, NULL) < 0)
+		return -EIO;
 	log_info("job restored job=%lld %s checkpoint=%s state=%s epoch=%lld/%lld",
 		 (long long)j->id, job_whose(j, whose), hash_short(j->manifest.id, id),
 		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs);
@@ -168,7 +170,9 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 		trainer_free(t);
 		return r;
 	}
-	r = idmap_init(&t->devices);
+	r = *conf->identity.certificate ? seal_new(&t->seal) : 0;
+	if (r == 0)
+		r = idmap_init(&t->devices);
 	if (r == 0)
 		r = queue_init(&t->queue, conf->capacity, conf->device_per_hour, conf->slots);
 	if (r < 0)
@@ -195,6 +199,7 @@ void trainer_free(struct trainer *t)
 	queue_done(&t->queue);
 	store_free(t->store);
 	db_free(t->db);
+	seal_free(t->seal);
 	free(t);
 }
 

@@ -4,6 +4,7 @@
  *   offers.c    offers, grants, acks: from the wire to job events
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
+ *   keys.c      keys of handovers' blocks
  *   slots.c     workers and what they answer
  *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it
  *   coding.c    the forms in which checkpoints come in and go out
@@ -19,7 +20,7 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
-#include "common/transfer/proof.h"
+#include "common/transfer/sealing.h"
 #include "common/transfer/serve.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
@@ -143,6 +144,7 @@ struct entry {
 	} sending;
 	struct serve wanted; /* blocks of it that the device asked for */
 	struct proof proof;  /* of them, where there is an identity */
+	struct sealed_memo seal_key;
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */
@@ -202,6 +204,7 @@ struct trainer {
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
 	struct fleet *fleet;
+	struct seal *seal; /* NULL: there is no identity, and nothing is sealed */
 	struct {
 		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
 		uint64_t first_request;
@@ -310,11 +313,21 @@ void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
-/* Sends block to->block of a file. 0; -EAGAIN: the connection is full; other errors: it cannot be read,
- * and is left out. */
-int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
-	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len);
+/* Sends block to->block of a file; seal to m as sealing_read_block() has them. 0; -EAGAIN: the
+ * connection is full; other errors: it cannot be read, and is left out. */
+int pull_send(struct trainer *t, const struct topic *to, struct seal *seal, const uint8_t *key,
+	      struct proof *proof, const char *path, const struct manifest *m, int qos,
+	      uint32_t expiry_s, uint32_t *ret_len);
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
+
+/* keys.c: all of it does nothing without an identity. */
+/* A pair for a job that has none. */
+int keys_begin(struct trainer *t, struct job *j, struct err *err);
+void keys_claim(const struct trainer *t, const struct entry *e, struct msg_claim *c);
+/* -EBADMSG, with why in err: nothing can be agreed on with this grant. */
+int keys_grant(const struct trainer *t, const struct msg_grant *g, struct err *err);
+/* Of the transfer that is on; NULL: not known. */
+const uint8_t *keys_transfer(struct trainer *t, struct entry *e, const char *payload, bool to_device);
 
 /* fleet.c */
 int fleet_load(struct trainer *t, struct err *err);

@@ -134,6 +134,7 @@ struct msg_claim {
 	char lacks[HASH_SIZE];
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
+	char seal[HASH_SIZE]; /* X25519 public key of the trainer's, for this handover; "": none */
 };
 
 /* fleet/offer, retained: a checkpoint for everyone. The manifest's members (origin fleet; trainer: who
@@ -180,6 +181,7 @@ struct msg_grant {
 	int64_t claim; /* of the claim that it answers; 0: that one had none */
 	int64_t lease_ms; /* counted by the trainer from when it sent the claim */
 	char reason[MESSAGE_TEXT_MAX];
+	char seal[HASH_SIZE]; /* the same of the device's, for this fence; "": none */
 };
 
 /* device/<id>/in/offer: the manifest's members (parents[0]: the checkpoint handed over) and: */
