@@ -53,6 +53,7 @@ struct state {
 	struct {
 		int64_t sequence;       /* of the last offer to the fleet that was taken up */
 		struct msg_fleet offer; /* while its checkpoint comes in; sequence 0: none does */
+		char key[HASH_SIZE];    /* hex: that its blocks are sealed with; "": not here */
 	} fleet;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
