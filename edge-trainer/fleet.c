@@ -97,7 +97,7 @@ int fleet_load(struct trainer *t, struct err *err)
 		f->offer = (struct msg_fleet){0};
 		f->rollout = (struct rollout){0};
 		f->n_counted = 0;
-		fleet_key_forget(f);
+		site_key_forget(f);
 		return 0;
 	}
 	f->n_blocks = count_blocks(&f->offer.manifest);
@@ -109,7 +109,7 @@ void fleet_done(struct trainer *t)
 {
 	if (!t->fleet)
 		return;
-	fleet_key_forget(t->fleet);
+	site_key_forget(t->fleet);
 	proof_done(&t->fleet->proof);
 	free(t->fleet);
 }
@@ -127,7 +127,7 @@ static void announce(struct trainer *t)
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
-	start_ms = MIN_OF(FLEET_START_MS + fleet_key_ms(t), (int64_t)FLEET_SPREAD_MAX_MS);
+	start_ms = MIN_OF(FLEET_START_MS + site_key_ms(t), (int64_t)FLEET_SPREAD_MAX_MS);
 	m.starts_in_ms = is_sending(f) ? start_ms : -1;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
 		return;
@@ -162,7 +162,7 @@ static void halt(struct trainer *t)
 	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.sequence,
 		    f->offer.manifest.id, f->offer.reason);
 	f->n_peers = 0;
-	fleet_key_forget(f);
+	site_key_forget(f);
 }
 
 static void act(struct trainer *t, enum rollout_action action)
@@ -232,7 +232,7 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	char before[HASH_SIZE];
 
 	describe(t, m, &to);
-	if (fleet_key_make(t, &to, &err) < 0) {
+	if (site_key_make(t, &to, &err) < 0) {
 		trainer_fault(t, &err);
 		return;
 	}
@@ -269,7 +269,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	f->n_counted = 0;
 	f->n_peers = 0;
 	f->announce_due = false;
-	fleet_key_forget(f);
+	site_key_forget(f);
 	fleet_save(t);
 	forget(t, before);
 }

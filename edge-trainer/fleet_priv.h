@@ -14,7 +14,7 @@ struct fleet {
 	struct msg_fleet offer;
 	struct rollout rollout;
 	int64_t seen;      /* the largest sequence heard */
-	bool has_key; /* what is offered is sealed with `key`; see fleet_key.c */
+	bool has_key; /* what is offered is sealed with `key`; see site_key.c */
 	uint8_t key[SEAL_KEY];
 	struct proof proof; /* of its blocks */
 	struct bucket keys; /* given to devices */
@@ -34,12 +34,12 @@ struct fleet {
 	uint64_t n_keys, n_keys_told, n_keys_left_out;
 };
 
-/* fleet_key.c: without an identity there is no key */
+/* site_key.c: without an identity there is no key */
 /* A new one, for what m says; sets m->root. */
-int fleet_key_make(struct trainer *t, struct manifest *m, struct err *err);
-void fleet_key_forget(struct fleet *f);
+int site_key_make(struct trainer *t, struct manifest *m, struct err *err);
+void site_key_forget(struct fleet *f);
 /* So long before the blocks come devices are told of them, to ask for the key in. */
-int64_t fleet_key_ms(const struct trainer *t);
+int64_t site_key_ms(const struct trainer *t);
 
 /* STATE/fleet.json, which has the key and is then only its owner's. Where it cannot be written, save_due stays set. */
 void fleet_save(struct trainer *t);

@@ -378,7 +378,7 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 		offers_ack(t, &topic, m);
 		break;
 	case TOPIC_TRAINER_KEY:
-		fleet_key_wanted(t, &topic, m);
+		site_key_wanted(t, &topic, m);
 		break;
 	case TOPIC_FLEET_OFFER:
 		fleet_heard(t, m);

@@ -7,7 +7,7 @@
  *   keys.c      keys of handovers' blocks
  *   slots.c     workers and what they answer
  *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it,
- *               fleet_key.c: what it is sealed with
+ *               site_key.c: what it is sealed with
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
@@ -338,7 +338,7 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer
 bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
 /* A report that is new. */
 void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r);
-void fleet_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
+void site_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 /* A window's result: id, epoch and images_seen of its manifest, and its score here. */
 void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test);
 void fleet_serve(struct trainer *t); /* blocks that are due */

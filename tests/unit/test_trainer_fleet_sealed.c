@@ -10,7 +10,7 @@
 
 #define N_BLOCKS  ((uint32_t)((f.model->file_bytes + BLOCK - 1) / BLOCK))
 #define CENSUS_MS 3000 /* fleet.c */
-#define KEYS_MAX  400  /* fleet_key.c: at once, and a second */
+#define KEYS_MAX  400  /* site_key.c: at once, and a second */
 
 static struct seal *opener;
 

@@ -17,7 +17,7 @@
 
 static const struct bucket_limit key_limit = {KEYS_PER_S, KEYS_PER_S};
 
-int fleet_key_make(struct trainer *t, struct manifest *m, struct err *err)
+int site_key_make(struct trainer *t, struct manifest *m, struct err *err)
 {
 	struct fleet *f = t->fleet;
 	uint8_t key[SEAL_KEY];
@@ -40,13 +40,13 @@ int fleet_key_make(struct trainer *t, struct manifest *m, struct err *err)
 	return 0;
 }
 
-void fleet_key_forget(struct fleet *f)
+void site_key_forget(struct fleet *f)
 {
 	seal_wipe(f->key, sizeof(f->key));
 	f->has_key = false;
 }
 
-int64_t fleet_key_ms(const struct trainer *t)
+int64_t site_key_ms(const struct trainer *t)
 {
 	return t->fleet->has_key ? (int64_t)t->devices.n * 1000 * 2 / KEYS_PER_S : 0;
 }
@@ -58,7 +58,7 @@ static bool is_about_ours(const struct trainer *t, const struct msg_key *w)
 	       strcmp(w->trainer, t->conf->id) == 0 && !*w->key;
 }
 
-void fleet_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
+void site_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct fleet *f = t->fleet;
 	struct err err = {0};
