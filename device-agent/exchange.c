@@ -70,6 +70,9 @@ static void publish_offer(struct agent *a)
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
 	if (store_has(a->store, a->state->first))
 		COPY(m.bases[m.n_bases++], a->state->first);
+	if (trusted_number(a, &m.manifest) < 0)
+		return; /* it is due again soon */
+	h = &a->state->handover;
 	announce_publish(a, &t, msg_offer_print(&m), false);
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
@@ -190,6 +193,8 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 			next->judgement = (struct judgement){0};
 		if (was == HANDOVER_JUDGING && ev->kind == HANDOVER_EV_JUDGED)
 			coding_handed_over(a, next, before.result.manifest.id, before.granted);
+		if (h.phase == HANDOVER_IDLE)
+			trusted_decided(next, &before, ev);
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
@@ -202,6 +207,8 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	} else {
 		a->state->handover = h;
 	}
+	if (h.phase == HANDOVER_IDLE)
+		a->numbered[0] = 0; /* the same one is another offer then */
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
@@ -368,6 +375,7 @@ static bool keep_result(struct agent *a, const char *weights)
 	char id[HASH_SIZE], payload[HASH_SIZE];
 	struct err err = {0};
 	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
+	kept.sequence = 0;
 	COPY(payload, manifest_payload(m));
 	manifest_decoded(&kept, a->model->file_bytes);
 	int r = weights_check(a->model, weights, NULL, raw ? NULL : id, &err);
@@ -520,6 +528,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
 			xfer_result_text((enum xfer_result)r));
+		if (a->trust)
+			trust_refuse(a->trust, sealed_refusal((enum xfer_result)r), ret_err);
 	}
 }
 

@@ -24,7 +24,7 @@ static bool same(const char *a, const char *b)
 
 static bool is_taking(const struct agent *a)
 {
-	return a->state->fleet.offer.sequence > 0;
+	return a->state->fleet.offer.manifest.sequence > 0;
 }
 
 static const struct manifest *wanted(const struct agent *a)
@@ -89,14 +89,15 @@ static void wait_quietly(struct agent *a, int64_t from_ms)
 
 static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 {
-	if (m->sequence < a->state->fleet.sequence)
+	if (m->manifest.sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
-			       (long long)m->sequence, (long long)a->state->fleet.sequence);
-	if (!fleet_sequence_may_be(m->sequence, a->port.real_ms(a->port.user)))
+			       (long long)m->manifest.sequence,
+			       (long long)a->state->fleet.sequence);
+	if (!fleet_sequence_may_be(m->manifest.sequence, a->port.real_ms(a->port.user)))
 		return err_set(err, -ERANGE,
 			       "sequence: found %lld, expected less than 100 years "
 			       "from now in seconds since 1970",
-			       (long long)m->sequence);
+			       (long long)m->manifest.sequence);
 	if (m->manifest.encoding != ENCODING_RAW)
 		return err_set(err, -EOPNOTSUPP, "encoding: found %s, expected raw",
 			       encoding_name(m->manifest.encoding));
@@ -108,7 +109,7 @@ static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 static void halted(struct agent *a, const struct msg_fleet *m)
 {
 	char id[HASH_SIZE];
-	if (!is_taking(a) || m->sequence != a->state->fleet.offer.sequence)
+	if (!is_taking(a) || m->manifest.sequence != a->state->fleet.offer.manifest.sequence)
 		return;
 	COPY(id, wanted(a)->id);
 	struct state *next = agent_draft(a);
@@ -116,7 +117,7 @@ static void halted(struct agent *a, const struct msg_fleet *m)
 	if (agent_commit(a) < 0)
 		return; /* the offer is retained: it is heard again */
 	log_warning("device=%s fleet sequence=%lld checkpoint=%.12s halted: %s", a->conf.id,
-		    (long long)m->sequence, id, m->reason);
+		    (long long)m->manifest.sequence, id, m->reason);
 	leave(a, id);
 }
 
@@ -139,15 +140,16 @@ static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)
 	COPY(before, is_taking(a) ? wanted(a)->id : "");
 	struct state *next = agent_draft(a);
 	take_nothing(next);
-	next->fleet.sequence = m->sequence;
+	next->fleet.sequence = m->manifest.sequence;
 	if (!there)
 		next->fleet.offer = *m;
+	COPY(next->fleet.id, m->manifest.id);
 	if (agent_commit(a) < 0)
 		return; /* as above */
 	if (*before && !same(before, m->manifest.id))
 		leave(a, before);
 	log_info("device=%s fleet sequence=%lld checkpoint=%.12s trainer=%s %s", a->conf.id,
-		 (long long)m->sequence, m->manifest.id, m->manifest.trainer,
+		 (long long)m->manifest.sequence, m->manifest.id, m->manifest.trainer,
 		 there ? "is here already" : "taken up");
 	fleet_key_forget(a);
 	if (!there && !fleet_key_missing(a))
@@ -165,15 +167,16 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 		halted(a, m);
 		return;
 	}
-	bool known = m->sequence == a->state->fleet.sequence;
-	if (!known && !fleet_has(a->conf.id, m->sequence, m->share)) {
+	bool known = m->manifest.sequence == a->state->fleet.sequence;
+	if (!known && !fleet_has(a->conf.id, m->manifest.sequence, m->share)) {
 		log_debug("device=%s fleet sequence=%lld is for the first %lld %% of devices",
-			  a->conf.id, (long long)m->sequence, (long long)m->share);
+			  a->conf.id, (long long)m->manifest.sequence, (long long)m->share);
 		return;
 	}
 	if (!known)
 		take_up(a, m, retained);
-	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence && !a->fleet.asking)
+	if (is_taking(a) && m->manifest.sequence == a->state->fleet.offer.manifest.sequence &&
+	    !a->fleet.asking)
 		wait_quietly(a,
 			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }
@@ -204,9 +207,12 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 			t->block, len, (long long)wanted(a)->size,
 			(long long)wanted(a)->block_size);
 	}
-	if (r == XFER_E_PLAIN || r == XFER_E_SEAL || r == XFER_E_FORGED)
+	enum refusal refusal = r > 0 ? sealed_refusal((enum xfer_result)r) : REFUSAL_NONE;
+	if (refusal != REFUSAL_NONE) {
 		err_set(err, -EBADMSG, "block %u: %s", t->block,
 			xfer_result_text((enum xfer_result)r));
+		trust_refuse(a->trust, refusal, err);
+	}
 	if (to_all)
 		meter_count(&a->meter, (int64_t)len);
 	/* Where whoever has the key could go on sending for ever, only what is new counts. */
@@ -297,6 +303,7 @@ static bool finish(struct agent *a)
 	struct err err = {0};
 	a->fleet.open = false;
 	kept.source[0] = 0; /* whose rows go into it is not for a trainer to say */
+	kept.sequence = 0;
 	int r = part_finish(&a->fleet.part, path, &err);
 	bool whole = r == 0;
 	if (whole)

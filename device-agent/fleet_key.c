@@ -25,7 +25,7 @@ static const struct msg_fleet *taken(const struct agent *a)
 
 bool fleet_key_missing(const struct agent *a)
 {
-	return a->seal && taken(a)->sequence > 0 && !*a->state->fleet.key;
+	return a->seal && taken(a)->manifest.sequence > 0 && !*a->state->fleet.key;
 }
 
 const uint8_t *fleet_key(struct agent *a)
@@ -53,7 +53,7 @@ void fleet_key_plan(struct agent *a, int64_t within_ms)
 void fleet_key_ask(struct agent *a)
 {
 	struct topic t = {.kind = TOPIC_TRAINER_KEY};
-	struct msg_key m = {.sequence = taken(a)->sequence};
+	struct msg_key m = {.sequence = taken(a)->manifest.sequence};
 	if (a->now_ms < a->fleet.asks_at_ms)
 		return;
 	a->fleet.asks_at_ms =
@@ -77,9 +77,9 @@ static int check(const struct agent *a, const struct msg_key *m, uint8_t key[SEA
 	if (strcmp(m->trainer, f->manifest.trainer) != 0)
 		return err_set(err, -EINVAL, "trainer: found %s, expected %s", m->trainer,
 			       f->manifest.trainer);
-	if (m->sequence != f->sequence)
+	if (m->sequence != f->manifest.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected %lld",
-			       (long long)m->sequence, (long long)f->sequence);
+			       (long long)m->sequence, (long long)f->manifest.sequence);
 	if (!a->fleet.has_pair || sitekey_unwrap(&way, &a->fleet.pair, m->seal, m->key, key) < 0)
 		return err_set(err, -EBADMSG, "key: not sealed for what this device asked with");
 	return 0;

@@ -21,9 +21,10 @@ void sealing_stop(struct agent *a)
 		sealed_wipe(&a->draft->seal);
 }
 
-int sealing_claim(const struct agent *a, const struct msg_claim *c, struct err *err)
+bool sealing_claim(struct agent *a, const struct msg_claim *c, struct err *err)
 {
-	return a->seal && !c->busy ? sealed_check(c->seal, err) : 0;
+	return !a->seal || c->busy ||
+	       trust_refuse(a->trust, sealed_check(c->seal, err), err) == REFUSAL_NONE;
 }
 
 bool sealing_agreed(const struct agent *a, const struct msg_claim *c)

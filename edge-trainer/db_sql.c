@@ -80,7 +80,11 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	"ALTER TABLE reports ADD COLUMN won INTEGER;"
 	"ALTER TABLE reports ADD COLUMN lost INTEGER;"
 	"ALTER TABLE reports ADD COLUMN p REAL;",
-	/* 5: keys of a handover's blocks, as long as it is open. */
+	/* 5: the last offer of each device, where they are signed. */
+	"CREATE TABLE offers("
+	"  device TEXT PRIMARY KEY, sequence INTEGER NOT NULL, checkpoint TEXT NOT NULL,"
+	"  over INTEGER NOT NULL) WITHOUT ROWID;",
+	/* 6: keys of a handover's blocks, as long as it is open. */
 	"ALTER TABLE jobs ADD COLUMN seal_secret TEXT;"
 	"ALTER TABLE jobs ADD COLUMN seal_theirs TEXT;",
 };
@@ -95,6 +99,12 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 const char *const db_sql[DB_STMT_N] = {
 	[DB_NEXT] = "INSERT INTO meta(key, value) VALUES(:key, 1)"
 		    " ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value",
+	[DB_SEQUENCE] = "INSERT INTO meta(key, value) VALUES('sequence', :now)"
+			" ON CONFLICT(key) DO UPDATE SET value = max(value + 1, excluded.value)"
+			" RETURNING value",
+	[DB_OFFER_GET] = "SELECT sequence, checkpoint, over FROM offers WHERE device = :device",
+	[DB_OFFER_PUT] = "INSERT OR REPLACE INTO offers(device, sequence, checkpoint, over)"
+			 " VALUES(:device, :sequence, :checkpoint, :over)",
 	[DB_DEVICE_PUT] =
 		"INSERT INTO devices(id, status, boot, online, report_seq, report_have, seen_ms, log,"
 		" handovers, weight, error) VALUES(:id, :status, :boot, :online, :report_seq,"

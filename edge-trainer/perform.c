@@ -234,8 +234,8 @@ static int send_result(struct trainer *t, struct entry *e)
 			manifest_add_parent(&r.manifest, stored.parents[0]);
 	}
 	memcpy(r.snapshot, j->snapshot_after, sizeof(r.snapshot));
-	if (set_root(t, e, &r.manifest) < 0)
-		return 0; /* it is offered again */
+	if (set_root(t, e, &r.manifest) < 0 || !vouched_number(t, e, &r.manifest))
+		return -EIO; /* it is due again */
 	return trainer_send(t, TOPIC_DEVICE_RESULT, e->device->id, msg_result_print(&r), false,
 			    MESSAGE_EXPIRY_S);
 }

@@ -208,13 +208,23 @@ static struct entry *find_payload(const struct device *d, const char *payload)
 	return NULL;
 }
 
+static void block_refused(struct trainer *t, struct device *d, uint32_t block, size_t len,
+			  enum xfer_result r)
+{
+	struct err err = {0};
+
+	err_set(&err, -EINVAL, "block %u of %zu bytes: %s", block, len, xfer_result_text(r));
+	if (t->trust)
+		trust_refuse(t->trust, sealed_refusal(r), &err);
+	device_complain(t, d, "block", err.text);
+}
+
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? find_payload(d, topic->checkpoint) : NULL;
 	static uint8_t opened[SEALING_BLOCK_MAX];
 	struct err err = {0};
-	char why[MESSAGE_TEXT_MAX];
 	int64_t now_ms = trainer_now(t);
 	int r;
 
@@ -239,9 +249,7 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 	if (r == XFER_E_TWICE)
 		return;
 	if (r != XFER_OK) {
-		snprintf(why, sizeof(why), "block %u of %zu bytes: %s", topic->block, m->len,
-			 xfer_result_text((enum xfer_result)r));
-		device_complain(t, d, "block", why);
+		block_refused(t, d, topic->block, m->len, (enum xfer_result)r);
 		return;
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);

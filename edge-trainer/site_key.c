@@ -54,7 +54,7 @@ int64_t site_key_ms(const struct trainer *t)
 /* Whether it is about what is offered; one that is not may be late, and is nobody's fault. */
 static bool is_about_ours(const struct trainer *t, const struct msg_key *w)
 {
-	return t->fleet->has_key && w->sequence == t->fleet->offer.sequence &&
+	return t->fleet->has_key && w->sequence == t->fleet->offer.manifest.sequence &&
 	       strcmp(w->trainer, t->conf->id) == 0 && !*w->key;
 }
 
@@ -63,7 +63,7 @@ void site_key_wanted(struct trainer *t, const struct topic *topic, const struct 
 	struct fleet *f = t->fleet;
 	struct err err = {0};
 	struct msg_key w, answer = {0};
-	struct sitekey_way way = {t->conf->site, topic->device, t->conf->id, f->offer.sequence};
+	struct sitekey_way way = {t->conf->site, topic->device, t->conf->id, f->offer.manifest.sequence};
 	int r;
 
 	if (msg_key_parse(m->payload, m->len, &w, &err) < 0) {
@@ -86,7 +86,7 @@ void site_key_wanted(struct trainer *t, const struct topic *topic, const struct 
 						    : "it cannot be sealed");
 		return;
 	}
-	answer.sequence = f->offer.sequence;
+	answer.sequence = f->offer.manifest.sequence;
 	memcpy(answer.trainer, t->conf->id, sizeof(answer.trainer));
 	f->n_keys += trainer_send(t, TOPIC_DEVICE_KEY, topic->device, msg_key_print(&answer), false,
 				  MESSAGE_EXPIRY_S) == 0;

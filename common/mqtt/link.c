@@ -108,6 +108,22 @@ static int on_tls_error(const char *line, size_t len, void *context)
 	return 1;
 }
 
+/* That a good certificate is for another name Paho says in its trace alone, and not of which
+ * connection: it is told to those that are being made. (It may be for this address: that is looked
+ * at next, and then the connection is made.) */
+static void on_trace(enum MQTTASYNC_TRACE_LEVELS level, char *message)
+{
+	(void)level;
+	if (!strstr(message, "X509_check_host for hostname "))
+		return;
+	pthread_mutex_lock(&link_lock);
+	for (struct link *l = links; l; l = l->next)
+		if (l->generation && !l->connected)
+			snprintf(l->events.tls, sizeof(l->events.tls),
+				 "TLS: the broker's certificate is for another name");
+	pthread_mutex_unlock(&link_lock);
+}
+
 static void on_connected(void *context, MQTTAsync_successData5 *data)
 {
 	struct link *l = link_enter(context);
@@ -122,7 +138,9 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 	nodelay_to(l->port);
 	l->receiver = pthread_self();
 	l->connected = true;
+	l->events.tls[0] = '\0';
 	link_leave(l, LINK_CONNECTED);
+	MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_FATAL);
 }
 
 static void on_connect_failed(void *context, MQTTAsync_failureData5 *data)
@@ -366,6 +384,8 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 		o.willProperties = &will_properties;
 	}
 	if (conf->tls.certificate[0]) {
+		MQTTAsync_setTraceCallback(on_trace);
+		MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_PROTOCOL);
 		set_tls(&ssl, &conf->tls, context);
 		o.ssl = &ssl;
 	}

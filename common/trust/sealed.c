@@ -13,9 +13,9 @@
 static int pair_of(const struct sealed *s, struct seal_pair *ret)
 {
 	uint8_t secret[SEAL_KEY];
-	if (hex_parse(s->secret, secret, SEAL_KEY) < 0)
-		return -ENOKEY;
-	int r = seal_pair_of(secret, ret);
+	int r = hex_parse(s->secret, secret, SEAL_KEY);
+	if (r == 0)
+		r = seal_pair_of(secret, ret);
 	seal_wipe(secret, sizeof(secret));
 	return r;
 }
@@ -43,19 +43,27 @@ int sealed_public(const struct sealed *s, char ret[HASH_SIZE])
 	return 0;
 }
 
-int sealed_check(const char *seal, struct err *err)
+enum refusal sealed_check(const char *seal, struct err *err)
 {
 	static const uint8_t any[SEAL_KEY] = {1};
 	uint8_t theirs[SEAL_KEY], shared[SEAL_KEY];
-	if (hex_parse(seal, theirs, SEAL_KEY) < 0)
-		return err_set(err, -EBADMSG,
-			       "unsealed: seal: found '%s', expected %d lower-case hex digits",
-			       seal, HASH_HEX);
+	if (hex_parse(seal, theirs, SEAL_KEY) < 0) {
+		err_set(err, -EBADMSG, "seal: found '%s', expected %d lower-case hex digits", seal,
+			HASH_HEX);
+		return REFUSAL_UNSEALED;
+	}
 	/* Which points give zeros does not depend on the secret. */
-	if (seal_shared(any, theirs, shared) < 0)
-		return err_set(err, -EBADMSG,
-			       "weak seal: found %s, expected no point of small order", seal);
-	return 0;
+	if (seal_shared(any, theirs, shared) == 0)
+		return REFUSAL_NONE;
+	err_set(err, -EBADMSG, "seal: found %s, expected no point of small order", seal);
+	return REFUSAL_WEAK;
+}
+
+enum refusal sealed_refusal(enum xfer_result r)
+{
+	return r == XFER_E_PLAIN                        ? REFUSAL_UNSEALED
+	       : r == XFER_E_SEAL || r == XFER_E_FORGED ? REFUSAL_BLOCK
+							: REFUSAL_NONE;
 }
 
 void sealed_wipe(struct sealed *s)
@@ -76,20 +84,21 @@ static size_t print_info(const struct sealed_transfer *t, char ret[INFO_MAX])
 static int derive(const struct sealed *s, const struct sealed_transfer *t, uint8_t ret[SEAL_KEY])
 {
 	struct seal_pair own;
-	uint8_t shared[SEAL_KEY], salt[2 * SEAL_KEY];
+	uint8_t theirs[SEAL_KEY], shared[SEAL_KEY], salt[2 * SEAL_KEY];
 	uint8_t *const trainer = salt, *const device = salt + SEAL_KEY;
 	char info[INFO_MAX];
 	size_t info_len = print_info(t, info);
-	int r = info_len && hex_parse(s->theirs, t->own_device ? trainer : device, SEAL_KEY) == 0
-			? pair_of(s, &own)
-			: -ENOKEY;
-	if (r < 0)
-		return r;
-	memcpy(t->own_device ? device : trainer, own.public, SEAL_KEY);
-	r = seal_shared(own.secret, t->own_device ? trainer : device, shared);
+	int r = info_len ? pair_of(s, &own) : -EINVAL;
 	if (r == 0)
+		r = hex_parse(s->theirs, theirs, SEAL_KEY);
+	if (r == 0)
+		r = seal_shared(own.secret, theirs, shared);
+	if (r == 0) {
+		memcpy(trainer, t->own_device ? theirs : own.public, SEAL_KEY);
+		memcpy(device, t->own_device ? own.public : theirs, SEAL_KEY);
 		r = seal_derive(shared, sizeof(shared), salt, sizeof(salt), (const uint8_t *)info,
 				info_len, ret, SEAL_KEY);
+	}
 	seal_wipe(&own, sizeof(own));
 	seal_wipe(shared, sizeof(shared));
 	return r;

@@ -22,6 +22,8 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/crypto/seal.h"
+#include "common/transfer/xfer.h"
+#include "common/trust/refusal.h"
 
 /* What one end keeps of the agreement, as messages, state file and database have it: 64 lower-case
  * hex digits. A zeroed one is empty. */
@@ -34,9 +36,10 @@ struct sealed {
 int sealed_begin(struct sealed *s);
 /* Of its own pair, for the message. */
 int sealed_public(const struct sealed *s, char ret[HASH_SIZE]);
-/* That what a claim or a grant has as `seal` can be agreed with. -EBADMSG, with the name of what is
- * wrong in err: `unsealed`, `weak seal`. */
-int sealed_check(const char *seal, struct err *err);
+/* Whether what a claim or a grant has as `seal` can be agreed with; err says what was found. */
+enum refusal sealed_check(const char *seal, struct err *err);
+/* What such a block is refused as; REFUSAL_NONE: it is not, or not for its seal. */
+enum refusal sealed_refusal(enum xfer_result r);
 void sealed_wipe(struct sealed *s);
 
 /* One payload on its way. */

@@ -101,7 +101,7 @@ static void to_hex(const unsigned char *bytes, size_t n, char *ret)
 char *signed_print(const struct signer *s, const char *topic, char *text)
 {
 	_cleanup_free_ char *owned = text;
-	size_t len = text ? strlen(text) : 0, n, n_signed;
+	size_t len = owned ? strlen(owned) : 0, n, n_signed;
 	if (len < 3 || text[len - 1] != '}')
 		return NULL;
 	_cleanup_free_ char *ret = malloc(len + SIGNED_TAIL_MAX + 1);
@@ -196,7 +196,7 @@ enum refusal signed_open(struct authority *a, enum role role, const char *name, 
 	if (*name && strcmp(c.name, name) != 0) {
 		err_set(err, -EPERM, "found the certificate of %s %s, expected that of %s",
 			role_name(role), c.name, name);
-		return REFUSAL_SIGNER;
+		return role == ROLE_DEVICE ? REFUSAL_DEVICE : REFUSAL_SIGNER;
 	}
 	if (!verifies(&t, &c, topic, payload)) {
 		err_set(err, -EBADMSG, "the signature of %s %s is not of these bytes on this topic",

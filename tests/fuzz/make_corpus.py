@@ -56,9 +56,9 @@ MESSAGES = [
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),
     ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True, "lacks": H2,
-               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5}),
+               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5, "seal": H2}),
     ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "claim": 41,
-               "lease_ms": 60000, "reason": "again"}),
+               "lease_ms": 60000, "reason": "again", "seal": H2}),
     ("result", {**MANIFEST, "fence": 9, "before": SCORE, "after": SCORE, "snapshot": H2,
                 "images_trained": 5000, "duration_ms": 60000}),
     ("want", {"trainer": "t1", "checkpoint": H1, "blocks": [0, 5, 1048575],
@@ -102,7 +102,7 @@ def messages():
 def manifests():
     put("manifest", "whole", compact({
         **MANIFEST, "source": H2[:-1] + "e", "expires": "2034-11-23T12:00:00Z",
-        "root": "0" * 64, "signature": "ed25519:AAAA", "critical": ["id", "fence"], "fence": 1, "color": "red"}))
+        "root": "0" * 64, "sequence": 1790000000000, "critical": ["id", "fence"], "fence": 1, "color": "red"}))
     put("manifest", "root", compact({
         **{k: v for k, v in MANIFEST.items() if k != "trainer"}, "parents": [],
         "origin": "local"}))

@@ -1,6 +1,15 @@
 /* A checkpoint for everyone that is sealed, on a device: the key asked for and given, what is not
  * its key, and what somebody who has the key can do. */
-#include "agent_rig.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those before it, and the rig's names are not to be known in pki_util.h. */
+#include <cmocka.h>
+
+#include "tests/unit/pki_util.h"
+
+#include "tests/unit/agent_rig.h"
 
 #include <sys/stat.h>
 
@@ -17,18 +26,37 @@ static struct seal *sealer;
 static struct proof proof;
 static char weights[FILE_PATH_MAX];
 
+static struct pki pki;
+static struct signer *edge_1, *edge_2, *cam_2;
+
+static struct signer *who(enum role role, const char *name)
+{
+	struct identity_paths paths;
+	struct signer *s;
+	pki_issue(&pki, role, name, &paths);
+	assert_int_equal(signer_read(&paths, &s, &err), 0);
+	return s;
+}
+
 static int setup_sealed(void **state)
 {
 	if (setup(state) < 0 || seal_new(&sealer) < 0)
 		return -1;
-	strcpy(conf.identity.certificate, "there is one");
+	pki_init(&pki, dir);
+	edge_1 = who(ROLE_TRAINER, "edge-1");
+	edge_2 = who(ROLE_TRAINER, "edge-2");
+	cam_2 = who(ROLE_DEVICE, "cam-2");
+	pki_issue(&pki, ROLE_DEVICE, "cam-1", &conf.identity);
 	again();
 	return 0;
 }
 
 static int teardown_sealed(void **state)
 {
-	memset(&conf.identity, 0, sizeof(conf.identity));
+	signer_free(edge_1);
+	signer_free(edge_2);
+	signer_free(cam_2);
+	pki_done(&pki);
 	proof_done(&proof);
 	seal_free(sealer);
 	return teardown(state);
@@ -36,14 +64,14 @@ static int teardown_sealed(void **state)
 
 static struct msg_fleet offer_of(uint64_t seed, int64_t sequence)
 {
-	struct msg_fleet f = {
-		.sequence = sequence, .share = 100, .starts_in_ms = 13000, .spread_ms = 10000};
+	struct msg_fleet f = {.share = 100, .starts_in_ms = 13000, .spread_ms = 10000};
 	struct manifest *m = &f.manifest;
 	file_path(weights, sizeof(weights), "%s/fleet-%d", dir, (int)seed);
 	util_write_weights(model, weights, seed, 4000);
 	assert_int_equal(hash_file(weights, m->id, NULL), 0);
 	memcpy(m->model, model->id, HASH_SIZE);
 	m->origin = ORIGIN_FLEET;
+	m->sequence = sequence;
 	strcpy(m->device, "edge-1");
 	strcpy(m->trainer, "edge-1");
 	m->epoch = 6;
@@ -58,7 +86,9 @@ static struct msg_fleet offer_of(uint64_t seed, int64_t sequence)
 
 static void tell(const struct msg_fleet *f, bool retained)
 {
-	char *text = msg_fleet_print(f);
+	struct msg_fleet said = *f;
+	said.manifest.expires_ms = fake_real(NULL) + 60000;
+	char *text = signed_print(edge_1, FLEET "offer", msg_fleet_print(&said));
 	struct mqtt_message m = {
 		.topic = FLEET "offer", .payload = text, .len = strlen(text), .retained = retained};
 	agent_message(a, &m);
@@ -117,10 +147,15 @@ static struct msg_key answer_to(const struct msg_key *w, const char *device, con
 	return m;
 }
 
+static void say_key(const struct signer *by, const struct msg_key *m)
+{
+	say_text(DEVICE "in/key", signed_print(by, DEVICE "in/key", msg_key_print(m)));
+}
+
 static void answer(const struct msg_key *w, int64_t sequence)
 {
 	struct msg_key m = answer_to(w, "cam-1", "edge-1", sequence, key);
-	say_text(DEVICE "in/key", msg_key_print(&m));
+	say_key(edge_1, &m);
 }
 
 static void assert_subscribed(const char *id)
@@ -232,9 +267,9 @@ static void test_asked_at_random(void **state)
 	assert_in_range(early, 5, 35);
 }
 
-static void refused(const struct msg_key *m, uint64_t *n)
+static void refused(const struct signer *by, const struct msg_key *m, uint64_t *n)
 {
-	say_text(DEVICE "in/key", msg_key_print(m));
+	say_key(by, m);
 	assert_subscribed("");
 	assert_int_equal(a->n_refused, ++*n);
 }
@@ -247,23 +282,31 @@ static void test_what_is_not_its_key(void **state)
 	later(13000);
 	struct msg_key w = wish(), m;
 	m = answer_to(&w, "cam-1", "edge-2", 9, key); /* another trainer's than the offer's */
-	refused(&m, &n);
+	refused(edge_2, &m, &n);
+	refused(edge_1, &m, &n); /* in whose name it does not sign */
+	assert_int_equal(trust_refused(a->trust, REFUSAL_SIGNER), 1);
+	m = answer_to(&w, "cam-1", "edge-1", 9, key);
+	refused(cam_2, &m, &n); /* a device's signature is no trainer's */
+	assert_int_equal(trust_refused(a->trust, REFUSAL_FOREIGN), 1);
+	say_text(DEVICE "in/key", msg_key_print(&m)); /* nobody's */
+	assert_int_equal(a->n_refused, ++n);
+	assert_int_equal(trust_refused(a->trust, REFUSAL_UNSIGNED), 1);
 	m = answer_to(&w, "cam-1", "edge-1", 8, key); /* another sequence's */
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 	strcpy(m.key, "");
 	m.sequence = 9;
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 	m = answer_to(&w, "cam-2", "edge-1", 9, key); /* another device's */
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 	m = answer_to(&w, "cam-1", "edge-1", 9, key);
 	m.key[50] = m.key[50] == '0' ? '1' : '0';
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 	struct seal_pair another;
 	assert_int_equal(seal_pair_new(&another), 0);
 	struct msg_key theirs = w;
 	hex_print(another.public, SEAL_KEY, theirs.seal);
 	m = answer_to(&theirs, "cam-1", "edge-1", 9, key); /* to another wish */
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 	assert_false(in_state(key));
 	answer(&w, 9);
 	assert_subscribed(f.manifest.id);
@@ -271,7 +314,7 @@ static void test_what_is_not_its_key(void **state)
 	f.halted = true;
 	tell(&f, false);
 	m = answer_to(&w, "cam-1", "edge-1", 10, key);
-	refused(&m, &n);
+	refused(edge_1, &m, &n);
 }
 
 static void test_killed(void **state)
@@ -326,6 +369,7 @@ static void test_forged_with_the_key(void **state)
 			seal_block(sealer, key, aad, sizeof(aad), wire + SEAL_NONCE, len, wire), 0);
 		say_block(&f, 0, true, wire, len + SEAL_OVERHEAD);
 		assert_int_equal(a->n_refused, i + 1);
+		assert_int_equal(trust_refused(a->trust, REFUSAL_BLOCK), i + 1);
 		assert_int_equal(a->fleet.part.xfer.n_held, 1);
 	}
 	/* While that goes on, and what came before comes again, the rest is asked for. */
@@ -361,6 +405,8 @@ static void test_forged_without_it(void **state)
 		wire[i] ^= 1;
 	}
 	assert_int_equal(a->n_refused, n);
+	assert_int_equal(trust_refused(a->trust, REFUSAL_UNSEALED), 1);
+	assert_int_equal(trust_refused(a->trust, REFUSAL_BLOCK), n - 1);
 	assert_int_equal(a->fleet.part.xfer.n_held, 0);
 	block(&f, 0, true, key);
 	block(&f, 1, true, key);
@@ -394,7 +440,7 @@ static void test_over(void **state)
 	block(&f, 1, true, key);
 	evaluated(f.manifest.id, SPLIT_VALIDATION, 3);
 	forget_sent();
-	f.sequence = 12;
+	f.manifest.sequence = 12;
 	tell(&f, false);
 	later(60000);
 	assert_null(last(TRAINER "key"));
