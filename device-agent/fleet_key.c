@@ -13,9 +13,10 @@
 #include "common/base/hex.h"
 #include "common/trust/sitekey.h"
 
-#define KEY_MARGIN_MS 3000 /* asked for so long before the blocks come, if there is so much time \
-			    */
-#define KEY_FIRST_MS 5000  /* between two wishes: doubling */
+#define KEY_MARGIN_MS                                                                           \
+	3000              /* asked for so long before the blocks come, if there is so much time \
+			   */
+#define KEY_FIRST_MS 5000 /* between two wishes: doubling */
 #define KEY_CAP_MS   60000
 
 static const struct msg_fleet *taken(const struct agent *a)

@@ -1,18 +1,66 @@
 /* A checkpoint for everyone that is sealed, at the trainer: its key, who gets it and how often, and
  * that each block proves itself. The devices are played by the test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those before it, and the rig's names are not to be known in pki_util.h. */
+#include <cmocka.h>
+
+#include "tests/unit/pki_util.h"
+
+#include "tests/unit/trainer_fixture.h"
+
 #include <sys/stat.h>
 
 #include "common/base/hex.h"
 #include "common/crypto/merkle.h"
 #include "common/transfer/sealing.h"
+#include "common/trust/signed.h"
 #include "common/trust/sitekey.h"
-#include "tests/unit/trainer_fixture.h"
 
 #define N_BLOCKS  ((uint32_t)((f.model->file_bytes + BLOCK - 1) / BLOCK))
 #define CENSUS_MS 3000 /* fleet.c */
 #define KEYS_MAX  400  /* site_key.c: at once, and a second */
 
 static struct seal *opener;
+static struct pki pki;
+static struct identity_paths identity; /* the trainer's */
+
+static struct signer *who(enum role role, const char *name, long *ret_serial)
+{
+	struct identity_paths paths;
+	struct signer *s;
+	long serial = pki_issue(&pki, role, name, &paths);
+
+	assert_int_equal(signer_read(&paths, &s, NULL), 0);
+	if (ret_serial)
+		*ret_serial = serial;
+	return s;
+}
+
+static char *signed_by(const struct signer *s, enum topic_kind kind, const char *device, char *text)
+{
+	struct topic t = {.kind = kind, .trainer = "edge-1"};
+	char topic[TOPIC_SIZE];
+
+	strcpy(t.device, device);
+	assert_int_equal(topic_format(topic, "home", &t), 0);
+	return signed_print(s, topic, text);
+}
+
+static void say_wish_of(const struct signer *s, const char *device, char *text)
+{
+	say(TOPIC_TRAINER_KEY, device, signed_by(s, TOPIC_TRAINER_KEY, device, text));
+}
+
+static void say_wish(const char *device, char *text)
+{
+	struct signer *s = who(ROLE_DEVICE, device, NULL);
+
+	say_wish_of(s, device, text);
+	signer_free(s);
+}
 
 static void publish(char mark, char id[HASH_SIZE])
 {
@@ -86,7 +134,7 @@ static bool ask(const char *device, int64_t sequence, uint8_t key[SEAL_KEY])
 	assert_int_equal(seal_pair_new(&pair), 0);
 	w = wish_of(&pair, sequence);
 	forget_sent();
-	say(TOPIC_TRAINER_KEY, device, msg_key_print(&w));
+	say_wish(device, msg_key_print(&w));
 	s = next(TOPIC_DEVICE_KEY);
 	if (!s)
 		return false;
@@ -148,7 +196,9 @@ static int set_up_sealed(void **state)
 		return -1;
 	f.conf.rollout = (struct rollout_conf){.share = 100, .reports = 1, .wait_ms = 3600000};
 	f.conf.fleet_spread_ms = 5000;
-	strcpy(f.conf.identity.certificate, "there is one");
+	pki_init(&pki, f.dir);
+	pki_issue(&pki, ROLE_TRAINER, "edge-1", &identity);
+	f.conf.identity = identity;
 	kill_and_reopen();
 	return 0;
 }
@@ -156,6 +206,7 @@ static int set_up_sealed(void **state)
 static int tear_down_sealed(void **state)
 {
 	seal_free(opener);
+	pki_done(&pki);
 	return tear_down(state);
 }
 
@@ -169,7 +220,7 @@ static void test_sealed(void **state)
 	publish(1, id);
 	o = last_offer();
 	assert_true(hash_valid(o.manifest.root));
-	assert_true(ask("cam-1", o.sequence, key));
+	assert_true(ask("cam-1", o.manifest.sequence, key));
 	assert_true(in_file(key));
 	tick(o.starts_in_ms);
 	assert_int_equal(opened(TOPIC_FLEET_BLOCK, &o, key), N_BLOCKS);
@@ -191,20 +242,20 @@ static void test_a_key_a_sequence(void **state)
 	(void)state;
 	publish(1, id);
 	o = last_offer();
-	assert_true(ask("cam-1", o.sequence, first));
+	assert_true(ask("cam-1", o.manifest.sequence, first));
 	kill_and_reopen();
 	p = last_offer();
-	assert_int_equal(p.sequence, o.sequence);
+	assert_int_equal(p.manifest.sequence, o.manifest.sequence);
 	assert_string_equal(p.manifest.root, o.manifest.root);
-	assert_true(ask("cam-2", o.sequence, again));
+	assert_true(ask("cam-2", o.manifest.sequence, again));
 	assert_memory_equal(first, again, SEAL_KEY);
 	tick(p.starts_in_ms);
 	assert_int_equal(opened(TOPIC_FLEET_BLOCK, &o, first), N_BLOCKS);
 	publish(2, id);
 	p = last_offer();
-	assert_true(p.sequence > o.sequence);
-	assert_false(ask("cam-1", o.sequence, again));
-	assert_true(ask("cam-1", p.sequence, second));
+	assert_true(p.manifest.sequence > o.manifest.sequence);
+	assert_false(ask("cam-1", o.manifest.sequence, again));
+	assert_true(ask("cam-1", p.manifest.sequence, second));
 	assert_memory_not_equal(first, second, SEAL_KEY);
 	assert_false(in_file(first));
 	assert_true(in_file(second));
@@ -221,23 +272,56 @@ static void test_who_gets_none(void **state)
 	assert_false(ask("cam-1", 7, key)); /* nothing is on offer */
 	publish(1, id);
 	assert_int_equal(seal_pair_new(&pair), 0);
-	int64_t sequence = last_offer().sequence;
+	int64_t sequence = last_offer().manifest.sequence;
 	forget_sent();
 	w = wish_of(&pair, sequence + 1);
-	say(TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w));
+	say_wish("cam-1", msg_key_print(&w));
 	w = wish_of(&pair, sequence);
 	strcpy(w.trainer, "edge-9");
-	say(TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w));
+	say_wish("cam-1", msg_key_print(&w));
 	w = wish_of(&pair, sequence);
 	memset(w.key, '0', sizeof(w.key) - 1);
-	say(TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w));
+	say_wish("cam-1", msg_key_print(&w));
 	w = wish_of(&pair, sequence);
 	memset(w.seal, '0', HASH_HEX); /* a point of small order */
-	say(TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w));
-	say(TOPIC_TRAINER_KEY, "cam-1", strdup("{}"));
-	say(TOPIC_TRAINER_KEY, "cam-1", strdup("rubbish"));
+	say_wish("cam-1", msg_key_print(&w));
+	say_wish("cam-1", strdup("{\"trainer\":\"edge-1\"}"));
 	assert_int_equal(answers(), 0);
 	assert_true(ask("cam-1", sequence, key));
+}
+
+/* Whoever is not who he says, and who is not one of us any more. */
+static void test_signatures(void **state)
+{
+	struct seal_pair pair;
+	uint8_t key[SEAL_KEY];
+	char id[HASH_SIZE];
+	long serial;
+	struct signer *cam_1 = who(ROLE_DEVICE, "cam-1", &serial);
+	struct signer *cam_2 = who(ROLE_DEVICE, "cam-2", NULL);
+	struct signer *edge_2 = who(ROLE_TRAINER, "edge-2", NULL);
+
+	(void)state;
+	publish(1, id);
+	assert_int_equal(seal_pair_new(&pair), 0);
+	struct msg_key w = wish_of(&pair, last_offer().manifest.sequence);
+	forget_sent();
+	say(TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w)); /* nobody */
+	say_wish_of(cam_2, "cam-1", msg_key_print(&w));
+	say_wish_of(edge_2, "cam-1", msg_key_print(&w));
+	say(TOPIC_TRAINER_KEY, "cam-2", /* of another's topic */
+	    signed_by(cam_1, TOPIC_TRAINER_KEY, "cam-1", msg_key_print(&w)));
+	assert_int_equal(answers(), 0);
+	say_wish_of(cam_1, "cam-1", msg_key_print(&w));
+	assert_int_equal(answers(), 1);
+	pki_revoke(&pki, ROLE_DEVICE, ROLE_DEVICE, &serial, 1, 1700000000000, 4102444800000);
+	forget_sent();
+	say_wish_of(cam_1, "cam-1", msg_key_print(&w));
+	assert_int_equal(answers(), 0);
+	assert_true(ask("cam-2", w.sequence, key));
+	signer_free(cam_1);
+	signer_free(cam_2);
+	signer_free(edge_2);
 }
 
 /* A fleet that asks at once: some are answered, the others ask again. */
@@ -253,15 +337,17 @@ static void test_flood(void **state)
 	o = last_offer();
 	forget_sent();
 	assert_int_equal(seal_pair_new(&pair), 0);
-	w = wish_of(&pair, o.sequence);
-	for (int i = 0; i < 1000; i++) {
+	w = wish_of(&pair, o.manifest.sequence);
+	for (int i = 0; i < KEYS_MAX + 50; i++) {
 		snprintf(name, sizeof(name), "cam-%d", i);
-		say(TOPIC_TRAINER_KEY, name, msg_key_print(&w));
+		say_wish(name, msg_key_print(&w));
 	}
 	assert_int_equal(answers(), KEYS_MAX);
 	tick(500);
-	for (int i = 0; i < 1000; i++)
-		say(TOPIC_TRAINER_KEY, name, msg_key_print(&w));
+	struct signer *s = who(ROLE_DEVICE, name, NULL);
+	for (int i = 0; i < KEYS_MAX; i++)
+		say_wish_of(s, name, msg_key_print(&w));
+	signer_free(s);
 	assert_int_equal(answers(), KEYS_MAX + KEYS_MAX / 2);
 }
 
@@ -301,20 +387,24 @@ static void test_over(void **state)
 		known(i);
 	publish(1, id);
 	o = last_offer();
-	assert_true(ask("cam-1", o.sequence, key));
+	assert_true(ask("cam-1", o.manifest.sequence, key));
 	tick(3600001); /* nobody reports: halted */
 	assert_true(last_offer().halted);
 	assert_false(in_file(key));
-	assert_false(ask("cam-1", o.sequence, key));
+	assert_false(ask("cam-1", o.manifest.sequence, key));
 	/* Another trainer's newer one. */
 	publish(2, id);
 	o = last_offer();
-	assert_true(ask("cam-1", o.sequence, key));
-	o.sequence++;
+	assert_true(ask("cam-1", o.manifest.sequence, key));
+	o.manifest.sequence++;
+	o.manifest.expires_ms = 1700000000000 + f.now_ms + 60000;
 	strcpy(o.manifest.trainer, "edge-2");
-	say(TOPIC_FLEET_OFFER, "", msg_fleet_print(&o));
+	struct signer *other = who(ROLE_TRAINER, "edge-2", NULL);
+	say(TOPIC_FLEET_OFFER, "",
+	    signed_print(other, "tasuki/v1/home/fleet/offer", msg_fleet_print(&o)));
+	signer_free(other);
 	assert_false(in_file(key));
-	assert_false(ask("cam-1", o.sequence - 1, key));
+	assert_false(ask("cam-1", o.manifest.sequence - 1, key));
 }
 
 /* With an identity nothing goes out that was made without one. */
@@ -323,24 +413,24 @@ static void test_not_made_to_be_sealed(void **state)
 	char id[HASH_SIZE];
 
 	(void)state;
-	f.conf.identity.certificate[0] = '\0';
+	f.conf.identity = (struct identity_paths){0};
 	kill_and_reopen();
 	publish(1, id);
 	assert_string_equal(last_offer().manifest.root, "");
-	strcpy(f.conf.identity.certificate, "there is one");
+	f.conf.identity = identity;
 	forget_sent();
 	kill_and_reopen();
 	tick(60000);
-	assert_int_equal(last_offer().sequence, 0);
+	assert_int_equal(last_offer().manifest.sequence, 0);
 	assert_null(next(TOPIC_FLEET_BLOCK));
 	publish(1, id);
 	assert_true(*last_offer().manifest.root);
 }
 
-static int64_t no_time(void *user)
+static int64_t some_time(void *user)
 {
 	(void)user;
-	return 0;
+	return 1700000000000;
 }
 
 static void test_damaged_file(void **state)
@@ -349,7 +439,7 @@ static void test_damaged_file(void **state)
 	char id[HASH_SIZE], path[FILE_PATH_MAX];
 	char *text;
 	size_t len;
-	struct trainer_ports none = {.mono_ms = no_time, .real_ms = no_time};
+	struct trainer_ports none = {.mono_ms = some_time, .real_ms = some_time};
 	struct err err = {0};
 
 	(void)state;
@@ -375,9 +465,11 @@ static void test_damaged_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		S(test_sealed),       S(test_a_key_a_sequence),      S(test_who_gets_none),
-		S(test_flood),        S(test_time_to_ask),           S(test_over),
-		S(test_damaged_file), S(test_not_made_to_be_sealed),
+		S(test_sealed),        S(test_a_key_a_sequence),
+		S(test_who_gets_none), S(test_signatures),
+		S(test_flood),         S(test_time_to_ask),
+		S(test_over),          S(test_damaged_file),
+		S(test_not_made_to_be_sealed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
