@@ -361,7 +361,8 @@ static bool is_fleets(enum topic_kind k)
 /* Whoever sends rubbish must not fill the log with it. */
 static void log_refused(struct agent *a, const char *topic, const char *why)
 {
-	bool quiet = a->n_refused && a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
+	bool quiet = !trust_has_news(a->trust) && a->n_refused &&
+		     a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
 	a->n_refused++;
 	if (!quiet)
 		a->refused_logged_ms = a->now_ms;

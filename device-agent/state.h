@@ -71,8 +71,8 @@ struct state {
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;
-	struct sealed seal; /* its keys, while it is open; only with an identity */
-	struct judgement judgement;                  /* while handover.phase is JUDGING */
+	struct sealed seal;         /* its keys, while it is open; only with an identity */
+	struct judgement judgement; /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */

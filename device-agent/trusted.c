@@ -26,6 +26,11 @@ int trusted_start(struct agent *a, struct err *err)
 	return trust_new(&a->conf.identity, ROLE_DEVICE, utc(a), &a->trust, err);
 }
 
+uint64_t agent_refused(const struct agent *a, enum refusal why)
+{
+	return a->trust ? trust_refused(a->trust, why) : 0;
+}
+
 void trusted_watch(struct agent *a)
 {
 	struct err err = {0};

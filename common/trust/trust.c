@@ -16,6 +16,7 @@ struct trust {
 	int64_t until_ms;         /* of that */
 	int64_t watch_at_ms;      /* nothing to say before */
 	uint64_t refused[REFUSAL_N];
+	bool told[REFUSAL_N];
 };
 
 static int check_own(struct trust *t, enum role own, int64_t now_ms, struct err *err)
@@ -113,6 +114,15 @@ enum refusal trust_refuse(struct trust *t, enum refusal r, struct err *err)
 uint64_t trust_refused(const struct trust *t, enum refusal r)
 {
 	return t->refused[r];
+}
+
+bool trust_has_news(struct trust *t)
+{
+	bool news = false;
+	for (int r = 0; t && r < REFUSAL_N; r++)
+		if (t->refused[r] && !t->told[r])
+			news = t->told[r] = true;
+	return news;
 }
 
 enum refusal trust_open(struct trust *t, enum role role, const char *name, const char *topic,

@@ -98,6 +98,12 @@ static void fill(void)
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
 	s->link = (struct meter_day){20717, 12345};
+	s->sequence = 1790000000001;
+	state_taken_put(s, "edge-1", 77, hash('c'));
+	state_taken_put(s, "edge-2", 78, hash('d'));
+	s->taken[0].last.over = true;
+	s->fleet.sequence = 1790000000;
+	COPY(s->fleet.id, hash('8'));
 	struct handover *h = &s->handover;
 	h->phase = HANDOVER_JUDGING;
 	COPY(h->checkpoint, hash('c'));
@@ -138,6 +144,11 @@ static void test_all_comes_back(void **state)
 	if (state_load(path, t, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_memory_equal(&s->rounds, &t->rounds, sizeof(s->rounds));
+	assert_int_equal(t->sequence, s->sequence);
+	assert_int_equal(t->n_taken, 2);
+	assert_memory_equal(&s->taken, &t->taken, sizeof(s->taken));
+	assert_int_equal(t->fleet.sequence, s->fleet.sequence);
+	assert_string_equal(t->fleet.id, s->fleet.id);
 	assert_memory_equal(&s->handover.decided, &t->handover.decided,
 			    sizeof(t->handover.decided));
 	assert_string_equal(t->handover.result.manifest.id, hash('e'));
@@ -304,6 +315,22 @@ static void test_undecided(void **state)
 	assert_string_equal(s->undecided[1], hash('e'));
 }
 
+/* One entry a trainer; whose result is the oldest goes first. */
+static void test_taken(void **state)
+{
+	char trainer[ID_SIZE];
+	for (int i = 0; i < STATE_TAKEN_MAX + 3; i++) {
+		snprintf(trainer, sizeof(trainer), "edge-%d", i);
+		state_taken_put(s, trainer, 100 + i, hash('a'));
+		state_taken_put(s, "edge-0", 200 + i, hash('b'));
+	}
+	assert_int_equal(s->n_taken, STATE_TAKEN_MAX);
+	assert_null(state_taken_find(s, "edge-3"));
+	assert_int_equal(state_taken_find(s, "edge-4")->last.sequence, 104);
+	assert_int_equal(state_taken_find(s, "edge-0")->last.sequence, 200 + STATE_TAKEN_MAX + 2);
+	assert_string_equal(state_taken_find(s, "edge-0")->last.id, hash('b'));
+}
+
 static void test_commands(void **state)
 {
 	char id[ID_SIZE];
@@ -344,7 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_all_comes_back), T(test_secrets_are_the_owners), T(test_missing),    T(test_bad_files),
 		T(test_judges_nothing), T(test_older_file), T(test_scores),
-		T(test_undecided),      T(test_commands),   T(test_full_state_is_read),
+		T(test_undecided),      T(test_taken), T(test_commands),   T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
