@@ -339,7 +339,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
 		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT,
 		TOPIC_DEVICE_BLOCK, TOPIC_DEVICE_ACK,    TOPIC_DEVICE_CMD,
-		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_FLEET_BLOCK,
+		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_DEVICE_KEY,
+		TOPIC_FLEET_BLOCK,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);
@@ -347,6 +348,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	*ret_retained = t.kind == TOPIC_FLEET_OFFER;
 	if (t.kind == TOPIC_FLEET_BLOCK)
 		return fleet_filter(a, filter);
+	if (t.kind == TOPIC_DEVICE_KEY && !a->seal)
+		return -ENOENT; /* nobody has one */
 	return topic_filter(filter, a->conf.site, &t, NULL);
 }
 

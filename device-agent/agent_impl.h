@@ -9,7 +9,7 @@
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
- *   fleet.c     a checkpoint for everyone
+ *   fleet.c     a checkpoint for everyone; fleet_key.c: the key it is sealed with
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -221,6 +221,12 @@ struct agent {
 		struct part part;
 		int64_t pull_at_ms;   /* what is missing is asked for from then on */
 		char left[HASH_SIZE]; /* blocks of it may still be on their way; "" */
+		/* Where it is sealed, see fleet_key.c. */
+		struct seal_pair pair; /* that the key is asked for with */
+		bool has_pair;
+		unsigned n_asked;
+		int64_t asks_at_ms;
+		uint8_t key[SEAL_KEY];
 		struct retry retry;
 	} fleet;
 
@@ -429,9 +435,23 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
 		 struct err *err);
 bool fleet_step(struct agent *a);
+/* The key has come: now the blocks are of use. */
+void fleet_key_here(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);
+
+/* fleet_key.c */
+/* Whether a checkpoint is taken that cannot be opened yet. */
+bool fleet_key_missing(const struct agent *a);
+/* NULL: none is here, or none is needed. */
+const uint8_t *fleet_key(struct agent *a);
+/* It is asked for at a random moment of so long a time. */
+void fleet_key_plan(struct agent *a, int64_t within_ms);
+void fleet_key_ask(struct agent *a); /* if it is due; only while it is missing */
+void fleet_key_heard(struct agent *a, const struct msg_key *m, struct err *err);
+/* What is not in the state: after a commit that took the key out of it, or put it in. */
+void fleet_key_forget(struct agent *a);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */

@@ -344,6 +344,8 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 		err_set(&err, -EINVAL, "device: found %s, expected %s", m->device, a->conf.id);
 	else if (m->origin != ORIGIN_EDGE)
 		err_set(&err, -EINVAL, "origin: found %s, expected edge", origin_name(m->origin));
+	else if (a->seal && !*m->root)
+		err_set(&err, -EINVAL, "root: found none, expected that of the payload's blocks");
 	else
 		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
 	if (!err.code && !coding_has_base(a, m))

@@ -345,6 +345,13 @@ static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, const 
 		fleet_offer(a, &f, m->retained, err);
 }
 
+static void on_key(struct agent *a, const struct mqtt_message *m, const char *by, struct err *err)
+{
+	struct msg_key k;
+	if (msg_key_parse(m->payload, m->len, &k, err) == 0 && trusted_is_by(a, by, k.trainer, err))
+		fleet_key_heard(a, &k, err);
+}
+
 /* Whether it is about no one device. */
 static bool is_fleets(enum topic_kind k)
 {
@@ -404,6 +411,9 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		break;
 	case TOPIC_FLEET_BLOCK:
 		fleet_block(a, &t, m->payload, m->len, &err);
+		break;
+	case TOPIC_DEVICE_KEY:
+		on_key(a, m, by, &err);
 		break;
 	case TOPIC_DEVICE_ACK:
 		on_ack(a, m, by, &err);

@@ -57,6 +57,8 @@ static struct json *print_fleet(const struct state *s)
 	json_set_str(j, "id", s->fleet.id);
 	if (s->fleet.offer.manifest.sequence)
 		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
+	if (*s->fleet.key)
+		json_set_str(j, "key", s->fleet.key);
 	return j;
 }
 
@@ -191,7 +193,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_free(j);
 	if (!text)
 		return err_errno(err, -ENOMEM, "%s", path);
-	return (*s->seal.secret ? file_write_private : file_write)(path, text, strlen(text), err);
+	bool secret = *s->seal.secret || *s->fleet.key;
+	return (secret ? file_write_private : file_write)(path, text, strlen(text), err);
 }
 
 /* Reading: the first failure stays in `code`, and what follows it is left out. */
@@ -373,6 +376,8 @@ static void read_fleet(struct reader *r, const struct json *j, struct state *s)
 	r->code = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, r->err);
 	if (r->code >= 0)
 		r->code = msg_fleet_parse(text, strlen(text), &s->fleet.offer, r->err);
+	if (json_has(j, "key"))
+		read_hash(r, j, "key", s->fleet.key);
 }
 
 static void read_taken(struct reader *r, const struct json *j, void *user)

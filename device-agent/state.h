@@ -66,6 +66,7 @@ struct state {
 		char id[HASH_SIZE]; /* its checkpoint; "": not known */
 		struct msg_fleet
 			offer; /* while its checkpoint comes in; its sequence 0: none does */
+		char key[HASH_SIZE];    /* hex: that its blocks are sealed with; "": not here */
 	} fleet;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */

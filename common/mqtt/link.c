@@ -9,6 +9,7 @@
  * An anchor, a handle that never connects, keeps Paho's threads while there is any link: else
  * destroying the only handle would stop them and wait up to seconds for that. */
 #include "common/mqtt/link.h"
+#include "common/mqtt/nodelay.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -138,6 +139,7 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 	max = MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM);
 	l->fed_max = max > 0 && max < LINK_FEED_MAX ? (uint32_t)max : LINK_FEED_MAX;
 	l->stats.connects++;
+	nodelay_to(l->port);
 	l->receiver = pthread_self();
 	l->connected = true;
 	l->events.tls[0] = '\0';
@@ -367,6 +369,7 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 	link_add_int(&properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX);
 	link_add_int(&properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
 		     MQTT_PAYLOAD_MAX + PACKET_OVERHEAD_MAX);
+	l->port = conf->port;
 	o.connectProperties = &properties;
 	o.keepAliveInterval = conf->keepalive_s;
 	o.cleanstart = conf->clean_start;

@@ -73,14 +73,14 @@ bool trust_is_signed(enum topic_kind kind, enum role *ret_by)
 	case TOPIC_DEVICE_OFFER:
 	case TOPIC_DEVICE_REPORT:
 	case TOPIC_TRAINER_GRANT:
-	case TOPIC_TRAINER_ACK:
 	case TOPIC_TRAINER_KEY:
+	case TOPIC_TRAINER_ACK:
 		*ret_by = ROLE_DEVICE;
 		return true;
 	case TOPIC_DEVICE_CLAIM:
 	case TOPIC_DEVICE_RESULT:
-	case TOPIC_DEVICE_ACK:
 	case TOPIC_DEVICE_KEY:
+	case TOPIC_DEVICE_ACK:
 	case TOPIC_FLEET_OFFER:
 		*ret_by = ROLE_TRAINER;
 		return true;
