@@ -57,6 +57,10 @@ static void publish_offer(struct agent *a)
 	if (store_has(a->store, a->state->first))
 		COPY(m.bases[m.n_bases++], a->state->first);
 	announce_publish(a, &t, msg_offer_print(&m), false);
+	if (h->attempt <= 1)
+		ledger_say(a, &(struct audit_event){.event = "offered",
+						    .checkpoint = h->checkpoint,
+						    .parent = m.manifest.source});
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
 		  h->checkpoint, (long long)m.manifest.epoch, score_accuracy(&own));
@@ -172,6 +176,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		a->state->handover = h;
 	}
 	log_phase(a, was, before.fence);
+	ledger_handover(a, &before);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
 		a->serve.n = 0;
@@ -197,6 +202,8 @@ void exchange_withdraw(struct agent *a, const struct err *why)
 	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
 	struct state *next = agent_draft(a);
 	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
+	ledger_say(a, &(struct audit_event){.event = "withdrawn",
+					    .checkpoint = a->state->handover.checkpoint});
 	a->serve.n = 0;
 	next->rounds.offer_ordered = true; /* of what may be */
 	exchange_event_with(a, next, &gone);

@@ -157,6 +157,7 @@ static void order_evaluation(struct agent *a, const struct msg_cmd *c, const str
 {
 	if (a->n_ordered == AGENT_ORDERED_MAX) {
 		refuse(a, to, c->id, "evaluate: too many are waiting");
+		ledger_command(a, c, c->id, false);
 		return;
 	}
 	struct evaluation *e = &a->ordered[a->n_ordered++];
@@ -165,6 +166,7 @@ static void order_evaluation(struct agent *a, const struct msg_cmd *c, const str
 	e->split = c->split;
 	COPY(e->command, c->id);
 	e->to = *to;
+	ledger_command(a, c, c->id, true);
 }
 
 void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct score *score,
@@ -228,6 +230,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	} else {
 		state_command_put(next, c->id, text);
 		if (agent_commit(a) < 0) {
+			ledger_command(a, c, c->id, false);
 			refuse(a, to, c->id, *a->saving.reason ? a->saving.reason : "cannot save");
 			return;
 		}
@@ -236,6 +239,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	log_write(commands_reads_only(c->cmd) ? LOG_P_DEBUG : LOG_P_INFO,
 		  "device=%s command=%s id=%s %s%s", a->conf.id, cmd_name(c->cmd), c->id,
 		  r < 0 ? "refused: " : "done", r < 0 ? err.text : "");
+	ledger_command(a, c, c->id, r >= 0);
 	inbox_reply(a, to, TAKE_PTR(text));
 }
 
@@ -255,6 +259,7 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 		return;
 	}
 	if (r < 0) {
+		ledger_command(a, NULL, id, false);
 		refuse(a, &to, id, err.text);
 		return;
 	}
@@ -266,6 +271,7 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	if (already_ordered(a, c.id))
 		return; /* its answer comes */
 	if (c.expires_ms && a->port.real_ms(a->port.user) > c.expires_ms) {
+		ledger_command(a, &c, c.id, false);
 		refuse(a, &to, c.id, "expires: the command has expired");
 		return;
 	}

@@ -468,9 +468,11 @@ void entry_perform(struct trainer *t, struct entry *e, const struct job_actions 
 static void step(struct trainer *t, struct entry *e, const struct job_event *ev)
 {
 	enum job_state was = e->job.state;
+	int64_t fence_was = e->job.fence;
 	struct job_actions actions;
 
 	job_step(&e->job, ev, trainer_now(t), &actions);
+	ledger_job(t, e, ev->kind, was, fence_was);
 	entry_perform(t, e, &actions);
 	if (e->job.state != was)
 		log_job(e, "job");

@@ -131,6 +131,8 @@ static int open_state(struct trainer *t, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "%s: path of the state folder is too long", dir);
 	r = db_open(path, &t->db, err);
+	if (r == 0)
+		r = audit_open(dir, trainer_utc(t), &t->audit, err);
 	if (r < 0)
 		return r;
 	file_path(path, sizeof(path), "%s/store", dir);
@@ -139,9 +141,12 @@ static int open_state(struct trainer *t, struct err *err)
 		r = file_mkdirs(t->incoming, err);
 	if (r == 0)
 		r = load(t, err);
-	if (r == 0)
-		pull_clean(t);
-	return r;
+	if (r < 0)
+		return r;
+	pull_clean(t);
+	ledger_say(t, &(struct audit_event){
+			      .event = "started", .number = t->boot, .reason = TASUKI_VERSION});
+	return 0;
 }
 
 int trainer_new(const struct trainer_conf *conf, const struct model *model,
@@ -195,6 +200,7 @@ void trainer_free(struct trainer *t)
 	queue_done(&t->queue);
 	store_free(t->store);
 	db_free(t->db);
+	audit_free(t->audit);
 	free(t);
 }
 
@@ -273,7 +279,14 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		else if (!entry_is_merged(e) && job_takes_room(&e->job, trainer_now(t)))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
+	struct audit_head head;
+	audit_head(t->audit, &head);
+	m->audit_seq = head.seq;
+	if (head.seq)
+		memcpy(m->audit_head, head.hash, sizeof(m->audit_head));
 	const char *reason = t->reason;
+	if (!reason && t->audit_failed)
+		reason = "the audit log cannot be written";
 	char full[MESSAGE_TEXT_MAX];
 	disk_describe(t, full, sizeof(full));
 	if (!reason && *full)
@@ -292,6 +305,7 @@ static void publish_status(struct trainer *t, bool always)
 	m.at_ms = t->published.at_ms;
 	if (!t->up || (!always && memcmp(&m, &t->published, sizeof(m)) == 0))
 		return;
+	audit_sync(t->audit); /* what is told of it must not be lost with the power */
 	m.at_ms = trainer_utc(t);
 	if (trainer_send(t, TOPIC_TRAINER_STATUS, NULL, msg_trainer_status_print(&m), true, 0) == 0)
 		t->published = m;
@@ -392,6 +406,7 @@ void trainer_writable(struct trainer *t)
 static void each_second(struct trainer *t, int64_t now_ms)
 {
 	t->second_at_ms = now_ms + TICK_MS;
+	audit_sync(t->audit);
 	for (struct entry *e = t->entries, *next; e; e = next) {
 		next = e->next;
 		if (e->pulling || e->slot >= 0)

@@ -9,10 +9,12 @@
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
+ *   ledger.c    what the audit log says
  *   reports.c   what devices say of themselves, and their reports
  *   disk.c      what is kept on disk */
 #pragma once
 
+#include "common/audit/audit.h"
 #include "common/base/bucket.h"
 #include "common/base/rng.h"
 #include "common/checkpoint/store.h"
@@ -84,6 +86,8 @@ struct device {
 	bool dirty;
 	struct device *next_dirty;
 	char *status; /* JSON, owned */
+	/* Of its audit log: the last head that ours has a line of, and when that was; 0: none yet. */
+	int64_t head_seq, head_at_ms;
 	uint64_t batch; /* the transaction that its row was last part of */
 
 	/* An offer that found no room. */
@@ -189,6 +193,9 @@ struct trainer {
 	struct job_conf job_conf;
 	struct db *db;
 	struct store *store;
+	struct audit *audit;
+	struct audit_source heard; /* the message at hand, where it was signed */
+	bool audit_failed;
 	struct queue queue;
 	struct idmap devices;
 	size_t devices_max;
@@ -394,6 +401,16 @@ bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
 int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
+
+/* ledger.c */
+#define HEAD_EVERY_MS (10 * 60 * 1000) /* between two lines about one device's head */
+/* A line of the audit log: by this trainer unless e says who, and because of the message at hand. */
+void ledger_say(struct trainer *t, const struct audit_event *e);
+/* A job's step, from that state and fence. */
+void ledger_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
+		enum job_state was, int64_t fence_was);
+/* What the device's status says of its own log. */
+void ledger_head(struct trainer *t, struct device *d, const struct msg_status *s);
 
 /* reports.c */
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

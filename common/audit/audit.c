@@ -57,7 +57,7 @@ static void put_text(struct json *j, const char *key, const char *text)
 	char cut[AUDIT_TEXT_MAX + 1];
 	if (!text || !*text)
 		return;
-	snprintf(cut, sizeof(cut), "%s", text);
+	snprintf(cut, sizeof(cut), "%s", strchr(text, '/') ? "(left out)" : text);
 	json_set_str(j, key, cut);
 }
 

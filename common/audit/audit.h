@@ -41,7 +41,14 @@ struct audit_head {
 	char hash[HASH_SIZE];
 };
 
-/* All but `event` may be absent: NULL, "" or 0. No paths, no names of classes. */
+/* Of the message that made something happen. Zeroed: none did, or it was not signed. */
+struct audit_source {
+	char signer[ID_SIZE];	 /* the certificate's name */
+	char message[HASH_SIZE]; /* sha256 of the message's bytes */
+};
+
+/* All but `event` may be absent: NULL, "" or 0. No names of classes, no paths (a text with a slash
+ * is left out). */
 struct audit_event {
 	const char *event;
 	const char *who;  /* the device, trainer, operator that did it */
@@ -54,9 +61,7 @@ struct audit_event {
 	const char *key, *value;  /* of a command `set` */
 	int64_t number, until_ms;
 	const struct audit_head *head; /* that the peer told */
-	/* Of the signed message that made it happen: the certificate's name, and the sha256 of the
-	 * message's bytes. */
-	const char *signer, *message;
+	const char *signer, *message; /* as in struct audit_source */
 	bool common; /* anybody can make it happen: bounded by AUDIT_COMMON_... */
 };
 
