@@ -87,6 +87,7 @@ struct device *device_find(const struct trainer *t, const char *id)
 struct device *device_get(struct trainer *t, const char *id)
 {
 	struct device *d = device_find(t, id);
+	struct err err = {0};
 
 	if (d)
 		return d;
@@ -99,6 +100,8 @@ struct device *device_get(struct trainer *t, const char *id)
 		return NULL;
 	memcpy(d->id, id, strnlen(id, ID_MAX));
 	d->error = -1;
+	if (db_standing_get(t->db, d->id, &d->standing, &err) < 0)
+		trainer_fault(t, &err);
 	idmap_add(&t->devices, &d->node, d->id);
 	list_in(list_of(t, d), d);
 	return d;

@@ -111,6 +111,8 @@ static int load(struct trainer *t, struct err *err)
 	if (r == 0)
 		r = merge_load(t, err);
 	if (r == 0)
+		r = screening_load(t, err);
+	if (r == 0)
 		r = db_next(t->db, "boot", &t->boot, err);
 	if (r == 0)
 		r = db_commit(t->db, err);
@@ -260,7 +262,7 @@ int trainer_will(const struct trainer *t, char *topic, size_t topic_size, char *
 	return 0;
 }
 
-static void describe(const struct trainer *t, struct msg_trainer_status *m)
+static void describe(struct trainer *t, struct msg_trainer_status *m)
 {
 	*m = (struct msg_trainer_status){
 		.boot = t->boot,
@@ -272,6 +274,7 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		.refused_messages = (int64_t)t->n_refused,
 	};
 	merge_describe(t, m);
+	screening_describe(t, m);
 	memcpy(m->model, t->model->id, sizeof(m->model));
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (e->slot >= 0)
@@ -412,6 +415,7 @@ static void each_second(struct trainer *t, int64_t now_ms)
 		if (e->pulling || e->slot >= 0)
 			entry_report(t, e);
 	}
+	screening_second(t);
 	offers_next(t);
 	slots_rescan(t, now_ms);
 	reports_ask(t, now_ms);

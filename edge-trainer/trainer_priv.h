@@ -9,6 +9,7 @@
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
+ *   screening.c what is not even trained on, and quarantine
  *   ledger.c    what the audit log says
  *   reports.c   what devices say of themselves, and their reports
  *   disk.c      what is kept on disk */
@@ -27,6 +28,8 @@
 #include "edge-trainer/job.h"
 #include "edge-trainer/queue.h"
 #include "edge-trainer/quota.h"
+#include "edge-trainer/screen.h"
+#include "edge-trainer/standing.h"
 #include "edge-trainer/trainer.h"
 
 #define FLUSH_MS	  50   /* reports and statuses gather for so long before a commit */
@@ -102,6 +105,7 @@ struct device {
 	unsigned strikes, n_unfit;
 	unsigned n_killed; /* workers that ended over what it sent, in a row */
 	int64_t barred_until_ms;
+	struct standing standing;
 	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
@@ -153,7 +157,8 @@ struct entry {
 	char followup_hash[HASH_SIZE];
 	bool superseding;
 
-	/* Merging. */
+	/* Screening and merging. */
+	double delta; /* from what its device had last (screen.h); < 0: not known */
 	double *norms; /* of its checkpoint's tensors, owned; NULL: not looked at yet */
 	double share;  /* of the members' part of the window that it was taken into */
 };
@@ -401,6 +406,29 @@ bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
 int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
+
+/* screening.c */
+/* Of a checkpoint in the store, for each tensor; NULL: it could not be read. The caller's. */
+double *screening_norms(const struct trainer *t, const char *id);
+/* Of what came in, by itself. */
+enum screen_verdict screening_weights(struct trainer *t, struct entry *e);
+/* Whether it is to be evaluated with a confusion matrix; and what that says. */
+bool screening_wants_answers(const struct trainer *t, const struct entry *e);
+enum screen_verdict screening_answers(const struct trainer *t, const struct json *result);
+/* Counted and logged: JOB_E_SCREENED with that reason is to follow. score: just taken, or NULL. */
+void screening_note(struct trainer *t, struct entry *e, enum screen_verdict why,
+		    const struct score *score, char reason[MESSAGE_TEXT_MAX]);
+/* The same, and it follows at once: the entry is gone afterwards. */
+void screening_out(struct trainer *t, struct entry *e, enum screen_verdict why,
+		   const struct score *score);
+/* What the device itself sent was bad. */
+void screening_refused(struct trainer *t, struct device *d, const char *why);
+/* How long it is in quarantine, with the reason for it; 0: it is not. */
+int64_t screening_left_ms(const struct trainer *t, const struct device *d, char *buf, size_t size);
+void screening_completed(struct trainer *t, struct entry *e); /* a handover, with a decision */
+void screening_second(struct trainer *t); /* whom an operator releases */
+void screening_describe(struct trainer *t, struct msg_trainer_status *m);
+int screening_load(struct trainer *t, struct err *err);
 
 /* ledger.c */
 #define HEAD_EVERY_MS (10 * 60 * 1000) /* between two lines about one device's head */
