@@ -188,7 +188,7 @@ void device_complain(struct trainer *t, struct device *d, const char *what, cons
 		log_warning("%llu refusals left out device=%s", (unsigned long long)d->unlogged,
 			    d->id);
 	d->unlogged = 0;
-	ledger_say(t, &(struct audit_event){
+	record_say(t, &(struct audit_event){
 			      .event = "refused", .peer = d->id, .command = what, .reason = why,
 			      .common = true});
 	log_warning("%s refused device=%s: %s", what, d->id, why);

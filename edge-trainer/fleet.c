@@ -155,7 +155,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		return;
 	if (action == ROLLOUT_HALT)
 		halt(t);
-	ledger_say(t, &(struct audit_event){.event = "fleet",
+	record_say(t, &(struct audit_event){.event = "fleet",
 					    .checkpoint = f->offer.manifest.id,
 					    .number = f->offer.sequence,
 					    .decision = f->offer.halted ? "halted" : "offered",

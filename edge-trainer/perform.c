@@ -474,7 +474,7 @@ static void step(struct trainer *t, struct entry *e, const struct job_event *ev)
 	struct job_actions actions;
 
 	job_step(&e->job, ev, trainer_now(t), &actions);
-	ledger_job(t, e, ev->kind, was, fence_was);
+	record_job(t, e, ev->kind, was, fence_was);
 	entry_perform(t, e, &actions);
 	if (e->job.state != was)
 		log_job(e, "job");

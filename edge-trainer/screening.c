@@ -53,7 +53,7 @@ void screening_refused(struct trainer *t, struct device *d, const char *why)
 	clock_format(s->until_ms, until);
 	log_warning("device=%s is in quarantine until %s: %d refusals, the last one: %s", d->id,
 		    until, STANDING_REFUSALS, why);
-	ledger_say(t, &(struct audit_event){.event = "quarantined",
+	record_say(t, &(struct audit_event){.event = "quarantined",
 					    .peer = d->id,
 					    .reason = why,
 					    .number = s->times,
@@ -89,7 +89,7 @@ static void release(struct trainer *t, const char *id)
 	}
 	keep_standing(t, d);
 	log_info("device=%s is released from quarantine", d->id);
-	ledger_say(t, &(struct audit_event){
+	record_say(t, &(struct audit_event){
 			      .event = "released", .who = "operator of this machine", .peer = d->id});
 }
 

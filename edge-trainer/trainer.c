@@ -146,7 +146,7 @@ static int open_state(struct trainer *t, struct err *err)
 	if (r < 0)
 		return r;
 	pull_clean(t);
-	ledger_say(t, &(struct audit_event){
+	record_say(t, &(struct audit_event){
 			      .event = "started", .number = t->boot, .reason = TASUKI_VERSION});
 	return 0;
 }

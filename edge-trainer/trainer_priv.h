@@ -10,7 +10,7 @@
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
  *   screening.c what is not even trained on, and quarantine
- *   ledger.c    what the audit log says
+ *   record.c    what the audit log says
  *   reports.c   what devices say of themselves, and their reports
  *   disk.c      what is kept on disk */
 #pragma once
@@ -430,15 +430,15 @@ void screening_second(struct trainer *t); /* whom an operator releases */
 void screening_describe(struct trainer *t, struct msg_trainer_status *m);
 int screening_load(struct trainer *t, struct err *err);
 
-/* ledger.c */
+/* record.c */
 #define HEAD_EVERY_MS (10 * 60 * 1000) /* between two lines about one device's head */
 /* A line of the audit log: by this trainer unless e says who, and because of the message at hand. */
-void ledger_say(struct trainer *t, const struct audit_event *e);
+void record_say(struct trainer *t, const struct audit_event *e);
 /* A job's step, from that state and fence. */
-void ledger_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
+void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
 		enum job_state was, int64_t fence_was);
 /* What the device's status says of its own log. */
-void ledger_head(struct trainer *t, struct device *d, const struct msg_status *s);
+void record_head(struct trainer *t, struct device *d, const struct msg_status *s);
 
 /* reports.c */
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

@@ -4,7 +4,7 @@
 #include "common/base/log.h"
 #include "edge-trainer/trainer_priv.h"
 
-void ledger_say(struct trainer *t, const struct audit_event *e)
+void record_say(struct trainer *t, const struct audit_event *e)
 {
 	struct audit_event line = *e;
 	const struct err *fault;
@@ -55,7 +55,7 @@ static const char *step_event(const struct job *j, enum job_event_kind ev, enum 
 								NULL;
 }
 
-void ledger_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
+void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
 		enum job_state was, int64_t fence_was)
 {
 	const struct job *j = &e->job;
@@ -73,7 +73,7 @@ void ledger_job(struct trainer *t, const struct entry *e, enum job_event_kind ev
 	};
 
 	if (!job_is_merged(j) && j->fence != fence_was) {
-		ledger_say(t, &(struct audit_event){.event = "granted",
+		record_say(t, &(struct audit_event){.event = "granted",
 						    .peer = j->device,
 						    .checkpoint = j->manifest.id,
 						    .fence = j->fence});
@@ -81,10 +81,10 @@ void ledger_job(struct trainer *t, const struct entry *e, enum job_event_kind ev
 	line.event = step_event(j, ev, was);
 	line.common = line.event && strcmp(line.event, "claimed") == 0;
 	if (line.event)
-		ledger_say(t, &line);
+		record_say(t, &line);
 }
 
-void ledger_head(struct trainer *t, struct device *d, const struct msg_status *s)
+void record_head(struct trainer *t, struct device *d, const struct msg_status *s)
 {
 	struct audit_head head = {.seq = s->audit_seq};
 	int64_t now_ms = trainer_now(t);
@@ -95,6 +95,6 @@ void ledger_head(struct trainer *t, struct device *d, const struct msg_status *s
 	memcpy(head.hash, s->audit_head, sizeof(head.hash));
 	d->head_seq = head.seq;
 	d->head_at_ms = now_ms;
-	ledger_say(t, &(struct audit_event){
+	record_say(t, &(struct audit_event){
 			      .event = "head", .peer = d->id, .head = &head, .common = true});
 }
