@@ -157,6 +157,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
+	ledger_handover(a, &before, &h);
 	if (must_save(&acts) || next) {
 		if (!next)
 			next = agent_draft(a);
@@ -176,7 +177,6 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		a->state->handover = h;
 	}
 	log_phase(a, was, before.fence);
-	ledger_handover(a, &before);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
 		a->serve.n = 0;

@@ -21,9 +21,8 @@ void ledger_say(struct agent *a, const struct audit_event *e)
 }
 
 /* The last decision in words, where it is a new one. */
-static void decided(struct agent *a, const struct handover *was)
+static void decided(struct agent *a, const struct handover *was, const struct handover *h)
 {
-	const struct handover *h = &a->state->handover;
 	const struct handover_decided *d = h->n_decided ? &h->decided[h->n_decided - 1] : NULL;
 	const struct handover_decided *before = was->n_decided ? &was->decided[was->n_decided - 1] : NULL;
 	if (!d || (before && before->ack.fence == d->ack.fence &&
@@ -37,15 +36,14 @@ static void decided(struct agent *a, const struct handover *was)
 					    .reason = d->ack.reason});
 }
 
-void ledger_handover(struct agent *a, const struct handover *was)
+void ledger_handover(struct agent *a, const struct handover *was, const struct handover *h)
 {
-	const struct handover *h = &a->state->handover;
 	struct audit_event e = {.peer = h->trainer, .checkpoint = h->granted, .fence = h->fence};
 	if (h->fence != was->fence) {
 		e.event = "granted";
 		ledger_say(a, &e);
 	}
-	decided(a, was);
+	decided(a, was, h);
 	if (h->phase == was->phase)
 		return;
 	e.event = h->phase == HANDOVER_PULLING	 ? "returned"
