@@ -9,8 +9,8 @@
  *   activations are divided by it;
  * - by its distance from what its device handed over or was given last, whichever is nearer, in
  *   units of that one's norm: SCREEN_DELTA times the median of what other devices' are, and at
- *   least SCREEN_DELTA_LEAST. 28 handovers of faces were 0.2 to 0.45 away from what they began
- *   from, 0.78 to 0.94 from first weights; new weights of another seed are 1.4 away, minus the
+ *   least SCREEN_DELTA_LEAST. First handovers of faces were 0.78 to 0.94 away from first
+ *   weights, what the trainer made of them 0.22 to 0.44 from that; new weights of another seed are 1.4 away, minus the
  *   weights 2. An update that is scaled up to outweigh others' (Bagdasaryan et al. 2020, How To
  *   Backdoor Federated Learning) is far beyond;
  * - by its answers: right ones come less often than wrong ones would by chance. For each class the
