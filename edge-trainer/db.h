@@ -16,10 +16,11 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/protocol/message.h"
+#include "common/trust/freshness.h"
 #include "edge-trainer/job.h"
 #include "edge-trainer/standing.h"
 
-#define DB_SCHEMA_VERSION 5
+#define DB_SCHEMA_VERSION 7
 #define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
 #define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
 #define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
@@ -73,6 +74,16 @@ int db_standing_get(struct db *db, const char *device, struct standing *ret, str
 int db_standing_put(struct db *db, const char *device, const struct standing *s, struct err *err);
 /* Of devices that are forgotten: whose last quarantine was over by then. */
 int db_standing_prune(struct db *db, int64_t before_ms, struct err *err);
+
+/* --- what keeps messages from being played again; only where they are signed --- */
+
+/* The device's last offer that was accepted; sequence 0: none yet. It stays when the device is
+ * forgotten. */
+int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err);
+int db_offer_put(struct db *db, const char *device, const struct freshness_last *last,
+		 struct err *err);
+/* The number of the next message of its own: larger than all before, and than now_ms. */
+int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err);
 
 /* --- reports --- */
 

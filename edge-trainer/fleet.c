@@ -32,7 +32,7 @@
 
 static bool is_on(const struct fleet *f)
 {
-	return f->offer.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
+	return f->offer.manifest.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
 }
 
 static bool is_sending(const struct fleet *f)
@@ -76,14 +76,14 @@ int fleet_load(struct trainer *t, struct err *err)
 
 	if (r == 0)
 		r = make_folder(t, err);
-	if (r < 0 || f->offer.sequence == 0)
+	if (r < 0 || f->offer.manifest.sequence == 0)
 		return r;
 	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
 	    (is_on(f) && !store_has(t->store, f->offer.manifest.id))) {
 		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
 			    "offered",
-			    (long long)f->offer.sequence, f->offer.manifest.id);
-		f->seen = MAX_OF(f->seen, f->offer.sequence);
+			    (long long)f->offer.manifest.sequence, f->offer.manifest.id);
+		f->seen = MAX_OF(f->seen, f->offer.manifest.sequence);
 		f->offer = (struct msg_fleet){0};
 		f->rollout = (struct rollout){0};
 		f->n_counted = 0;
@@ -107,14 +107,17 @@ static void announce(struct trainer *t)
 	struct fleet *f = t->fleet;
 	struct msg_fleet m = f->offer;
 
-	f->announce_due = f->offer.sequence > 0;
+	f->announce_due = f->offer.manifest.sequence > 0;
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
 	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
+	if (t->trust)
+		m.manifest.expires_ms = trainer_utc(t) + FRESHNESS_FLEET_MS;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
 		return;
 	f->announce_due = false;
+	f->announced_ms = trainer_now(t);
 	if (is_sending(f))
 		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
 }
@@ -142,7 +145,7 @@ static void halt(struct trainer *t)
 		snprintf(f->offer.reason, sizeof(f->offer.reason),
 			 "%.2f points worse in the mean of %lld devices",
 			 -100 * r->gain / (double)r->reports, (long long)r->reports);
-	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.sequence,
+	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.manifest.sequence,
 		    f->offer.manifest.id, f->offer.reason);
 	f->n_peers = 0;
 }
@@ -167,7 +170,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		f->n_sent = 0;
 		log_info("fleet sequence=%lld checkpoint=%.12s share=%lld%% reports=%lld "
 			 "activated=%lld: offered",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (long long)f->rollout.share, (long long)f->rollout.reports,
 			 (long long)f->rollout.activated);
 	}
@@ -203,16 +206,16 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	char before[HASH_SIZE];
 
 	/* The clock, so that one whose state was lost is not taken for older. */
-	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.sequence) + 1, trainer_utc(t) / 1000);
+	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.manifest.sequence) + 1, trainer_utc(t) / 1000);
 	idmap_each(&t->devices, count_device, &c);
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	f->offer = (struct msg_fleet){.sequence = c.sequence,
-				      .share = 100,
+	f->offer = (struct msg_fleet){.share = 100,
 				      .starts_in_ms = -1,
 				      .spread_ms = t->conf->fleet_spread_ms,
 				      .test = *test};
 	to = &f->offer.manifest;
 	*to = (struct manifest){.origin = ORIGIN_FLEET,
+				.sequence = c.sequence,
 				.epoch = m->epoch,
 				.images_seen = m->images_seen,
 				.classes = (int64_t)t->model->n_classes,
@@ -238,9 +241,9 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	char before[HASH_SIZE];
 
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	if (f->offer.sequence > 0)
+	if (f->offer.manifest.sequence > 0)
 		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
-			 (long long)f->offer.sequence, (long long)m->sequence, m->manifest.trainer);
+			 (long long)f->offer.manifest.sequence, (long long)m->manifest.sequence, m->manifest.trainer);
 	f->offer = (struct msg_fleet){0};
 	f->rollout = (struct rollout){0};
 	f->n_counted = 0;
@@ -250,7 +253,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	forget(t, before);
 }
 
-void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg, const char *by)
 {
 	struct fleet *f = t->fleet;
 	struct err err = {0};
@@ -263,15 +266,17 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 		log_debug("fleet offer not understood: %s", err.text);
 		return;
 	}
-	if (m.sequence <= MAX_OF(f->seen, f->offer.sequence))
+	if (!vouched_fleet(t, &m.manifest, by))
 		return;
-	if (!fleet_sequence_may_be(m.sequence, trainer_utc(t))) {
+	if (m.manifest.sequence <= MAX_OF(f->seen, f->offer.manifest.sequence))
+		return;
+	if (!fleet_sequence_may_be(m.manifest.sequence, trainer_utc(t))) {
 		t->n_refused++;
 		log_debug("fleet offer refused: sequence %lld is too far ahead",
-			  (long long)m.sequence);
+			  (long long)m.manifest.sequence);
 		return;
 	}
-	f->seen = m.sequence;
+	f->seen = m.manifest.sequence;
 	give_way(t, &m);
 }
 
@@ -283,7 +288,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 
 	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision || r->split != SPLIT_VALIDATION ||
 	    strcmp(id, f->offer.manifest.id) != 0 ||
-	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
+	    !fleet_has(d->id, f->offer.manifest.sequence, f->rollout.share) ||
 	    f->n_counted == ROLLOUT_REPORTS_MAX)
 		return;
 	for (size_t i = 0; i < f->n_counted; i++)
@@ -294,7 +299,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
 	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f "
 		 "points",
-		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
+		 (long long)f->offer.manifest.sequence, f->offer.manifest.id, d->id, f->n_counted,
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);
 	f->save_due = true;
@@ -308,7 +313,7 @@ void fleet_merged(struct trainer *t, const struct manifest *m, const struct scor
 	if (t->fleet->rollout.phase == ROLLOUT_FIRST) {
 		log_info("checkpoint=%.12s is not offered to the fleet: sequence=%lld is with the "
 			 "first devices",
-			 m->id, (long long)t->fleet->offer.sequence);
+			 m->id, (long long)t->fleet->offer.manifest.sequence);
 		return;
 	}
 	if (disk_has_fleet_room(t))
@@ -427,7 +432,7 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
 	return r < 0 ? r
-		     : pull_send(t, to, path, m->size, m->block_size, qos,
+		     : pull_send(t, to, NULL, NULL, NULL, path, m, qos,
 				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
 }
 
@@ -443,7 +448,7 @@ static int send_next(struct trainer *t, uint32_t *ret_len)
 	f->position++; /* what was left out is asked for */
 	if (f->position == f->n_blocks)
 		log_info("fleet sequence=%lld checkpoint=%.12s sent blocks=%llu of %u",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (unsigned long long)f->n_sent, f->n_blocks);
 	if (f->position == f->n_blocks || f->position >= f->saved_position + FLEET_SAVE_BLOCKS)
 		fleet_save(t);
@@ -529,11 +534,15 @@ void fleet_second(struct trainer *t)
 
 	if (f->n_again != f->n_again_told)
 		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
-			 (long long)f->offer.sequence, (unsigned long long)f->n_again,
+			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_again,
 			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
 	if (f->save_due)
 		fleet_save(t);
+	/* What is retained is valid for so long only. */
+	if (t->trust && f->offer.manifest.sequence > 0 &&
+	    trainer_now(t) - f->announced_ms >= FRESHNESS_FLEET_MS / 4)
+		f->announce_due = true;
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);

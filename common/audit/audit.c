@@ -50,6 +50,14 @@ const struct err *audit_fault(const struct audit *a)
 	return a->fault.code ? &a->fault : NULL;
 }
 
+void audit_heard(struct audit_source *s, const char *signer, const void *message, size_t len)
+{
+	*s = (struct audit_source){0};
+	if (!*signer || hash_bytes(message, len, s->message) < 0)
+		return;
+	snprintf(s->signer, sizeof(s->signer), "%s", signer);
+}
+
 /* ---- a line ---- */
 
 static void put_text(struct json *j, const char *key, const char *text)

@@ -47,6 +47,9 @@ struct audit_source {
 	char message[HASH_SIZE]; /* sha256 of the message's bytes */
 };
 
+/* signer "": zeroes it. */
+void audit_heard(struct audit_source *s, const char *signer, const void *message, size_t len);
+
 /* All but `event` may be absent: NULL, "" or 0. No names of classes, no paths (a text with a slash
  * is left out). */
 struct audit_event {

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -105,6 +106,8 @@ static void fill(void)
 	COPY(h->granted, hash('c'));
 	h->open = true;
 	fill_result(&h->result);
+	COPY(s->seal.secret, hash('1'));
+	COPY(s->seal.theirs, hash('2'));
 	COPY(h->decided[0].trainer, "edge-2");
 	struct msg_ack *ack = &h->decided[0].ack;
 	COPY(ack->checkpoint, hash('9'));
@@ -140,6 +143,26 @@ static void test_all_comes_back(void **state)
 	assert_string_equal(t->handover.result.manifest.id, hash('e'));
 	assert_int_equal(t->handover.result.after.correct, 350);
 	assert_memory_equal(s, t, sizeof(*s));
+}
+
+static mode_t mode(void)
+{
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mode & 0777;
+}
+
+/* While a secret is in it. */
+static void test_secrets_are_the_owners(void **state)
+{
+	fill();
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_equal(mode(), 0600);
+	s->seal = (struct sealed){0};
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_not_equal(mode(), 0600);
+	assert_int_equal(state_load(path, t, &err), 0);
+	assert_string_equal(t->seal.secret, "");
 }
 
 static void test_missing(void **state)
@@ -186,6 +209,8 @@ static void test_bad_files(void **state)
 	assert_bad("\"trainer\":\"edge-1\"", "\"trainer\":\"../x\"", "trainer");
 	assert_bad("\\\"fence\\\":3", "\\\"fence\\\":\\\"x\\\"", "decided[0]");
 	assert_bad(hash('d'), "dd", "expected 64 hex digits");
+	assert_bad("\"secret\":\"1", "\"secret\":\"X", "secret");
+	assert_bad("\"theirs\":\"2", "\"theirs\":\"X", "theirs");
 	assert_bad("\"commands\":[{", "\"commands\":[7,{", "commands[0]");
 	assert_bad("\"kind\":\"tuned\"", "\"kind\":\"tune\"", "candidates[4]: kind");
 	assert_bad("\"percent\":75", "\"percent\":101", "percent");
@@ -317,7 +342,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_all_comes_back), T(test_missing),    T(test_bad_files),
+		T(test_all_comes_back), T(test_secrets_are_the_owners), T(test_missing),    T(test_bad_files),
 		T(test_judges_nothing), T(test_older_file), T(test_scores),
 		T(test_undecided),      T(test_commands),   T(test_full_state_is_read),
 	};

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/mem.h"
+
 static void test_boot(void **state)
 {
 	int64_t a, b;
@@ -229,6 +231,42 @@ static void test_jobs(void **state)
 	assert_int_equal(query("SELECT before_correct FROM jobs WHERE id = 1"), 22);
 	assert_int_equal(query("SELECT created_ms FROM jobs WHERE id = 1"), 100);
 	assert_int_equal(query("SELECT updated_ms FROM jobs WHERE id = 1"), 400);
+}
+
+static bool file_has(const char *name, const char *text)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t len = 0;
+
+	return file_read(name, 1 << 24, &data, &len, NULL) == 0 &&
+	       memmem(data, len, text, strlen(text));
+}
+
+/* As long as the job is open; then they are gone from the file, too. */
+static void test_keys_of_jobs(void **state)
+{
+	static struct taken got;
+	struct job a;
+
+	(void)state;
+	make_job(&a, "cam-1", C1, 1);
+	strcpy(a.seal.secret, S1);
+	save(&a, 100);
+	strcpy(a.seal.theirs, W1);
+	save(&a, 200);
+	reopen();
+	assert_true(file_has(path, S1));
+	got.n = 0;
+	assert_int_equal(db_job_each(db, take_job, &got, &err), 0);
+	assert_memory_equal(&got.jobs[0].seal, &a.seal, sizeof(a.seal));
+	a.state = JOB_DONE;
+	save(&a, 300);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE seal_secret IS NULL AND"
+			       " seal_theirs IS NULL"),
+			 1);
+	reopen();
+	assert_false(file_has(path, S1));
+	assert_false(file_has(path, W1));
 }
 
 /* A device that lost its state gives the same fence to the same checkpoint again. */
@@ -536,7 +574,7 @@ int main(void)
 		TEST(test_logs),
 		TEST(test_devices),
 		TEST(test_jobs),
-		TEST(test_same_fence_again),
+		TEST(test_keys_of_jobs), TEST(test_same_fence_again),
 		TEST(test_kept_and_served),
 		TEST(test_sent_and_known),
 		TEST(test_kept_newest_first),
