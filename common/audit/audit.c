@@ -262,11 +262,11 @@ void audit_sync(struct audit *a)
 
 /* ---- start ---- */
 
-/* The head from the last line of a file's text that is one; *ret_end: where that ends. -ENOENT:
- * there is none. */
+/* The head from the last line of a file's text (NULL: none) that is one; *ret_end: where that ends.
+ * -ENOENT: there is none. */
 static int find_head(struct audit *a, const char *text, size_t len, size_t *ret_end)
 {
-	while (len > 0) {
+	while (text && len > 0) {
 		const char *end = memrchr(text, '\n', len);
 		if (!end)
 			break;
@@ -288,7 +288,7 @@ static int find_head(struct audit *a, const char *text, size_t len, size_t *ret_
 static int64_t find_first(const char *text, size_t len)
 {
 	const char *end;
-	struct audit_line l;
+	struct audit_line l = {0};
 	while ((end = memchr(text, '\n', len)) &&
 	       audit_line_parse(text, (size_t)(end - text), &l, NULL, NULL) < 0) {
 		len -= (size_t)(end + 1 - text);
@@ -355,7 +355,7 @@ static int begin(struct audit *a, int64_t real_ms)
 		head_of_old(a);
 		return 0;
 	}
-	if (r < 0 || !text || find_head(a, text, len, &end) < 0 || len - end > AUDIT_LINE_MAX + 1) {
+	if (r < 0 || find_head(a, text, len, &end) < 0 || len - end > AUDIT_LINE_MAX + 1) {
 		set_aside(a, real_ms);
 		return 0;
 	}
