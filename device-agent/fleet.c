@@ -156,6 +156,10 @@ static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)
 		subscribe_if_covered(a);
 	else if (!there)
 		fleet_key_plan(a, retained || m->starts_in_ms < 0 ? m->spread_ms : m->starts_in_ms);
+	ledger_say(a, &(struct audit_event){.event = "fleet",
+					    .peer = m->manifest.trainer,
+					    .checkpoint = m->manifest.id,
+					    .number = m->manifest.sequence});
 }
 
 /* retained: what the broker kept, which says nothing of when its blocks are sent. */

@@ -93,12 +93,31 @@ class Signed(rig.Case):
                 self.assertEqual(self.verify(m), 'cam-1' if role_of(m['topic']) == 'device' else 'edge-1')
         for m in listener.all(lambda m: '/status' in m['topic'] or '/want' in m['topic'] or '/presence' in m['topic']):
             self.assertNotIn('"signature"', m['payload'])
+        self.evidence(listener)
         self.attacked(recorded)
         for name in ('cam-1', 'edge-1'):  # what it remembers is on its disk
             self.fleet.restart(name)
         wait_for('both to be back', lambda: self.online(listener) == {'cam-1', 'edge-1'}, WAIT)
         self.attacked(recorded)
         self.commanded()
+        self.logged('cam-1', 'refused', 'replay')
+        self.logged('edge-1', 'refused', 'replay')
+
+    def logged(self, name, event, begin=''):
+        lines = [json.loads(line) for line in (self.work / name / 'state/audit.log').read_text().splitlines()]
+        found = [line for line in lines if line['event'] == event and line.get('reason', '').startswith(begin)]
+        self.assertGreater(len(found), 0, f'{name}: {event} {begin}')
+        return found
+
+    def evidence(self, listener):
+        """The audit log names the very messages that crossed the broker, and whose they were."""
+        sent = {rig.hashlib.sha256(m['payload'].encode()).hexdigest(): m['topic'] for m in listener.all(lambda m: True)}
+        for name, event, by, topic in (('edge-1', 'claimed', 'cam-1', '/offer'), ('edge-1', 'granted', 'cam-1', '/grant'),
+                                       ('edge-1', 'decided', 'cam-1', '/ack'), ('cam-1', 'granted', 'edge-1', '/in/claim'),
+                                       ('cam-1', 'returned', 'edge-1', '/in/offer')):
+            line = self.logged(name, event)[0]
+            self.assertEqual(line['signer'], by, line)
+            self.assertTrue(sent[line['message']].endswith(topic), line)
 
     def online(self, listener):
         last = {m['topic'].split('/')[4]: body(m) for m in listener.all(lambda m: m['topic'].endswith('/presence'))}
@@ -134,6 +153,9 @@ class Signed(rig.Case):
         self.fleet.publish(topic, self.sign('trainer', 'edge-1', topic, {'cmd': 'resume', 'id': 'x2'}))
         answer = self.fleet.run_tasuki('cmd', 'cam-1', 'status').stdout
         self.assertIn('"phase":"paused"', answer)
+        paused = [line for line in self.logged('cam-1', 'command') if line.get('command') == 'pause'][0]
+        self.assertNotIn(paused['who'], ('', 'unsigned', 'cam-1'))
+        self.assertEqual((paused['who'], paused['decision']), (paused['signer'], 'done'))
 
 
 rig.main()

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/audit/audit.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
@@ -161,6 +162,20 @@ struct totals {
 	uint64_t messages, decided, virtual_ms;
 };
 
+/* Through all restarts and full disks. */
+static void check_audit(const char *dir, const char *kind, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct audit_chain c = {0};
+		char folder[FILE_PATH_MAX];
+		struct err err = {0};
+
+		file_path(folder, sizeof(folder), "%s/%s-%u", dir, kind, i);
+		if (audit_check_folder(folder, &c, NULL, NULL, &err) < 0 || c.lines < 2)
+			history_fail("audit log: %s", err.text);
+	}
+}
+
 static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *totals)
 {
 	static const char *const names[] = {"zero", "one", "two", "three", "four"};
@@ -199,6 +214,8 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	for (unsigned i = 0; i < TRAINERS; i++)
 		sim_trainer_free(trainers[i]);
 	sim_identity_end();
+	check_audit(dir, "cam", n_devices);
+	check_audit(dir, "edge", TRAINERS);
 	model_free(m);
 	file_remove(dir, NULL);
 	return !history_failed();
