@@ -331,6 +331,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
 			      a->state);
+	if (r >= 0)
+		r = worker_conf_state(&a->worker, a->state, a->state);
 	if (r == -ENAMETOOLONG)
 		err_set(err, r, "%s: [device] state: too long", path);
 	if (r >= 0) {
