@@ -295,6 +295,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
 	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
 		    0 ||
+	    (r = conf_check_folder(c, "worker", "readable", w->readable[0], err)) < 0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;

@@ -294,6 +294,8 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 	if (r == 0)
 		r = conf_check_folder(c, "data", "test", w->data.test_path, err);
 	if (r == 0)
+		r = conf_check_folder(c, "worker", "readable", w->readable[0], err);
+	if (r == 0)
 		r = conf_check_program(c, "worker", "program", w->program, err);
 	return r;
 }

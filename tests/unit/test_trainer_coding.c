@@ -406,7 +406,7 @@ static unsigned count_tmp(void)
 	unsigned n = 0;
 	DIR *d;
 
-	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/.store-tmp", f.conf.state), 0);
+	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/" STORE_OUT, f.conf.state), 0);
 	d = opendir(dir);
 	assert_non_null(d);
 	while ((e = readdir(d)))
