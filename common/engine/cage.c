@@ -92,7 +92,7 @@ static int confine_files(const struct cage *c, struct cage_report *r, struct err
 	add(r->parts, what);
 	if (n_threads < 2)
 		return 0;
-	snprintf(why, sizeof(why), "%u threads were there before it", n_threads - 1);
+	snprintf(why, sizeof(why), "threads that were there before it: %u", n_threads - 1);
 	return lack(c, r, -EBUSY, "landlock", why, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 
+#include "common/checkpoint/store.h"
 #include "common/checkpoint/weights.h"
 #include "common/encoding/encoding.h"
 
