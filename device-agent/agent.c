@@ -448,6 +448,10 @@ static int open_folder(struct agent *a, struct err *err)
 	if (r == 0)
 		r = file_mkdirs(a->incoming, err);
 	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/" WORKER_KEEPS, a->conf.state);
+	if (r == 0)
+		r = file_mkdirs(path, err);
+	if (r == 0)
 		r = store_open(a->conf.state, &a->store, err);
 	if (r == 0)
 		r = file_path(a->state_path, sizeof(a->state_path), "%s/state.json", a->conf.state);

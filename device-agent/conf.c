@@ -311,6 +311,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
 	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
 		    0 ||
+	    (r = conf_check_folder(c, "worker", "readable", w->readable[0], err)) < 0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;
@@ -353,6 +354,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
 			      a->state);
+	if (r >= 0)
+		r = worker_conf_state(&a->worker, a->state, a->state);
 	if (r == -ENAMETOOLONG)
 		err_set(err, r, "%s: [device] state: too long", path);
 	if (r >= 0) {

@@ -144,10 +144,14 @@ static int open_state(struct trainer *t, struct err *err)
 		r = audit_open(dir, trainer_utc(t), &t->audit, err);
 	if (r < 0)
 		return r;
-	file_path(path, sizeof(path), "%s/store", dir);
+	file_path(path, sizeof(path), "%s/" TRAINER_STORE, dir);
 	r = store_open(path, &t->store, err);
 	if (r == 0)
 		r = file_mkdirs(t->incoming, err);
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/" WORKER_KEEPS, dir);
+	if (r == 0)
+		r = file_mkdirs(path, err);
 	if (r == 0)
 		r = load(t, err);
 	if (r < 0)

@@ -17,6 +17,7 @@ static const struct {
 	[ERR_DIVERGED] = {"diverged", "the loss is not finite"},
 	[ERR_WORKER] = {"worker", "the worker died"},
 	[ERR_HUNG] = {"hung", "the worker hung"},
+	[ERR_FORBIDDEN] = {"forbidden", "the worker tried what it must not"},
 };
 
 static enum err_category of_code(int code)

@@ -24,6 +24,7 @@ enum err_category {
 	ERR_DIVERGED,   /* loss or weights are not finite */
 	ERR_WORKER,     /* the process that trains ended, or speaks nonsense */
 	ERR_HUNG,       /* ... or stood still */
+	ERR_FORBIDDEN,  /* ... or tried what it must not */
 	ERR_CATEGORY_N
 };
 

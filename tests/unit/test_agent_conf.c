@@ -114,11 +114,18 @@ static void test_values(void **state)
 		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
-		     "[link]\nrate_bytes = 20000\nbytes_a_day = 9000000\n[worker]\nprogram = w\n"),
+		     "[link]\nrate_bytes = 20000\nbytes_a_day = 9000000\n[worker]\nprogram = w\n"
+		     "sandbox = require\nreadable = data\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
 	assert_string_equal(conf.worker.cfg, expected);
 	assert_string_equal(conf.worker.log_path, "/var/x/worker.log");
+	assert_string_equal(conf.worker.sandbox, "require");
+	file_path(expected, sizeof(expected), "%s/data", dir);
+	assert_string_equal(conf.worker.readable[0], expected);
+	assert_string_equal(conf.worker.readable[1], "/var/x/checkpoints");
+	assert_string_equal(conf.worker.writable[0], "/var/x/.store-tmp/out");
+	assert_string_equal(conf.worker.writable[1], "/var/x/worker");
 	assert_true(conf.worker.has_data);
 	assert_true(conf.worker.data.validation_share == 0.3);
 	assert_int_equal(conf.worker.data.limit, 9);
@@ -215,6 +222,8 @@ static void test_refused(void **state)
 	assert_refused("[device]\ncommands = signed\n", -EINVAL,
 		       "agent.conf:9: [device] commands: found signed, expected broker without");
 	assert_refused("[device]\ncommands = all\n", -EINVAL, "[device] commands");
+	assert_refused("[worker]\nsandbox = yes\n", -EINVAL, "agent.conf:9: [worker] sandbox");
+	assert_refused("[worker]\nreadable = nowhere\n", -ENOENT, "agent.conf:9: [worker] readable");
 	assert_refused("[broker]\nhost =\n", -EINVAL, "agent.conf:9: [broker] host");
 	assert_refused("[device]\nstate = w/state\n", -ENOTDIR, "agent.conf:9: [device] state");
 	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");

@@ -519,7 +519,7 @@ static void test_copy_cannot_be_made(void **state)
 	char first[HASH_SIZE], path[FILE_PATH_MAX];
 	epoch(1, 10, first);
 	epoch(2, 12, local);
-	file_path(path, sizeof(path), "%s/.store-tmp/stripped.weights.tmp", conf.state);
+	file_path(path, sizeof(path), "%s/" STORE_OUT "/stripped.weights.tmp", conf.state);
 	assert_int_equal(file_mkdirs(path, NULL), 0);
 	evaluated(local, SPLIT_TEST, 6);
 	assert_null(last(DEVICE "offer"));
