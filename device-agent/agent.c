@@ -540,6 +540,7 @@ void agent_free(struct agent *a)
 		free(a->replies[i].text);
 	free(a->status_text);
 	free(a->block);
+	proof_done(&a->proof);
 	if (a->details)
 		details_done(a->details);
 	free(a->details);

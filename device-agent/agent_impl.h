@@ -27,6 +27,7 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/proof.h"
 #include "common/transfer/serve.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
@@ -187,6 +188,7 @@ struct agent {
 	struct retry rows; /* of private outputs: taking them out, putting them back */
 	struct serve serve;
 	char *block;           /* block_size bytes, while serving */
+	struct proof proof;    /* of the payload on offer, where there is an identity */
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;

@@ -30,6 +30,16 @@ static void score_for_offer(const struct agent *a, const char *id, enum split sp
 		*ret = s->score;
 }
 
+/* What a sealed block is proven by. */
+static int set_root(struct agent *a, struct manifest *m, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	if (!*a->conf.identity.certificate)
+		return 0;
+	int r = store_payload(a->store, m->id, path, err);
+	return r < 0 ? r : proof_root(&a->proof, path, m, err);
+}
+
 static void publish_offer(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
@@ -47,6 +57,10 @@ static void publish_offer(struct agent *a)
 	}
 	if (!link_offers(a, m.manifest.size))
 		return;
+	if (set_root(a, &m.manifest, &err) < 0) {
+		guard_suspect(a, h->checkpoint);
+		return;
+	}
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
 	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,

@@ -19,6 +19,7 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
+#include "common/transfer/proof.h"
 #include "common/transfer/serve.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
@@ -141,6 +142,7 @@ struct entry {
 		int64_t size;
 	} sending;
 	struct serve wanted; /* blocks of it that the device asked for */
+	struct proof proof;  /* of them, where there is an identity */
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */

@@ -45,6 +45,7 @@ static struct manifest full(void)
 			     .created_ms = 1795000000123,
 			     .expires_ms = 1795000000124,
 			     .encoding = ENCODING_RAW,
+			     .root = H("ef"),
 			     .signature = "ed25519:AbC+/=="};
 	return m;
 }
@@ -159,6 +160,8 @@ static void bad_texts(void **state)
 		{"encoding", "a-much-too-long-name", -E2BIG},
 		{"signature", "a\x01", -EINVAL},
 		{"signature", "a b", -EINVAL},
+		{"root", "", -EINVAL},
+		{"root", "abc", -EINVAL},
 		{"parents", "text", -EINVAL},
 		{"critical", "text", -EINVAL},
 	};
