@@ -9,6 +9,8 @@
 #include "device-agent/meter.h"
 
 #define SELECT_BLENDS_MAX  5
+#define PRIVACY_DELTA_MIN  1e-15
+#define PRIVACY_DELTA_MAX  0.1
 #define SELECT_PROTECT_MAX 64 /* classes */
 
 enum selector { SELECTOR_BEST, SELECTOR_CONFIDENCE };
@@ -42,6 +44,13 @@ struct agent_live {
 };
 
 /* What an offer carries of private outputs, if there are any: zeros, or their rows. */
+/* [privacy]: of what is handed over (docs/security.md). */
+struct privacy_conf {
+	double noise; /* standard deviation, in clips; 0: all of it is off */
+	double clip;  /* L2 norm */
+	double delta, budget; /* budget: the largest epsilon */
+};
+
 enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
 
 struct agent_conf {
@@ -57,6 +66,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
+	struct privacy_conf privacy;
 	int encoding;            /* of what is offered: enum encoding, or ENCODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
 	struct agent_live live;

@@ -51,7 +51,7 @@ static void publish_offer(struct agent *a)
 		guard_suspect(a, h->checkpoint);
 		return;
 	}
-	if (lineage_may_leave(a, &m.manifest, &err) < 0) {
+	if (privacy_may_leave(a, &m.manifest, &err) < 0) {
 		log_error("device=%s not offered: %s", a->conf.id, err.text);
 		return;
 	}
@@ -179,7 +179,9 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
 			rounds_offered(&next->rounds, next->rounds.epoch);
-		int r = agent_commit(a);
+		int r = h.fence != before.fence ? privacy_granted(a, next, h.granted) : 0;
+		if (r == 0)
+			r = agent_commit(a);
 		if (r < 0)
 			return r;
 	} else {
@@ -260,6 +262,11 @@ static int offer(struct agent *a)
 		return r;
 	}
 	retry_done(&a->rows);
+	r = privacy_offered(a, offered, offered, &err);
+	if (r == -EPERM)
+		return not_offered(a, m.epoch, &err);
+	if (r < 0)
+		return r;
 	r = coding_offered(a, offered, offered);
 	if (r < 0)
 		return r;
@@ -291,7 +298,8 @@ bool exchange_offer_step(struct agent *a)
 		a->candidate[0] = 0;
 		return false;
 	}
-	if (retry_waits(a, &a->rows) || a->coding.id)
+	if (retry_waits(a, &a->rows) || a->coding.id || a->noising.id ||
+	    retry_waits(a, &a->noising.retry))
 		return false;
 	if (!s->rounds.offer_ordered && handover_awaits_claim(&s->handover, a->now_ms))
 		return false;
@@ -621,7 +629,7 @@ void exchange_serve(struct agent *a)
 		a->serve.n = 0;
 		return;
 	}
-	if (lineage_may_leave(a, &m, &err) < 0) {
+	if (privacy_may_leave(a, &m, &err) < 0) {
 		exchange_withdraw(a, &err);
 		return;
 	}
