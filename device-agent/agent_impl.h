@@ -399,6 +399,8 @@ void privacy_made(struct agent *a, const struct json *result, const struct err *
 int privacy_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
 /* `id` has been granted: counts it in *next. Negative: it cannot be, and is not to be granted. */
 int privacy_granted(struct agent *a, struct state *next, const char *id);
+/* The account, after a grant. */
+void privacy_log(const struct agent *a);
 void privacy_report(const struct agent *a, const struct state *s, struct msg_report *ret);
 
 /* coding.c */

@@ -13,6 +13,7 @@
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
 #include "common/engine/worker_conf.h"
+#include "common/privacy/accountant.h"
 #include "common/protocol/message.h"
 
 #define CLIENT_ID_PARTS_MAX 120 /* site and id together: they make the MQTT client id */
@@ -196,7 +197,7 @@ static int load_privacy(struct conf *c, struct privacy_conf *p, struct err *err)
 	if ((r = conf_num(c, "privacy", "noise", 0, WEIGHTS_NOISE_MAX, 0, &p->noise, err)) < 0 ||
 	    (r = conf_num(c, "privacy", "clip", WEIGHTS_CLIP_MIN, WEIGHTS_CLIP_MAX, 1, &p->clip,
 			  err)) < 0 ||
-	    (r = conf_num(c, "privacy", "delta", PRIVACY_DELTA_MIN, PRIVACY_DELTA_MAX, 1e-5,
+	    (r = conf_num(c, "privacy", "delta", ACCOUNTANT_DELTA_MIN, ACCOUNTANT_DELTA_MAX, 1e-5,
 			  &p->delta, err)) < 0 ||
 	    (r = conf_num(c, "privacy", "budget", 0, MESSAGE_EPSILON_MAX, 8, &p->budget, err)) < 0)
 		return r;

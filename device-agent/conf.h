@@ -9,8 +9,6 @@
 #include "device-agent/meter.h"
 
 #define SELECT_BLENDS_MAX  5
-#define PRIVACY_DELTA_MIN  1e-15
-#define PRIVACY_DELTA_MAX  0.1
 #define SELECT_PROTECT_MAX 64 /* classes */
 
 enum selector { SELECTOR_BEST, SELECTOR_CONFIDENCE };

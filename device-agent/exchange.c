@@ -114,9 +114,11 @@ static void run_action(struct agent *a, const struct handover_action *act)
 static void log_phase(const struct agent *a, enum handover_phase was, int64_t fence_was)
 {
 	const struct handover *h = &a->state->handover;
-	if (h->fence != fence_was)
+	if (h->fence != fence_was) {
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s granted", a->conf.id,
 			 (long long)h->fence, h->trainer, h->granted);
+		privacy_log(a);
+	}
 	if (was == h->phase)
 		return;
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_GRANTED)

@@ -80,11 +80,18 @@ int privacy_granted(struct agent *a, struct state *next, const char *id)
 	COPY(next->privacy.counted, m.noised);
 	next->privacy.spent += m.noise_rho;
 	next->privacy.handovers++;
-	log_info("device=%s checkpoint=%.12s counted epsilon=%.4g delta=%g budget=%.4g "
-		 "handovers=%lld",
-		 a->conf.id, id, epsilon(a, next->privacy.spent), a->conf.privacy.delta,
-		 a->conf.privacy.budget, (long long)next->privacy.handovers);
 	return 0;
+}
+
+void privacy_log(const struct agent *a)
+{
+	const struct state *s = a->state;
+	if (privacy_on(a))
+		log_info("device=%s checkpoint=%.12s epsilon=%.4g delta=%g budget=%.4g "
+			 "handovers=%lld with noise",
+			 a->conf.id, s->privacy.counted, epsilon(a, s->privacy.spent),
+			 a->conf.privacy.delta, a->conf.privacy.budget,
+			 (long long)s->privacy.handovers);
 }
 
 void privacy_report(const struct agent *a, const struct state *s, struct msg_report *ret)

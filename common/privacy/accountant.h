@@ -20,6 +20,10 @@
  * Two sets of images, any two, have differences that are at most 2 C apart: one each way. */
 #define ACCOUNTANT_SENSITIVITY 2.0 /* in clips */
 
+/* What is taken for a delta. */
+#define ACCOUNTANT_DELTA_MIN 1e-15
+#define ACCOUNTANT_DELTA_MAX 0.1
+
 /* rho of one release with noise of z sensitivities; z > 0. */
 double accountant_gaussian(double z);
 /* rho of one handover with that noise, in clips. */

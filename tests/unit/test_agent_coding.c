@@ -16,30 +16,6 @@ static int setup_auto(void **state)
 	return 0;
 }
 
-static void path_of(const struct asked *q, const char *key, char path[FILE_PATH_MAX])
-{
-	if (json_get_str(q->args, key, path, FILE_PATH_MAX, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static void answer(struct asked *q, struct json *result)
-{
-	agent_worker_reply(a, q->id, result, NULL);
-	json_free(result);
-	json_free(q->args);
-}
-
-/* Answers the request for first weights. */
-static void first_made(char id[HASH_SIZE])
-{
-	struct asked q = take("first");
-	char out[FILE_PATH_MAX];
-	path_of(&q, "out", out);
-	util_write_weights(model, out, 99, 0);
-	assert_int_equal(hash_file(out, id, NULL), 0);
-	answer(&q, json_new_obj());
-}
-
 static size_t n_bases(const struct asked *q)
 {
 	const struct json *bases;
@@ -79,59 +55,13 @@ static void coded(enum encoding e, size_t base, size_t of_bases, char id[HASH_SI
 	answer(&q, r);
 }
 
-static void a_second_later(void)
-{
-	now += 1000; /* statuses come no sooner */
-	agent_tick(a);
-}
-
-static void two_epochs(char newest[HASH_SIZE])
-{
-	char before[HASH_SIZE];
-	trained(1, before);
-	evaluated(before, SPLIT_VALIDATION, 10);
-	trained(2, newest);
-	evaluated(newest, SPLIT_VALIDATION, 12);
-	evaluated(newest, SPLIT_TEST, 6);
-}
-
-static struct msg_offer offered(void)
-{
-	const struct sent *s = last(DEVICE "offer");
-	struct msg_offer o;
-	if (!s)
-		fail_msg("nothing is offered");
-	if (msg_offer_parse(s->payload, s->len, &o, &err) < 0)
-		fail_msg("%s", err.text);
-	return o;
-}
-
 /* The blocks that a trainer gets are those of the form, which it makes the offered checkpoint of.
  */
 static void served(const struct manifest *m, const char *base)
 {
-	char path[FILE_PATH_MAX], out[FILE_PATH_MAX], topic[TOPIC_SIZE], id[HASH_SIZE];
-	struct msg_want w = {.trainer = "edge-1"};
-	char *data = malloc((size_t)m->size);
-	size_t at = 0;
-	memcpy(w.checkpoint, manifest_payload(m), HASH_SIZE);
-	for (w.n_blocks = 0; (int64_t)w.n_blocks * m->block_size < m->size; w.n_blocks++)
-		w.blocks[w.n_blocks] = (uint32_t)w.n_blocks;
-	forget_sent();
-	say_text(DEVICE "in/want", msg_want_print(&w));
-	for (size_t i = 0; i < w.n_blocks; i++) {
-		snprintf(topic, sizeof(topic), TRAINER "block/%s/%zu", manifest_payload(m), i);
-		const struct sent *s = last(topic);
-		if (!s)
-			fail_msg("no %s", topic);
-		memcpy(data + at, s->payload, s->len);
-		at += s->len;
-	}
-	assert_int_equal(at, m->size);
-	file_path(path, sizeof(path), "%s/got", dir);
+	char path[FILE_PATH_MAX], out[FILE_PATH_MAX], id[HASH_SIZE];
+	fetched(m, path);
 	file_path(out, sizeof(out), "%s/got.weights", dir);
-	util_write(path, data, at);
-	free(data);
 	if (m->encoding == ENCODING_RAW)
 		assert_int_equal(hash_file(path, id, NULL), 0);
 	else if (encoding_decode(model, m->encoding, path, base, out, id, &err) < 0)
@@ -259,15 +189,6 @@ static void test_as_it_is(void **state)
 	assert_false(*o.manifest.source || *o.manifest.payload);
 	claim(0, whole);
 	served(&o.manifest, NULL);
-}
-
-static void fails(const char *op, int code)
-{
-	struct asked q = take(op);
-	struct err why = {0};
-	err_set(&why, code, "it does not go");
-	agent_worker_reply(a, q.id, NULL, &why);
-	json_free(q.args);
 }
 
 static void test_failures(void **state)
