@@ -466,7 +466,7 @@ static inline void two_epochs(char newest[HASH_SIZE])
 	evaluated(newest, SPLIT_TEST, 6);
 }
 
-static inline struct msg_offer offered(void)
+static inline struct msg_offer last_offer(void)
 {
 	const struct sent *s = last(DEVICE "offer");
 	struct msg_offer o;
@@ -477,7 +477,7 @@ static inline struct msg_offer offered(void)
 	return o;
 }
 
-static inline void fails(const char *op, int code)
+static inline void request_fails(const char *op, int code)
 {
 	struct asked q = take(op);
 	struct err why = {0};

@@ -87,7 +87,7 @@ static void test_both_ways(void **state)
 	coded(ENCODING_DELTA, 0, 1, sent_id);
 	assert_null(last(DEVICE "offer"));
 	evaluated(sent_id, SPLIT_TEST, 5); /* the scores of an offer are of what the trainer gets */
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, sent_id);
 	assert_string_equal(o.manifest.source, whole);
 	assert_string_equal(o.manifest.base, first);
@@ -140,7 +140,7 @@ static void test_both_ways(void **state)
 	evaluated(fourth, SPLIT_TEST, 9);
 	coded(ENCODING_DELTA, 1, 3, sent_id);
 	evaluated(sent_id, SPLIT_TEST, 9);
-	o = offered();
+	o = last_offer();
 	assert_string_equal(o.manifest.base, r.manifest.parents[0]);
 }
 
@@ -152,7 +152,7 @@ static void test_lacked(void **state)
 	first_made(first);
 	coded(ENCODING_DELTA, 0, 1, one);
 	evaluated(one, SPLIT_TEST, 5);
-	assert_string_equal(offered().manifest.id, one);
+	assert_string_equal(last_offer().manifest.id, one);
 	struct msg_claim c = {.trainer = "edge-1", .busy = true, .retry_ms = 1000};
 	memcpy(c.checkpoint, one, HASH_SIZE);
 	memcpy(c.lacks, whole, HASH_SIZE); /* not that one: nothing to do */
@@ -169,7 +169,7 @@ static void test_lacked(void **state)
 	evaluated(two, SPLIT_TEST, 5);
 	now += 3000;
 	agent_tick(a);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, two);
 	assert_int_equal(o.manifest.encoding, ENCODING_INT8);
 	assert_string_equal(o.manifest.source, whole);
@@ -184,7 +184,7 @@ static void test_as_it_is(void **state)
 	two_epochs(whole);
 	first_made(first);
 	coded(ENCODING_RAW, 0, 1, id);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, whole);
 	assert_false(*o.manifest.source || *o.manifest.payload);
 	claim(0, whole);
@@ -195,15 +195,15 @@ static void test_failures(void **state)
 {
 	char whole[HASH_SIZE], first[HASH_SIZE];
 	two_epochs(whole);
-	fails("first", -ECONNRESET); /* the worker died: the next one is asked again */
+	request_fails("first", -ECONNRESET); /* the worker died: the next one is asked again */
 	assert_null(last(DEVICE "offer"));
 	data_read();
 	first_made(first);
-	fails("encode", -ECONNRESET);
+	request_fails("encode", -ECONNRESET);
 	data_read();
 	assert_null(last(DEVICE "offer"));
-	fails("encode", -EIO);
-	assert_string_equal(offered().manifest.id, whole);
+	request_fails("encode", -EIO);
+	assert_string_equal(last_offer().manifest.id, whole);
 }
 
 /* A form that no worker lives to make is none. */
@@ -214,10 +214,10 @@ static void test_making_ends_workers(void **state)
 	first_made(first);
 	for (int i = 0; i < LOST_MAX; i++) {
 		assert_null(last(DEVICE "offer"));
-		fails("encode", -ECONNRESET);
+		request_fails("encode", -ECONNRESET);
 		data_read();
 	}
-	assert_string_equal(offered().manifest.id, whole);
+	assert_string_equal(last_offer().manifest.id, whole);
 	assert_false(is_asked("encode"));
 }
 
@@ -229,7 +229,7 @@ static void test_damaged_payload(void **state)
 	first_made(first);
 	coded(ENCODING_INT8, 0, 1, id);
 	evaluated(id, SPLIT_TEST, 5);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	file_path(path, sizeof(path), "%s/checkpoints/%s/payload", conf.state, id);
 	char *data;
 	size_t len;
@@ -282,7 +282,7 @@ static void test_bomb(void **state)
 	r.manifest.size = 28;
 	assert_int_equal(hash_file(path, r.manifest.payload, &err), 0);
 	bring_result(&r, path);
-	fails("decode", -EBADMSG);
+	request_fails("decode", -EBADMSG);
 	assert_said(TRAINER "ack", "\"decision\":\"refused\"");
 	assert_false(part_there(conf.state, r.manifest.payload));
 	assert_active(whole);
@@ -305,7 +305,7 @@ static void test_ends_workers(void **state)
 	bring_result(&r, path);
 	for (int i = 0; i < LOST_MAX; i++) {
 		assert_null(last(TRAINER "ack"));
-		fails("decode", -ECONNRESET);
+		request_fails("decode", -ECONNRESET);
 		data_read();
 		now += 2000;
 		agent_tick(a);

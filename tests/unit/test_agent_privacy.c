@@ -69,7 +69,7 @@ static void until_noised(void)
 	two_epochs(whole);
 	first_made(first);
 	noise_added(whole, first, noised_id);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 }
 
 /* One handover from the claim to the decision; `seed` makes the result, whose id is put into ret.
@@ -77,7 +77,7 @@ static void until_noised(void)
 static void handed_over(int64_t fence, uint64_t seed, char ret[HASH_SIZE])
 {
 	char path[FILE_PATH_MAX];
-	claim(0, offered().manifest.id);
+	claim(0, last_offer().manifest.id);
 	struct msg_result r = result_of(noised_id, seed, fence, path);
 	bring_result(&r, path);
 	evaluated(r.manifest.id, SPLIT_TEST, 8);
@@ -135,7 +135,7 @@ static void test_only_noised_leaves(void **state)
 	a_second_later();
 	assert_said(DEVICE "status", "\"reason\":\"noise is added to what is handed over\"");
 	noise_added(whole, first, noised_id);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, noised_id);
 	assert_string_equal(o.manifest.source, whole);
 	assert_string_equal(o.manifest.parents[0], whole);
@@ -181,7 +181,7 @@ static void test_forms(void **state)
 		evaluated(id[i], SPLIT_TEST, 5);
 		now += 3000;
 		agent_tick(a);
-		struct msg_offer o = offered();
+		struct msg_offer o = last_offer();
 		assert_string_equal(o.manifest.id, id[i]);
 		assert_string_equal(o.manifest.source, whole);
 		claim(0, id[i]);
@@ -216,7 +216,7 @@ static void test_counted_once(void **state)
 	assert_false(is_asked("noise"));
 	now += 60000;
 	agent_tick(a);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 	claim(0, noised_id);
 	assert_said(TRAINER "grant", "\"granted\":true");
 	claim(0, noised_id); /* said twice */
@@ -244,7 +244,7 @@ static void test_base_and_budget(void **state)
 	handed_over(1, 77, result[0]);
 	next_epochs(3, newest);
 	noise_added(newest, result[0], noised_id);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 	handed_over(2, 78, result[1]);
 	forget_sent();
 	next_epochs(5, newest);
@@ -267,7 +267,7 @@ static void test_base_and_budget(void **state)
 	again();
 	next_epochs(9, newest);
 	noise_added(newest, result[1], noised_id);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 }
 
 /* Not enough for the one that is on offer since a restart; nor for a single one. */
@@ -304,20 +304,20 @@ static void test_turned_on(void **state)
 		assert_null(strstr(sent[i].topic, "/block/"));
 	first_made(first);
 	noise_added(id, first, noised_id);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 }
 
 /* Without noise nothing is handed over, however often it fails. */
 static void test_failures(void **state)
 {
 	two_epochs(whole);
-	fails("first", -EIO);
+	request_fails("first", -EIO);
 	assert_null(last(DEVICE "offer"));
 	a_second_later();
 	a_second_later();
 	first_made(first);
 	for (int i = 0; i < 6; i++) {
-		fails("noise", i % 2 ? -EIO : -ECONNRESET);
+		request_fails("noise", i % 2 ? -EIO : -ECONNRESET);
 		assert_null(last(DEVICE "offer"));
 		if (i % 2 == 0)
 			data_read();
@@ -327,7 +327,7 @@ static void test_failures(void **state)
 		agent_tick(a);
 	}
 	noise_added(whole, first, noised_id);
-	assert_string_equal(offered().manifest.id, noised_id);
+	assert_string_equal(last_offer().manifest.id, noised_id);
 }
 
 /* What cannot be saved is not granted. */
