@@ -405,7 +405,7 @@ void privacy_report(const struct agent *a, const struct state *s, struct msg_rep
 
 /* coding.c */
 /* Asks for the first weights of the seed; what came of it is kept. */
-int coding_ask_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err);
+int coding_request_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err);
 int coding_keep_first(struct agent *a, const char *path, struct err *err);
 /* Whether what a manifest's form is a difference to is here. */
 bool coding_has_base(const struct agent *a, const struct manifest *m);

@@ -96,7 +96,7 @@ static int out_paths(struct agent *a, struct err *err)
 	return r < 0 ? r : store_tmp(a->store, "decoded.weights", a->coding.decoded, err);
 }
 
-int coding_ask_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err)
+int coding_request_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err)
 {
 	struct json *args = json_new_obj();
 	json_set_int(args, "seed", a->conf.seed);
@@ -152,7 +152,7 @@ int coding_offered(struct agent *a, const char *whole, char ret[HASH_SIZE])
 		r = store_weights(a->store, whole, path);
 	a->coding.first = makes_differences(a) && !store_has(a->store, a->state->first);
 	if (r == 0 && a->coding.first)
-		r = coding_ask_first(a, a->coding.decoded, &a->coding.id, &err);
+		r = coding_request_first(a, a->coding.decoded, &a->coding.id, &err);
 	else if (r == 0)
 		r = ask_form(a, path, &err);
 	if (r < 0 && !work_worker_lost(r))

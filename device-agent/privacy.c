@@ -132,7 +132,7 @@ static void ask(struct agent *a, const char *whole)
 	int r = store_tmp(a->store, "noised.weights", a->noising.out, &err);
 	a->noising.first = !store_has(a->store, s->bases[0]) && !store_has(a->store, s->first);
 	if (r == 0 && a->noising.first)
-		r = coding_ask_first(a, a->noising.out, &a->noising.id, &err);
+		r = coding_request_first(a, a->noising.out, &a->noising.id, &err);
 	else if (r == 0)
 		r = ask_noise(a, store_has(a->store, s->bases[0]) ? s->bases[0] : s->first, &err);
 	if (r < 0)
