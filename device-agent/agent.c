@@ -7,7 +7,7 @@
 #include "common/base/clock.h"
 #include "device-agent/private_names.h"
 
-#define CHECKPOINTS_KEPT_MAX 40
+#define CHECKPOINTS_KEPT_MAX 42
 #define STEPS_MAX            32 /* of one turn; more is not to be expected */
 #define SESSION_EXPIRY_S     86400
 
@@ -148,6 +148,9 @@ static void collect(struct agent *a)
 	for (size_t i = 0; i < ARRAY_LEN(s->bases); i++)
 		keep(list, &n, s->bases[i]);
 	keep(list, &n, s->first);
+	keep(list, &n, s->privacy.noised);
+	if (a->noising.id)
+		keep(list, &n, a->noising.whole);
 	keep(list, &n, a->coding.whole);
 	keep(list, &n, a->coding.coded);
 	keep(list, &n, source[0]);
@@ -216,6 +219,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->making.retry));
 	at = earlier(at, judge_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->rows));
+	at = earlier(at, retry_at(a, &a->noising.retry));
 	at = earlier(at, a->link.wake_ms);
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);

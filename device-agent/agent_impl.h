@@ -10,6 +10,7 @@
  *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
  *   fleet.c     a checkpoint for everyone; fleet_key.c: the key it is sealed with
+ *   privacy.c   noise on what goes out, and the account of it
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -178,6 +179,13 @@ struct agent {
 		struct manifest manifest;
 		struct retry retry;
 	} making;
+	struct {             /* noise being added to what is to be offered */
+		uint64_t id; /* the request; 0: none */
+		bool first;  /* it is for the first weights */
+		char whole[HASH_SIZE], out[FILE_PATH_MAX];
+		double rho; /* that it will cost */
+		struct retry retry;
+	} noising;
 	struct {                                         /* the form that is offered, being made */
 		uint64_t id;                             /* the request; 0: none */
 		bool first;                              /* it is for the first weights */
@@ -325,6 +333,8 @@ int64_t judge_deadline_ms(const struct agent *a);
  * images_seen and trainer are the caller's, and stays where the making itself is a reason. It stays
  * if one of its parents does. */
 int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
+/* What is said of `id`, a copy of `whole` that is made only to be sent; lineage_manifest() completes it. */
+void lineage_copy(const struct manifest *whole, const char *id, struct manifest *ret);
 /* Whether nothing that descends from it may leave. */
 bool lineage_stays(const struct agent *a, const char *id);
 /* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private
@@ -414,7 +424,26 @@ void link_stop(struct agent *a);
 /* The pulled result was decoded; err: it was not. */
 void exchange_decoded(struct agent *a, const struct json *result, const struct err *err);
 
+/* privacy.c */
+bool privacy_on(const struct agent *a);
+/* Whether it is on, and the budget is not enough for another handover. */
+bool privacy_spent(const struct agent *a);
+/* What is offered in place of `whole`: itself, or it with noise. -EAGAIN: that is being made; -EPERM: the
+ * budget does not allow it, err says so. */
+int privacy_offered(struct agent *a, const char *whole, char ret[HASH_SIZE], struct err *err);
+void privacy_made(struct agent *a, const struct json *result, const struct err *failed);
+/* lineage_may_leave(), and it has noise, and the budget allows it. */
+int privacy_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
+/* `id` has been granted: counts it in *next. Negative: it cannot be, and is not to be granted. */
+int privacy_granted(struct agent *a, struct state *next, const char *id);
+/* The account, after a grant. */
+void privacy_log(const struct agent *a);
+void privacy_report(const struct agent *a, const struct state *s, struct msg_report *ret);
+
 /* coding.c */
+/* Asks for the first weights of the seed; what came of it is kept. */
+int coding_request_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err);
+int coding_keep_first(struct agent *a, const char *path, struct err *err);
 /* Whether what a manifest's form is a difference to is here. */
 bool coding_has_base(const struct agent *a, const struct manifest *m);
 /* That result has been decided on. */

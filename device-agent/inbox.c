@@ -212,6 +212,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	for (enum split s = 0; s < SPLIT_N; s++)
 		v.has_split[s] = a->worker_ready && a->data.n[s];
 	v.stays = *a->state->local && lineage_stays(a, a->state->local);
+	v.spent = privacy_spent(a);
 	struct json *answer = json_new_obj();
 	struct state *next = agent_draft(a);
 	int r = commands_apply(next, &live, &v, c, answer, &err);

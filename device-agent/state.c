@@ -62,6 +62,17 @@ static struct json *print_fleet(const struct state *s)
 	return j;
 }
 
+static struct json *print_privacy(const struct state *s)
+{
+	struct json *j = json_new_obj();
+	json_set_num(j, "spent", s->privacy.spent);
+	json_set_int(j, "handovers", s->privacy.handovers);
+	json_set_str(j, "counted", s->privacy.counted);
+	json_set_str(j, "whole", s->privacy.whole);
+	json_set_str(j, "noised", s->privacy.noised);
+	return j;
+}
+
 static struct json *print_handover(const struct handover *h)
 {
 	struct json *j = json_new_obj(), *decided = json_new_arr();
@@ -169,6 +180,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 		json_set(j, "fleet", print_fleet(s));
 	if (s->sequence || s->n_taken)
 		json_set(j, "fresh", print_fresh(s));
+	if (*s->privacy.noised)
+		json_set(j, "privacy", print_privacy(s));
 	json_set(j, "rounds", print_rounds(&s->rounds));
 	struct json *link = json_new_obj();
 	json_set_int(link, "day", s->link.day);
@@ -304,6 +317,16 @@ static void read_rounds(struct reader *r, const struct json *j, struct rounds *r
 		read_score(r, best, &ret->top);
 	if (json_has(j, "adopted_epoch"))
 		read_int(r, j, "adopted_epoch", JSON_INT_MAX, &ret->adopted_epoch);
+}
+
+static void read_privacy(struct reader *r, const struct json *j, struct state *s)
+{
+	if (r->code >= 0)
+		r->code = json_get_num(j, "spent", 0, 1e300, &s->privacy.spent, r->err);
+	read_int(r, j, "handovers", JSON_INT_MAX, &s->privacy.handovers);
+	read_hash(r, j, "counted", s->privacy.counted);
+	read_hash(r, j, "whole", s->privacy.whole);
+	read_hash(r, j, "noised", s->privacy.noised);
 }
 
 static void read_candidate(struct reader *r, const struct json *j, void *user)
@@ -458,6 +481,9 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 		read_int(r, fresh, "sequence", JSON_INT_MAX - 1, &s->sequence);
 		read_each(r, fresh, "taken", STATE_TAKEN_MAX, read_taken, s);
 	}
+	const struct json *privacy = json_has(j, "privacy") ? read_obj(r, j, "privacy") : NULL;
+	if (privacy)
+		read_privacy(r, privacy, s);
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
 	if (rounds)
 		read_rounds(r, rounds, &s->rounds);

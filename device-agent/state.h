@@ -68,6 +68,13 @@ struct state {
 			offer; /* while its checkpoint comes in; its sequence 0: none does */
 		char key[HASH_SIZE];    /* hex: that its blocks are sealed with; "": not here */
 	} fleet;
+	/* What handovers with noise have given away, and the checkpoint that got noise last. */
+	struct {
+		double spent; /* sum of their rhos (common/privacy/accountant.h) */
+		int64_t handovers;
+		char counted[HASH_SIZE]; /* the one with noise that was counted last; "": none */
+		char whole[HASH_SIZE], noised[HASH_SIZE]; /* of what, and what came of it; "" */
+	} privacy;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;

@@ -565,6 +565,8 @@ void agent_worker_reply(struct agent *a, uint64_t request, const struct json *re
 		on_evaluated(a, result, err);
 	else if (request == a->rescan_id)
 		on_rescanned(a, result, err);
+	else if (request == a->noising.id)
+		privacy_made(a, result, err);
 	else if (request == a->coding.id)
 		coding_made(a, result, err);
 	else if (request == a->decoding.id)

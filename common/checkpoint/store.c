@@ -28,9 +28,12 @@
 #define CHECKPOINTS STORE_CHECKPOINTS
 #define DAMAGED     "damaged"
 #define TMP         ".store-tmp"
-#define STAYS       "stays"          /* in manifest.json, and nowhere else */
-#define COPY_BYTES  (256 * 1024)
-#define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
+/* In manifest.json, and nowhere else: */
+#define STAYS      "stays"
+#define NOISED     "noised"
+#define NOISE_RHO  "noise_rho"
+#define COPY_BYTES (256 * 1024)
+#define TMP_MARK   "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
 	char dir[FILE_PATH_MAX];
@@ -73,6 +76,14 @@ int store_weights(const struct store *s, const char *id, char path[FILE_PATH_MAX
 	return file_path(path, FILE_PATH_MAX, "%s/" CHECKPOINTS "/%s/weights", s->dir, id);
 }
 
+static int read_noised(const struct json *j, struct manifest *m, struct err *err)
+{
+	int r = json_get_str(j, NOISED, m->noised, sizeof(m->noised), err);
+	if (r == 0 && !hash_valid(m->noised))
+		r = err_set(err, -EINVAL, NOISED ": found '%s', expected 64 hex digits", m->noised);
+	return r < 0 ? r : json_get_num(j, NOISE_RHO, 0, 1e300, &m->noise_rho, err);
+}
+
 int store_manifest(const struct store *s, const char *id, struct manifest *ret, struct err *err)
 {
 	char path[FILE_PATH_MAX];
@@ -89,6 +100,8 @@ int store_manifest(const struct store *s, const char *id, struct manifest *ret, 
 	r = manifest_from_json(j, NULL, &m, err);
 	if (r == 0 && json_has(j, STAYS))
 		r = json_get_bool(j, STAYS, &m.stays, err);
+	if (r == 0 && json_has(j, NOISED))
+		r = read_noised(j, &m, err);
 	if (r == 0 && strcmp(m.id, id))
 		r = err_set(err, -EBADMSG, "manifest: id: found %s, expected its folder's", m.id);
 	if (r < 0) {
@@ -476,6 +489,10 @@ static int write_manifest(const char *dir, const struct manifest *m, struct err 
 		manifest_to_json(m, j);
 	if (j && m->stays)
 		json_set_bool(j, STAYS, true);
+	if (j && *m->noised) {
+		json_set_str(j, NOISED, m->noised);
+		json_set_num(j, NOISE_RHO, m->noise_rho);
+	}
 	_cleanup_free_ char *text = j ? json_print_pretty(j) : NULL;
 	int r = text ? file_path(path, sizeof(path), "%s/manifest.json", dir) : -ENOMEM;
 	return r < 0 ? err_errno(err, r, "%s", dir) : file_write(path, text, strlen(text), err);

@@ -131,6 +131,7 @@ static const struct {
 	[JOB_ENCODE] = {encode_begin, encode_step},
 	[JOB_DECODE] = {NULL, decode_step},
 	[JOB_FIRST] = {NULL, first_step},
+	[JOB_NOISE] = {NULL, noise_step},
 };
 
 void job_step(struct session *s)

@@ -67,6 +67,7 @@ enum job_kind {
 	JOB_ENCODE,
 	JOB_DECODE,
 	JOB_FIRST,
+	JOB_NOISE,
 };
 
 struct encode; /* encode.c */
@@ -90,7 +91,7 @@ struct job {
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
-	char out[FILE_PATH_MAX]; /* blend, merge, first, encode, decode */
+	char out[FILE_PATH_MAX]; /* blend, merge, first, noise, encode, decode */
 	struct encode *encode;
 	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
 	uint64_t seen;		 /* of it */
@@ -187,6 +188,7 @@ int blend_begin(struct session *s, struct job *j, struct err *err);
 int merge_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int first_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int noise_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int encode_begin(struct session *s, struct job *j, struct err *err);
 int encode_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 void encode_free(struct encode *e); /* NULL allowed */

@@ -82,6 +82,8 @@
  *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
  *            unit), with pooled statistics of batch normalization: weights_merge()
  *  first     seed, out -> out, checkpoint: new weights, as a training from that seed begins with
+ *  noise     weights, base, out, clip, noise, first_row (absent: the number of outputs) -> out, checkpoint,
+ *            norm: weights_noise()
  *  encode    weights, out, decoded, encoding ("auto", "zstd", "f16", "int8", "delta"), bases [paths]
  *            (absent: none; for "delta", which takes the one that the weights are nearest to; without
  *            one it is "int8"), split (absent: nothing is measured), tolerance (0..1; absent: 0)

@@ -3,8 +3,14 @@
 
 The same search is run over the traffic of a device that is made to leak one image (by a client that publishes
 it in its name): it must find that one, or it proves nothing."""
+import array
 import base64
+import hashlib
 import json
+import re
+import socket
+import statistics
+import struct
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
@@ -22,7 +28,16 @@ def rows_of_outputs(weights):
 
 
 class Privacy(rig.Case):
-    def handed_over(self, private_rows, encoding='raw'):
+    def folders(self, name, n, seed, names, mix=None):
+        """Drawn digits as one folder of images a class."""
+        images, labels, rows, cols = rig.read_idx(self.digits(name + '-idx', n, seed, mix=mix), 'train')
+        for i, (image, label) in enumerate(zip(images, labels)):
+            path = self.work / 'data' / name / names[label] / f'{i}.pgm'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b'P5 %d %d 255\n' % (cols, rows) + image)
+        return self.work / 'data' / name
+
+    def handed_over(self, private_rows, encoding='raw', privacy=None):
         """A whole handover of a device with a class of its own: topics and payloads of all that crossed, and the
         weights that the device has while its offer stands, and in the end."""
         public = [f'digit{i}' for i in range(PUBLIC)]
@@ -37,7 +52,7 @@ class Privacy(rig.Case):
         self.quick_trainer('edge-1', edge, model)
         self.quick_agent('cam-1', cam, rig.merge(model, {'model': {'private_classes': self.work / 'mine.txt'},
                                                          'handover': {'private_rows': private_rows},
-                                                         'transfer': {'encoding': encoding}}))
+                                                         'transfer': {'encoding': encoding}, 'privacy': privacy or {}}))
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer'), rig.WAIT)
@@ -90,18 +105,30 @@ class Privacy(rig.Case):
         self.assertEqual(self.private_crossed('keep'), (False, False))
 
     def test_private_class_stays_in_any_form(self):
-        """What a trainer makes of a coded payload: the worker of the device has made the same."""
-        topics, data, _ = self.handed_over('keep', 'auto')
+        """What a trainer makes of a coded payload: the worker of the device has made the same. With noise, which leaves the zeros alone,
+        and counts in the account."""
+        topics, data, own = self.handed_over('keep', 'auto', {'noise': 0.01, 'clip': 1, 'budget': 1000000})
         sent = self.sent_files(topics, data)
         self.assertTrue(sent)
         self.assertFalse(any(SECRET.encode() in payload for payload in data))
-        offers = {json.loads(d)['id'] for t, d in zip(topics, data) if t.endswith('cam-1/offer')}
+        offers = {o['id']: o['source'] for o in (json.loads(d) for t, d in zip(topics, data) if t.endswith('cam-1/offer'))}
         received = [p for p in self.fleet.work.glob('edge-1/state/store/checkpoints/*/weights') if p.parent.name in offers]
         self.assertTrue(received)
         self.assertTrue(all(len(f) < received[0].stat().st_size for f in sent.values()))
         for rows in (rows_of_outputs(p.read_bytes()) for p in received):
             self.assertTrue(all(any(row) for row in rows[:PUBLIC]))
             self.assertFalse(any(any(row) for row in rows[PUBLIC:]))
+        whole = {hashlib.sha256(w).hexdigest(): w for w in own}
+        pairs = [(p.read_bytes(), whole[offers[p.parent.name]]) for p in received if offers[p.parent.name] in whole]
+        self.assertTrue(pairs)
+        for pair in pairs:
+            differences = [a - b for a, b in zip(*(array.array('f', w[20:]) for w in pair)) if a]
+            self.assertGreater(statistics.pstdev(differences), 0.005)
+            self.assertLess(sum(d == 0 for d in differences), len(differences) / 100)
+        accounts = [r['privacy'] for _, r in sorted(self.device_reports('cam-1').items())]
+        self.assertEqual((accounts[0]['handovers'], accounts[0]['epsilon']), (0, 0))
+        self.assertEqual((accounts[-1]['handovers'], accounts[-1]['delta'], accounts[-1]['budget']), (1, 1e-5, 1000000))
+        self.assertTrue(20000 < accounts[-1]['epsilon'] < 22000, accounts[-1])
 
     def test_private_rows_are_found_where_they_are_sent(self):
         self.assertEqual(self.private_crossed('send'), (False, True))

@@ -104,6 +104,11 @@ static void fill(void)
 	s->taken[0].last.over = true;
 	s->fleet.sequence = 1790000000;
 	COPY(s->fleet.id, hash('8'));
+	s->privacy.spent = 0.1 + 0.2; /* to the last bit */
+	s->privacy.handovers = 2;
+	COPY(s->privacy.counted, hash('1'));
+	COPY(s->privacy.whole, hash('2'));
+	COPY(s->privacy.noised, hash('3'));
 	struct handover *h = &s->handover;
 	h->phase = HANDOVER_JUDGING;
 	COPY(h->checkpoint, hash('c'));
@@ -185,16 +190,17 @@ static void test_missing(void **state)
 
 static void assert_bad(const char *from, const char *to, const char *named)
 {
+	_cleanup_free_ char *found = strdup(from); /* fill() makes hashes, too */
 	char *text = NULL, *at;
 	size_t len;
 	fill();
 	assert_int_equal(state_save(path, s, &err), 0);
 	assert_int_equal(file_read(path, STATE_BYTES_MAX, &text, &len, NULL), 0);
-	at = strstr(text, from);
+	at = strstr(text, found);
 	assert_non_null(at);
 	_cleanup_free_ char *bad = calloc(1, len + strlen(to) + 1);
 	snprintf(bad, len + strlen(to) + 1, "%.*s%s%s", (int)(at - text), text, to,
-		 at + strlen(from));
+		 at + strlen(found));
 	free(text);
 	assert_int_equal(file_write(path, bad, strlen(bad), NULL), 0);
 	t->boot = 99;
@@ -215,6 +221,9 @@ static void test_bad_files(void **state)
 	assert_bad("\"phase\":4", "\"phase\":5", "phase");
 	assert_bad("\"fence\":4", "\"fence\":-4", "fence");
 	assert_bad("\"bytes\":12345", "\"bytes\":-1", "bytes");
+	assert_bad("\"spent\":0.3", "\"spent\":-0.3", "spent");
+	assert_bad("\"handovers\":2", "\"handovers\":-2", "handovers");
+	assert_bad("\"noised\":\"33", "\"noised\":\"", "noised");
 	assert_bad("\"epoch\":9", "\"epoch\":9.5", "epoch");
 	assert_bad("\"split\":\"test\"", "\"split\":\"tset\"", "split");
 	assert_bad("\"trainer\":\"edge-1\"", "\"trainer\":\"../x\"", "trainer");
