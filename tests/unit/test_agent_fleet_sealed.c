@@ -152,7 +152,7 @@ static void say_key(const struct signer *by, const struct msg_key *m)
 	say_text(DEVICE "in/key", signed_print(by, DEVICE "in/key", msg_key_print(m)));
 }
 
-static void answer(const struct msg_key *w, int64_t sequence)
+static void answer_key(const struct msg_key *w, int64_t sequence)
 {
 	struct msg_key m = answer_to(w, "cam-1", "edge-1", sequence, key);
 	say_key(edge_1, &m);
@@ -189,7 +189,7 @@ static struct msg_fleet with_key(uint64_t seed, int64_t sequence)
 	tell(&f, false);
 	later(13000);
 	struct msg_key w = wish();
-	answer(&w, sequence);
+	answer_key(&w, sequence);
 	assert_subscribed(f.manifest.id);
 	return f;
 }
@@ -207,11 +207,11 @@ static void test_asked_kept_and_forgotten(void **state)
 	struct msg_key w = wish();
 	assert_int_equal(w.sequence, 9);
 	assert_subscribed("");
-	answer(&w, 9);
+	answer_key(&w, 9);
 	assert_subscribed(f.manifest.id);
 	assert_true(in_state(key));
 	forget_sent();
-	answer(&w, 9); /* once more: no news */
+	answer_key(&w, 9); /* once more: no news */
 	block(&f, 0, true, key);
 	block(&f, 1, true, key);
 	assert_subscribed("");
@@ -240,7 +240,7 @@ static void test_asked_again(void **state)
 		assert_null(last(TRAINER "want"));
 	}
 	assert_in_range(n, 10, 20); /* ten minutes, a minute at most between two */
-	answer(&first, 9);
+	answer_key(&first, 9);
 	assert_subscribed(f.manifest.id);
 	later(20000); /* what was sent meanwhile is pulled */
 	assert_non_null(last(TRAINER "want"));
@@ -308,7 +308,7 @@ static void test_what_is_not_its_key(void **state)
 	m = answer_to(&theirs, "cam-1", "edge-1", 9, key); /* to another wish */
 	refused(edge_1, &m, &n);
 	assert_false(in_state(key));
-	answer(&w, 9);
+	answer_key(&w, 9);
 	assert_subscribed(f.manifest.id);
 	/* Nothing is on offer. */
 	f.halted = true;
@@ -331,9 +331,9 @@ static void test_killed(void **state)
 	later(10000);
 	struct msg_key w = wish();
 	assert_string_not_equal(w.seal, before.seal);
-	answer(&before, 9);
+	answer_key(&before, 9);
 	assert_subscribed("");
-	answer(&w, 9);
+	answer_key(&w, 9);
 	assert_subscribed(f.manifest.id);
 	block(&f, 1, true, key);
 	restart(); /* with the key */
@@ -425,7 +425,7 @@ static void test_over(void **state)
 	later(13000);
 	struct msg_key w = wish();
 	assert_int_equal(w.sequence, 10);
-	answer(&w, 10);
+	answer_key(&w, 10);
 	assert_true(in_state(key));
 	g.halted = true;
 	tell(&g, false);
@@ -465,13 +465,13 @@ static void test_no_disk_for_the_key(void **state)
 	later(13000);
 	struct msg_key w = wish();
 	limit_files(10);
-	answer(&w, 9);
+	answer_key(&w, 9);
 	limit_files(RLIM_INFINITY);
 	assert_subscribed("");
 	forget_sent();
 	later(60000);
 	w = wish();
-	answer(&w, 9);
+	answer_key(&w, 9);
 	assert_subscribed(f.manifest.id);
 }
 
