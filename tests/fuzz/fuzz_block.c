@@ -6,6 +6,7 @@
  *   1 B L    block B of its bytes, L too short  5 T      T * 100 ms pass; a timeout, if it is due
  *   2 B C    block B, its bytes changed by C    6        the connection was lost
  *   3 A A V  byte A of part or map becomes V    7        closed, and opened again
+ *   8 B      block B is wished of us
  *
  * However they come, blocks of a checkpoint are complete only when each was there, and what is
  * finished is the checkpoint. */
@@ -99,6 +100,18 @@ static void tamper(struct script *s)
 		fputc(byte, f);
 }
 
+/* The sender's side, of what is there so far. */
+static void send_block(uint32_t i)
+{
+	uint8_t buf[BLOCK];
+	uint32_t len = 0;
+	struct err err = {0};
+	if (part_read_block(data_path, SIZE, BLOCK, i, buf, &len, &err) < 0)
+		FUZZ_CHECK(*err.text && len == 0);
+	else
+		FUZZ_CHECK(i < BLOCKS && len > 0 && len <= BLOCK);
+}
+
 static void finish(struct part *p)
 {
 	_cleanup_free_ char *found = NULL;
@@ -125,7 +138,7 @@ static void run(struct part *p, struct script *s)
 	size_t n;
 	for (unsigned i = 0; s->left && i < OPS_MAX; i++) {
 		uint8_t op = next(s);
-		switch (op % 8) {
+		switch (op % 9) {
 		case 0:
 			n = xfer_want(&p->xfer, now_ms, wishes, next(s));
 			for (size_t k = 0; k < n; k++)
@@ -133,7 +146,7 @@ static void run(struct part *p, struct script *s)
 			break;
 		case 1:
 		case 2:
-			take_block(p, s, op % 8 == 2, now_ms);
+			take_block(p, s, op % 9 == 2, now_ms);
 			break;
 		case 3:
 			tamper(s);
@@ -152,6 +165,9 @@ static void run(struct part *p, struct script *s)
 		case 7:
 			part_close(p);
 			open_part(p, now_ms);
+			break;
+		case 8:
+			send_block(next(s));
 			break;
 		}
 		check_counts(p);

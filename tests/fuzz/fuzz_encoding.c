@@ -3,6 +3,7 @@
  * each encoding again, comes back as the encoder said. With bit 2 the input is weights, which are
  * encoded, so that the decoder gets streams that it reads to the end. The corpus is made by
  * make_payloads.py, which has the encoder do it. */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,6 +50,7 @@ static bool code(const char *weights, enum encoding e, double step)
 		FUZZ_CHECK(strcmp(found, promised) == 0);
 		FUZZ_CHECK(unlink(again) == 0 && unlink(coded) == 0);
 	}
+	FUZZ_CHECK(taken || err.code == -EFBIG || err.code == -ERANGE);
 	FUZZ_CHECK((taken || *err.text) && !file_exists(again) && !file_exists(coded));
 	return taken;
 }
@@ -59,8 +61,15 @@ static void run_weights(const uint8_t *data, size_t size, double step)
 	memcpy(whole + WEIGHTS_HEADER_SIZE, data,
 	       MIN_OF(size, sizeof(whole) - WEIGHTS_HEADER_SIZE));
 	fuzz_put(in, whole, sizeof(whole));
+	if (weights_check(tiny_model(), in, NULL, NULL, NULL) < 0)
+		return;
+	const char *const bases[] = {base, in};
+	size_t nearest = 7;
+	struct err err = {0};
+	FUZZ_CHECK(encoding_nearest(tiny_model(), in, bases, 2, &nearest, &err) == 0);
+	FUZZ_CHECK(nearest < 2);
 	for (int e = ENCODING_RAW + 1; e < ENCODING_N; e++)
-		fuzz_taken += code(in, (enum encoding)e, step);
+		fuzz_taken += code(in, (enum encoding)e, MAX_OF(step, ENCODING_STEP_MIN));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
