@@ -47,7 +47,7 @@ static enum err_category of_code(int code)
 	}
 }
 
-int err_set(struct err *err, int code, const char *fmt, ...)
+int(err_set)(struct err *err, int code, const char *fmt, ...)
 {
 	if (!err)
 		return code;
@@ -78,7 +78,7 @@ int err_prefix(struct err *err, const char *fmt, ...)
 	return err->code;
 }
 
-int err_errno(struct err *err, int code, const char *fmt, ...)
+int(err_errno)(struct err *err, int code, const char *fmt, ...)
 {
 	if (!err)
 		return code;
