@@ -207,10 +207,13 @@ static int send_and_wait(struct online *o, struct wait *w, const char *text, int
 	struct topic t = {.kind = w->fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
 	if (!w->fleet)
 		strcpy(t.device, w->target);
+	int r = online_identify(o, err);
+	if (r < 0)
+		return r;
 	strcpy(rt.client, o->client);
 	topic_format(topic, o->site, &t);
 	topic_format(reply, o->site, &rt);
-	int r = online_connect(o, w->fleet ? NULL : w->target, err);
+	r = online_connect(o, w->fleet ? NULL : w->target, err);
 	if (r == 0 && w->later && !w->fleet) {
 		r = online_hear(o);
 		if (r == 0 && !online_find(o, w->target))

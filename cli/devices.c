@@ -216,7 +216,9 @@ static void table(const struct online *o, bool colour)
 /* Connects and hears what is retained. */
 static int hear(struct online *o, const char *device, struct err *err)
 {
-	int r = online_connect(o, device, err);
+	int r = online_identify(o, err);
+	if (r == 0)
+		r = online_connect(o, device, err);
 	return r == 0 ? online_hear(o) : r;
 }
 

@@ -11,6 +11,7 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define SAY_AFTER_MS	   1000
+#define PORT_PLAIN	   1883
 #define RETAINED_QUIET_MS  250 /* retained messages come at once: silence means that was all */
 #define RETAINED_MAX_MS	   900
 
@@ -18,7 +19,7 @@ static bool set_broker(struct online *o, const char *value)
 {
 	const char *colon = strrchr(value, ':');
 	size_t len = colon ? (size_t)(colon - value) : strlen(value);
-	int64_t port = 1883;
+	int64_t port = 0;
 	if (!len || len >= sizeof(o->mqtt_conf.host)) {
 		cli_usage(o->name, "--broker: found '%s', expected HOST or HOST:PORT", value);
 		return false;
@@ -41,17 +42,39 @@ static bool set_site(struct online *o, const char *value)
 	return true;
 }
 
+/* `path` is of a field of o->identity. */
+static bool set_path(struct online *o, const char *option, char path[FILE_PATH_MAX], const char *value)
+{
+	if (file_path(path, FILE_PATH_MAX, "%s", value) < 0) {
+		cli_usage(o->name, "%s: found %zu bytes, expected at most %d", option, strlen(value),
+			  FILE_PATH_MAX - 1);
+		return false;
+	}
+	return true;
+}
+
+static const char *from_environment(const char *name, const char *fallback)
+{
+	const char *value = getenv(name);
+	return value && *value ? value : fallback;
+}
+
 bool online_init(struct online *o, const char *name)
 {
 	*o = (struct online){.name = name};
-	const char *broker = getenv("TASUKI_BROKER"), *site = getenv("TASUKI_SITE");
 	o->mqtt_conf.clean_start = true;
 	o->mqtt_conf.keepalive_s = 30;
 	/* One person may run several tools at a time: each has a client id of its own. */
 	snprintf(o->client, sizeof(o->client), "tasuki-%016llx", (unsigned long long)rng_entropy());
 	strcpy(o->mqtt_conf.client_id, o->client);
-	return set_broker(o, broker && *broker ? broker : "127.0.0.1:1883") &&
-	       set_site(o, site && *site ? site : "home");
+	struct identity_paths *i = &o->identity;
+	return set_broker(o, from_environment("TASUKI_BROKER", "127.0.0.1")) &&
+	       set_site(o, from_environment("TASUKI_SITE", "home")) &&
+	       set_path(o, "TASUKI_CERTIFICATE", i->certificate,
+			from_environment("TASUKI_CERTIFICATE", "")) &&
+	       set_path(o, "TASUKI_KEY", i->key, from_environment("TASUKI_KEY", "")) &&
+	       set_path(o, "TASUKI_AUTHORITIES", i->authorities,
+			from_environment("TASUKI_AUTHORITIES", ""));
 }
 
 int online_option(struct online *o, int option, const char *value)
@@ -60,6 +83,12 @@ int online_option(struct online *o, int option, const char *value)
 		return set_broker(o, value) ? 1 : -1;
 	if (option == 's')
 		return set_site(o, value) ? 1 : -1;
+	if (option == 'c')
+		return set_path(o, "--certificate", o->identity.certificate, value) ? 1 : -1;
+	if (option == 'k')
+		return set_path(o, "--key", o->identity.key, value) ? 1 : -1;
+	if (option == 'a')
+		return set_path(o, "--authorities", o->identity.authorities, value) ? 1 : -1;
 	return 0;
 }
 
@@ -205,6 +234,30 @@ static int subscribe(struct online *o, const char *device)
 			return r;
 	}
 	return 0;
+}
+
+int online_identify(struct online *o, struct err *err)
+{
+	const struct identity_paths *i = &o->identity;
+	const char *key = !*i->certificate ? "certificate" : !*i->key ? "key" : "authorities";
+	struct err why = {0};
+	int r = 0;
+	bool secure = *i->certificate || *i->key || *i->authorities;
+	if (!o->mqtt_conf.port)
+		o->mqtt_conf.port = secure ? ROLE_PORT(ROLE_OPERATOR) : PORT_PLAIN;
+	if (!secure)
+		return 0;
+	if (!*i->certificate || !*i->key || !*i->authorities)
+		return err_set(err, -ENOENT,
+			       "--%s: found none, expected certificate, key and authorities together",
+			       key);
+	r = identity_check(i, &key, &why);
+	if (r < 0)
+		return err_set(err, r, "--%s: %s", key, why.text);
+	/* Answers come where this person may read, to all of the person's tools: each knows its own by
+	 * the command's id. */
+	r = identity_name(i, o->client, err);
+	return r < 0 ? r : identity_tls(i, &o->mqtt_conf.tls, err);
 }
 
 int online_connect(struct online *o, const char *device, struct err *err)

@@ -6,6 +6,7 @@
 #include "common/mqtt/mqtt.h"
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
+#include "common/trust/identity.h"
 
 #define ONLINE_DEVICES_MAX  100000
 #define ONLINE_TRAINERS_MAX 1000
@@ -29,8 +30,9 @@ struct online_trainer {
 
 struct online {
 	const char *name; /* of the sub-command, for messages */
-	char site[ID_SIZE], client[ID_SIZE];
-	struct mqtt_conf mqtt_conf;
+	char site[ID_SIZE], client[ID_SIZE]; /* `client`: in topics of answers */
+	struct identity_paths identity;
+	struct mqtt_conf mqtt_conf; /* port 0: the one that fits */
 	struct loop *loop;
 	struct mqtt *mqtt;
 	bool up;
@@ -46,15 +48,23 @@ struct online {
 };
 
 #define ONLINE_OPTIONS                                                             \
-	{"broker", required_argument, NULL, 'b'}, {"site", required_argument, NULL, 's'}
+	{"broker", required_argument, NULL, 'b'}, {"site", required_argument, NULL, 's'},  \
+		{"certificate", required_argument, NULL, 'c'},                             \
+		{"key", required_argument, NULL, 'k'},                                     \
+		{"authorities", required_argument, NULL, 'a'}
 #define ONLINE_HELP                                                                \
-	"  --broker HOST[:PORT]  (TASUKI_BROKER, else 127.0.0.1:1883)\n"           \
-	"  --site ID             (TASUKI_SITE, else home)\n"
+	"  --broker HOST[:PORT]  (TASUKI_BROKER, else 127.0.0.1; port 1883, or 8885 with a certificate)\n" \
+	"  --site ID             (TASUKI_SITE, else home)\n"                       \
+	"  --certificate FILE    (TASUKI_CERTIFICATE) yours, at a secured broker; with it also\n" \
+	"  --key FILE            (TASUKI_KEY) and\n"                               \
+	"  --authorities DIR     (TASUKI_AUTHORITIES) ROLE.crt of each role\n"
 
 /* Fills in the defaults from the environment. */
 bool online_init(struct online *o, const char *name);
 /* 1: done, 0: not one of ONLINE_OPTIONS, -1: bad, message printed. */
 int online_option(struct online *o, int option, const char *value);
+/* After the options: who we are, by a certificate, key and authorities, all three or none. */
+int online_identify(struct online *o, struct err *err);
 /* Connects; also listens to presence, status, reports and jobs, of `device` or of all
  * (ONLINE_ALL), and to what is for everyone, unless it is NULL. Waits at most 5 s, saying after one what it waits for. */
 #define ONLINE_ALL ""

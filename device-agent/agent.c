@@ -318,6 +318,7 @@ void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret)
 	memset(ret, 0, sizeof(*ret));
 	COPY(ret->host, c->host);
 	ret->port = (int)c->port;
+	identity_tls(&c->identity, &ret->tls, NULL); /* fits: the file was seen at start */
 	/* Fits: agent_conf_load() sees to it. */
 	int n = snprintf(ret->client_id, sizeof(ret->client_id), "d/%s/%s", c->site, c->id);
 	ret->client_id[n < (int)sizeof(ret->client_id) ? n : 0] = 0;

@@ -77,7 +77,9 @@ static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 	    (r = conf_file(c, "device", "state", "state", a->state, sizeof(a->state), err)) < 0 ||
 	    (r = conf_str(c, "broker", "host", "127.0.0.1", a->host, sizeof(a->host), err)) < 0 ||
 	    (r = conf_check_host(c, "broker", "host", a->host, err)) < 0 ||
-	    (r = conf_int(c, "broker", "port", 1, 65535, 1883, &a->port, err)) < 0 ||
+	    (r = conf_int(c, "broker", "port", 1, 65535,
+			  conf_has_section(c, "identity") ? ROLE_PORT(ROLE_DEVICE) : 1883, &a->port,
+			  err)) < 0 ||
 	    (r = conf_int(c, "broker", "keepalive_s", 5, 3600, 30, &a->keepalive_s, err)) < 0 ||
 	    (r = conf_int(c, "broker", "reconnect_first_ms", 10, 600000, 500,
 			  &a->reconnect_first_ms, err)) < 0 ||
@@ -302,9 +304,9 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device",  "broker", "model",    "data",
-					       "augment", "train",  "handover", "transfer",
-					       "link",    "select", "worker",   NULL};
+	static const char *const sections[] = {"device", "broker",   "model",    "data", "augment",
+					       "train",  "handover", "transfer", "link", "select",
+					       "worker", "identity", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -324,6 +326,10 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_link(c, a, err);
 	if (r >= 0)
 		r = load_select(c, &a->select, err);
+	if (r >= 0)
+		r = identity_conf(c, &a->identity, err);
+	if (r >= 0)
+		r = identity_conf_name(c, &a->identity, a->id, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
 	if (r >= 0)

@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/engine/worker.h"
+#include "common/trust/identity.h"
 #include "device-agent/meter.h"
 
 #define SELECT_BLENDS_MAX  5
@@ -48,6 +49,7 @@ struct agent_conf {
 	char state[FILE_PATH_MAX];
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
+	struct identity_paths identity;
 	struct worker_conf worker;  /* cfg, classes and data too */
 	bool share_never;           /* nothing that was trained on data.path is offered */
 	char private_classes[1024]; /* file of the names of classes that only this device has; "" */

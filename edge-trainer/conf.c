@@ -53,7 +53,8 @@ static int read_broker(struct conf *c, struct trainer_conf *t, struct err *err)
 	if (r == 0)
 		r = conf_check_host(c, "broker", "host", t->host, err);
 	if (r == 0)
-		r = get_int(c, "broker", "port", 1, 65535, 1883, &t->port, err);
+		r = get_int(c, "broker", "port", 1, 65535,
+			    conf_has_section(c, "identity") ? ROLE_PORT(ROLE_TRAINER) : 1883, &t->port, err);
 	if (r == 0)
 		r = get_int(c, "broker", "keepalive_s", 1, 3600, 30, &t->keepalive_s, err);
 	if (r == 0)
@@ -302,7 +303,7 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",     "augment",
 					       "train",   "merge",  "fleet", "queue",    "transfer",
-					       "worker",  NULL};
+					       "worker",  "identity", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -335,6 +336,10 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = read_merge(c, t, err);
 	if (r == 0)
 		r = read_fleet(c, t, err);
+	if (r == 0)
+		r = identity_conf(c, &t->identity, err);
+	if (r == 0)
+		r = identity_conf_name(c, &t->identity, t->id, err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)

@@ -8,6 +8,7 @@
 #include "common/base/id.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
+#include "common/trust/identity.h"
 #include "edge-trainer/mixture.h"
 #include "edge-trainer/rollout.h"
 #include "edge-trainer/window.h"
@@ -38,6 +39,7 @@ struct trainer_conf {
 	char host[256];
 	int port, keepalive_s;
 	int64_t reconnect_first_ms, reconnect_cap_ms;
+	struct identity_paths identity;
 
 	/* cfg, classes, data, augment, fold, engine, threads, nice, memory, stall, program; the
 	 * log path is filled in for each worker. */

@@ -149,6 +149,7 @@ static int start_mqtt(struct daemon *d, struct err *err)
 	int r;
 
 	memcpy(conf.host, d->conf.host, sizeof(conf.host));
+	identity_tls(&d->conf.identity, &conf.tls, NULL); /* fits: the file was seen at start */
 	if (snprintf(conf.client_id, sizeof(conf.client_id), "trainer-%s-%s", d->conf.site,
 		     d->conf.id) >= (int)sizeof(conf.client_id))
 		return err_set(err, -ENAMETOOLONG, "site and id: too long together for a client id");

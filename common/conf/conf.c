@@ -467,6 +467,14 @@ int conf_finish(struct conf *c, struct err *err)
 	return 0;
 }
 
+bool conf_has_section(const struct conf *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (strcmp(c->sections[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 int conf_sections(const struct conf *c, const char *const *names, struct err *err)
 {
 	for (size_t i = 0; i < c->n_sections; i++) {

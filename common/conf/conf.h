@@ -32,6 +32,9 @@ void conf_free(struct conf *c);
  * To be called first: in a mistyped section every key is missing elsewhere. */
 int conf_sections(const struct conf *c, const char *const *names, struct err *err);
 
+/* Also where it has no keys. */
+bool conf_has_section(const struct conf *c, const char *name);
+
 /* `fallback` NULL: the key is required, and must not be empty. */
 int conf_str(struct conf *c, const char *section, const char *key, const char *fallback, char *buf,
 	     size_t size, struct err *err);

@@ -32,6 +32,7 @@ struct link_events {
 	int refused_code;                  /* MQTT reason code of the last refusal */
 	char claim[LINK_CLAIM_LEN + 1];    /* on the topic watched for it; "": none came */
 	char text[LINK_TEXT_MAX];          /* of LINK_FAILED, LINK_LOST, LINK_TAKEN_OVER */
+	char tls[LINK_TEXT_MAX];           /* what OpenSSL said first; "": nothing */
 };
 
 /* A message as Paho allocated it: kept, not copied again. */

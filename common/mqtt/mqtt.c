@@ -82,10 +82,10 @@ struct mqtt {
 	struct rng rng;
 	struct sub subs[MQTT_SUBS_MAX];
 	char claim[LINK_CLAIM_LEN + 1];
-	bool claimed; /* published at least once */
+	bool claimed;                         /* published at least once */
 	unsigned n_rivals;                    /* losses after which a later claim was there */
 	int64_t rivals_ms[MQTT_RIVAL_LOSSES]; /* when; a ring */
-	bool looked;  /* CHECKING: what is retained has come; now waiting for the UNSUBACK */
+	bool looked; /* CHECKING: what is retained has come; now waiting for the UNSUBACK */
 	char uri[300];
 	char why[WHY_MAX]; /* of the last MQTT_DOWN, so that it is not repeated */
 };
@@ -499,11 +499,11 @@ int mqtt_new(struct loop *loop, const struct mqtt_conf *conf, const struct mqtt_
 	if (!m->conf.keepalive_s)
 		m->conf.keepalive_s = KEEPALIVE_S;
 	rng_init(&m->rng, rng_entropy());
-	bool v6 = strchr(conf->host, ':');
 	snprintf(m->claim, sizeof(m->claim), "%016" PRIx64 ".%016" PRIx64,
 		 (uint64_t)clock_real_ms(), rng_u64(&m->rng));
-	snprintf(m->uri, sizeof(m->uri), v6 ? "tcp://[%s]:%d" : "tcp://%s:%d", conf->host,
-		 conf->port);
+	bool v6 = strchr(conf->host, ':');
+	snprintf(m->uri, sizeof(m->uri), v6 ? "%s://[%s]:%d" : "%s://%s:%d",
+		 *conf->tls.certificate ? "ssl" : "tcp", conf->host, conf->port);
 	r = init(m, err);
 	if (r < 0) {
 		mqtt_free(m, 0, false);

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/base/loop.h"
 #include "common/base/rng.h"
 
@@ -44,9 +45,18 @@ enum mqtt_state {
 	MQTT_TAKEN_OVER, /* another client has this client id: no reconnect, final */
 };
 
+/* TLS with certificates at both ends: files, PEM. They are read at each attempt to connect, so a
+ * renewed certificate is used from the next one on. */
+struct mqtt_tls {
+	char authority[FILE_PATH_MAX]; /* whose certificate the broker must have */
+	char certificate[FILE_PATH_MAX], key[FILE_PATH_MAX]; /* ours */
+};
+
 struct mqtt_conf {
 	char host[256];
 	int port;
+	/* Empty: none. Else the broker's certificate must also be for `host`. */
+	struct mqtt_tls tls;
 	char client_id[129];
 	bool clean_start;                             /* trainers and tools: true; devices: false */
 	uint32_t session_expiry_s;                    /* 0: ends with the connection */
@@ -105,9 +115,9 @@ struct mqtt_stats {
 
 struct mqtt;
 
-/* How long to wait before the next attempt to connect; the first one is 0. A broker that ends leaves
- * all its clients without a connection at one moment: so the first attempt after a lost one comes at
- * random within MQTT_LOST_SPREAD times the shortest wait. Pure. */
+/* How long to wait before the next attempt to connect; the first one is 0. A broker that ends
+ * leaves all its clients without a connection at one moment: so the first attempt after a lost one
+ * comes at random within MQTT_LOST_SPREAD times the shortest wait. Pure. */
 int64_t mqtt_reconnect_ms(struct rng *rng, unsigned attempt, bool was_up, int64_t first_ms,
 			  int64_t cap_ms);
 
