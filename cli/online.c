@@ -173,7 +173,7 @@ static void on_fleet(struct online *o, const struct mqtt_message *m)
 {
 	struct msg_fleet f;
 	if (m->len == 0)
-		o->fleet.sequence = 0; /* somebody took it back */
+		o->fleet.manifest.sequence = 0; /* somebody took it back */
 	else if (msg_fleet_parse(m->payload, m->len, &f, NULL) == 0)
 		o->fleet = f;
 }

@@ -42,7 +42,7 @@ struct online {
 	size_t n_devices;
 	struct online_trainer *trainers;
 	size_t n_trainers;
-	struct msg_fleet fleet; /* what is offered to everyone; sequence 0: nothing */
+	struct msg_fleet fleet; /* what is offered to everyone; its sequence 0: nothing */
 	void (*on_reply)(struct online *o, const struct mqtt_message *m); /* NULL: none wanted */
 	void *user;
 };

@@ -23,7 +23,7 @@ static bool same(const char *a, const char *b)
 
 static bool is_taking(const struct agent *a)
 {
-	return a->state->fleet.offer.sequence > 0;
+	return a->state->fleet.offer.manifest.sequence > 0;
 }
 
 static const struct manifest *wanted(const struct agent *a)
@@ -81,14 +81,14 @@ static void wait_quietly(struct agent *a, int64_t from_ms)
 
 static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 {
-	if (m->sequence < a->state->fleet.sequence)
+	if (m->manifest.sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
-			       (long long)m->sequence, (long long)a->state->fleet.sequence);
-	if (!fleet_sequence_may_be(m->sequence, a->port.real_ms(a->port.user)))
+			       (long long)m->manifest.sequence, (long long)a->state->fleet.sequence);
+	if (!fleet_sequence_may_be(m->manifest.sequence, a->port.real_ms(a->port.user)))
 		return err_set(err, -ERANGE,
 			       "sequence: found %lld, expected less than 100 years "
 			       "from now in seconds since 1970",
-			       (long long)m->sequence);
+			       (long long)m->manifest.sequence);
 	if (m->manifest.encoding != ENCODING_RAW)
 		return err_set(err, -EOPNOTSUPP, "encoding: found %s, expected raw",
 			       encoding_name(m->manifest.encoding));
@@ -98,7 +98,7 @@ static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 static void halted(struct agent *a, const struct msg_fleet *m)
 {
 	char id[HASH_SIZE];
-	if (!is_taking(a) || m->sequence != a->state->fleet.offer.sequence)
+	if (!is_taking(a) || m->manifest.sequence != a->state->fleet.offer.manifest.sequence)
 		return;
 	COPY(id, wanted(a)->id);
 	struct state *next = agent_draft(a);
@@ -106,7 +106,7 @@ static void halted(struct agent *a, const struct msg_fleet *m)
 	if (agent_commit(a) < 0)
 		return; /* the offer is retained: it is heard again */
 	log_warning("device=%s fleet sequence=%lld checkpoint=%.12s halted: %s", a->conf.id,
-		    (long long)m->sequence, id, m->reason);
+		    (long long)m->manifest.sequence, id, m->reason);
 	leave(a, id);
 }
 
@@ -116,14 +116,14 @@ static void take_up(struct agent *a, const struct msg_fleet *m)
 	bool there = store_has(a->store, m->manifest.id);
 	COPY(before, is_taking(a) ? wanted(a)->id : "");
 	struct state *next = agent_draft(a);
-	next->fleet.sequence = m->sequence;
+	next->fleet.sequence = m->manifest.sequence;
 	next->fleet.offer = there ? (struct msg_fleet){0} : *m;
 	if (agent_commit(a) < 0)
 		return; /* as above */
 	if (*before && !same(before, m->manifest.id))
 		leave(a, before);
 	log_info("device=%s fleet sequence=%lld checkpoint=%.12s trainer=%s %s", a->conf.id,
-		 (long long)m->sequence, m->manifest.id, m->manifest.trainer,
+		 (long long)m->manifest.sequence, m->manifest.id, m->manifest.trainer,
 		 there ? "is here already" : "taken up");
 	/* What is sent to all comes whether there is room for it or not. */
 	if (!there && meter_covers(&a->meter, m->manifest.size, a->port.real_ms(a->port.user)))
@@ -139,15 +139,15 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 		halted(a, m);
 		return;
 	}
-	bool known = m->sequence == a->state->fleet.sequence;
-	if (!known && !fleet_has(a->conf.id, m->sequence, m->share)) {
+	bool known = m->manifest.sequence == a->state->fleet.sequence;
+	if (!known && !fleet_has(a->conf.id, m->manifest.sequence, m->share)) {
 		log_debug("device=%s fleet sequence=%lld is for the first %lld %% of devices",
-			  a->conf.id, (long long)m->sequence, (long long)m->share);
+			  a->conf.id, (long long)m->manifest.sequence, (long long)m->share);
 		return;
 	}
 	if (!known)
 		take_up(a, m);
-	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence && !a->fleet.asking)
+	if (is_taking(a) && m->manifest.sequence == a->state->fleet.offer.manifest.sequence && !a->fleet.asking)
 		wait_quietly(a,
 			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }

@@ -54,7 +54,7 @@ static struct json *print_fleet(const struct state *s)
 {
 	struct json *j = json_new_obj();
 	json_set_int(j, "sequence", s->fleet.sequence);
-	if (s->fleet.offer.sequence)
+	if (s->fleet.offer.manifest.sequence)
 		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
 	return j;
 }

@@ -51,7 +51,7 @@ struct state {
 	size_t n_undecided;
 	struct {
 		int64_t sequence;       /* of the last offer to the fleet that was taken up */
-		struct msg_fleet offer; /* while its checkpoint comes in; sequence 0: none does */
+		struct msg_fleet offer; /* while its checkpoint comes in; its sequence 0: none does */
 	} fleet;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */

@@ -32,7 +32,7 @@
 
 static bool is_on(const struct fleet *f)
 {
-	return f->offer.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
+	return f->offer.manifest.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
 }
 
 static bool is_sending(const struct fleet *f)
@@ -76,14 +76,14 @@ int fleet_load(struct trainer *t, struct err *err)
 
 	if (r == 0)
 		r = make_folder(t, err);
-	if (r < 0 || f->offer.sequence == 0)
+	if (r < 0 || f->offer.manifest.sequence == 0)
 		return r;
 	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
 	    (is_on(f) && !store_has(t->store, f->offer.manifest.id))) {
 		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
 			    "offered",
-			    (long long)f->offer.sequence, f->offer.manifest.id);
-		f->seen = MAX_OF(f->seen, f->offer.sequence);
+			    (long long)f->offer.manifest.sequence, f->offer.manifest.id);
+		f->seen = MAX_OF(f->seen, f->offer.manifest.sequence);
 		f->offer = (struct msg_fleet){0};
 		f->rollout = (struct rollout){0};
 		f->n_counted = 0;
@@ -107,7 +107,7 @@ static void announce(struct trainer *t)
 	struct fleet *f = t->fleet;
 	struct msg_fleet m = f->offer;
 
-	f->announce_due = f->offer.sequence > 0;
+	f->announce_due = f->offer.manifest.sequence > 0;
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
@@ -142,7 +142,7 @@ static void halt(struct trainer *t)
 		snprintf(f->offer.reason, sizeof(f->offer.reason),
 			 "%.2f points worse in the mean of %lld devices",
 			 -100 * r->gain / (double)r->reports, (long long)r->reports);
-	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.sequence,
+	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.manifest.sequence,
 		    f->offer.manifest.id, f->offer.reason);
 	f->n_peers = 0;
 }
@@ -161,7 +161,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		f->n_sent = 0;
 		log_info("fleet sequence=%lld checkpoint=%.12s share=%lld%% reports=%lld "
 			 "activated=%lld: offered",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (long long)f->rollout.share, (long long)f->rollout.reports,
 			 (long long)f->rollout.activated);
 	}
@@ -197,16 +197,16 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	char before[HASH_SIZE];
 
 	/* The clock, so that one whose state was lost is not taken for older. */
-	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.sequence) + 1, trainer_utc(t) / 1000);
+	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.manifest.sequence) + 1, trainer_utc(t) / 1000);
 	idmap_each(&t->devices, count_device, &c);
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	f->offer = (struct msg_fleet){.sequence = c.sequence,
-				      .share = 100,
+	f->offer = (struct msg_fleet){.share = 100,
 				      .starts_in_ms = -1,
 				      .spread_ms = t->conf->fleet_spread_ms,
 				      .test = *test};
 	to = &f->offer.manifest;
 	*to = (struct manifest){.origin = ORIGIN_FLEET,
+				.sequence = c.sequence,
 				.epoch = m->epoch,
 				.images_seen = m->images_seen,
 				.classes = (int64_t)t->model->n_classes,
@@ -232,9 +232,9 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	char before[HASH_SIZE];
 
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	if (f->offer.sequence > 0)
+	if (f->offer.manifest.sequence > 0)
 		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
-			 (long long)f->offer.sequence, (long long)m->sequence, m->manifest.trainer);
+			 (long long)f->offer.manifest.sequence, (long long)m->manifest.sequence, m->manifest.trainer);
 	f->offer = (struct msg_fleet){0};
 	f->rollout = (struct rollout){0};
 	f->n_counted = 0;
@@ -257,15 +257,15 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 		log_debug("fleet offer not understood: %s", err.text);
 		return;
 	}
-	if (m.sequence <= MAX_OF(f->seen, f->offer.sequence))
+	if (m.manifest.sequence <= MAX_OF(f->seen, f->offer.manifest.sequence))
 		return;
-	if (!fleet_sequence_may_be(m.sequence, trainer_utc(t))) {
+	if (!fleet_sequence_may_be(m.manifest.sequence, trainer_utc(t))) {
 		t->n_refused++;
 		log_debug("fleet offer refused: sequence %lld is too far ahead",
-			  (long long)m.sequence);
+			  (long long)m.manifest.sequence);
 		return;
 	}
-	f->seen = m.sequence;
+	f->seen = m.manifest.sequence;
 	give_way(t, &m);
 }
 
@@ -277,7 +277,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 
 	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision || r->split != SPLIT_VALIDATION ||
 	    strcmp(id, f->offer.manifest.id) != 0 ||
-	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
+	    !fleet_has(d->id, f->offer.manifest.sequence, f->rollout.share) ||
 	    f->n_counted == ROLLOUT_REPORTS_MAX)
 		return;
 	for (size_t i = 0; i < f->n_counted; i++)
@@ -288,7 +288,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
 	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f "
 		 "points",
-		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
+		 (long long)f->offer.manifest.sequence, f->offer.manifest.id, d->id, f->n_counted,
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);
 	f->save_due = true;
@@ -302,7 +302,7 @@ void fleet_merged(struct trainer *t, const struct manifest *m, const struct scor
 	if (t->fleet->rollout.phase == ROLLOUT_FIRST) {
 		log_info("checkpoint=%.12s is not offered to the fleet: sequence=%lld is with the "
 			 "first devices",
-			 m->id, (long long)t->fleet->offer.sequence);
+			 m->id, (long long)t->fleet->offer.manifest.sequence);
 		return;
 	}
 	if (disk_has_fleet_room(t))
@@ -437,7 +437,7 @@ static int send_next(struct trainer *t, uint32_t *ret_len)
 	f->position++; /* what was left out is asked for */
 	if (f->position == f->n_blocks)
 		log_info("fleet sequence=%lld checkpoint=%.12s sent blocks=%llu of %u",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (unsigned long long)f->n_sent, f->n_blocks);
 	if (f->position == f->n_blocks || f->position >= f->saved_position + FLEET_SAVE_BLOCKS)
 		fleet_save(t);
@@ -523,7 +523,7 @@ void fleet_second(struct trainer *t)
 
 	if (f->n_again != f->n_again_told)
 		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
-			 (long long)f->offer.sequence, (unsigned long long)f->n_again,
+			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_again,
 			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
 	if (f->save_due)

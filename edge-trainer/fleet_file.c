@@ -22,8 +22,8 @@ static char *print(const struct fleet *f)
 	struct json *counted = json_new_arr();
 
 	json_set_int(j, "version", FLEET_FILE_VERSION);
-	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.sequence));
-	if (f->offer.sequence > 0) {
+	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.manifest.sequence));
+	if (f->offer.manifest.sequence > 0) {
 		_cleanup_free_ char *text = msg_fleet_print(&f->offer);
 
 		json_set_str(j, "offer", text ? text : "");

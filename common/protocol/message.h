@@ -140,7 +140,6 @@ struct msg_claim {
  * has it, and answers wants) and: */
 struct msg_fleet {
 	struct manifest manifest;
-	int64_t sequence;	/* from 1; the larger one is the newer one */
 	int64_t share;		/* percent of the devices that may take it, see fleet_has() */
 	bool halted;		/* nobody is to take it any more */
 	char reason[MESSAGE_TEXT_MAX]; /* with halted */

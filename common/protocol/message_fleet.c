@@ -24,14 +24,13 @@ bool fleet_has(const char *device, int64_t sequence, int64_t share)
 	return fleet_place(device, sequence) < share;
 }
 
-static const char *const fleet_names[] = {"sequence",     "share",     "halted", "reason",
+static const char *const fleet_names[] = {"share",     "halted", "reason",
 					  "starts_in_ms", "spread_ms", "test",   NULL};
 
 char *msg_fleet_print(const struct msg_fleet *m)
 {
 	struct json *obj = json_new_obj();
 	manifest_to_json(&m->manifest, obj);
-	json_set_int(obj, "sequence", m->sequence);
 	json_set_int(obj, "share", m->share);
 	if (m->halted) {
 		json_set_bool(obj, "halted", true);
@@ -60,7 +59,8 @@ int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err
 			      m.manifest.n_parents);
 	if (f.r == 0 && !*m.manifest.trainer)
 		f.r = err_set(err, -EINVAL, "trainer: found nothing, expected who has it");
-	field_int(&f, "sequence", REQUIRED, 1, JSON_INT_MAX, &m.sequence);
+	if (f.r == 0 && !m.manifest.sequence)
+		f.r = err_set(err, -ENOENT, "sequence: missing");
 	field_int(&f, "share", REQUIRED, 1, 100, &m.share);
 	field_bool(&f, "halted", OPTIONAL, &m.halted);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));

@@ -100,7 +100,7 @@ def messages():
 def manifests():
     put("manifest", "whole", compact({
         **MANIFEST, "source": H2[:-1] + "e", "expires": "2034-11-23T12:00:00Z",
-        "signature": "ed25519:AAAA", "critical": ["id", "fence"], "fence": 1, "color": "red"}))
+        "sequence": 1790000000000, "critical": ["id", "fence"], "fence": 1, "color": "red"}))
     put("manifest", "root", compact({
         **{k: v for k, v in MANIFEST.items() if k != "trainer"}, "parents": [],
         "origin": "local"}))

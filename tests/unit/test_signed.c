@@ -95,7 +95,7 @@ static char *result_text(void)
 static char *fleet_text(void)
 {
 	struct msg_fleet m = {.manifest = manifest_of(ORIGIN_FLEET), .share = 10};
-	m.sequence = 1790000000;
+	m.manifest.sequence = 1790000000;
 	return msg_fleet_print(&m);
 }
 
