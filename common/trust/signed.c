@@ -101,7 +101,7 @@ static void to_hex(const unsigned char *bytes, size_t n, char *ret)
 char *signed_print(const struct signer *s, const char *topic, char *text)
 {
 	_cleanup_free_ char *owned = text;
-	size_t len = text ? strlen(text) : 0, n, n_signed;
+	size_t len = owned ? strlen(owned) : 0, n, n_signed;
 	if (len < 3 || text[len - 1] != '}')
 		return NULL;
 	_cleanup_free_ char *ret = malloc(len + SIGNED_TAIL_MAX + 1);
