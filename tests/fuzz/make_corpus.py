@@ -407,5 +407,17 @@ def kept():
     put("reports", "behind", '{"seq":1}\n')
 
 
-for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept):
+# ---- a worker ----
+
+def worker_lines():
+    ready = {"images": {"train": 80, "validation": 20, "test": 0}, "snapshot": {"train": H1, "validation": H2, "test": ""},
+             "stay": 0, "classes": 10, "model": H1, "skipped": 1, "skipped_names": ["torn.png"], "engine": "onednn",
+             "precision": "float32", "threads": 2, "changed": True}
+    put("worker", "ready", compact({"id": 1, "ok": True, "result": ready}))
+    put("worker", "progress", compact({"id": 7, "event": "progress", "step": 3, "steps": 10, "images_per_second": 165.5, "loss": None}))
+    put("worker", "failed", compact({"id": 7, "ok": False, "code": -5, "category": "data", "error": "caf\u00e9"}))
+    put("worker", "event", compact({"id": 7, "event": "lunch"}))
+
+
+for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept, worker_lines):
     write()
