@@ -27,6 +27,14 @@ static void check_bounds(const struct state *s)
 	FUZZ_CHECK(s->handover.phase < HANDOVER_PHASE_N && s->report_seq >= 0);
 }
 
+/* Their own decoders take some members that say nothing, and so are not printed again. */
+static void leave_messages_out(struct state *s)
+{
+	memset(&s->fleet.offer, 0, sizeof(s->fleet.offer));
+	memset(&s->handover.result, 0, sizeof(s->handover.result));
+	memset(&s->handover.decided, 0, sizeof(s->handover.decided));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct state s, again, as_it_was;
@@ -50,5 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	two = saved(&again);
 	FUZZ_CHECK(strcmp(one, two) == 0);
+	leave_messages_out(&s);
+	leave_messages_out(&again);
+	FUZZ_CHECK(memcmp(&s, &again, sizeof(s)) == 0);
 	return 0;
 }

@@ -40,7 +40,7 @@ WORDS = {
     'agent_conf': (CONF, [*CONFS, 'device-agent/conf*.c']),
     'trainer_conf': (CONF, [*CONFS, 'edge-trainer/conf*.c']),
 }
-EDGES = ['0', '-1', '2147483648', '4294967296', '9223372036854775807', '1e308', '-1e999', 'nan']
+EDGES = ['0', '-1', '2147483648', '4294967296', '9007199254740991', '9223372036854775807', '1e308', '-1e999', 'nan']
 
 
 @dataclasses.dataclass
