@@ -30,6 +30,16 @@ static void score_for_offer(const struct agent *a, const char *id, enum split sp
 		*ret = s->score;
 }
 
+/* What a sealed block is proven by. */
+static int set_root(struct agent *a, struct manifest *m, struct err *err)
+{
+	char path[FILE_PATH_MAX];
+	if (!*a->conf.identity.certificate)
+		return 0;
+	int r = store_payload(a->store, m->id, path, err);
+	return r < 0 ? r : proof_root(&a->proof, path, m, err);
+}
+
 static void publish_offer(struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
@@ -47,6 +57,10 @@ static void publish_offer(struct agent *a)
 	}
 	if (!link_offers(a, m.manifest.size))
 		return;
+	if (set_root(a, &m.manifest, &err) < 0) {
+		guard_suspect(a, h->checkpoint);
+		return;
+	}
 	COPY(t.device, a->conf.id);
 	COPY(m.trainer, h->trainer);
 	score_for_offer(a, *m.manifest.source ? m.manifest.source : h->checkpoint, SPLIT_VALIDATION,
@@ -56,6 +70,9 @@ static void publish_offer(struct agent *a)
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
 	if (store_has(a->store, a->state->first))
 		COPY(m.bases[m.n_bases++], a->state->first);
+	if (trusted_number(a, &m.manifest) < 0)
+		return; /* it is due again soon */
+	h = &a->state->handover;
 	announce_publish(a, &t, msg_offer_print(&m), false);
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
@@ -65,6 +82,7 @@ static void publish_offer(struct agent *a)
 static void run_action(struct agent *a, const struct handover_action *act)
 {
 	struct topic t;
+	struct msg_grant grant;
 	switch (act->kind) {
 	case HANDOVER_PERSIST:
 		break;
@@ -73,7 +91,9 @@ static void run_action(struct agent *a, const struct handover_action *act)
 		break;
 	case HANDOVER_GRANT:
 		t = to_trainer(a, TOPIC_TRAINER_GRANT, act->trainer);
-		announce_publish(a, &t, msg_grant_print(&act->grant), false);
+		grant = act->grant;
+		sealing_grant(a, &grant);
+		announce_publish(a, &t, msg_grant_print(&grant), false);
 		if (!act->grant.granted)
 			log_debug("device=%s trainer=%s checkpoint=%.12s not granted: %s",
 				  a->conf.id, act->trainer, act->grant.checkpoint,
@@ -145,6 +165,16 @@ static bool must_save(const struct handover_actions *acts)
 	return false;
 }
 
+/* The claim that a grant answers; NULL: none. */
+static const struct msg_claim *granted(const struct handover_event *ev,
+				       const struct handover_actions *acts)
+{
+	for (size_t i = 0; i < acts->n; i++)
+		if (acts->at[i].kind == HANDOVER_GRANT && acts->at[i].grant.granted)
+			return ev->claim;
+	return NULL;
+}
+
 /* next NULL: nothing else is to be saved. */
 static int apply(struct agent *a, struct state *next, const struct handover_event *ev)
 {
@@ -153,24 +183,32 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
-	if (must_save(&acts) || next) {
+	const struct msg_claim *claim = granted(ev, &acts);
+	if (must_save(&acts) || next || (claim && !sealing_agreed(a, claim))) {
 		if (!next)
 			next = agent_draft(a);
 		next->handover = h;
+		int r = sealing_step(a, next, claim, before.fence);
 		if (h.phase != HANDOVER_JUDGING)
 			next->judgement = (struct judgement){0};
 		if (was == HANDOVER_JUDGING && ev->kind == HANDOVER_EV_JUDGED)
 			coding_handed_over(a, next, before.result.manifest.id, before.granted);
+		if (h.phase == HANDOVER_IDLE)
+			trusted_decided(next, &before, ev);
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
 			rounds_offered(&next->rounds, next->rounds.epoch);
-		int r = agent_commit(a);
+		if (r == 0)
+			r = agent_commit(a);
 		if (r < 0)
 			return r;
+		sealing_over(a);
 	} else {
 		a->state->handover = h;
 	}
+	if (h.phase == HANDOVER_IDLE)
+		a->numbered[0] = 0; /* the same one is another offer then */
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
@@ -337,6 +375,7 @@ static bool keep_result(struct agent *a, const char *weights)
 	char id[HASH_SIZE], payload[HASH_SIZE];
 	struct err err = {0};
 	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
+	kept.sequence = 0;
 	COPY(payload, manifest_payload(m));
 	manifest_decoded(&kept, a->model->file_bytes);
 	int r = weights_check(a->model, weights, NULL, raw ? NULL : id, &err);
@@ -480,7 +519,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 			a->part.id);
 		return;
 	}
-	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
+	int r = sealing_take_block(a->seal, sealing_key(a, a->part.id, true), &a->part, t->block, data,
+				   len, a->block, a->now_ms, &err);
 	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
@@ -488,6 +528,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
 			xfer_result_text((enum xfer_result)r));
+		if (a->trust)
+			trust_refuse(a->trust, sealed_refusal((enum xfer_result)r), ret_err);
 	}
 }
 
@@ -570,10 +612,12 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	char topic[TOPIC_SIZE];
 	struct err err = {0};
 	uint32_t len;
-	int r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, block, a->block,
-				&len, &err);
+	int r = sealing_read_block(a->seal, sealing_key(a, manifest_payload(m), false), &a->proof,
+				   path, m, block, a->block, &len, &err);
 	if (r < 0) {
-		if (r != -ERANGE) /* else: no such block */
+		if (r == -ENOKEY)
+			log_error("device=%s not sent: %s", a->conf.id, err.text);
+		else if (r != -ERANGE) /* else: no such block */
 			guard_suspect(a, m->id);
 		return r;
 	}

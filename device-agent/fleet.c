@@ -83,7 +83,8 @@ static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 {
 	if (m->manifest.sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
-			       (long long)m->manifest.sequence, (long long)a->state->fleet.sequence);
+			       (long long)m->manifest.sequence,
+			       (long long)a->state->fleet.sequence);
 	if (!fleet_sequence_may_be(m->manifest.sequence, a->port.real_ms(a->port.user)))
 		return err_set(err, -ERANGE,
 			       "sequence: found %lld, expected less than 100 years "
@@ -117,6 +118,7 @@ static void take_up(struct agent *a, const struct msg_fleet *m)
 	COPY(before, is_taking(a) ? wanted(a)->id : "");
 	struct state *next = agent_draft(a);
 	next->fleet.sequence = m->manifest.sequence;
+	COPY(next->fleet.id, m->manifest.id);
 	next->fleet.offer = there ? (struct msg_fleet){0} : *m;
 	if (agent_commit(a) < 0)
 		return; /* as above */
@@ -147,7 +149,8 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 	}
 	if (!known)
 		take_up(a, m);
-	if (is_taking(a) && m->manifest.sequence == a->state->fleet.offer.manifest.sequence && !a->fleet.asking)
+	if (is_taking(a) && m->manifest.sequence == a->state->fleet.offer.manifest.sequence &&
+	    !a->fleet.asking)
 		wait_quietly(a,
 			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }
@@ -266,6 +269,7 @@ static bool finish(struct agent *a)
 	struct err err = {0};
 	a->fleet.open = false;
 	kept.source[0] = 0; /* whose rows go into it is not for a trainer to say */
+	kept.sequence = 0;
 	int r = part_finish(&a->fleet.part, path, &err);
 	bool whole = r == 0;
 	if (whole)

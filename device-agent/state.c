@@ -54,6 +54,7 @@ static struct json *print_fleet(const struct state *s)
 {
 	struct json *j = json_new_obj();
 	json_set_int(j, "sequence", s->fleet.sequence);
+	json_set_str(j, "id", s->fleet.id);
 	if (s->fleet.offer.manifest.sequence)
 		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
 	return j;
@@ -96,6 +97,24 @@ static struct json *print_judgement(const struct judgement *g)
 		json_push(candidates, c);
 	}
 	json_set(j, "candidates", candidates);
+	return j;
+}
+
+/* What keeps messages from being played again. */
+static struct json *print_fresh(const struct state *s)
+{
+	struct json *j = json_new_obj(), *taken = json_new_arr();
+	json_set_int(j, "sequence", s->sequence);
+	for (size_t i = 0; i < s->n_taken; i++) {
+		const struct state_taken *t = &s->taken[i];
+		struct json *e = json_new_obj();
+		json_set_str(e, "trainer", t->trainer);
+		json_set_int(e, "sequence", t->last.sequence);
+		json_set_str(e, "id", t->last.id);
+		json_set_bool(e, "over", t->last.over);
+		json_push(taken, e);
+	}
+	json_set(j, "taken", taken);
 	return j;
 }
 
@@ -146,12 +165,20 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set(j, "undecided", undecided);
 	if (s->fleet.sequence)
 		json_set(j, "fleet", print_fleet(s));
+	if (s->sequence || s->n_taken)
+		json_set(j, "fresh", print_fresh(s));
 	json_set(j, "rounds", print_rounds(&s->rounds));
 	struct json *link = json_new_obj();
 	json_set_int(link, "day", s->link.day);
 	json_set_int(link, "bytes", s->link.bytes);
 	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
+	if (*s->seal.secret) {
+		struct json *seal = json_new_obj();
+		json_set_str(seal, "secret", s->seal.secret);
+		json_set_str(seal, "theirs", s->seal.theirs);
+		json_set(j, "seal", seal);
+	}
 	if (*s->judgement.result)
 		json_set(j, "judgement", print_judgement(&s->judgement));
 	json_set(j, "scores", print_scores(s));
@@ -164,7 +191,7 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_free(j);
 	if (!text)
 		return err_errno(err, -ENOMEM, "%s", path);
-	return file_write(path, text, strlen(text), err);
+	return (*s->seal.secret ? file_write_private : file_write)(path, text, strlen(text), err);
 }
 
 /* Reading: the first failure stays in `code`, and what follows it is left out. */
@@ -339,11 +366,23 @@ static void read_fleet(struct reader *r, const struct json *j, struct state *s)
 {
 	const char *text;
 	read_int(r, j, "sequence", JSON_INT_MAX, &s->fleet.sequence);
+	if (json_has(j, "id")) /* older ones have none */
+		read_hash(r, j, "id", s->fleet.id);
 	if (r->code < 0 || !json_has(j, "offer"))
 		return;
 	r->code = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, r->err);
 	if (r->code >= 0)
 		r->code = msg_fleet_parse(text, strlen(text), &s->fleet.offer, r->err);
+}
+
+static void read_taken(struct reader *r, const struct json *j, void *user)
+{
+	struct state *s = user;
+	struct state_taken *t = &s->taken[s->n_taken++];
+	read_id(r, j, "trainer", t->trainer);
+	read_int(r, j, "sequence", JSON_INT_MAX, &t->last.sequence);
+	read_hash(r, j, "id", t->last.id);
+	read_bool(r, j, "over", &t->last.over);
 }
 
 static void read_state_score(struct reader *r, const struct json *j, void *user)
@@ -409,6 +448,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *fleet = json_has(j, "fleet") ? read_obj(r, j, "fleet") : NULL;
 	if (fleet)
 		read_fleet(r, fleet, s);
+	const struct json *fresh = json_has(j, "fresh") ? read_obj(r, j, "fresh") : NULL;
+	if (fresh) {
+		read_int(r, fresh, "sequence", JSON_INT_MAX - 1, &s->sequence);
+		read_each(r, fresh, "taken", STATE_TAKEN_MAX, read_taken, s);
+	}
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
 	if (rounds)
 		read_rounds(r, rounds, &s->rounds);
@@ -420,6 +464,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);
+	const struct json *seal = json_has(j, "seal") ? read_obj(r, j, "seal") : NULL;
+	if (seal) {
+		read_hash(r, seal, "secret", s->seal.secret);
+		read_hash(r, seal, "theirs", s->seal.theirs);
+	}
 	const struct json *judgement =
 		json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
 	if (judgement)
@@ -490,6 +539,29 @@ void state_score_put(struct state *s, const struct state_score *score)
 	if (s->n_scores == STATE_SCORES_MAX)
 		score_remove(s, 0);
 	s->scores[s->n_scores++] = *score;
+}
+
+struct state_taken *state_taken_find(struct state *s, const char *trainer)
+{
+	for (size_t i = 0; i < s->n_taken; i++)
+		if (strcmp(s->taken[i].trainer, trainer) == 0)
+			return &s->taken[i];
+	return NULL;
+}
+
+void state_taken_put(struct state *s, const char *trainer, int64_t sequence, const char *id)
+{
+	struct state_taken *t = state_taken_find(s, trainer);
+	size_t i = t ? (size_t)(t - s->taken) : 0;
+	if (t || s->n_taken == STATE_TAKEN_MAX) {
+		s->n_taken--;
+		memmove(&s->taken[i], &s->taken[i + 1], sizeof(s->taken[0]) * (s->n_taken - i));
+	}
+	t = &s->taken[s->n_taken++];
+	memset(t, 0, sizeof(*t));
+	COPY(t->trainer, trainer);
+	t->last.sequence = sequence;
+	COPY(t->last.id, id);
 }
 
 void state_undecided_drop(struct state *s, const char *checkpoint)

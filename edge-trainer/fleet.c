@@ -112,9 +112,12 @@ static void announce(struct trainer *t)
 		return;
 	m.share = f->rollout.share;
 	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
+	if (t->trust)
+		m.manifest.expires_ms = trainer_utc(t) + FRESHNESS_FLEET_MS;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
 		return;
 	f->announce_due = false;
+	f->announced_ms = trainer_now(t);
 	if (is_sending(f))
 		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
 }
@@ -244,7 +247,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	forget(t, before);
 }
 
-void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg, const char *by)
 {
 	struct fleet *f = t->fleet;
 	struct err err = {0};
@@ -257,6 +260,8 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 		log_debug("fleet offer not understood: %s", err.text);
 		return;
 	}
+	if (!vouched_fleet(t, &m.manifest, by))
+		return;
 	if (m.manifest.sequence <= MAX_OF(f->seen, f->offer.manifest.sequence))
 		return;
 	if (!fleet_sequence_may_be(m.manifest.sequence, trainer_utc(t))) {
@@ -421,7 +426,7 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
 	return r < 0 ? r
-		     : pull_send(t, to, path, m->size, m->block_size, qos,
+		     : pull_send(t, to, NULL, NULL, NULL, path, m, qos,
 				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
 }
 
@@ -528,6 +533,10 @@ void fleet_second(struct trainer *t)
 	f->n_again_told = f->n_again;
 	if (f->save_due)
 		fleet_save(t);
+	/* What is retained is valid for so long only. */
+	if (t->trust && f->offer.manifest.sequence > 0 &&
+	    trainer_now(t) - f->announced_ms >= FRESHNESS_FLEET_MS / 4)
+		f->announce_due = true;
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);

@@ -24,6 +24,7 @@ struct fleet {
 	bool everyones_turn;
 	bool stalled; /* the connection takes no more for now */
 	bool save_due, announce_due;
+	int64_t announced_ms; /* monotonic */
 	int64_t send_at_ms;       /* the next block, on the monotonic clock */
 	uint64_t n_sent, n_again; /* blocks: to everyone, to one */
 	uint64_t n_again_told, n_left_out;

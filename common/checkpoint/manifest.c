@@ -22,9 +22,10 @@ static const char *const origin_names[ORIGIN_N] = {"local", "edge", "blend", "tu
 const char *const encoding_choices[] = {"raw", "zstd", "f16", "int8", "delta", "auto", NULL};
 
 static const char *const fields[] = {
-	"id",       "source",      "parents", "model",    "origin",     "device",      "trainer",
-	"epoch",    "images_seen", "classes", "size",     "block_size", "created",     "expires",
-	"encoding", "payload",     "base",    "sequence", "critical",   "certificate", "signature"};
+	"id",       "source",   "parents",     "model",    "origin", "device",
+	"trainer",  "epoch",    "images_seen", "classes",  "size",   "block_size",
+	"created",  "expires",  "encoding",    "payload",  "base",   "root",
+	"sequence", "critical", "certificate", "signature"};
 
 void manifest_add_parent(struct manifest *m, const char *id)
 {
@@ -57,6 +58,7 @@ int manifest_coded(struct manifest *m, const char *encoding, const char *payload
 	if (r < 0)
 		return r;
 	m->size = (int64_t)st.st_size;
+	m->root[0] = 0;
 	snprintf(m->base, sizeof(m->base), "%s", m->encoding == ENCODING_DELTA ? base : "");
 	return 0;
 }
@@ -64,7 +66,7 @@ int manifest_coded(struct manifest *m, const char *encoding, const char *payload
 void manifest_decoded(struct manifest *m, uint64_t file_bytes)
 {
 	m->encoding = ENCODING_RAW;
-	m->payload[0] = m->base[0] = 0;
+	m->payload[0] = m->base[0] = m->root[0] = 0;
 	m->size = (int64_t)file_bytes;
 }
 
@@ -131,6 +133,8 @@ void manifest_to_json(const struct manifest *m, struct json *obj)
 		json_set_str(obj, "payload", m->payload);
 	if (*m->base)
 		json_set_str(obj, "base", m->base);
+	if (*m->root)
+		json_set_str(obj, "root", m->root);
 }
 
 /* ---- reading ---- */
@@ -282,6 +286,8 @@ static int get_encoding(const struct json *obj, struct manifest *m, struct err *
 	if (r == 0)
 		r = get_coded(obj, "base", m->encoding, m->encoding == ENCODING_DELTA, m->base,
 			      err);
+	if (r == 0 && json_has(obj, "root"))
+		r = get_hash(obj, "root", m->root, err);
 	return r;
 }
 

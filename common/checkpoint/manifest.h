@@ -56,6 +56,7 @@ struct manifest {
 	char payload[HASH_SIZE]; /* sha256 of the bytes as transferred; "" with RAW: they are `id`
 				  */
 	char base[HASH_SIZE];    /* that a DELTA is the difference to; else "" */
+	char root[HASH_SIZE];    /* of the Merkle tree over the payload's blocks; "": none */
 	/* Must not leave this machine. It is in the store's manifest.json only: messages neither
 	 * say nor hear it. */
 	bool stays;

@@ -16,6 +16,7 @@
 
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
+#include "common/crypto/merkle.h"
 
 #define MAP_MAGIC "TasukiP2"
 /* Beside the data: the map, the file system's own blocks. */
@@ -283,6 +284,7 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 			       "checkpoint '%.12s': size %lld in blocks of %lld bytes", m->id,
 			       (long long)m->size, (long long)m->block_size);
 	memcpy(p->id, manifest_payload(m), HASH_SIZE);
+	memcpy(p->root, m->root, HASH_SIZE);
 	int r = part_paths(dir, p->id, p->data_path, p->map_path);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
@@ -337,6 +339,24 @@ int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t
 	if (r < 0)
 		xfer_lost(&p->xfer, i);
 	return r;
+}
+
+int part_proven(struct part *p, uint32_t i, const void *proven, size_t len, int64_t now_ms,
+		struct err *err)
+{
+	size_t path_len = merkle_path_len(i, p->xfer.n_blocks);
+	const uint8_t *block = (const uint8_t *)proven + path_len;
+	len = len > path_len ? len - path_len : 0;
+	int r = 0;
+	if (i < p->xfer.n_blocks && len == xfer_block_len(&p->xfer, i))
+		r = *p->root ? merkle_verify(p->root, i, p->xfer.n_blocks, proven, block, len)
+			     : -EBADMSG;
+	if (r == 0)
+		return part_block(p, i, block, len, now_ms, err);
+	if (r != -EBADMSG)
+		return err_errno(err, r, "%s: block %u", p->data_path, i);
+	p->xfer.n_refused++;
+	return XFER_E_FORGED;
 }
 
 int part_finish(struct part *p, char path[FILE_PATH_MAX], struct err *err)

@@ -1,6 +1,6 @@
-/* A checkpoint that is on its way in, in the form in which it travels, named by its payload's sha256
- * (manifest_payload()): DIR/<id>.part (the blocks in their places) and DIR/<id>.map
- * (which ones are there), so that a transfer goes on after any disconnect, kill or restart.
+/* A checkpoint that is on its way in, in the form in which it travels, named by its payload's
+ * sha256 (manifest_payload()): DIR/<id>.part (the blocks in their places) and DIR/<id>.map (which
+ * ones are there), so that a transfer goes on after any disconnect, kill or restart.
  *
  * The map has a header (whose map it is) and 8 bytes a block: 0, or a check sum of the block's
  * bytes, written after them. part_open() reads each block that the map names and holds it only if
@@ -26,6 +26,7 @@
 struct part {
 	struct xfer xfer;
 	char id[HASH_SIZE];
+	char root[HASH_SIZE]; /* of the manifest; "": it has none */
 	/* private: */
 	int data_fd, map_fd;
 	uint32_t unwritten;
@@ -42,6 +43,10 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
  * errno from the disk: the block is then missing still, and the part stays usable. */
 int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
 	       struct err *err);
+/* The same of a block that comes after its audit path: stored only where these prove it to be that
+ * block under the manifest's root, else XFER_E_FORGED (also where the manifest has none). */
+int part_proven(struct part *p, uint32_t i, const void *proven, size_t len, int64_t now_ms,
+		struct err *err);
 /* When complete: verifies the sha256 against the id, syncs, and gives the path of the finished
  * file (DIR/<id>.part; the caller moves it). -EBADMSG when the hash differs: the part is deleted,
  * the next part_open begins anew. -EAGAIN when blocks are missing. The part is closed in any

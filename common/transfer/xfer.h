@@ -48,6 +48,9 @@ enum xfer_result {
 	XFER_E_RANGE,   /* no such block */
 	XFER_E_LENGTH,  /* not the length that block has */
 	XFER_E_UNASKED, /* missing, but nobody ever asked for it */
+	XFER_E_FORGED,  /* its bytes are not those under the manifest's root (part_proven()) */
+	XFER_E_PLAIN,   /* of a plain one's length, where it must be sealed */
+	XFER_E_SEAL,    /* it does not open with the transfer's key */
 };
 
 /* What is wrong with such a block, for logs. */
@@ -70,7 +73,7 @@ struct xfer {
 	int64_t progress_ms;            /* stall time runs from here */
 	int64_t new_ms; /* the last new block, connection or, at first, xfer_init() */
 	bool any; /* set by whoever hears blocks that others asked for: these are taken, too */
-	uint64_t n_twice, n_refused, n_reasked; /* n_refused: range, length, unasked */
+	uint64_t n_twice, n_refused, n_reasked; /* n_refused: the others but twice */
 };
 
 /* `held` may be NULL (nothing yet) or a bitmap of (n_blocks + 7) / 8 bytes, copied.

@@ -14,6 +14,9 @@ enum refusal {
 	REFUSAL_DEVICE,   /* of or for another device */
 	REFUSAL_MODEL,    /* of another model */
 	REFUSAL_SIGNER,   /* not by who must have written it */
+	REFUSAL_UNSEALED, /* in plain, or without the key that blocks are to be sealed with */
+	REFUSAL_WEAK,     /* such a key that the secret would be known to everybody */
+	REFUSAL_BLOCK,    /* it does not open, or is not what the manifest's root says */
 	REFUSAL_N
 };
 

@@ -196,7 +196,7 @@ enum refusal signed_open(struct authority *a, enum role role, const char *name, 
 	if (*name && strcmp(c.name, name) != 0) {
 		err_set(err, -EPERM, "found the certificate of %s %s, expected that of %s",
 			role_name(role), c.name, name);
-		return REFUSAL_SIGNER;
+		return role == ROLE_DEVICE ? REFUSAL_DEVICE : REFUSAL_SIGNER;
 	}
 	if (!verifies(&t, &c, topic, payload)) {
 		err_set(err, -EBADMSG, "the signature of %s %s is not of these bytes on this topic",

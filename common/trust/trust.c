@@ -18,8 +18,7 @@ struct trust {
 	uint64_t refused[REFUSAL_N];
 };
 
-static int check_own(struct trust *t, enum role own, const char *id, int64_t now_ms,
-		     struct err *err)
+static int check_own(struct trust *t, enum role own, int64_t now_ms, struct err *err)
 {
 	struct certificate c;
 	size_t len;
@@ -30,15 +29,11 @@ static int check_own(struct trust *t, enum role own, const char *id, int64_t now
 		return r;
 	}
 	t->until_ms = c.until_ms;
-	if (*id && strcmp(c.name, id) != 0)
-		return err_set(err, -EINVAL,
-			       "%s: found the certificate of '%s', expected that of '%s'", t->file,
-			       c.name, id);
 	return 0;
 }
 
-int trust_new(const struct identity_paths *paths, enum role own, const char *id, int64_t now_ms,
-	      struct trust **ret, struct err *err)
+int trust_new(const struct identity_paths *paths, enum role own, int64_t now_ms, struct trust **ret,
+	      struct err *err)
 {
 	*ret = NULL;
 	if (!*paths->certificate)
@@ -51,7 +46,7 @@ int trust_new(const struct identity_paths *paths, enum role own, const char *id,
 	if (r == 0)
 		r = signer_read(paths, &t->signer, err);
 	if (r == 0)
-		r = check_own(t, own, id, now_ms, err);
+		r = check_own(t, own, now_ms, err);
 	if (r < 0) {
 		trust_free(t);
 		return r;
@@ -78,11 +73,13 @@ bool trust_is_signed(enum topic_kind kind, enum role *ret_by)
 	case TOPIC_DEVICE_REPORT:
 	case TOPIC_TRAINER_GRANT:
 	case TOPIC_TRAINER_ACK:
+	case TOPIC_TRAINER_KEY:
 		*ret_by = ROLE_DEVICE;
 		return true;
 	case TOPIC_DEVICE_CLAIM:
 	case TOPIC_DEVICE_RESULT:
 	case TOPIC_DEVICE_ACK:
+	case TOPIC_DEVICE_KEY:
 	case TOPIC_FLEET_OFFER:
 		*ret_by = ROLE_TRAINER;
 		return true;

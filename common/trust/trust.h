@@ -13,11 +13,11 @@ struct trust;
 #define TRUST_WARN_MS \
 	(30LL * 86400 * 1000) /* so long before its own certificate ends it is told of */
 
-/* Reads identity and authorities, and checks that the certificate is a good one of that role for
- * that id ("": any; for a tool) at that time (UTC): -EKEYEXPIRED, -EKEYREJECTED ... with the file
- * named. *ret is NULL where paths has none. */
-int trust_new(const struct identity_paths *paths, enum role own, const char *id, int64_t now_ms,
-	      struct trust **ret, struct err *err);
+/* Reads identity and authorities, and checks that the certificate is a good one of that role at
+ * that time (UTC): -EKEYEXPIRED, -EKEYREJECTED ... with the file named; whose it is,
+ * identity_conf_name() has checked. *ret is NULL where paths has none. */
+int trust_new(const struct identity_paths *paths, enum role own, int64_t now_ms, struct trust **ret,
+	      struct err *err);
 void trust_free(struct trust *t); /* NULL allowed */
 
 /* Which messages are signed, and by whom; commands are not among them, see trust_sign_always(). */

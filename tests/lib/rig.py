@@ -3,11 +3,13 @@
 A test program defines unittest cases and calls rig.main(). Exit code 0: passed; 77: something that it needs is
 missing (it says what); 1: failed.
 """
+import getpass
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -18,7 +20,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'deploy/lib'))
-from fleet import Fleet, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
+from fleet import Fleet, Pki, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
 
 BUILD = pathlib.Path(os.environ.get('TASUKI_BUILD', ROOT / 'build-gcc'))
 SLOW = bool(os.environ.get('TASUKI_SLOW'))

@@ -23,31 +23,31 @@ struct pki {
 	long serial;
 };
 
-static inline void pki_write(const char *dir, const char *name, const char *suffix, char *ret,
-			     int (*write)(FILE *f, const void *what), const void *what)
+static inline void pki_write(const char *where, const char *name, const char *suffix, char *ret,
+			     int (*write)(FILE *out, const void *what), const void *what)
 {
-	FILE *f;
-	snprintf(ret, FILE_PATH_MAX, "%.900s/%.80s.%s", dir, name, suffix);
-	f = fopen(ret, "w");
-	assert_non_null(f);
-	assert_true(write(f, what));
-	fclose(f);
+	FILE *out;
+	snprintf(ret, FILE_PATH_MAX, "%.900s/%.80s.%s", where, name, suffix);
+	out = fopen(ret, "w");
+	assert_non_null(out);
+	assert_true(write(out, what));
+	fclose(out);
 	assert_int_equal(chmod(ret, 0600), 0);
 }
 
-static inline int pki_put_x509(FILE *f, const void *x)
+static inline int pki_put_x509(FILE *out, const void *x)
 {
-	return PEM_write_X509(f, (X509 *)x);
+	return PEM_write_X509(out, (X509 *)x);
 }
 
-static inline int pki_put_crl(FILE *f, const void *x)
+static inline int pki_put_crl(FILE *out, const void *x)
 {
-	return PEM_write_X509_CRL(f, (X509_CRL *)x);
+	return PEM_write_X509_CRL(out, (X509_CRL *)x);
 }
 
-static inline int pki_put_key(FILE *f, const void *k)
+static inline int pki_put_key(FILE *out, const void *k)
 {
-	return PEM_write_PKCS8PrivateKey(f, (EVP_PKEY *)k, NULL, NULL, 0, NULL, NULL);
+	return PEM_write_PKCS8PrivateKey(out, (EVP_PKEY *)k, NULL, NULL, 0, NULL, NULL);
 }
 
 static inline EVP_PKEY *pki_new_key(struct pki *p)
@@ -91,12 +91,12 @@ static inline X509 *pki_certificate(struct pki *p, const char *name, EVP_PKEY *k
 }
 
 /* An authority for each role; they hold from 1990 to 2100, so that any clock of a test will do. */
-static inline void pki_init(struct pki *p, const char *dir)
+static inline void pki_init(struct pki *p, const char *where)
 {
 	char folder[FILE_PATH_MAX], path[FILE_PATH_MAX], name[32];
 	*p = (struct pki){0};
-	snprintf(p->dir, sizeof(p->dir), "%s", dir);
-	snprintf(folder, sizeof(folder), "%.900s/authorities", dir);
+	snprintf(p->dir, sizeof(p->dir), "%s", where);
+	snprintf(folder, sizeof(folder), "%.900s/authorities", where);
 	assert_int_equal(file_mkdirs(folder, NULL), 0);
 	for (int i = 0; i < ROLE_N; i++) {
 		snprintf(name, sizeof(name), "%s authority", role_name((enum role)i));

@@ -45,7 +45,8 @@ static struct manifest full(void)
 			     .created_ms = 1795000000123,
 			     .expires_ms = 1795000000124,
 			     .sequence = 1795000000123,
-			     .encoding = ENCODING_RAW};
+			     .encoding = ENCODING_RAW,
+			     .root = H("ef")};
 	return m;
 }
 
@@ -157,6 +158,8 @@ static void bad_texts(void **state)
 		{"base", ID_B, -EINVAL},
 		{"encoding", "", -EOPNOTSUPP},
 		{"encoding", "a-much-too-long-name", -E2BIG},
+		{"root", "", -EINVAL},
+		{"root", "abc", -EINVAL},
 		{"sequence", "1", -EINVAL},
 		{"parents", "text", -EINVAL},
 		{"critical", "text", -EINVAL},

@@ -21,6 +21,7 @@
 #include "common/base/rng.h"
 #include "common/crypto/hash.h"
 #include "common/transfer/part.h"
+#include "common/transfer/proof.h"
 
 #define BLOCK  1024
 #define BLOCKS 300
@@ -621,6 +622,116 @@ static void test_read_block(void **state)
 	assert_int_equal(part_read_block(path, SIZE, BLOCK, 0, buf, &len, NULL), -ENOENT);
 }
 
+/* ---- blocks that prove themselves ---- */
+
+/* What a sender makes of the file: block i after its path. */
+static uint32_t prove(struct proof *p, const char *path, uint32_t i, uint8_t *buf)
+{
+	uint32_t len = 0;
+	struct err err = {0};
+	if (proof_read_block(p, path, &manifest, i, buf, &len, &err) < 0)
+		fail_msg("%s", err.text);
+	return len;
+}
+
+static int begin_proof(struct proof *p, char path[FILE_PATH_MAX])
+{
+	assert_int_equal(file_path(path, FILE_PATH_MAX, "%s/whole", dir), 0);
+	assert_int_equal(file_write(path, data, sizeof(data), NULL), 0);
+	*p = (struct proof){0};
+	return proof_root(p, path, &manifest, NULL);
+}
+
+static void end_proof(struct proof *p, const char *path)
+{
+	proof_done(p);
+	manifest.root[0] = 0;
+	assert_int_equal(unlink(path), 0);
+}
+
+static void test_proven_blocks_make_the_whole(void **state)
+{
+	struct proof proof;
+	struct part p;
+	char path[FILE_PATH_MAX];
+	_cleanup_free_ uint8_t *buf = malloc(PROOF_BLOCK_MAX);
+	assert_non_null(buf);
+	assert_int_equal(begin_proof(&proof, path), 0);
+	assert_true(hash_valid(manifest.root));
+	open_part(&p, 0);
+	p.xfer.any = true;
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		uint32_t len = prove(&proof, path, i, buf);
+		assert_int_equal(len, merkle_path_len(i, BLOCKS) + len_of(i));
+		assert_int_equal(part_proven(&p, i, buf, len, 0, NULL), XFER_OK);
+	}
+	finish(&p);
+	end_proof(&proof, path);
+}
+
+/* One bit of it, another's place, a piece of it: nothing of that is stored, all of it counted. */
+static void test_forged_blocks_are_not_stored(void **state)
+{
+	struct proof proof;
+	struct part p;
+	char path[FILE_PATH_MAX], file[FILE_PATH_MAX];
+	uint8_t buf[MERKLE_PATH_MAX + BLOCK];
+	uint64_t n_forged = 0;
+	assert_int_equal(begin_proof(&proof, path), 0);
+	open_part(&p, 0);
+	p.xfer.any = true;
+	uint32_t len = prove(&proof, path, 7, buf);
+	for (size_t b = 0; b < 8 * (size_t)len; b += 7, n_forged++) {
+		buf[b / 8] ^= (uint8_t)(1 << b % 8);
+		assert_int_equal(part_proven(&p, 7, buf, len, 0, NULL), XFER_E_FORGED);
+		buf[b / 8] ^= (uint8_t)(1 << b % 8);
+	}
+	assert_int_equal(part_proven(&p, 6, buf, len, 0, NULL), XFER_E_FORGED);
+	assert_int_equal(p.xfer.n_refused, n_forged + 1);
+	for (size_t l = 0; l < len; l++)
+		assert_int_equal(part_proven(&p, 7, buf, l, 0, NULL), XFER_E_LENGTH);
+	assert_int_equal(part_proven(&p, BLOCKS, buf, len, 0, NULL), XFER_E_RANGE);
+	assert_int_equal(part_proven(&p, UINT32_MAX, buf, 0, 0, NULL), XFER_E_RANGE);
+	path_of("part", file);
+	assert_false(file_exists(file));
+	assert_int_equal(p.xfer.n_held, 0);
+	p.root[0] = 0; /* nothing to prove it by */
+	assert_int_equal(part_proven(&p, 7, buf, len, 0, NULL), XFER_E_FORGED);
+	memcpy(p.root, manifest.root, HASH_SIZE);
+	assert_int_equal(part_proven(&p, 7, buf, len, 0, NULL), XFER_OK);
+	part_close(&p);
+	end_proof(&proof, path);
+}
+
+/* The tree is of one payload: of the next one it is made anew, of the same one it is not. */
+static void test_a_tree_is_made_once(void **state)
+{
+	struct proof proof;
+	char path[FILE_PATH_MAX], root[HASH_SIZE];
+	uint8_t buf[MERKLE_PATH_MAX + 2 * BLOCK];
+	struct manifest other = manifest;
+	assert_int_equal(begin_proof(&proof, path), 0);
+	const struct merkle *made = proof.tree;
+	memcpy(root, manifest.root, sizeof(root));
+	assert_int_equal(proof_root(&proof, path, &manifest, NULL), 0);
+	prove(&proof, path, 1, buf);
+	assert_ptr_equal(proof.tree, made);
+	other.block_size = 2 * BLOCK;
+	assert_int_equal(proof_root(&proof, path, &other, NULL), 0);
+	assert_string_not_equal(other.root, root);
+	other = manifest;
+	memset(other.id, 'a', HASH_HEX);
+	other.size = 5 * BLOCK;
+	assert_int_equal(proof_root(&proof, path, &other, NULL), 0);
+	assert_string_not_equal(other.root, root);
+	uint32_t len;
+	assert_int_equal(proof_read_block(&proof, path, &other, 5, buf, &len, NULL), -ERANGE);
+	other.size = SIZE + 1;
+	assert_int_equal(proof_root(&proof, path, &other, NULL), -EIO);
+	prove(&proof, path, 1, buf);
+	end_proof(&proof, path);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, clean, clean)
 
 int main(void)
@@ -645,6 +756,9 @@ int main(void)
 		TEST(test_no_room_before_the_first_block),
 		TEST(test_no_room_at_first_block),
 		TEST(test_read_block),
+		TEST(test_proven_blocks_make_the_whole),
+		TEST(test_forged_blocks_are_not_stored),
+		TEST(test_a_tree_is_made_once),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
