@@ -9,12 +9,16 @@
 
 #include "cli/online.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/mem.h"
 
 #define REDRAW_MS	  500
 
-static const char devices_help[] = "usage: tasuki devices [--broker HOST[:PORT]] [--site ID] [--json]\n\n"
+static const char devices_help[] = "usage: tasuki devices [--broker HOST[:PORT]] [--site ID] [--json]\n"
+				   "       tasuki devices --release DEVICE --state DIR\n\n"
 				   "The devices and trainers of the site, from what they last said.\n" ONLINE_HELP
+				   "  --release DEVICE      ends its quarantine at the trainer on this machine whose\n"
+				   "                        state folder is DIR, within a second\n"
 				   "  --json\n";
 static const char show_help[] = "usage: tasuki show DEVICE [--broker HOST[:PORT]] [--site ID] [--json]\n\n"
 				"One device in full.\n" ONLINE_HELP "  --json\n";
@@ -24,18 +28,21 @@ static const char watch_help[] =
 	"  --seconds N           stop after so long\n"
 	"  --json\n";
 
-enum { OPT_JSON = 256, OPT_HELP, OPT_SECONDS };
+enum { OPT_JSON = 256, OPT_HELP, OPT_SECONDS, OPT_RELEASE, OPT_STATE };
 static const struct option long_options[] = {
 	ONLINE_OPTIONS,
 	{"json", no_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"release", required_argument, NULL, OPT_RELEASE},
+	{"state", required_argument, NULL, OPT_STATE},
 	{0},
 };
 
 struct options {
 	bool json, help;
 	int64_t seconds;
+	const char *release, *state;
 };
 
 static int parse(struct online *o, struct options *opt, int argc, char **argv)
@@ -55,6 +62,10 @@ static int parse(struct online *o, struct options *opt, int argc, char **argv)
 			opt->json = true;
 		if (c == OPT_HELP)
 			opt->help = true;
+		if (c == OPT_RELEASE)
+			opt->release = optarg;
+		if (c == OPT_STATE)
+			opt->state = optarg;
 		if (c == OPT_SECONDS &&
 		    !cli_int(o->name, "--seconds", optarg, 1, 1000000, &opt->seconds))
 			return CLI_USAGE;
@@ -190,6 +201,20 @@ static void fleet_row(const struct msg_fleet *f)
 		       (long long)f->share);
 }
 
+static void quarantine_rows(const struct online_trainer *t)
+{
+	const struct msg_trainer_status *s = &t->status;
+	char since[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
+	if (s->quarantined)
+		printf("\nIN QUARANTINE at %s: %lld\n", t->id, (long long)s->quarantined);
+	for (size_t i = 0; i < s->n_quarantine; i++) {
+		clock_format(s->quarantine[i].since_ms, since);
+		clock_format(s->quarantine[i].until_ms, until);
+		printf("%-20s until %s, since %s: %s\n", s->quarantine[i].device, until, since,
+		       s->quarantine[i].why);
+	}
+}
+
 static void table(const struct online *o, bool colour)
 {
 	printf("%-20s %-8s %-12s %6s %-10s  %-13s %8s  %s\n", "DEVICE", "PRESENCE", "PHASE", "EPOCH",
@@ -209,6 +234,8 @@ static void table(const struct online *o, bool colour)
 		       (long long)t->status.refused_messages);
 		window_row(&t->status);
 	}
+	for (size_t i = 0; i < o->n_trainers; i++)
+		quarantine_rows(&o->trainers[i]);
 	fleet_row(&o->fleet);
 	fflush(stdout);
 }
@@ -220,6 +247,26 @@ static int hear(struct online *o, const char *device, struct err *err)
 	if (r == 0)
 		r = online_connect(o, device, err);
 	return r == 0 ? online_hear(o) : r;
+}
+
+/* The trainer takes the file away when it has done so. */
+static int release(const struct options *opt)
+{
+	char path[FILE_PATH_MAX];
+	struct err err = {0};
+	if (!opt->release || !id_valid(opt->release) || !opt->state)
+		return cli_usage("devices", "--release with the id of a device, and --state");
+	int r = file_path(path, sizeof(path), "%s/release", opt->state);
+	if (r == 0 && !file_exists(path))
+		r = err_set(&err, -ENOENT,
+			    "--state: found no %s, expected the state folder of a trainer", path);
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/release/%s", opt->state, opt->release);
+	if (r == 0)
+		r = file_write(path, "", 0, &err);
+	if (r < 0 && !err.code)
+		err_errno(&err, r, "%s", opt->state);
+	return r < 0 ? cli_fail("devices", &err) : CLI_OK;
 }
 
 int cmd_devices(int argc, char **argv)
@@ -234,6 +281,8 @@ int cmd_devices(int argc, char **argv)
 		return fputs(devices_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (optind < argc)
 		return cli_usage("devices", "found '%s', no argument expected", argv[optind]);
+	if (opt.release || opt.state)
+		return release(&opt);
 	if (hear(&o, ONLINE_ALL, &err) < 0)
 		r = cli_fail("devices", &err);
 	else if (opt.json)

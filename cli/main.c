@@ -18,6 +18,7 @@ static const struct cli_command commands[] = {
 	{"watch", "the fleet, live", cmd_watch},
 	{"cmd", "send a command to a device or the fleet", cmd_cmd},
 	{"publish", "offer a checkpoint to all devices", cmd_publish},
+	{"audit", "check an audit log: verify", cmd_audit},
 };
 
 static void help(FILE *f)

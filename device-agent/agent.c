@@ -51,12 +51,15 @@ static int do_pending(struct agent *a, struct err *err)
 	struct state *s = a->state;
 	int r;
 	if (*s->pending.activate) {
+		/* The log first: no activation that it does not know of. */
+		if (strcmp(s->pending.activate, a->active) != 0)
+			ledger_activating(a, s->pending.activate);
 		r = store_activate(a->store, s->pending.activate, err);
 		/* Gone: then there is nothing to make active, now or later. */
 		if (r < 0 && r != -ENOENT)
 			return r;
 		store_active(a->store, a->active);
-		s->pending.activate[0] = 0;
+		s->pending.activate[0] = a->activating[0] = 0;
 	}
 	if (*s->pending.report) {
 		if (s->pending.seq > reports_last(a->reports)) {
@@ -449,6 +452,9 @@ static int open_folder(struct agent *a, struct err *err)
 		r = state_load(a->state_path, a->state, err);
 	if (r < 0)
 		return r;
+	r = audit_open(a->conf.state, a->port.real_ms(a->port.user), &a->audit, err);
+	if (r < 0)
+		return r;
 	struct state *s = a->state;
 	if (*s->model && strcmp(s->model, a->model->id) != 0)
 		return err_set(err, -EINVAL,
@@ -492,6 +498,8 @@ static int start(struct agent *a, struct err *err)
 	r = state_save(a->state_path, s, err);
 	if (r < 0)
 		return r;
+	ledger_say(a, &(struct audit_event){
+			      .event = "started", .number = s->boot, .reason = TASUKI_VERSION});
 	guard_start(a);
 	exchange_sweep(a);
 	r = fleet_start(a, err);
@@ -555,6 +563,7 @@ void agent_free(struct agent *a)
 	free(a->state);
 	free(a->draft);
 	reports_free(a->reports);
+	audit_free(a->audit);
 	store_free(a->store);
 	if (a->lock_fd >= 0)
 		close(a->lock_fd);

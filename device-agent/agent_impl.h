@@ -13,6 +13,7 @@
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
+ *   ledger.c    what the audit log says
  *   inbox.c     messages and commands
  *   trusted.c   who signed what comes in, and whether it is of now
  *
@@ -21,6 +22,7 @@
  */
 #pragma once
 
+#include "common/audit/audit.h"
 #include "common/base/bucket.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -118,6 +120,10 @@ struct agent {
 	int lock_fd;
 	struct store *store;
 	struct reports *reports;
+	struct audit *audit;
+	struct audit_source heard; /* the message at hand, where it was signed */
+	bool audit_failed;
+	char activating[HASH_SIZE]; /* the log has that line, the swap is still due; "" */
 	struct state *state, *draft;
 	char state_path[FILE_PATH_MAX], incoming[FILE_PATH_MAX];
 	char active[HASH_SIZE];        /* as the store's link says; "": none */
@@ -476,6 +482,16 @@ void announce_status_fill(struct agent *a, struct msg_status *ret);
 void announce_reports(struct agent *a);
 void announce_reports_want(struct agent *a, int64_t from, int64_t to);
 int64_t announce_deadline_ms(const struct agent *a);
+
+/* ledger.c */
+/* A line of the audit log: by this device unless e says who, and because of the message at hand. */
+void ledger_say(struct agent *a, const struct audit_event *e);
+/* A step of the handover, before it is saved: what is granted or decided is in the log first. */
+void ledger_handover(struct agent *a, const struct handover *was, const struct handover *h);
+/* It takes the place of what is active now; on disk when this returns, if it can be. */
+void ledger_activating(struct agent *a, const char *checkpoint);
+/* c: NULL where it could not be read; id: "" then, or not known. done: else it was refused. */
+void ledger_command(struct agent *a, const struct msg_cmd *c, const char *id, bool done);
 
 /* inbox.c */
 /* Whether there is too much of that; counted, and logged now and then. ret_wait_ms may be NULL. */

@@ -75,6 +75,8 @@ static const char *reason_of(const struct agent *a)
 			return failing[i]->reason;
 	if (a->damage_until_ms > a->now_ms)
 		return a->damage;
+	if (a->audit_failed)
+		return "the audit log cannot be written";
 	if (*handover_busy_reason(&a->state->handover))
 		return handover_busy_reason(&a->state->handover);
 	if (*link_reason(a))
@@ -137,6 +139,10 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	if (h->phase != HANDOVER_IDLE && h->open)
 		COPY(ret->trainer, h->trainer);
 	ret->skipped_images = a->data.skipped;
+	struct audit_head head;
+	audit_head(a->audit, &head);
+	ret->audit_seq = head.seq;
+	COPY(ret->audit_head, head.seq ? head.hash : "");
 }
 
 void announce_status(struct agent *a, bool force)
@@ -152,6 +158,8 @@ void announce_status(struct agent *a, bool force)
 	a->status_dirty = false;
 	if (!text || (!force && a->status_text && strcmp(text, a->status_text) == 0))
 		return;
+	/* What is told of the log must not be lost with the power. */
+	audit_sync(a->audit);
 	m.at_ms = a->port.real_ms(a->port.user);
 	a->status_sent_ms = a->now_ms;
 	a->status_repeat_ms = a->now_ms + rng_backoff_ms(&a->rng, 0, AGENT_STATUS_REPEAT_MS,

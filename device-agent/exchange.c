@@ -74,6 +74,10 @@ static void publish_offer(struct agent *a)
 		return; /* it is due again soon */
 	h = &a->state->handover;
 	announce_publish(a, &t, msg_offer_print(&m), false);
+	if (h->attempt <= 1)
+		ledger_say(a, &(struct audit_event){.event = "offered",
+						    .checkpoint = h->checkpoint,
+						    .parent = m.manifest.source});
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
 		  h->checkpoint, (long long)m.manifest.epoch, score_accuracy(&own));
@@ -183,6 +187,7 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
+	ledger_handover(a, &before, &h);
 	const struct msg_claim *claim = granted(ev, &acts);
 	if (must_save(&acts) || next || (claim && !sealing_agreed(a, claim))) {
 		if (!next)
@@ -235,6 +240,8 @@ void exchange_withdraw(struct agent *a, const struct err *why)
 	const struct handover_event gone = {.kind = HANDOVER_EV_GONE};
 	struct state *next = agent_draft(a);
 	log_error("device=%s no longer on offer: %s", a->conf.id, why->text);
+	ledger_say(a, &(struct audit_event){.event = "withdrawn",
+					    .checkpoint = a->state->handover.checkpoint});
 	a->serve.n = 0;
 	next->rounds.offer_ordered = true; /* of what may be */
 	exchange_event_with(a, next, &gone);

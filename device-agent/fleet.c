@@ -127,6 +127,10 @@ static void take_up(struct agent *a, const struct msg_fleet *m)
 	log_info("device=%s fleet sequence=%lld checkpoint=%.12s trainer=%s %s", a->conf.id,
 		 (long long)m->manifest.sequence, m->manifest.id, m->manifest.trainer,
 		 there ? "is here already" : "taken up");
+	ledger_say(a, &(struct audit_event){.event = "fleet",
+					    .peer = m->manifest.trainer,
+					    .checkpoint = m->manifest.id,
+					    .number = m->sequence});
 	/* What is sent to all comes whether there is room for it or not. */
 	if (!there && meter_covers(&a->meter, m->manifest.size, a->port.real_ms(a->port.user)))
 		subscribe(a, m->manifest.id, true);

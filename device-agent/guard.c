@@ -149,9 +149,13 @@ static void set_aside(struct agent *a, const char *id, const char *why)
 	}
 	store_active(a->store, a->active);
 	log_error("device=%s checkpoint=%.12s is damaged, put aside: %s", a->conf.id, id, why);
+	ledger_say(a, &(struct audit_event){.event = "damaged", .checkpoint = id});
 	if (was_active)
 		log_error("device=%s checkpoint=%.12s is active instead", a->conf.id,
 			  *a->active ? a->active : "none");
+	if (was_active)
+		ledger_say(a, &(struct audit_event){
+				      .event = "activated", .checkpoint = a->active, .parent = id});
 	/* Failed: said already, and what the state names without there being such a thing is found
 	 * again by whoever needs it. */
 	forget(a, id, was_active);

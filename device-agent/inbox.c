@@ -159,6 +159,7 @@ static void order_evaluation(struct agent *a, const struct msg_cmd *c, const str
 {
 	if (a->n_ordered == AGENT_ORDERED_MAX) {
 		refuse(a, to, c->id, "evaluate: too many are waiting");
+		ledger_command(a, c, c->id, false);
 		return;
 	}
 	struct evaluation *e = &a->ordered[a->n_ordered++];
@@ -167,6 +168,7 @@ static void order_evaluation(struct agent *a, const struct msg_cmd *c, const str
 	e->split = c->split;
 	COPY(e->command, c->id);
 	e->to = *to;
+	ledger_command(a, c, c->id, true);
 }
 
 void inbox_evaluated(struct agent *a, const struct evaluation *e, const struct score *score,
@@ -230,6 +232,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	} else {
 		state_command_put(next, c->id, text);
 		if (agent_commit(a) < 0) {
+			ledger_command(a, c, c->id, false);
 			refuse(a, to, c->id, *a->saving.reason ? a->saving.reason : "cannot save");
 			return;
 		}
@@ -238,6 +241,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	log_write(commands_reads_only(c->cmd) ? LOG_P_DEBUG : LOG_P_INFO,
 		  "device=%s command=%s id=%s %s%s", a->conf.id, cmd_name(c->cmd), c->id,
 		  r < 0 ? "refused: " : "done", r < 0 ? err.text : "");
+	ledger_command(a, c, c->id, r >= 0);
 	inbox_reply(a, to, TAKE_PTR(text));
 }
 
@@ -257,6 +261,7 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 		return;
 	}
 	if (r < 0) {
+		ledger_command(a, NULL, id, false);
 		refuse(a, &to, id, err.text);
 		return;
 	}
@@ -268,6 +273,7 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	if (already_ordered(a, c.id))
 		return; /* its answer comes */
 	if (!trusted_command(a, &c, &err)) {
+		ledger_command(a, &c, c.id, false);
 		refuse(a, &to, c.id, err.text);
 		return;
 	}
@@ -359,6 +365,8 @@ static void log_refused(struct agent *a, const char *topic, const char *why)
 	a->n_refused++;
 	if (!quiet)
 		a->refused_logged_ms = a->now_ms;
+	if (!quiet)
+		ledger_say(a, &(struct audit_event){.event = "refused", .reason = why, .common = true});
 	log_write(quiet ? LOG_P_DEBUG : LOG_P_WARNING, "device=%s %s: %s (refused messages: %llu)",
 		  a->conf.id, topic, why, (unsigned long long)a->n_refused);
 }
@@ -385,6 +393,7 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 			log_refused(a, m->topic, err.text);
 		return;
 	}
+	audit_heard(&a->heard, by, m->payload, m->len);
 	switch (t.kind) {
 	case TOPIC_DEVICE_CLAIM:
 		on_claim(a, m, by, &err);
@@ -417,4 +426,5 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 	}
 	if (err.code)
 		log_refused(a, m->topic, err.text);
+	audit_heard(&a->heard, "", NULL, 0);
 }

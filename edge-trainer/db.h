@@ -18,8 +18,9 @@
 #include "common/protocol/message.h"
 #include "common/trust/freshness.h"
 #include "edge-trainer/job.h"
+#include "edge-trainer/standing.h"
 
-#define DB_SCHEMA_VERSION 6
+#define DB_SCHEMA_VERSION 7
 #define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
 #define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
 #define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
@@ -67,6 +68,13 @@ int db_device_each(struct db *db, int (*each)(void *user, const struct db_device
 
 int db_device_forget(struct db *db, const char *device, struct err *err); /* its reports stay */
 
+/* How it stands; kept also where the device is forgotten, as long as it says something. Not there:
+ * as zeroed, with delta -1. */
+int db_standing_get(struct db *db, const char *device, struct standing *ret, struct err *err);
+int db_standing_put(struct db *db, const char *device, const struct standing *s, struct err *err);
+/* Of devices that are forgotten: whose last quarantine was over by then. */
+int db_standing_prune(struct db *db, int64_t before_ms, struct err *err);
+
 /* --- what keeps messages from being played again; only where they are signed --- */
 
 /* The device's last offer that was accepted; sequence 0: none yet. It stays when the device is
@@ -96,6 +104,9 @@ int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err);
 /* Whether all blocks of that checkpoint have come from this device, ever. */
 int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool *ret,
 		struct err *err);
+/* What the device's last handover with a decision began from, and came to; "": none. */
+int db_job_last(struct db *db, const char *device, char ret_checkpoint[HASH_SIZE],
+		char ret_result[HASH_SIZE], struct err *err);
 /* Jobs that are not done, oldest first; `j` is the callee's to copy. */
 int db_job_each(struct db *db, int (*each)(void *user, const struct job *j), void *user,
 		struct err *err);

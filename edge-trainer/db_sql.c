@@ -87,6 +87,10 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	/* 6: keys of a handover's blocks, as long as it is open. */
 	"ALTER TABLE jobs ADD COLUMN seal_secret TEXT;"
 	"ALTER TABLE jobs ADD COLUMN seal_theirs TEXT;",
+	/* 7: how devices stand. */
+	"CREATE TABLE standing(device TEXT PRIMARY KEY, delta REAL NOT NULL,"
+	"  refusals INTEGER NOT NULL, first_ms INTEGER NOT NULL, times INTEGER NOT NULL,"
+	"  since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 /* Each of the statements that take jobs away sees the same ones. */
@@ -118,6 +122,13 @@ const char *const db_sql[DB_STMT_N] = {
 		"SELECT id, status, boot, online, report_seq, report_have, seen_ms, log, handovers,"
 		" weight, error FROM devices ORDER BY seen_ms",
 	[DB_DEVICE_FORGET] = "DELETE FROM devices WHERE id = :id",
+	[DB_STANDING_GET] = "SELECT delta, refusals, first_ms, times, since_ms, until_ms, why"
+			    " FROM standing WHERE device = :device",
+	[DB_STANDING_PUT] =
+		"INSERT OR REPLACE INTO standing(device, delta, refusals, first_ms, times, since_ms,"
+		" until_ms, why) VALUES(:device, :delta, :refusals, :first, :times, :since, :until, :why)",
+	[DB_STANDING_PRUNE] = "DELETE FROM standing WHERE until_ms < :before AND first_ms < :before"
+			      " AND device NOT IN (SELECT id FROM devices)",
 	[DB_REPORT_PUT] =
 		"INSERT OR IGNORE INTO reports(device, log, seq, checkpoint, origin, snapshot, split, n,"
 		" correct, loss, per_class, decision, against, against_accuracy, epoch, at_ms,"
@@ -190,6 +201,8 @@ const char *const db_sql[DB_STMT_N] = {
 	[DB_JOB_LINEAGE] =
 		"SELECT j.id, c.manifest FROM jobs j JOIN checkpoints c ON c.id = j.result AND c.device = j.device"
 		" WHERE j.device = '' AND j.outcome = 'merged' ORDER BY j.id DESC LIMIT 1",
+	[DB_JOB_LAST] = "SELECT checkpoint, result FROM jobs WHERE device = :device"
+			" AND outcome IN ('activated', 'kept') ORDER BY id DESC LIMIT 1",
 	[DB_JOB_SENT] = "SELECT 1 FROM jobs WHERE device = :device AND checkpoint = :checkpoint"
 			" AND pulled LIMIT 1",
 	[DB_CHECKPOINT_KNOWN] =

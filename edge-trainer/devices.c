@@ -88,6 +88,7 @@ struct device *device_find(const struct trainer *t, const char *id)
 struct device *device_get(struct trainer *t, const char *id)
 {
 	struct device *d = device_find(t, id);
+	struct err err = {0};
 
 	if (d)
 		return d;
@@ -100,6 +101,8 @@ struct device *device_get(struct trainer *t, const char *id)
 		return NULL;
 	memcpy(d->id, id, strnlen(id, ID_MAX));
 	d->error = -1;
+	if (db_standing_get(t->db, d->id, &d->standing, &err) < 0)
+		trainer_fault(t, &err);
 	idmap_add(&t->devices, &d->node, d->id);
 	list_in(list_of(t, d), d);
 	return d;
@@ -186,6 +189,9 @@ void device_complain(struct trainer *t, struct device *d, const char *what, cons
 		log_warning("%llu refusals left out device=%s", (unsigned long long)d->unlogged,
 			    d->id);
 	d->unlogged = 0;
+	record_say(t, &(struct audit_event){
+			      .event = "refused", .peer = d->id, .command = what, .reason = why,
+			      .common = true});
 	log_warning("%s refused device=%s: %s", what, d->id, why);
 }
 

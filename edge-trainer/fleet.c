@@ -156,8 +156,14 @@ static void act(struct trainer *t, enum rollout_action action)
 
 	if (action == ROLLOUT_NOTHING)
 		return;
-	if (action == ROLLOUT_HALT) {
+	if (action == ROLLOUT_HALT)
 		halt(t);
+	record_say(t, &(struct audit_event){.event = "fleet",
+					    .checkpoint = f->offer.manifest.id,
+					    .number = f->offer.sequence,
+					    .decision = f->offer.halted ? "halted" : "offered",
+					    .reason = f->offer.reason});
+	if (action == ROLLOUT_HALT) {
 		forget(t, f->offer.manifest.id);
 	} else {
 		f->position = 0;

@@ -516,6 +516,17 @@ static void on_taken(struct job *j, const struct job_event *e, struct job_action
 	act(out, JOB_A_REPORT, j->fence, NULL);
 }
 
+static void on_screened(struct job *j, const struct job_event *e, struct job_actions *out)
+{
+	if (j->state != JOB_BEFORE && j->state != JOB_GATHERED)
+		return;
+	if (j->state == JOB_BEFORE && e->score && e->score->n > 0) { /* for the record */
+		j->before = *e->score;
+		j->has_before = true;
+	}
+	give_up(j, JOB_O_SCREENED, e->reason, out);
+}
+
 static void on_failed(struct job *j, const struct job_event *e, int64_t now_ms,
 		      struct job_actions *out)
 {
@@ -718,8 +729,7 @@ void job_step(struct job *j, const struct job_event *e, int64_t now_ms, struct j
 		on_taken(j, e, out);
 		break;
 	case JOB_E_SCREENED:
-		if (j->state == JOB_GATHERED)
-			give_up(j, JOB_O_SCREENED, e->reason, out);
+		on_screened(j, e, out);
 		break;
 	case JOB_E_RETURNED:
 		on_returned(j, e, now_ms, out);

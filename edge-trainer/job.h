@@ -77,7 +77,7 @@ enum job_state {
 const char *job_state_name(enum job_state s);
 
 enum job_outcome { JOB_O_NONE, JOB_O_ACTIVATED, JOB_O_KEPT, JOB_O_REFUSED, JOB_O_DROPPED,
-		   JOB_O_SCREENED, /* left out of its window: screen.h */
+		   JOB_O_SCREENED, /* neither trained on nor merged: screen.h */
 		   JOB_O_MERGED,   /* a window's: all members were given the result */
 		   JOB_O_N };
 const char *job_outcome_name(enum job_outcome o);
@@ -155,7 +155,7 @@ enum job_event_kind {
 	JOB_E_EPOCH,	 /* hash: checkpoint, in the store; images, ms */
 	JOB_E_MERGED,	 /* hash: checkpoint, in the store; ms */
 	JOB_E_TAKEN,	 /* into this window; 0: that one is no more */
-	JOB_E_SCREENED,	 /* it is left out of its window; reason */
+	JOB_E_SCREENED,	 /* it is neither trained on nor merged; reason; score, where there is one */
 	JOB_E_RETURNED,	 /* of its window: hash: result; score, snapshot, epochs, images, ms */
 	JOB_E_MEMBER,	 /* to a window's: a member has a lease until deadline_ms */
 	JOB_E_ORPHANED,	 /* to a window's: none has any */

@@ -14,7 +14,6 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
-#include "edge-trainer/screen.h"
 #include "edge-trainer/trainer_priv.h"
 
 struct entry *merge_entry(const struct trainer *t)
@@ -48,25 +47,6 @@ static bool is_orphan(const struct entry *merged)
 	return merged && merged->job.state == JOB_LAPSED;
 }
 
-/* --- norms --- */
-
-/* NULL: they could not be read. The caller's. */
-static double *read_norms(const struct trainer *t, const char *id)
-{
-	size_t n = t->model->n_tensors;
-	_cleanup_free_ struct weights_stat *stats = calloc(n, sizeof(*stats));
-	_cleanup_free_ double *norms = calloc(n, sizeof(*norms));
-	char path[FILE_PATH_MAX];
-	struct err err = {0};
-
-	if (!stats || !norms || store_weights(t->store, id, path) < 0 ||
-	    weights_stats(t->model, path, stats, &err) < 0)
-		return NULL;
-	for (size_t i = 0; i < n; i++)
-		norms[i] = stats[i].l2;
-	return TAKE_PTR(norms);
-}
-
 /* --- the lineage --- */
 
 static void begin_lineage(struct trainer *t, const struct manifest *m)
@@ -77,7 +57,7 @@ static void begin_lineage(struct trainer *t, const struct manifest *m)
 	if (!m->id[0] || !store_has(t->store, m->id))
 		return;
 	t->merge.lineage = *m;
-	t->merge.usual = read_norms(t, m->id);
+	t->merge.usual = screening_norms(t, m->id);
 }
 
 int merge_load(struct trainer *t, struct err *err)
@@ -260,27 +240,11 @@ static void look(struct trainer *t, struct gathering *g)
 		if (!is_gathered(e))
 			continue;
 		if (!e->norms)
-			e->norms = read_norms(t, e->job.manifest.id);
+			e->norms = screening_norms(t, e->job.manifest.id);
 		g->seen.scored++;
 		if (g->n < WINDOW_MEMBERS_MAX)
 			g->e[g->n++] = e;
 	}
-}
-
-static void leave_out(struct trainer *t, struct entry *e, enum screen_verdict why)
-{
-	const struct job *j = &e->job;
-
-	log_warning(
-		"left out of its window job=%lld device=%s: %s edge=%lld/%lld reported=%lld/%lld",
-		(long long)j->id, j->device, screen_verdict_name(why), (long long)j->before.correct,
-		(long long)j->before.n, (long long)j->reported.correct, (long long)j->reported.n);
-	memcpy(e->device->bad_checkpoint, j->manifest.id, sizeof(e->device->bad_checkpoint));
-	t->screened++;
-	/* No more than of any other that is no good: why would tell how to get through. */
-	entry_event(t, e,
-		    &(struct job_event){.kind = JOB_E_SCREENED,
-					.reason = err_category_text(ERR_CHECKPOINT)});
 }
 
 /* What the store has lost, or cannot read: it is to come again. */
@@ -316,7 +280,7 @@ static void screen(struct trainer *t, struct gathering *g)
 		if (m[i].verdict == SCREEN_FINE)
 			g->e[n++] = g->e[i];
 		else
-			leave_out(t, g->e[i], m[i].verdict);
+			screening_out(t, g->e[i], m[i].verdict, NULL);
 	g->n = n;
 }
 

@@ -269,6 +269,7 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	struct err err = {0};
 	struct device *d;
 	struct entry *e;
+	int64_t left_ms;
 
 	if (!o)
 		return;
@@ -292,6 +293,12 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		return;
 	}
 	d->n_unfit = 0;
+	left_ms = screening_left_ms(t, d, why, sizeof(why));
+	if (left_ms > 0) {
+		offers_forget(t, d);
+		offers_busy(t, d, o->manifest.id, 0, MIN_OF(left_ms, (int64_t)QUEUE_RETRY_MAX_MS), why);
+		return;
+	}
 	coding_note_bases(t, d, o);
 	if (!may_decode(t, d, &o->manifest))
 		return;

@@ -21,6 +21,7 @@ struct entry *entry_new(struct trainer *t, struct device *d)
 	e->slot = -1;
 	e->followup = JOB_E_N;
 	e->loss = e->images_per_second = NAN;
+	e->delta = -1;
 	e->next_of_device = d->jobs;
 	d->jobs = e;
 	e->next = t->entries;
@@ -414,6 +415,7 @@ static void finish_entry(struct trainer *t, struct entry *e)
 		merge_done(t, e);
 	} else if (j->outcome == JOB_O_ACTIVATED || j->outcome == JOB_O_KEPT) {
 		t->handovers++;
+		screening_completed(t, e);
 		device_completed(t, e->device);
 		merge_acknowledged(t, e);
 		log_info("result acknowledged job=%lld device=%s outcome=%s before=%lld/%lld "
@@ -491,9 +493,11 @@ void entry_perform(struct trainer *t, struct entry *e, const struct job_actions 
 static void step(struct trainer *t, struct entry *e, const struct job_event *ev)
 {
 	enum job_state was = e->job.state;
+	int64_t fence_was = e->job.fence;
 	struct job_actions actions;
 
 	job_step(&e->job, ev, trainer_now(t), &actions);
+	record_job(t, e, ev->kind, was, fence_was);
 	entry_perform(t, e, &actions);
 	if (e->job.state != was)
 		log_job(e, "job");

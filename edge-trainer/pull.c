@@ -43,6 +43,13 @@ static void failed(struct trainer *t, struct entry *e, const struct err *err)
 	}
 }
 
+/* All of it has come, as its offer named it, and it is no good. */
+static void bad(struct trainer *t, struct entry *e)
+{
+	memcpy(e->device->bad_checkpoint, e->job.manifest.id, HASH_SIZE);
+	screening_refused(t, e->device, "not usable weights");
+}
+
 /* Looked through, then moved into the store. */
 static int keep(struct trainer *t, struct entry *e, const char *weights, struct err *err)
 {
@@ -51,8 +58,8 @@ static int keep(struct trainer *t, struct entry *e, const char *weights, struct 
 	char id[HASH_SIZE];
 	int r = weights_check(t->model, weights, NULL, raw ? NULL : id, err);
 
-	if (r == -EBADMSG) /* what the device has is like this: not taken again */
-		memcpy(e->device->bad_checkpoint, m.id, sizeof(m.id));
+	if (r == -EBADMSG && raw) /* what the device has is like this: not taken again */
+		bad(t, e);
 	if (r == 0 && !raw && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
@@ -92,7 +99,7 @@ void pull_decoded(struct trainer *t, struct entry *e, const char *weights, const
 		if (!why && keep(t, e, weights, &err) < 0)
 			why = &err;
 		if (why && why->code == -EBADMSG)
-			memcpy(e->device->bad_checkpoint, e->job.manifest.id, HASH_SIZE);
+			bad(t, e);
 		if (why)
 			failed(t, e, why);
 		else

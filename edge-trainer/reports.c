@@ -118,6 +118,7 @@ void reports_status(struct trainer *t, const struct topic *topic, const struct m
 	free(d->status);
 	d->status = strndup(m->payload, m->len);
 	begin_log(d, s.log);
+	record_head(t, d, &s);
 	d->report_seq = MAX_OF(d->report_seq, s.report_seq);
 	d->report_first = MAX_OF(d->report_first, s.report_first);
 	note_gap(t, d);

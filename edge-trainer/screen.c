@@ -7,9 +7,19 @@
 
 const char *screen_verdict_name(enum screen_verdict v)
 {
-	static const char *const names[SCREEN_N] = {
-		"fine", "norm out of line", "accuracy collapsed", "at chance against its report"};
-	return (unsigned)v < SCREEN_N ? names[v] : "?";
+	static const char *const names[SCREEN_VERDICTS] = {
+		"fine",
+		"norm out of line",
+		"accuracy collapsed",
+		"at chance against its report",
+		"too far from what it began from",
+		"labels exchanged"};
+	return (unsigned)v < SCREEN_VERDICTS ? names[v] : "?";
+}
+
+bool screen_is_grave(enum screen_verdict v)
+{
+	return v == SCREEN_OUT_OF_LINE || v == SCREEN_TOO_FAR || v == SCREEN_TURNED;
 }
 
 /* Darknet draws weights with a variance of 2 / fan-in (a third of it where they are drawn evenly),
@@ -37,7 +47,49 @@ static bool in_line(const struct tensor *t, double norm, double usual)
 {
 	if (t->kind == TENSOR_WEIGHT || t->kind == TENSOR_SCALE)
 		return norm <= SCREEN_NORM * usual && norm >= usual / SCREEN_NORM;
+	if (t->kind == TENSOR_VARIANCE && norm < usual / SCREEN_NORM_LOOSE)
+		return false;
 	return norm <= SCREEN_NORM_LOOSE * fmax(usual, SCREEN_RMS_LEAST * sqrt((double)t->count));
+}
+
+enum screen_verdict screen_weights(const struct model *model, const struct screen_one *one)
+{
+	for (size_t k = 0; k < model->n_tensors; k++) {
+		const struct tensor *t = &model->tensors[k];
+
+		if (!in_line(t, one->norms[k], one->usual ? one->usual[k] : first_norm(t)))
+			return SCREEN_OUT_OF_LINE;
+	}
+	return one->delta > fmax(SCREEN_DELTA_LEAST, SCREEN_DELTA * one->usual_delta) ?
+		       SCREEN_TOO_FAR :
+		       SCREEN_FINE;
+}
+
+enum screen_verdict screen_answers(const struct screen_class *c, size_t n)
+{
+	double sum = 0, variance = 0;
+	int64_t images = 0;
+	size_t classes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		images += c[i].n;
+	for (size_t i = 0; i < n; i++) {
+		double by_chance;
+
+		if (c[i].n < SCREEN_CLASS_MIN || images == c[i].n)
+			continue;
+		by_chance = (double)c[i].taken / (double)(images - c[i].n);
+		sum += (double)c[i].correct / (double)c[i].n - by_chance;
+		variance += by_chance * (1 - by_chance) *
+			    (1 / (double)c[i].n + 1 / (double)(images - c[i].n));
+		classes++;
+	}
+	if (images < SCREEN_TEST_MIN || classes < 2)
+		return SCREEN_FINE;
+	return sum / (double)classes <= -SCREEN_J / (double)(classes - 1) &&
+			       sum <= -SCREEN_SIGMAS * sqrt(variance) ?
+		       SCREEN_TURNED :
+		       SCREEN_FINE;
 }
 
 static void judge_norms(const struct model *model, struct screen_member *m, size_t n,

@@ -106,11 +106,30 @@ static void encode(struct trainer *t, struct entry *e)
 	entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 }
 
+/* What came in is looked at before a worker loads it: whether it is to be. */
+static bool passes(struct trainer *t, struct entry *e)
+{
+	enum screen_verdict v;
+	char reason[MESSAGE_TEXT_MAX];
+
+	if (entry_is_merged(e) || e->job.state != JOB_BEFORE)
+		return true;
+	v = screening_weights(t, e);
+	if (v == SCREEN_FINE)
+		return true;
+	screening_note(t, e, v, NULL, reason);
+	entry_followup(e, JOB_E_SCREENED, reason);
+	return false;
+}
+
 void slots_evaluate(struct trainer *t, struct entry *e)
 {
 	const struct slot *s = &t->slots[e->slot];
 	char path[FILE_PATH_MAX];
 	struct json *args;
+
+	if (!passes(t, e))
+		return;
 
 	if (coding_is_due(t, e)) {
 		encode(t, e);
@@ -127,6 +146,8 @@ void slots_evaluate(struct trainer *t, struct entry *e)
 	args = json_new_obj();
 	json_set_str(args, "weights", path);
 	json_set_str(args, "split", split_name(SPLIT_TEST));
+	if (screening_wants_answers(t, e))
+		json_set_bool(args, "confusion", true);
 	request(t, e, SLOT_EVALUATE, "evaluate", args);
 }
 
@@ -318,6 +339,7 @@ static void evaluated(struct trainer *t, struct entry *e, const char *out,
 	struct err err = {0};
 	struct job_event ev = {.kind = JOB_E_EVALUATED, .score = &score, .hash = snapshot};
 	char whose[JOB_WHOSE_SIZE];
+	enum screen_verdict v;
 	int r = out ? take_coded(t, e, out, result, &ev, &score, snapshot, id, &err) :
 		      read_score(result, &score, snapshot, &ev.ms, &err);
 
@@ -333,6 +355,11 @@ static void evaluated(struct trainer *t, struct entry *e, const char *out,
 			 (long long)score.n, (long long)score.correct, score.loss);
 		if (entry_is_merged(e) && e->job.state == JOB_BEFORE)
 			merge_scored(t, e, &score);
+		if (screening_wants_answers(t, e) &&
+		    (v = screening_answers(t, result)) != SCREEN_FINE) {
+			screening_out(t, e, v, &score);
+			return;
+		}
 	}
 	entry_event(t, e, &ev);
 }

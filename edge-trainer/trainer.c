@@ -116,6 +116,8 @@ static int load(struct trainer *t, struct err *err)
 	if (r == 0)
 		r = merge_load(t, err);
 	if (r == 0)
+		r = screening_load(t, err);
+	if (r == 0)
 		r = db_next(t->db, "boot", &t->boot, err);
 	if (r == 0)
 		r = db_commit(t->db, err);
@@ -138,6 +140,8 @@ static int open_state(struct trainer *t, struct err *err)
 	r = t->seal ? keys_protect(path, err) : 0;
 	if (r == 0)
 		r = db_open(path, &t->db, err);
+	if (r == 0)
+		r = audit_open(dir, trainer_utc(t), &t->audit, err);
 	if (r < 0)
 		return r;
 	file_path(path, sizeof(path), "%s/store", dir);
@@ -146,9 +150,12 @@ static int open_state(struct trainer *t, struct err *err)
 		r = file_mkdirs(t->incoming, err);
 	if (r == 0)
 		r = load(t, err);
-	if (r == 0)
-		pull_clean(t);
-	return r;
+	if (r < 0)
+		return r;
+	pull_clean(t);
+	record_say(t, &(struct audit_event){
+			      .event = "started", .number = t->boot, .reason = TASUKI_VERSION});
+	return 0;
 }
 
 int trainer_new(const struct trainer_conf *conf, const struct model *model,
@@ -206,6 +213,7 @@ void trainer_free(struct trainer *t)
 	queue_done(&t->queue);
 	store_free(t->store);
 	db_free(t->db);
+	audit_free(t->audit);
 	seal_free(t->seal);
 	trust_free(t->trust);
 	free(t);
@@ -267,7 +275,7 @@ int trainer_will(const struct trainer *t, char *topic, size_t topic_size, char *
 	return 0;
 }
 
-static void describe(const struct trainer *t, struct msg_trainer_status *m)
+static void describe(struct trainer *t, struct msg_trainer_status *m)
 {
 	*m = (struct msg_trainer_status){
 		.boot = t->boot,
@@ -279,6 +287,7 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		.refused_messages = (int64_t)t->n_refused,
 	};
 	merge_describe(t, m);
+	screening_describe(t, m);
 	memcpy(m->model, t->model->id, sizeof(m->model));
 	for (const struct entry *e = t->entries; e; e = e->next)
 		if (e->slot >= 0)
@@ -286,7 +295,14 @@ static void describe(const struct trainer *t, struct msg_trainer_status *m)
 		else if (!entry_is_merged(e) && job_takes_room(&e->job, trainer_now(t)))
 			m->queued++;
 	m->load = (double)(m->queued + m->active) / (double)m->capacity;
+	struct audit_head head;
+	audit_head(t->audit, &head);
+	m->audit_seq = head.seq;
+	if (head.seq)
+		memcpy(m->audit_head, head.hash, sizeof(m->audit_head));
 	const char *reason = t->reason;
+	if (!reason && t->audit_failed)
+		reason = "the audit log cannot be written";
 	char full[MESSAGE_TEXT_MAX];
 	disk_describe(t, full, sizeof(full));
 	if (!reason && *full)
@@ -305,6 +321,7 @@ static void publish_status(struct trainer *t, bool always)
 	m.at_ms = t->published.at_ms;
 	if (!t->up || (!always && memcmp(&m, &t->published, sizeof(m)) == 0))
 		return;
+	audit_sync(t->audit); /* what is told of it must not be lost with the power */
 	m.at_ms = trainer_utc(t);
 	if (trainer_send(t, TOPIC_TRAINER_STATUS, NULL, msg_trainer_status_print(&m), true, 0) == 0)
 		t->published = m;
@@ -365,6 +382,7 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 		return;
 	if (!heeded(t, &topic, m, by))
 		return;
+	audit_heard(&t->heard, by, m->payload, m->len);
 	switch (topic.kind) {
 	case TOPIC_DEVICE_PRESENCE:
 		reports_presence(t, &topic, m);
@@ -396,6 +414,7 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	default:
 		break;
 	}
+	audit_heard(&t->heard, "", NULL, 0);
 	merge_run(t);
 	slots_assign(t);
 }
@@ -412,11 +431,13 @@ void trainer_writable(struct trainer *t)
 static void each_second(struct trainer *t, int64_t now_ms)
 {
 	t->second_at_ms = now_ms + TICK_MS;
+	audit_sync(t->audit);
 	for (struct entry *e = t->entries, *next; e; e = next) {
 		next = e->next;
 		if (e->pulling || e->slot >= 0)
 			entry_report(t, e);
 	}
+	screening_second(t);
 	offers_next(t);
 	slots_rescan(t, now_ms);
 	reports_ask(t, now_ms);

@@ -11,10 +11,13 @@
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
+ *   screening.c what is not even trained on, and quarantine
+ *   record.c    what the audit log says
  *   reports.c   what devices say of themselves, and their reports
  *   disk.c      what is kept on disk */
 #pragma once
 
+#include "common/audit/audit.h"
 #include "common/base/bucket.h"
 #include "common/base/rng.h"
 #include "common/checkpoint/store.h"
@@ -29,6 +32,8 @@
 #include "edge-trainer/job.h"
 #include "edge-trainer/queue.h"
 #include "edge-trainer/quota.h"
+#include "edge-trainer/screen.h"
+#include "edge-trainer/standing.h"
 #include "edge-trainer/trainer.h"
 
 #define FLUSH_MS	  50   /* reports and statuses gather for so long before a commit */
@@ -88,6 +93,8 @@ struct device {
 	bool dirty;
 	struct device *next_dirty;
 	char *status; /* JSON, owned */
+	/* Of its audit log: the last head that ours has a line of, and when that was; 0: none yet. */
+	int64_t head_seq, head_at_ms;
 	uint64_t batch; /* the transaction that its row was last part of */
 
 	/* An offer that found no room. */
@@ -102,6 +109,7 @@ struct device {
 	unsigned strikes, n_unfit;
 	unsigned n_killed; /* workers that ended over what it sent, in a row */
 	int64_t barred_until_ms;
+	struct standing standing;
 	bool has_first; /* the first weights, by its last offer */
 	char bad_checkpoint[HASH_SIZE]; /* the last one that was pulled and no good to train on */
 };
@@ -157,7 +165,8 @@ struct entry {
 	char followup_hash[HASH_SIZE];
 	bool superseding;
 
-	/* Merging. */
+	/* Screening and merging. */
+	double delta; /* from what its device had last (screen.h); < 0: not known */
 	double *norms; /* of its checkpoint's tensors, owned; NULL: not looked at yet */
 	double share;  /* of the members' part of the window that it was taken into */
 };
@@ -199,6 +208,9 @@ struct trainer {
 	struct job_conf job_conf;
 	struct db *db;
 	struct store *store;
+	struct audit *audit;
+	struct audit_source heard; /* the message at hand, where it was signed */
+	bool audit_failed;
 	struct queue queue;
 	struct idmap devices;
 	size_t devices_max;
@@ -435,6 +447,39 @@ bool disk_has_fleet_room(const struct trainer *t); /* beside a handover's */
 int disk_forget(struct trainer *t, const char *id, struct err *err);
 void disk_collect(struct trainer *t, int64_t now_ms);
 void disk_describe(const struct trainer *t, char *buf, size_t size); /* why it is full; "" */
+
+/* screening.c */
+/* Of a checkpoint in the store, for each tensor; NULL: it could not be read. The caller's. */
+double *screening_norms(const struct trainer *t, const char *id);
+/* Of what came in, by itself. */
+enum screen_verdict screening_weights(struct trainer *t, struct entry *e);
+/* Whether it is to be evaluated with a confusion matrix; and what that says. */
+bool screening_wants_answers(const struct trainer *t, const struct entry *e);
+enum screen_verdict screening_answers(const struct trainer *t, const struct json *result);
+/* Counted and logged: JOB_E_SCREENED with that reason is to follow. score: just taken, or NULL. */
+void screening_note(struct trainer *t, struct entry *e, enum screen_verdict why,
+		    const struct score *score, char reason[MESSAGE_TEXT_MAX]);
+/* The same, and it follows at once: the entry is gone afterwards. */
+void screening_out(struct trainer *t, struct entry *e, enum screen_verdict why,
+		   const struct score *score);
+/* What the device itself sent was bad. */
+void screening_refused(struct trainer *t, struct device *d, const char *why);
+/* How long it is in quarantine, with the reason for it; 0: it is not. */
+int64_t screening_left_ms(const struct trainer *t, const struct device *d, char *buf, size_t size);
+void screening_completed(struct trainer *t, struct entry *e); /* a handover, with a decision */
+void screening_second(struct trainer *t); /* whom an operator releases */
+void screening_describe(struct trainer *t, struct msg_trainer_status *m);
+int screening_load(struct trainer *t, struct err *err);
+
+/* record.c */
+#define HEAD_EVERY_MS (10 * 60 * 1000) /* between two lines about one device's head */
+/* A line of the audit log: by this trainer unless e says who, and because of the message at hand. */
+void record_say(struct trainer *t, const struct audit_event *e);
+/* A job's step, from that state and fence. */
+void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
+		enum job_state was, int64_t fence_was);
+/* What the device's status says of its own log. */
+void record_head(struct trainer *t, struct device *d, const struct msg_status *s);
 
 /* reports.c */
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

@@ -105,3 +105,41 @@ int weights_stats(const struct model *m, const char *path, struct weights_stat *
 		memcpy(ret, st, m->n_tensors * sizeof(*st));
 	return r;
 }
+
+static double squared_distance(const uint32_t *a, const uint32_t *b, size_t n)
+{
+	double sum = 0;
+	for (size_t i = 0; i < n; i++) {
+		float f, g;
+		memcpy(&f, &a[i], sizeof(f));
+		memcpy(&g, &b[i], sizeof(g));
+		sum += ((double)f - (double)g) * ((double)f - (double)g);
+	}
+	return sum;
+}
+
+int weights_distance(const struct model *m, const char *path, const char *from, double *ret,
+		     struct err *err)
+{
+	_cleanup_(stream_close) struct weights_stream a = {.fd = -1}, b = {.fd = -1};
+	struct weights_piece p;
+	double sum = 0;
+	int r = stream_open(&a, m, path, err);
+	if (r == 0)
+		r = stream_open(&b, m, from, err);
+	if (r < 0)
+		return r;
+	do {
+		r = stream_next(&a, err);
+		if (r == 0)
+			r = stream_next(&b, err);
+		while (r == 0 && stream_piece(&a, &p)) {
+			enum tensor_kind kind = m->tensors[p.tensor].kind;
+			if (kind == TENSOR_WEIGHT || kind == TENSOR_SCALE)
+				sum += squared_distance(a.buf + p.from, b.buf + p.from, p.n);
+		}
+	} while (r == 0 && a.n > 0);
+	if (r == 0)
+		*ret = sqrt(sum);
+	return r;
+}

@@ -31,6 +31,10 @@ struct weights_stat {
 int weights_stats(const struct model *m, const char *path, struct weights_stat *ret,
 		  struct err *err);
 
+/* The L2 norm of the difference in weights and scales, as one vector. As weights_stats(). */
+int weights_distance(const struct model *m, const char *path, const char *from, double *ret,
+		     struct err *err);
+
 /* out = (1-alpha)*a + alpha*b, every tensor; 0 <= alpha <= 1; header of the input with the larger
  * seen. Checks a and b first; out is written atomically. */
 int weights_blend(const struct model *m, const char *a, const char *b, double alpha,

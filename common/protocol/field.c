@@ -375,3 +375,19 @@ char *put_print(struct json *obj)
 	json_free(obj);
 	return text;
 }
+
+void field_audit(struct fields *f, int64_t *ret_seq, char ret_head[HASH_SIZE])
+{
+	enum need need = json_has(f->obj, "audit_seq") || json_has(f->obj, "audit_head") ? REQUIRED
+											   : OPTIONAL;
+	field_int(f, "audit_seq", need, 1, JSON_INT_MAX, ret_seq);
+	field_hash(f, "audit_head", need, ret_head);
+}
+
+void put_audit(struct json *obj, int64_t seq, const char *head)
+{
+	if (seq == 0)
+		return;
+	json_set_int(obj, "audit_seq", seq);
+	json_set_str(obj, "audit_head", head);
+}

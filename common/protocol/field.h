@@ -73,6 +73,9 @@ void field_score_flat(struct fields *f, struct score *ret);
 /* The inner object `key` with those four. */
 void field_score(struct fields *f, const char *key, enum need need, struct score *ret);
 
+/* `audit_seq` and `audit_head`, both or neither. */
+void field_audit(struct fields *f, int64_t *ret_seq, char ret_head[HASH_SIZE]);
+
 /* Writing. Text is made to pass field_text: one line, UTF-8, at most max bytes. */
 void put_text(struct json *obj, const char *key, const char *text, size_t max);
 /* Nothing for "". */
@@ -85,5 +88,7 @@ void put_within(struct json *obj, const char *key, double v, double min, double 
 void put_score_flat(struct json *obj, const struct score *s);
 /* Nothing where n is 0 and it is optional. */
 void put_score(struct json *obj, const char *key, enum need need, const struct score *s);
+/* `audit_seq` and `audit_head`, both or neither. */
+void put_audit(struct json *obj, int64_t seq, const char *head);
 /* Prints and frees obj. */
 char *put_print(struct json *obj);

@@ -90,6 +90,7 @@ struct json *msg_status_json(const struct msg_status *m)
 		put_within(obj, "images_per_second", m->images_per_second, 0, RATE_MAX);
 	put_optional(obj, "handover", m->handover, sizeof(m->handover) - 1);
 	put_optional(obj, "trainer", m->trainer, sizeof(m->trainer) - 1);
+	put_audit(obj, m->audit_seq, m->audit_head);
 	return obj;
 }
 
@@ -137,6 +138,7 @@ int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct e
 	field_text(&f, "handover", OPTIONAL, m.handover, sizeof(m.handover));
 	field_id(&f, "trainer", OPTIONAL, m.trainer);
 	field_count(&f, "skipped_images", OPTIONAL, &m.skipped_images);
+	field_audit(&f, &m.audit_seq, m.audit_head);
 	if (fields_end(&f) < 0)
 		return f.r;
 	m.phase = (enum phase)phase;

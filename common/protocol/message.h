@@ -24,6 +24,7 @@
 #define MESSAGE_TEXT_MAX    256
 #define MESSAGE_CLASSES_MAX 512 /* per_class entries of a report; more classes: none is sent */
 #define MESSAGE_WINDOW_MAX  32 /* members of a window that a trainer's status names */
+#define MESSAGE_QUARANTINE_MAX 4 /* devices in quarantine that it names */
 #define MESSAGE_REPORTS_MAX 100 /* reports asked for by one want */
 
 /* A checkpoint's score on one snapshot of one split. n 0: none. */
@@ -77,6 +78,9 @@ struct msg_status {
 	char handover[17]; /* "", "offering", "granted", "pulling", "judging" */
 	char trainer[ID_SIZE]; /* of the handover; "" */
 	int64_t skipped_images;
+	/* The last line of its audit log, and that line's sha256; 0 and "": not said. */
+	int64_t audit_seq;
+	char audit_head[HASH_SIZE];
 	int64_t at_ms;
 };
 
@@ -218,6 +222,12 @@ struct msg_ack {
 	struct score validation, test, local_validation, local_test;
 };
 
+struct msg_quarantine {
+	char device[ID_SIZE];
+	int64_t since_ms, until_ms;
+	char why[33];
+};
+
 /* trainer/<id>/status, retained. */
 struct msg_trainer_status {
 	int64_t boot;
@@ -226,12 +236,18 @@ struct msg_trainer_status {
 	int64_t queued, active, capacity, devices, handovers; /* handovers: finished, in all */
 	double load; /* (queued + active) / capacity */
 	char strategy[17]; /* "resume", "merge", "agnostic"; "": not said */
-	int64_t refused; /* checkpoints that were left out of their windows, in all */
+	int64_t refused; /* checkpoints that were screened out, in all */
 	int64_t refused_messages; /* not understood, or not for it, since its start */
 	/* Devices whose checkpoints wait to be merged, or are. */
 	int64_t members;
 	char window[MESSAGE_WINDOW_MAX][ID_SIZE]; /* the first of them */
 	size_t n_window;
+	/* Devices from which nothing is taken for a while, for what they sent. */
+	int64_t quarantined;
+	struct msg_quarantine quarantine[MESSAGE_QUARANTINE_MAX]; /* the first of them */
+	size_t n_quarantine;
+	int64_t audit_seq; /* as in msg_status */
+	char audit_head[HASH_SIZE];
 	char reason[MESSAGE_TEXT_MAX];
 	int64_t at_ms;
 };

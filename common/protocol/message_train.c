@@ -39,6 +39,47 @@ static void parse_window(struct fields *f, struct msg_trainer_status *m)
 	}
 }
 
+static void put_quarantine(struct json *obj, const struct msg_trainer_status *m)
+{
+	struct json *arr;
+	if (m->quarantined == 0)
+		return;
+	json_set_int(obj, "quarantined", m->quarantined);
+	arr = json_new_arr();
+	for (size_t i = 0; i < m->n_quarantine && i < MESSAGE_QUARANTINE_MAX; i++) {
+		const struct msg_quarantine *q = &m->quarantine[i];
+		struct json *one = json_new_obj();
+		json_set_str(one, "device", q->device);
+		put_time(one, "since", q->since_ms);
+		put_time(one, "until", q->until_ms);
+		put_text(one, "why", q->why, sizeof(q->why) - 1);
+		json_push(arr, one);
+	}
+	json_set(obj, "quarantine", arr);
+}
+
+static void parse_quarantine(struct fields *f, struct msg_trainer_status *m)
+{
+	const struct json *arr;
+	if (!field_there(f, "quarantine", OPTIONAL))
+		return;
+	f->r = json_get_arr(f->obj, "quarantine", MESSAGE_QUARANTINE_MAX, &arr, f->err);
+	const struct json *e = f->r == 0 ? json_first(arr) : NULL;
+	for (; f->r == 0 && e; e = json_next(e)) {
+		struct msg_quarantine *q = &m->quarantine[m->n_quarantine++];
+		struct fields one = {.obj = e, .name = f->name, .err = f->err};
+		if (!json_is_obj(e))
+			f->r = err_set(f->err, -EINVAL, "quarantine: found an element that is no object");
+		if (f->r < 0)
+			return;
+		field_id(&one, "device", REQUIRED, q->device);
+		field_time(&one, "since", REQUIRED, &q->since_ms);
+		field_time(&one, "until", REQUIRED, &q->until_ms);
+		field_text(&one, "why", REQUIRED, q->why, sizeof(q->why));
+		fields_up(f, "quarantine", &one);
+	}
+}
+
 char *msg_trainer_status_print(const struct msg_trainer_status *m)
 {
 	struct json *obj = json_new_obj();
@@ -57,6 +98,8 @@ char *msg_trainer_status_print(const struct msg_trainer_status *m)
 	if (m->refused_messages)
 		json_set_int(obj, "refused_messages", m->refused_messages);
 	put_window(obj, m);
+	put_quarantine(obj, m);
+	put_audit(obj, m->audit_seq, m->audit_head);
 	put_text(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	put_time(obj, "at", m->at_ms);
 	return put_print(obj);
@@ -82,6 +125,9 @@ int msg_trainer_status_parse(const void *p, size_t len, struct msg_trainer_statu
 	field_count(&f, "refused_messages", OPTIONAL, &m.refused_messages);
 	field_count(&f, "members", OPTIONAL, &m.members);
 	parse_window(&f, &m);
+	field_count(&f, "quarantined", OPTIONAL, &m.quarantined);
+	parse_quarantine(&f, &m);
+	field_audit(&f, &m.audit_seq, m.audit_head);
 	field_text(&f, "reason", REQUIRED, m.reason, sizeof(m.reason));
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	if (fields_end(&f) < 0)

@@ -35,8 +35,10 @@ class Kill(Campaign):
         self.reports_are_whole()
         self.never_at_once(TRAINER)
         self.never_torn()
+        lines = self.audit_is_whole()
         rig.figure(f'{len(order)} kills in {killed:.0f} s (seed {seed}), {sum(self.finished().values()) - before} handovers ended '
-                   f'with a decision since; the active pair was opened {self.checks} times, never torn')
+                   f'with a decision since; the active pair was opened {self.checks} times, never torn; '
+                   f'{lines} lines in the trainer\'s audit log')
 
 
 rig.main()

@@ -1,7 +1,10 @@
 # build: plain
 """Merging a fleet of which one device hands over what would harm the others: they fare as they do without it."""
+import contextlib
+import sqlite3
 import stat
 import sys
+import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
 from rig import WAIT, body, merge, wait_for
@@ -60,7 +63,7 @@ class Poison(rig.Case):
         self.work = self.fleet.work
         return result, in_use
 
-    def compare(self, how, clean):
+    def compare(self, how, clean, reason):
         wait_for('the one that is left out', lambda: self.refused() == 1, WAIT)
         result, in_use = self.outcome()
         rig.figure(f'{how}: result {result:.3f}, without it {clean[0]:.3f}; in use, worst: {min(in_use.values()):.3f}, '
@@ -73,9 +76,8 @@ class Poison(rig.Case):
             rows = dict(db.execute("SELECT device, outcome FROM jobs WHERE device <> ''"))
         self.assertEqual(rows.pop('bad'), 'screened')
         self.assertEqual(sorted(rows), HONEST)
-        # It hears that its checkpoint is not taken, and nothing that would tell how to get through.
         busy = [body(m) for m in self.listener.all(lambda m: m['topic'].endswith('device/bad/in/claim'))]
-        self.assertEqual({b['reason'] for b in busy if b.get('busy') and b['fence'] > 0}, {'the checkpoint is not usable'})
+        self.assertEqual({b['reason'] for b in busy if b.get('busy') and b['fence'] > 0}, {reason})
 
     def poisoned_worker(self, how):
         """The agent's own worker, behind one that poisons."""
@@ -87,8 +89,9 @@ class Poison(rig.Case):
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         return {'worker': {'program': script}}
 
-    def with_poisoned(self, conf=None, flip=False):
-        self.start(len(HONEST) + 1)
+    def with_poisoned(self, conf=None, flip=False, alone=True):
+        """alone: it is found by itself, before there is a window."""
+        self.start(len(HONEST) + (not alone))
         # Of more images than the others': as large a share as a member can have.
         data = self.digits('bad', 900, 20, test=False)
         if flip:
@@ -101,12 +104,12 @@ class Poison(rig.Case):
     def test_labels_flipped(self):
         clean = self.clean()
         self.with_poisoned(flip=True)
-        self.compare('labels flipped', clean)
+        self.compare('labels flipped', clean, 'screened out: labels exchanged')
 
     def test_times_ten(self):
         clean = self.clean()
         self.with_poisoned(lambda: self.poisoned_worker('times10'))
-        self.compare('weights times 10', clean)
+        self.compare('weights times 10', clean, 'screened out: norm out of line')
 
     def test_random(self):
         clean = self.clean()
@@ -114,8 +117,80 @@ class Poison(rig.Case):
         cfg, data, out = self.work / 'still.cfg', self.digits('still', 300, 30), self.work / 'random.weights'
         cfg.write_text(DEMO.read_text().replace('learning_rate=0.02', 'learning_rate=1e-12'))
         self.fleet.run_tasuki('train', '--cfg', cfg, '--data', data, '--epochs', 1, '--seed', 77, '--out', out)
-        self.with_poisoned(lambda: self.poisoned_worker(out))
-        self.compare('random weights', clean)
+        self.with_poisoned(lambda: self.poisoned_worker(out), alone=False)
+        self.compare('random weights', clean, 'screened out: accuracy collapsed')
+
+    def honest_result(self, bad):
+        self.start(1, strategy='resume')
+        if bad:
+            bad()
+        self.agent('cam-1', self.digits('cam-1', 300, 10, test=False))
+        ack = self.decided(self.listener, 'cam-1')[0]
+        return ack['checkpoint'], (self.work / 'cam-1/state/active').resolve().name
+
+    def join(self):
+        """One that was refused twice before: its third is the last for a while."""
+        self.fleet.programs['edge-1'].stop()
+        with contextlib.closing(sqlite3.connect(self.work / 'edge-1/state/trainer.db')) as db:
+            db.execute('INSERT INTO standing VALUES(?, -1, 2, ?, 0, 0, 0, "")', ('bad', time.time_ns() // 1000000))
+            db.commit()
+        self.fleet.programs['edge-1'].start()
+        self.agent('bad', self.digits('bad', 300, 20, test=False), self.poisoned_worker('times10'))
+        wait_for('quarantine', lambda: self.fleet_json()['trainers'][0].get('status', {}).get('quarantined') == 1, WAIT)
+
+    def fleet_json(self):
+        return rig.json.loads(self.fleet.run_tasuki('devices', '--json').stdout)
+
+    def test_no_influence(self):
+        """Under resume: what another device gets is the same, to the bit, whether or not there is a poisoner."""
+        without = self.honest_result(None)
+        self.fleet.stop()
+        self.fleet = rig.Fleet(self.work / 'poisoned', rig.BUILD, site=self.site)
+        self.work = self.fleet.work
+        self.assertEqual(self.honest_result(self.join), without)
+        reasons = {body(m).get('reason', '') for m in self.listener.all(lambda m: m['topic'].endswith('device/bad/in/claim'))}
+        self.assertIn('screened out: norm out of line', reasons)
+        one = self.fleet_json()['trainers'][0]['status']['quarantine'][0]
+        self.assertEqual((one['device'], one['why']), ('bad', 'norm out of line'))
+        self.assertIn('IN QUARANTINE at edge-1: 1', self.fleet.run_tasuki('devices').stdout)
+        edge = self.work / 'edge-1/state'
+        self.fleet.run_tasuki('devices', '--release', 'bad', '--state', edge)
+        wait_for('release', lambda: 'quarantined' not in self.fleet_json()['trainers'][0]['status'], WAIT)
+        self.assertEqual(self.fleet.run_tasuki('devices', '--release', 'bad', '--state', self.work, check=False).returncode, 1)
+        events = [rig.json.loads(line) for line in (edge / 'audit.log').read_text().splitlines()]
+        self.assertEqual([e['event'] for e in events if e.get('peer') == 'bad' and e['event'] in ('refused', 'quarantined', 'released')],
+                         ['quarantined', 'refused', 'released'])
+        self.evidence(edge)
+
+    def evidence(self, edge):
+        """A log made anew by whoever has the disk is found by what the trainer heard of it."""
+        log = self.work / 'cam-1/state/audit.log'
+        self.fleet.programs['cam-1'].stop()
+        against = ('--device', 'cam-1', '--against', edge)
+        good = rig.json.loads(self.fleet.run_tasuki('audit', 'verify', log.parent, *against, '--json').stdout)
+        self.assertGreater(good['heads'], 0)
+        head = f'{good["last"]}:{good["hash"]}'
+        self.fleet.run_tasuki('audit', 'verify', log, '--head', head)
+        lines = log.read_text().splitlines()
+        anew, prev = [], '0' * 64
+        for line in lines:
+            line = line.replace('"decision":"activated"', '"decision":"kept"').replace(rig.json.loads(line)['prev'], prev)
+            line = line.replace('"event":"started"', '"event":"stopped"')
+            anew.append(line)
+            prev = rig.hashlib.sha256(line.encode()).hexdigest()
+        log.write_text('\n'.join(anew) + '\n')
+        self.fleet.run_tasuki('audit', 'verify', log.parent)
+        for args in (against, ('--head', head)):
+            r = self.fleet.run_tasuki('audit', 'verify', log.parent, *args, check=False)
+            self.assertEqual(r.returncode, 1, r.stdout)
+            self.assertIn('told before was', r.stderr)
+        log.write_text('\n'.join(lines[:-1]) + '\n')
+        self.assertEqual(self.fleet.run_tasuki('audit', 'verify', log, '--head', head, check=False).returncode, 1)
+        log.write_text('\n'.join(lines[:1] + lines[2:]) + '\n')
+        r = self.fleet.run_tasuki('audit', 'verify', log, check=False)
+        self.assertIn('line 2: seq: found 3, expected 2', r.stderr)
+        self.assertEqual(self.fleet.run_tasuki('audit', 'verify', check=False).returncode, 2)
+        self.assertEqual(self.fleet.run_tasuki('audit', 'verify', log, '--head', '1:x', check=False).returncode, 2)
 
 
 rig.main()

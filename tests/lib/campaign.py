@@ -1,5 +1,6 @@
 """What the campaigns share: a trainer and two devices that hand over all the time, an application that opens the active
 pair all the time, programs that are killed, and what must hold when they are left alone."""
+import json
 import os
 import random
 import signal
@@ -96,6 +97,29 @@ class Campaign(rig.Case):
     def pause(self):
         for d in DEVICES:
             self.fleet.command(d, 'pause', timeout=60)
+
+    def audit_lines(self, name):
+        folder = self.work / name / 'state'
+        files = [*sorted(folder.glob('audit.log.0*')), folder / 'audit.log']
+        return [json.loads(line) for f in files for line in f.read_text().splitlines()]
+
+    def audit_is_whole(self):
+        """Both ends' logs are as they were written, say the same, and lack no activation."""
+        edge = self.audit_lines(TRAINER)
+        self.fleet.run_tasuki('audit', 'verify', self.work / TRAINER / 'state')
+        for d in DEVICES:
+            told = json.loads(self.fleet.run_tasuki('audit', 'verify', self.work / d / 'state', '--device', d,
+                                                    '--against', self.work / TRAINER / 'state', '--json').stdout)
+            self.assertGreater(told['heads'], 0)
+            device = self.audit_lines(d)
+            for event, keys in (('granted', ('checkpoint', 'fence')), ('decided', ('checkpoint', 'fence', 'decision'))):
+                here, there = ({tuple(line[k] for k in keys) for line in lines if line['event'] == event} for lines in
+                               (device, [line for line in edge if line.get('peer') == d]))
+                self.assertGreater(len(there), 0, event)
+                self.assertEqual(there - here, set(), f'{d}: {event}')
+            activated = [line['checkpoint'] for line in device if line['event'] == 'activated']
+            self.assertEqual((self.work / d / 'state/active').resolve().name, activated[-1])
+        return len(edge)
 
     def reports_are_whole(self):
         for d in DEVICES:

@@ -1,3 +1,4 @@
+#include "tests/first_weights.h"
 #include "tests/sim/sim_worker.h"
 
 #include <errno.h>
@@ -59,15 +60,17 @@ static int write_weights(const struct model *m, const char *path, uint64_t seed,
 	_cleanup_free_ uint8_t *data = calloc(1, m->file_bytes);
 	struct rng rng;
 
-	data[4] = 2; /* version 0.2.0 */
+	first_weights(m, data, 1);
 	memcpy(data + 12, &seen, sizeof(seen));
 	rng_init(&rng, seed);
-	for (size_t t = 0; t < m->n_tensors; t++)
-		for (uint64_t i = 0; i < m->tensors[t].count; i++) {
-			float v = (float)rng_unit(&rng);
+	for (uint64_t i = 0; i < m->n_floats; i++) {
+		char *at = (char *)data + WEIGHTS_HEADER_SIZE + 4 * i;
+		float v;
 
-			memcpy(data + WEIGHTS_HEADER_SIZE + 4 * (m->tensors[t].offset + i), &v, 4);
-		}
+		memcpy(&v, at, 4);
+		v = v * (float)rng_between(&rng, 0.7, 1.3) + 0.01f * (float)rng_unit(&rng);
+		memcpy(at, &v, 4);
+	}
 	return file_write(path, data, m->file_bytes, err);
 }
 

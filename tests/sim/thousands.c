@@ -18,6 +18,7 @@
 #include "common/crypto/hash.h"
 #include "device-agent/handover.h"
 #include "edge-trainer/trainer_priv.h"
+#include "tests/first_weights.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_worker.h"
 
@@ -651,7 +652,7 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	sim_begin(seed, T0_MS);
 	weights = calloc(1, model->file_bytes);
-	weights[4] = 2; /* version 0.2.0 */
+	first_weights(model, weights, 1);
 	devs = calloc(n_devs, sizeof(*devs));
 	memset(devs, 1, n_devs * sizeof(*devs)); /* all of it is theirs from the start */
 	memset(devs, 0, n_devs * sizeof(*devs));

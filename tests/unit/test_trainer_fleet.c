@@ -219,8 +219,9 @@ static void test_connection_full(void **state)
 	(void)state;
 	publish(1, id);
 	assert_true(last_offer(&o));
+	tick(1000); /* the status with the log's new head */
 	f.full_after = 1;
-	tick(o.starts_in_ms);
+	tick(o.starts_in_ms - 1000);
 	assert_int_equal(blocks_sent(id), 1);
 	f.full_after = -1;
 	trainer_writable(f.t);

@@ -1,5 +1,7 @@
 #include "tests/unit/trainer_fixture.h"
 
+#include "tests/first_weights.h"
+
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -168,7 +170,7 @@ int set_up(void **state)
 	f.conf.lease_ms = LEASE;
 	f.conf.block_size = BLOCK;
 	f.weights = calloc(1, f.model->file_bytes);
-	((int32_t *)(void *)f.weights)[1] = 2; /* version 0.2.0 */
+	first_weights(f.model, f.weights, 1);
 	f.weights[WEIGHTS_HEADER_SIZE] = 1;
 	hash_bytes(f.weights, f.model->file_bytes, f.id);
 	open_trainer();
