@@ -266,7 +266,7 @@ void audit_sync(struct audit *a)
  * there is none. */
 static int find_head(struct audit *a, const char *text, size_t len, size_t *ret_end)
 {
-	while (len > 0) {
+	while (text && len > 0) { /* (gcc thinks of a text that was not read) */
 		const char *end = memrchr(text, '\n', len);
 		if (!end)
 			break;

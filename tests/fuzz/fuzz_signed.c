@@ -1,9 +1,9 @@
 /* Signed messages. The first byte says what the rest is (bits 0 and 1):
  *
  *   0   a payload as it comes from the broker
- *   1   a number of changes, three bytes each (where, big endian; which bits, 0: it ends here), and
- *       a text, which is signed and then changed: it opens only if nothing was
- *   2   the same changes of the signer's certificate, which is then signed with its message
+ *   1   changes (changes.h) and a text, which is signed and then changed: it opens only if nothing
+ *       was
+ *   2   changes of the signer's certificate, which is then signed with its message
  *
  * and who reads it: bit 2 for another role, bit 3 for another topic, bit 4 from another device. */
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/crypto/base64.h"
 #include "common/trust/signed.h"
+#include "tests/fuzz/changes.h"
 #include "tests/fuzz/fuzz.h"
 
 #define assert_true(what)      FUZZ_CHECK(what)
@@ -32,11 +33,6 @@ static struct signer *signer;
 static struct ed25519 *key;
 static struct certificate own;
 
-struct changes {
-	const uint8_t *at;
-	size_t n;
-};
-
 static void begin(void)
 {
 	struct identity_paths paths;
@@ -53,30 +49,6 @@ static void begin(void)
 	FUZZ_CHECK(ed25519_read(paths.key, &key, &err) == 0);
 	const unsigned char *der = signer_der(signer, &len);
 	FUZZ_CHECK(certificate_parse(der, len, &own, &err) == 0);
-}
-
-static struct changes take_changes(const uint8_t **data, size_t *size)
-{
-	struct changes c = {*data + 1, 0};
-	if (*size > 0)
-		c.n = MIN_OF((size_t) * *data, (*size - 1) / 3);
-	*data += MIN_OF(*size, (size_t)1) + 3 * c.n;
-	*size -= MIN_OF(*size, (size_t)1) + 3 * c.n;
-	return c;
-}
-
-/* Returns the new length. */
-static size_t change(const struct changes *c, uint8_t *buf, size_t len)
-{
-	for (size_t i = 0; i < c->n && len > 0; i++) {
-		const uint8_t *p = c->at + 3 * i;
-		size_t where = ((size_t)p[0] << 8 | p[1]) % len;
-		if (p[2])
-			buf[where] ^= p[2];
-		else
-			len = where;
-	}
-	return len;
 }
 
 /* Whether it was believed. */
@@ -106,7 +78,7 @@ static bool opens(uint8_t how, const void *payload, size_t len)
 
 static void run_text(uint8_t how, const uint8_t *data, size_t size)
 {
-	struct changes c = take_changes(&data, &size);
+	struct changes c = changes_take(&data, &size);
 	char *text = strndup((const char *)data, size);
 	FUZZ_CHECK(text);
 	_cleanup_free_ char *whole = signed_print(signer, TOPIC, text);
@@ -116,7 +88,7 @@ static void run_text(uint8_t how, const uint8_t *data, size_t size)
 	_cleanup_free_ uint8_t *changed = malloc(len);
 	FUZZ_CHECK(changed);
 	memcpy(changed, whole, len);
-	size_t n = change(&c, changed, len);
+	size_t n = changes_make(&c, changed, len);
 	bool same = n == len && memcmp(changed, whole, len) == 0;
 	FUZZ_CHECK(opens(how, changed, n) == (same && how < OTHER_ROLE));
 }
@@ -124,7 +96,7 @@ static void run_text(uint8_t how, const uint8_t *data, size_t size)
 static void run_certificate(uint8_t how, const uint8_t *data, size_t size)
 {
 	static const char context[] = "tasuki/1 message\0" TOPIC;
-	struct changes c = take_changes(&data, &size);
+	struct changes c = changes_take(&data, &size);
 	uint8_t der[CERTIFICATE_MAX], signature[ED25519_SIGNATURE];
 	char base64[BASE64_LEN(CERTIFICATE_MAX) + 1], text[BYTES_MAX];
 	size_t n, at = sizeof(context);
@@ -132,7 +104,7 @@ static void run_certificate(uint8_t how, const uint8_t *data, size_t size)
 	struct err err = {0};
 	const unsigned char *own_der = signer_der(signer, &n);
 	memcpy(der, own_der, n);
-	n = change(&c, der, n);
+	n = changes_make(&c, der, n);
 	bool taken = certificate_parse(der, n, &found, &err) == 0;
 	FUZZ_CHECK(taken ? id_valid(found.name)
 			 : *err.text && strcmp(found.name, "untouched") == 0);

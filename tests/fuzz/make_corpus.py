@@ -409,6 +409,26 @@ def kept():
     put("reports", "behind", '{"seq":1}\n')
 
 
+def audit_log(first=1, n=3):
+    prev, log = "0" * 64, ""
+    for seq in range(first, first + n):
+        line = compact({"seq": seq, "at": f"2024-11-23T12:00:0{seq % 10}.000Z", "event": "offered", "who": "d1", "prev": prev})
+        prev = hashlib.sha256(line.encode()).hexdigest()
+        log += line + "\n"
+    return log
+
+
+def audit_logs():
+    log = audit_log()
+    put("audit", "three", log)
+    put("audit", "one", audit_log(n=1))
+    put("audit", "torn", log[:-20])
+    put("audit", "changed", log.replace("d1", "d2", 1))
+    put("audit", "later", audit_log(first=8))
+    put("audit", "last", audit_log(first=2 ** 53 - 1, n=1))
+    put("audit", "none", "not a log\n")
+
+
 # ---- a worker ----
 
 def worker_lines():
@@ -421,5 +441,5 @@ def worker_lines():
     put("worker", "event", compact({"id": 7, "event": "lunch"}))
 
 
-for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept, worker_lines):
+for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept, audit_logs, worker_lines):
     write()

@@ -34,6 +34,7 @@ WORDS = {
     'fleet': (JSON, [*MESSAGES, 'edge-trainer/fleet_file.c']),
     'reports': (JSON, ['device-agent/reports.c']),
     'worker': (JSON, ['common/engine/worker_wire.c']),
+    'audit': (JSON, ['common/audit/*.c']),
     'topic': (('{}', '{}/'), ['common/protocol/topic.c']),
     'cfg': (CFG, ['common/checkpoint/cfg.c', 'common/checkpoint/layer*.c', 'common/checkpoint/model.c']),
     'conf': (CONF, ['tests/fuzz/fuzz_conf.c']),
