@@ -130,7 +130,7 @@ static void take_up(struct agent *a, const struct msg_fleet *m)
 	ledger_say(a, &(struct audit_event){.event = "fleet",
 					    .peer = m->manifest.trainer,
 					    .checkpoint = m->manifest.id,
-					    .number = m->sequence});
+					    .number = m->manifest.sequence});
 	/* What is sent to all comes whether there is room for it or not. */
 	if (!there && meter_covers(&a->meter, m->manifest.size, a->port.real_ms(a->port.user)))
 		subscribe(a, m->manifest.id, true);

@@ -363,10 +363,11 @@ static void log_refused(struct agent *a, const char *topic, const char *why)
 	bool quiet = !trusted_is_news(a) && a->n_refused &&
 		     a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
 	a->n_refused++;
-	if (!quiet)
+	if (!quiet) {
 		a->refused_logged_ms = a->now_ms;
-	if (!quiet)
-		ledger_say(a, &(struct audit_event){.event = "refused", .reason = why, .common = true});
+		ledger_say(a, &(struct audit_event){
+				      .event = "refused", .reason = why, .common = true});
+	}
 	log_write(quiet ? LOG_P_DEBUG : LOG_P_WARNING, "device=%s %s: %s (refused messages: %llu)",
 		  a->conf.id, topic, why, (unsigned long long)a->n_refused);
 }

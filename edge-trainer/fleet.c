@@ -160,7 +160,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		halt(t);
 	record_say(t, &(struct audit_event){.event = "fleet",
 					    .checkpoint = f->offer.manifest.id,
-					    .number = f->offer.sequence,
+					    .number = f->offer.manifest.sequence,
 					    .decision = f->offer.halted ? "halted" : "offered",
 					    .reason = f->offer.reason});
 	if (action == ROLLOUT_HALT) {

@@ -355,7 +355,7 @@ static int begin(struct audit *a, int64_t real_ms)
 		head_of_old(a);
 		return 0;
 	}
-	if (r < 0 || find_head(a, text, len, &end) < 0 || len - end > AUDIT_LINE_MAX + 1) {
+	if (r < 0 || !text || find_head(a, text, len, &end) < 0 || len - end > AUDIT_LINE_MAX + 1) {
 		set_aside(a, real_ms);
 		return 0;
 	}

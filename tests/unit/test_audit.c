@@ -294,7 +294,7 @@ static void test_files(void **state)
 	for (int i = 0; head.seq * 3000 < (int64_t)AUDIT_FILE_BYTES * (AUDIT_FILES_KEPT + 3); i++) {
 		audit_say(a, NOW + i, &e);
 		audit_head(a, &head);
-		if (i % 1000 == 999) { /* over restarts */
+		if (i % 5000 == 4999) { /* over restarts */
 			audit_free(a);
 			a = open_log(NOW + i);
 		}

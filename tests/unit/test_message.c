@@ -33,7 +33,7 @@ static const char *const good[] = {
 		"\",\"origin\":\"blend\",\"accuracy\":0.5,\"pinned\":false},"
 		"\"skipped_images\":2,\"at\":\"2024-11-23T12:00:00.123Z\",\"progress\":0.25,"
 		"\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
-		"\"trainer\":\"t1\"}",
+		"\"trainer\":\"t1\",\"audit_seq\":812,\"audit_head\":\"" H2 "\"}",
 	[REPORT] =
 		"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1
 		"\",\"origin\":\"local\",\"snapshot\":\"" H2
@@ -71,7 +71,7 @@ static const char *const good[] = {
 		"{\"boot\":7,\"version\":\"0.1.0\",\"model\":\"" H1
 		"\",\"queued\":1,\"active\":2,\"capacity\":2,\"devices\":20,\"handovers\":55,"
 		"\"load\":1.5,\"strategy\":\"merge\",\"refused\":3,\"refused_messages\":7,\"members\":40,"
-		"\"window\":[\"d1\",\"d2\"],\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
+		"\"window\":[\"d1\",\"d2\"],\"quarantined\":5,\"quarantine\":[{\"device\":\"d3\",\"since\":\"2024-11-23T12:00:00.123Z\",\"until\":\"2024-11-23T13:00:00.123Z\",\"why\":\"norm out of line\"}],\"audit_seq\":812,\"audit_head\":\"" H2 "\",\"reason\":\"full\",\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[JOB] =
 		"{\"device\":\"d1\",\"checkpoint\":\"" H1
 		"\",\"fence\":9,\"phase\":\"training\",\"progress\":0.5,\"epoch\":1,\"epochs\":20,"
@@ -350,6 +350,10 @@ static const struct change refused[] = {
 	{TRAINER, "strategy", "\"" LONG17 "\""}, {TRAINER, "refused", "-1"},
 	{TRAINER, "members", "-1"}, {TRAINER, "window", "[\"a/b\"]"}, {TRAINER, "window", "[7]"},
 	{TRAINER, "window", "{}"}, {TRAINER, "window", "[" IDS33 "]"}, {JOB, "window", "-1"},
+	{STATUS, "audit_seq", NULL}, {STATUS, "audit_seq", "0"}, {STATUS, "audit_head", NULL},
+	{STATUS, "audit_head", "\"a\""}, {TRAINER, "audit_seq", NULL}, {TRAINER, "audit_head", "7"},
+	{TRAINER, "quarantined", "-1"}, {TRAINER, "quarantine", "{}"}, {TRAINER, "quarantine", "[7]"},
+	{TRAINER, "quarantine", "[{\"device\":\"d3\"}]"}, {TRAINER, "quarantine", "[{},{},{},{},{}]"},
 	{TRAINER, "load", NULL}, {TRAINER, "reason", NULL}, {TRAINER, "at", NULL},
 
 	{JOB, "device", NULL}, {JOB, "device", "\"a/b\""}, {JOB, "checkpoint", NULL},
@@ -400,7 +404,7 @@ static const struct change taken[] = {
 	{WANT, "reports", "{\"from\":9007199254740991,\"to\":9007199254740991}"},
 	{ACK, "trainer", NULL}, {ACK, "decision", NULL}, {ACK, "decision", "\"activated\""},
 	{ACK, "reason", NULL}, {ACK, "test", NULL}, {JOB, "loss", NULL}, {JOB, "before", NULL},
-	{TRAINER, "strategy", NULL}, {TRAINER, "refused", NULL},
+	{TRAINER, "strategy", NULL}, {TRAINER, "refused", NULL}, {TRAINER, "quarantine", "[]"},
 	{JOB, "window", NULL},
 	{CMD, "expires", NULL}, {CMD, "checkpoint", NULL},
 	{REPORT, "source", "\"" H2 "\""}, {FLEET, "reason", NULL}, {FLEET, "starts_in_ms", NULL}, {FLEET, "starts_in_ms", "0"},

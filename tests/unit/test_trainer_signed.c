@@ -101,6 +101,25 @@ static void play(enum topic_kind kind, const char *text)
 				 (unsigned long long)(before) + 1);                           \
 	} while (0)
 
+/* The audit log is evidence: which message it was, and whose. */
+static void the_log_names_them(void **state)
+{
+	_cleanup_free_ char *text = offer_text(utc(), utc() + FRESHNESS_HANDOVER_MS), *log = NULL;
+	char path[FILE_PATH_MAX + 16], hash[HASH_SIZE], expected[2 * HASH_SIZE + 64];
+	size_t len;
+
+	(void)state;
+	play(TOPIC_DEVICE_OFFER, text);
+	hash_bytes(text, strlen(text), hash);
+	snprintf(path, sizeof(path), "%s/audit.log", f.conf.state);
+	assert_int_equal(file_read(path, 65536, &log, &len, NULL), 0);
+	snprintf(expected, sizeof(expected), "\"signer\":\"cam-1\",\"message\":\"%s\"", hash);
+	assert_non_null(strstr(log, "\"claimed\""));
+	assert_non_null(strstr(strstr(log, "\"claimed\""), expected));
+	/* What the trainer does by itself is nobody's message. */
+	assert_null(strstr(strstr(log, expected) + strlen(expected), "signer"));
+}
+
 /* ---- what it says ---- */
 
 static void what_it_says_is_signed(void **state)
@@ -466,7 +485,7 @@ static void an_offer_to_the_fleet_stays_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SIGNED(what_it_says_is_signed),
+		SIGNED(the_log_names_them), SIGNED(what_it_says_is_signed),
 		SIGNED(a_result_keeps_its_number_and_the_next_one_has_a_larger),
 		SIGNED(only_the_device_itself_is_heard),
 		SIGNED(it_speaks_for_itself_only),
