@@ -266,7 +266,8 @@ static void test_full_disk(void **state)
 	audit_say(a, NOW + 12, &(struct audit_event){.event = "offered"});
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 	audit_head(a, &full);
-	assert_memory_equal(&full, &head, sizeof(head));
+	assert_int_equal(full.seq, head.seq);
+	assert_string_equal(full.hash, head.hash);
 	assert_non_null(audit_fault(a));
 	audit_say(a, NOW + 13, &(struct audit_event){.event = "granted"});
 	assert_null(audit_fault(a));
