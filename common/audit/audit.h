@@ -27,6 +27,7 @@
 #define AUDIT_FILE_BYTES (4 * 1024 * 1024) /* then another one is begun */
 #define AUDIT_FILES_KEPT 7		   /* beside it; the oldest go */
 #define AUDIT_LINE_MAX	 4096		   /* bytes of a line, without its newline */
+#define AUDIT_SEQ_MAX	 (JSON_INT_MAX / 2)	   /* of a line; so there is always a next one */
 #define AUDIT_TEXT_MAX	 255		   /* of each text; longer ones are cut */
 /* What anybody can make happen as often as he likes: so many lines at once, and so many a second. */
 #define AUDIT_COMMON_BURST 256

@@ -19,7 +19,7 @@ int audit_line_parse(const char *text, size_t len, struct audit_line *ret, struc
 	char at[CLOCK_TEXT_MAX];
 	int r = json_parse(text, len, AUDIT_LINE_MAX, &j, err);
 	if (r == 0)
-		r = json_get_int(j, "seq", 1, JSON_INT_MAX, &l.seq, err);
+		r = json_get_int(j, "seq", 1, AUDIT_SEQ_MAX, &l.seq, err);
 	if (r == 0)
 		r = json_get_str(j, "at", at, sizeof(at), err);
 	if (r == 0 && clock_parse(at, &l.at_ms) < 0)

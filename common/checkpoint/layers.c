@@ -350,7 +350,7 @@ static const struct model_layer *other_layer(struct layer_ctx *x, const char *ke
 					     size_t *ret_i)
 {
 	double count = (double)x->m->n_layers, i = index < 0 ? count + index : index;
-	if (index != (double)(int64_t)index || i < 0 || i >= count) {
+	if (i < 0 || i >= count || i != (double)(size_t)i) {
 		x->r = refuse(x, key, -EINVAL,
 			      "%s: found %g in layer %zu, expected the number of an earlier layer",
 			      key, index, x->m->n_layers);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +186,11 @@ static int choose_steps(struct walk *w, const struct tensor *t, struct err *err)
 	double step = w->scale * sqrt((double)t->count / (double)w->largest) * deviation;
 	/* A lone large value, or all the same: no more steps than there are numbers for. */
 	step = fmax(step, (double)most / (VALUE_MAX - 1));
+	if (w->encoding == ENCODING_DELTA && !(step <= (double)FLT_MAX))
+		return err_set(err, -ERANGE,
+			       "%s: layer %d [%s]: found a difference to the base of "
+			       "%g, too large for steps",
+			       w->name, t->layer, w->m->layers[t->layer].type, (double)most);
 	for (uint32_t k = 0; k < t->rows; k++) {
 		double own = w->encoding == ENCODING_DELTA  ? step
 			     : w->encoding == ENCODING_INT8 ? (double)w->steps[k] / INT8_STEPS
@@ -430,8 +436,11 @@ int encoding_encode(const struct model *m, const struct encoding_conf *conf, con
 		r = err_errno(err, -ENAMETOOLONG, "%s", out);
 	if (r == 0)
 		r = run(&w, weights, delta ? base : NULL, out_tmp, decoded_tmp, err);
-	if (r == 0)
+	bool coded = r == 0;
+	if (coded)
 		r = weights_check(m, decoded_tmp, NULL, ret_id, err);
+	if (coded && r == -EBADMSG) /* what came in was sound */
+		r = err_set(err, -ERANGE, "%s: found a weight that rounding makes infinite", out);
 	if (r == 0)
 		r = file_rename(decoded_tmp, decoded, err);
 	if (r == 0)
@@ -483,8 +492,10 @@ static int distance(struct walk *w, double *ret, struct err *err)
 			int r = read_pieces(w, t->offset + at, n, err);
 			if (r < 0)
 				return r;
-			for (size_t k = 0; k < n; k++)
-				*ret += (double)(w->x[k] - w->b[k]) * (double)(w->x[k] - w->b[k]);
+			for (size_t k = 0; k < n; k++) {
+				double d = (double)w->x[k] - (double)w->b[k];
+				*ret += d * d;
+			}
 		}
 	}
 	return 0;

@@ -48,8 +48,8 @@ struct encoding_conf {
 
 /* Writes `out`, the coded file, and `decoded`, what a receiver makes of it (both atomically), from
  * `weights` and, with DELTA, `base` (else NULL), which are checked in full. ret_id: of decoded.
- * -EFBIG: it would be no smaller than raw; -ERANGE: a weight is too large for a half; -EINVAL:
- * step; else as weights_check(). */
+ * -EFBIG: it would be no smaller than raw; -ERANGE: a weight is too large for a half, or for
+ * steps; -EINVAL: step; else as weights_check(). */
 int encoding_encode(const struct model *m, const struct encoding_conf *conf, const char *weights,
 		    const char *base, const char *out, const char *decoded, char ret_id[HASH_SIZE],
 		    struct err *err);

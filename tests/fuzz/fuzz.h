@@ -12,12 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define FUZZ_CHECK(cond)                                                          \
-	do {                                                                      \
-		if (!(cond)) {                                                    \
+#define FUZZ_CHECK(cond)                                                                   \
+	do {                                                                               \
+		if (!(cond)) {                                                             \
 			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                  \
-		}                                                                 \
+			abort();                                                           \
+		}                                                                          \
 	} while (0)
 
 /* Inputs that the target's decoder took: a corpus of which it takes none tests little. */
@@ -25,3 +25,7 @@ extern size_t fuzz_taken;
 
 /* A file in memory with this content, for functions that take a path; close *ret_fd after. */
 void fuzz_file(const void *data, size_t size, int *ret_fd, char path[FILE_PATH_MAX]);
+/* A path in a folder of this process, under TMPDIR, that goes when it ends; "": the folder's. */
+void fuzz_path(const char *name, char path[FILE_PATH_MAX]);
+/* Writes the file, in no way that outlives a crash. */
+void fuzz_put(const char *path, const void *data, size_t size);

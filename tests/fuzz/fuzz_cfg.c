@@ -21,6 +21,18 @@ static void check_layout(const struct model *m)
 	FUZZ_CHECK(at == m->n_floats);
 }
 
+/* What is asked of a model once it is read: an answer, or why there is none. */
+static void check_uses(const struct model *m)
+{
+	struct err err = {0};
+	FUZZ_CHECK(model_check_classifier(m, &err) == 0 || *err.text);
+	err = (struct err){0};
+	FUZZ_CHECK(model_check_absent(m, &err) == 0 || *err.text);
+	err = (struct err){0};
+	int layer = model_output_layer(m, &err);
+	FUZZ_CHECK(layer < 0 ? *err.text : (size_t)layer < m->n_layers);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[] = {"zero", "one"};
@@ -32,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	fuzz_taken++;
 	check_layout(m);
+	check_uses(m);
 	FUZZ_CHECK(model_parse((const char *)data, size, "other.cfg", NULL, 0, &again, &err) == 0);
 	FUZZ_CHECK(strcmp(m->id, again->id) == 0 && m->file_bytes == again->file_bytes);
 	if (model_parse((const char *)data, size, "fuzz.cfg", names, 2, &named, &err) == 0) {

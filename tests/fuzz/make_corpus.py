@@ -7,6 +7,7 @@ change of a format. Inputs that once failed go into corpus/<target>/found-*, whi
 
 import base64
 import gzip
+import hashlib
 import json
 import os
 import struct
@@ -88,18 +89,21 @@ def messages():
     for i, (name, obj) in enumerate(MESSAGES):
         letter = chr(ord("a") + i)
         put("message", name, letter + compact(obj))
-    letter = chr(ord("a") + [name for name, _ in MESSAGES].index("command"))
-    put("message", "command-set", letter + compact(
-        {"cmd": "set", "id": "a2", "key": "train.rate", "value": "0.1"}))
-    put("message", "command-train", letter + compact({"cmd": "train", "id": "a3", "epochs": 5}))
-    put("message", "command-critical", letter + compact(
-        {"cmd": "ping", "id": "a4", "critical": ["id", "color"], "color": 1}))
-    put("message", "command-unknown", letter + compact({"cmd": "reboot", "id": "a5"}))
     put("message", "status-bare", "b" + compact(
         {"boot": 0, "agent": "", "model": H1, "phase": "idle", "reason": "", "epoch": 0,
          "report_seq": 0, "active": None, "at": "1970-01-01T00:00:00Z"}))
     put("message", "key-wish", chr(ord("a") + len(MESSAGES) - 1) + compact({"trainer": "t1", "sequence": 9, "seal": H1}))
     put("message", "want-reports", "h" + compact({"reports": {"from": 3, "to": 3}}))
+
+
+def commands():
+    for name, obj in (
+            ("plain", dict(MESSAGES)["command"]),
+            ("set", {"cmd": "set", "id": "a2", "key": "train.rate", "value": "0.1"}),
+            ("train", {"cmd": "train", "id": "a3", "epochs": 5}),
+            ("critical", {"cmd": "ping", "id": "a4", "critical": ["id", "color"], "color": 1}),
+            ("unknown", {"cmd": "reboot", "id": "a5"})):
+        put("command", name, compact(obj))
 
 
 def manifests():
@@ -213,6 +217,11 @@ def weight_files():
     put("weights", "truncated", weights()[:-1])
     put("weights", "long", weights(extra=b"\0"))
     put("weights", "header", weights()[:20])
+    # For the encoders (bit 2), in steps of a whole deviation and of two.
+    odd = [0.0 if 40 <= i < 72 else (i * 37 % 101 - 50) / 25 for i in range(125)]
+    odd[6:8], odd[100:102] = [0.5, 0.25], [3e38, -65519.9]
+    put("encoding", "weights-normal", bytes([4 | 4 << 3]) + struct.pack("<125f", *(0.5 + i * 37 % 101 / 500 for i in range(125))))
+    put("encoding", "weights-odd", bytes([4 | 8 << 3]) + struct.pack("<125f", *odd))
 
 
 # ---- images ----
@@ -308,5 +317,132 @@ def images():
     put("image", "over.pgm", "P2 1 1 15\n16\n")
 
 
-for write in (messages, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images):
+# ---- signatures, blocks ----
+
+def changes(*each):
+    """tests/fuzz/changes.h"""
+    return bytes([len(each)]) + b"".join(struct.pack(">HB", where, bits) for where, bits in each)
+
+
+def signatures():
+    text = b'{"a":1}'
+    put("signed", "whole", b"\1" + changes() + text)
+    put("signed", "changed", b"\1" + changes((3, 1)) + text)
+    put("signed", "cut", b"\1" + changes((3, 0)) + text)
+    put("signed", "certificate", b"\2" + changes())
+    put("signed", "certificate-changed", b"\2" + changes((64, 1)))
+    put("signed", "role", b"\5" + changes() + text)
+    put("signed", "topic", b"\x09" + changes() + text)
+    put("signed", "device", b"\x11" + changes() + text)
+    put("signed", "unsigned", '\0{"a":1,"certificate":"AAAA","signature":"00"}')
+
+
+def block(i, short=0):
+    return bytes([1, i, short])
+
+
+def check_sum(data):
+    """common/transfer/part.c"""
+    lanes, total = [0xcbf29ce484222325, 1, 2, 3], len(data)
+    for at in range(0, len(data), 32):
+        words = struct.unpack("<4Q", data[at:at + 32].ljust(32, b"\0"))
+        lanes = [(h ^ w) * 0x100000001b3 % 2 ** 64 for h, w in zip(lanes, words)]
+    for h in lanes:
+        total = (total ^ h) * 0x100000001b3 % 2 ** 64
+    return total or 1
+
+
+def blocks():
+    """Scripts of fuzz_block.c."""
+    size, wishes, end = 3 * 1024 + 100, bytes([0, 9]), bytes([4])
+    payload = bytes((i * 7 + i // 1024) % 256 for i in range(size))
+    sums = [check_sum(payload[at:at + 1024]) for at in range(0, size, 1024)]
+    header = b"TasukiP2" + struct.pack("<QII", size, 1024, 0) + hashlib.sha256(payload).hexdigest().encode()
+
+    def with_map(data):
+        return b"\1" + struct.pack(">H", len(data)) + data
+    whole, part = (header + struct.pack("<4Q", *s) for s in (sums, (sums[0], 0, sums[2] ^ 1, sums[3])))
+    put("block", "whole", b"\0" + wishes + block(0) + block(1) + wishes + block(2) + block(3) + end)
+    put("block", "odd", b"\0" + wishes + block(7) + block(0, 3) + block(3, 255) + bytes([2, 1, 5]) + 2 * block(0) +
+        bytes([5, 50, 6]) + wishes + block(2) + wishes + block(3) + end)
+    put("block", "torn", b"\0" + wishes + block(0) + block(1) + bytes([3, 0, 5, 9, 7]) + wishes + block(0) + wishes +
+        block(2) + block(3) + bytes([3, 0x80, 90, 1, 7, 8, 2]) + end)
+    put("block", "map", with_map(whole) + end)
+    put("block", "map-part", with_map(part) + wishes + block(1) + block(2) + end)
+    put("block", "map-short", with_map(whole[:60]) + wishes + block(1) + bytes([7]) + end)
+    put("block", "map-none", with_map(b"") + end)
+
+
+# ---- what daemons left ----
+
+STATE = {
+    "version": 1, "model": H1, "log": "Ab3dEf9h", "boot": 3, "report_seq": 17, "paused": True, "pinned": True,
+    "private_classes": 2, "base": H1, "base_before": H2, "first": H1, "local": H2, "undecided": [H1, H2],
+    "rounds": {
+        "epoch": 9, "images_seen": 900, "rounds_done": 2, "round_epoch": 1, "round_wanted": 4, "offer_epoch": 6,
+        "offer_ordered": True, "best": SCORE, "best_snapshot": H1, "best_epoch": 8, "train_snapshot": H2,
+        "adopted_epoch": 5, "top": SCORE},
+    "link": {"day": 20717, "bytes": 12345},
+    "handover": {"phase": 0, "checkpoint": H1, "fence": 4, "trainer": "t1", "granted": H1, "lease_ms": 5000, "open": True,
+                 "decided": [{"trainer": "t2", "ack": compact(dict(MESSAGES)["ack"])}]},
+    "scores": [{**SCORE, "checkpoint": H1, "split": "test", "snapshot": H2}],
+    "commands": [{"id": "a1", "reply": '{"id":"a1","ok":true}'}],
+    "pending": {"activate": H1, "seq": 17, "report": '{"seq":17}'},
+}
+
+
+def kept():
+    result = compact(dict(MESSAGES)["result"])
+    offer = compact(dict(MESSAGES)["fleet-offer"])
+    candidates = [{"kind": k, "percent": p, "checkpoint": c, "out": k == "returned", "early": False}
+                  for k, p, c in (("local", 0, H2), ("returned", 0, H1), ("blend", 25, H2), ("tuned", 0, ""))]
+    put("state", "judging", compact({
+        **STATE, "handover": {**STATE["handover"], "phase": 4, "result": result},
+        "judgement": {"result": H1, "candidates": candidates}}))
+    put("state", "fleet", compact({**STATE, "fleet": {"sequence": 9, "offer": offer}}))
+    later = ("log", "private_classes", "first", "link")
+    put("state", "old", compact({k: v for k, v in STATE.items() if k not in later}))
+    put("fleet", "offered", compact({
+        "version": 1, "seen": 9, "offer": offer, "position": 3, "phase": 1, "share": 10, "begun_ms": 1790000000000,
+        "activated": 1, "gain": 0.25, "counted": ["d1", "d2"]}))
+    put("fleet", "heard", compact({"version": 1, "seen": 4, "counted": []}))
+    put("reports", "three", "".join(compact({"seq": i, "kind": "x"}) + "\n" for i in (1, 2, 3)))
+    put("reports", "torn", '{"seq":4}\n{"seq":5}\n{"seq":6')
+    put("reports", "gap", '{"seq":4}\n{"seq":6}\n')
+    put("reports", "behind", '{"seq":1}\n')
+
+
+def audit_log(first=1, n=3):
+    prev, log = "0" * 64, ""
+    for seq in range(first, first + n):
+        line = compact({"seq": seq, "at": f"2024-11-23T12:00:0{seq % 10}.000Z", "event": "offered", "who": "d1", "prev": prev})
+        prev = hashlib.sha256(line.encode()).hexdigest()
+        log += line + "\n"
+    return log
+
+
+def audit_logs():
+    log = audit_log()
+    put("audit", "three", log)
+    put("audit", "one", audit_log(n=1))
+    put("audit", "torn", log[:-20])
+    put("audit", "changed", log.replace("d1", "d2", 1))
+    put("audit", "later", audit_log(first=8))
+    put("audit", "last", audit_log(first=2 ** 53 - 1, n=1))
+    put("audit", "none", "not a log\n")
+
+
+# ---- a worker ----
+
+def worker_lines():
+    ready = {"images": {"train": 80, "validation": 20, "test": 0}, "snapshot": {"train": H1, "validation": H2, "test": ""},
+             "stay": 0, "classes": 10, "model": H1, "skipped": 1, "skipped_names": ["torn.png"], "engine": "onednn",
+             "precision": "float32", "threads": 2, "changed": True}
+    put("worker", "ready", compact({"id": 1, "ok": True, "result": ready}))
+    put("worker", "progress", compact({"id": 7, "event": "progress", "step": 3, "steps": 10, "images_per_second": 165.5, "loss": None}))
+    put("worker", "failed", compact({"id": 7, "ok": False, "code": -5, "category": "data", "error": "caf\u00e9"}))
+    put("worker", "event", compact({"id": 7, "event": "lunch"}))
+
+
+for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept, audit_logs, worker_lines):
     write()

@@ -16,15 +16,18 @@ COVERAGE_WANTED = 85.0
 
 # name -> (compiler, meson options). One build each for: sanitizers and coverage with gcc; sanitizers
 # with clang; neither, for valgrind, memory figures and long campaigns; Darknet from source, as for a
-# small device, for what touches the engine; the same for arm64, whose programs qemu runs (slow only).
+# small device, for what touches the engine; the same for arm64, whose programs qemu runs; libFuzzer (both slow only).
 SANITIZE = '-Db_sanitize=address,undefined'
 BUILDS = {
     'gcc': ('gcc', [SANITIZE, '-Db_coverage=true', '-Dwerror=true']),
     'clang': ('clang', [SANITIZE, '-Db_lundef=false', '-Dwerror=true']),
     'plain': ('gcc', ['-Dwerror=true']),
     'device': ('gcc', ['-Dwerror=true', '-Ddarknet=source', '-Ddarknet_cache=.cache/darknet']),
+    'fuzz': ('clang', [SANITIZE, '-Db_lundef=false', '-Dc_args=-fsanitize=fuzzer-no-link', '-Dwerror=true']),
 }
 BUILDS['arm64'] = ('gcc', [*BUILDS['device'][1], '--cross-file', '.cache/arm64/sysroot.ini', '--cross-file', 'deploy/lib/arm64.ini'])
+SLOW = ('arm64', 'fuzz')
+ONLY = {'fuzz': ['fuzzers']}  # what of a build is built; else all
 SANITIZER_ENV = {
     'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=86:allocator_may_return_null=1:detect_stack_use_after_return=0',
     'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1:exitcode=86',
@@ -91,7 +94,7 @@ def build(name, tally):
         if r.returncode:
             tally.add(f'build {name}', 'FAILED', time.monotonic() - began, r.stdout)
             return False
-    r = sh(['ninja', '-C', folder])
+    r = sh(['ninja', '-C', folder, *ONLY.get(name, [])])
     tally.add(f'build {name}', 'FAILED' if r.returncode else 'ok', time.monotonic() - began, r.stdout)
     return r.returncode == 0
 
@@ -145,7 +148,7 @@ def integration_test(tally, args, path, which):
     env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
            'TASUKI_SLOW': '1' if args.slow else ''}
     try:
-        r = sh([sys.executable, path], env=env, timeout=7200 if args.slow else 900)
+        r = sh([sys.executable, path], env=env, timeout=4 * 3600 if args.slow else 900)
         result = {0: 'ok', 77: 'skipped'}.get(r.returncode, 'FAILED')
         detail = r.stdout
     except subprocess.TimeoutExpired as e:
@@ -188,7 +191,7 @@ def main():
     began, tally = time.monotonic(), Tally()
     os.chdir(ROOT)
     wanted = {b for _, builds, beside, _ in integration_tests(args) for b in [*builds, *beside]}
-    names = [n for n in BUILDS if n in wanted or not args.only and n != 'arm64']
+    names = [n for n in BUILDS if n in wanted or not args.only and n not in SLOW]
     built = {name: build(name, tally) for name in names}
     for stale in (ROOT / 'build-gcc').rglob('*.gcda'):
         stale.unlink()

@@ -1,5 +1,6 @@
 /* Authorities and certificates for tests, made in memory in a millisecond each, with whatever name
- * and time a test wants; deploy/pki is for people. Keys are drawn anew each time. */
+ * and time a test wants; deploy/pki is for people. Keys are those of numbers, the same in each run.
+ */
 #pragma once
 
 #include <openssl/evp.h>
@@ -48,6 +49,16 @@ static inline int pki_put_key(FILE *out, const void *k)
 	return PEM_write_PKCS8PrivateKey(out, (EVP_PKEY *)k, NULL, NULL, 0, NULL, NULL);
 }
 
+static inline EVP_PKEY *pki_new_key(void)
+{
+	static unsigned char secret[32];
+	++secret[0];
+	EVP_PKEY *key =
+		EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, sizeof(secret));
+	assert_non_null(key);
+	return key;
+}
+
 static inline void pki_extend(X509 *x, int nid, const char *value)
 {
 	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
@@ -89,7 +100,7 @@ static inline void pki_init(struct pki *p, const char *where)
 	assert_int_equal(file_mkdirs(folder, NULL), 0);
 	for (int i = 0; i < ROLE_N; i++) {
 		snprintf(name, sizeof(name), "%s authority", role_name((enum role)i));
-		p->key[i] = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+		p->key[i] = pki_new_key();
 		p->ca[i] = pki_certificate(p, name, p->key[i], NULL, NULL, true, 631152000000,
 					   4102444800000);
 		pki_write(folder, role_name((enum role)i), "crt", path, pki_put_x509, p->ca[i]);
@@ -108,7 +119,7 @@ static inline void pki_done(struct pki *p)
 static inline long pki_issue_for(struct pki *p, enum role role, const char *name, int64_t from_ms,
 				 int64_t until_ms, struct identity_paths *ret)
 {
-	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	EVP_PKEY *key = pki_new_key();
 	X509 *x =
 		pki_certificate(p, name, key, p->ca[role], p->key[role], false, from_ms, until_ms);
 	char file[128];

@@ -342,6 +342,38 @@ static void halves_overflow(void **state)
 	free(w.data);
 }
 
+/* A base whose weights are finite, and nothing else: as a hostile trainer could return. */
+static void put_far(const struct model *m, const char *path, float value)
+{
+	struct bytes w = slurp(in_dir("weights"));
+	struct err err = {0};
+	for (size_t k = 0; k < m->n_tensors; k++)
+		if (m->tensors[k].kind == TENSOR_WEIGHT)
+			floats_of(w)[m->tensors[k].offset] = value;
+	assert_int_equal(file_write(path, w.data, w.len, &err), 0);
+	free(w.data);
+}
+
+static void far_bases(void **state)
+{
+	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
+	struct encoding_conf delta = {ENCODING_DELTA, 1};
+	char id[HASH_SIZE], far[FILE_PATH_MAX];
+	const char *const bases[] = {far};
+	struct err err = {0};
+	size_t i = 9;
+	snprintf(far, sizeof(far), "%s", in_dir("far"));
+	put_far(m, far, 3.4e38f);
+	put_far(m, in_dir("weights"), -3.4e38f);
+	assert_int_equal(encoding_nearest(m, in_dir("weights"), bases, 1, &i, &err), 0);
+	assert_int_equal(i, 0);
+	expect(-ERANGE,
+	       encoding_encode(m, &delta, in_dir("weights"), far, in_dir("coded"),
+			       in_dir("decoded"), id, &err),
+	       &err, "too large for steps");
+	assert_false(file_exists(in_dir("coded")) || file_exists(in_dir("decoded")));
+}
+
 static void nearest(void **state)
 {
 	_cleanup_(model_freep) struct model *m = prepare(SMALL_CFG);
@@ -484,6 +516,7 @@ int main(void)
 					   T(zstd_refused),
 					   T(bombs),
 					   T(halves_overflow),
-					   T(nearest)};
+					   T(nearest),
+					   T(far_bases)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

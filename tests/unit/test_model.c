@@ -199,6 +199,7 @@ static const struct {
 	{NET CONV CONV CONV "[route]\nlayers=20e-1\n", -EINVAL, "layers|'20e-1'|integers"},
 	{NET CONV CONV CONV "[route]\nlayers=0,1.0\n", -EINVAL, "layers|'0,1.0'|integers"},
 	{NET CONV "[route]\nlayers=0.5\n", -EINVAL, "layers"},
+	{NET CONV "[route]\nlayers=-9223372036854775807000\n", -EINVAL, "layers|-9.22337e+21"},
 	{NET CONV "[maxpool]\nstride=2\n[route]\nlayers=0,1\n", -EINVAL, "4 x 4|8 x 8"},
 	{NET CONV "[softmax]\n[route]\nlayers=1\n", -EINVAL, "layer 1|no image"},
 	{NET CONV "[upsample]\nstride=0\n", -EINVAL, "stride"},

@@ -1,0 +1,55 @@
+/* The agent's configuration, in a folder where the example finds what it names: what is refused
+ * leaves the struct as it was. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/mem.h"
+#include "device-agent/conf.h"
+#include "tests/fuzz/fuzz.h"
+
+static char path[FILE_PATH_MAX];
+
+static void begin(void)
+{
+	char data[FILE_PATH_MAX];
+	fuzz_path("agent.conf", path);
+	fuzz_path("data", data);
+	FUZZ_CHECK(mkdir(data, 0700) == 0);
+}
+
+/* Two texts from outside as a setting, and as classes. */
+static void check_uses(struct agent_conf *a)
+{
+	static const char *const names[] = {"a", "b b", "c"};
+	static const char *const keys[] = {"every_epochs", "lease_s", "min_epochs"};
+	struct err err = {0};
+	FUZZ_CHECK(agent_conf_classes(a, names, ARRAY_LEN(names), &err) == 0 || *err.text);
+	for (size_t i = 0; i < a->select.n_protect; i++)
+		FUZZ_CHECK(a->select.protect[i] >= 0 && a->select.protect[i] < 3);
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		err = (struct err){0};
+		int r = agent_live_set(&a->live, keys[i], a->select.protect_names, &err);
+		FUZZ_CHECK(r == 0 || *err.text);
+	}
+	FUZZ_CHECK(a->live.lease_s >= 5 && a->live.every_epochs >= 0 && a->live.min_epochs >= 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct agent_conf c, as_it_was;
+	struct err err = {0};
+	if (!*path)
+		begin();
+	fuzz_put(path, data, size);
+	memset(&c, 0x5a, sizeof(c));
+	if (agent_conf_load(path, &c, &err) < 0) {
+		memset(&as_it_was, 0x5a, sizeof(as_it_was));
+		FUZZ_CHECK(*err.text && memcmp(&c, &as_it_was, sizeof(c)) == 0);
+		return 0;
+	}
+	fuzz_taken++;
+	FUZZ_CHECK(id_valid(c.site) && id_valid(c.id) && *c.state);
+	FUZZ_CHECK(c.port >= 1 && c.port <= 65535);
+	check_uses(&c);
+	return 0;
+}
