@@ -109,18 +109,22 @@ static int on_tls_error(const char *line, size_t len, void *context)
 }
 
 /* That a good certificate is for another name Paho says in its trace alone, and not of which
- * connection: it is told to those that are being made. (It may be for this address: that is looked
- * at next, and then the connection is made.) */
+ * connection: it is told to those that are being made. For an address it says so, too, before it
+ * looks for that in the certificate; once it sends CONNECT all was well, and what the broker thinks
+ * of our certificate is next, of which Paho says nothing at all. */
 static void on_trace(enum MQTTASYNC_TRACE_LEVELS level, char *message)
 {
 	(void)level;
-	if (!strstr(message, "X509_check_host for hostname "))
+	bool wrong = strstr(message, "X509_check_host for hostname ");
+	if (!wrong && !strstr(message, "-> CONNECT "))
 		return;
 	pthread_mutex_lock(&link_lock);
 	for (struct link *l = links; l; l = l->next)
 		if (l->generation && !l->connected)
-			snprintf(l->events.tls, sizeof(l->events.tls),
-				 "TLS: the broker's certificate is for another name");
+			snprintf(l->events.tls, sizeof(l->events.tls), "TLS: %s",
+				 wrong ? "the broker's certificate is for another name"
+				       : "no answer to CONNECT, perhaps our certificate was "
+					 "refused");
 	pthread_mutex_unlock(&link_lock);
 }
 

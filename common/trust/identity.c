@@ -119,14 +119,11 @@ int identity_conf_name(const struct conf *c, const struct identity_paths *p, con
 
 int identity_tls(const struct identity_paths *p, struct mqtt_tls *ret, struct err *err)
 {
-	struct mqtt_tls t = {0};
-	if (*p->certificate) {
-		int r = identity_authority(p, ROLE_BROKER, "crt", t.authority);
-		if (r < 0)
-			return err_errno(err, r, "%.200s", p->authorities);
-		memcpy(t.certificate, p->certificate, sizeof(t.certificate));
-		memcpy(t.key, p->key, sizeof(t.key));
-	}
-	*ret = t;
-	return 0;
+	*ret = (struct mqtt_tls){0};
+	if (!*p->certificate)
+		return 0;
+	memcpy(ret->certificate, p->certificate, sizeof(ret->certificate));
+	memcpy(ret->key, p->key, sizeof(ret->key));
+	int r = identity_authority(p, ROLE_BROKER, "crt", ret->authority);
+	return r < 0 ? err_errno(err, r, "%.200s", p->authorities) : 0;
 }

@@ -44,5 +44,6 @@ int identity_conf_name(const struct conf *c, const struct identity_paths *p, con
 /* FOLDER/ROLE.crt or, with `suffix` "crl", its list of revoked ones. -ENAMETOOLONG. */
 int identity_authority(const struct identity_paths *p, enum role role, const char *suffix,
 		       char ret[FILE_PATH_MAX]);
-/* What a connection to the broker needs; nothing in plain mode. */
+/* What a connection to the broker needs; nothing in plain mode. Where it fails (the path of the
+ * authority is too long) *ret is one by which no broker is believed, never a plain one. */
 int identity_tls(const struct identity_paths *p, struct mqtt_tls *ret, struct err *err);

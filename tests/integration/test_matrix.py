@@ -1,6 +1,7 @@
 # build: gcc
 """Who gets in, and who may do what there: everything that an attacker can show to the broker of production.conf, and the table of
 docs/security.md, tried by every role on every topic. Proof is what is delivered, seen by a client with all rights."""
+import signal
 import subprocess
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
@@ -195,6 +196,30 @@ class Matrix(rig.Case):
         wait_for('the Will of its own', lambda: [m for m in control.messages if m[1] == 'of cam-2'] or control.subscribe('x') and False, 10)
         self.assertEqual([m for m in control.messages if m[1] == 'of cam-1'], [])
 
+    def test_revoked_while_connected(self):
+        """docs/operations.md: on SIGHUP the broker reads its list again, for who comes; who is there stays until a restart."""
+        self.start()
+        control, topic = self.control(), self.fleet.topic('device/cam-1/in/cmd')
+        device = self.connect('device')
+        device.subscribe(topic)
+        self.assertTrue(self.gets_in('cam-2'))
+        for name in ('cam-1', 'cam-2'):
+            self.pki.revoke('device', name)
+        self.assertTrue(self.gets_in('cam-2'))
+        self.broker.kill(signal.SIGHUP)
+        wait_for('its new list', lambda: not self.gets_in('cam-2'), 10)
+        control.publish(topic, 'still there')
+        self.assertEqual([m[1] for m in device.received()], ['still there'])
+        self.fleet.restart('broker')
+        self.assertEqual([self.gets_in(f'cam-{i}') for i in (1, 2, 3)], [False, False, True])
+
+    def gets_in(self, name):
+        try:
+            Client(self.fleet.ports['device'], self.identity('device', name)).received()
+            return True
+        except Refused:
+            return False
+
     def test_insiders(self):
         """What Mosquitto 2.0.11 lets one of another role do by a client id or a share: disturb, and read nothing."""
         self.start()
@@ -223,6 +248,8 @@ class Matrix(rig.Case):
     # The broker has to show who it is, too.
 
     def test_clients_know_their_broker(self):
+        self.identity('operator', 'gone')
+        self.pki.revoke('operator', 'gone')
         self.start()
         env = self.fleet.tasuki_env()
         self.fleet.run_tasuki('devices')
@@ -236,10 +263,11 @@ class Matrix(rig.Case):
         asked = {}
         for what, (identity, _) in brokers.items():
             port = self.serve(what, identity)
-            asked[what] = subprocess.Popen([self.fleet.tasuki, 'devices'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                           env={**rig.os.environ, **env, 'TASUKI_BROKER': f'127.0.0.1:{port}'})
+            asked[what] = self.ask({**env, 'TASUKI_BROKER': f'127.0.0.1:{port}'})
             with self.assertRaises(Refused):
                 Client(port, self.identity('device'))
+        brokers['the right one, by one who is revoked'] = (None, 'TLS: no answer to CONNECT, perhaps our certificate was refused')
+        asked['the right one, by one who is revoked'] = self.ask(self.fleet.tasuki_env(name='gone'))
         for what, process in asked.items():
             with self.subTest(what=what):
                 out, said = process.communicate(timeout=60)
@@ -267,6 +295,10 @@ class Matrix(rig.Case):
         r = subprocess.run([self.fleet.agent_program, '--check-config', conf], capture_output=True, text=True, timeout=30)
         self.assertIn('[identity] key: found', r.stderr)
         self.assertIn('0644', r.stderr)
+
+    def ask(self, env):
+        return subprocess.Popen([self.fleet.tasuki, 'devices'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env={**rig.os.environ, **env})
 
     def serve(self, what, identity, port=None):
         """A broker with one listener for everybody, that shows this certificate."""

@@ -90,6 +90,10 @@ static void test_whole(void **state)
 	assert_int_equal(identity_name(&p, name, &err), 0);
 	assert_string_equal(name, "cam-1");
 	assert_int_equal(ROLE_PORT(ROLE_DASHBOARD), 8886);
+	memset(p.authorities, 'x', sizeof(p.authorities) - 1);
+	assert_int_equal(identity_tls(&p, &tls, &err), -ENAMETOOLONG);
+	assert_string_equal(tls.certificate, mine.certificate); /* not plain */
+	assert_string_equal(tls.authority, "");
 }
 
 /* A part of the section is no plain mode. */
