@@ -489,6 +489,7 @@ static bool open_pull(struct agent *a)
 		retry_failed(a, &a->pull, "the result cannot be pulled", &err);
 		return false;
 	}
+	a->part.from_signer = true;
 	a->pulling = true;
 	a->link.pull_waits = false;
 	return true;

@@ -157,6 +157,7 @@ void pull_begin(struct trainer *t, struct entry *e)
 		entry_followup(e, JOB_E_FAILED, err_category_text(err.category));
 		return;
 	}
+	e->part.from_signer = true;
 	e->pulling = true;
 	t->n_pulling++;
 	if (xfer_complete(&e->part.xfer)) {

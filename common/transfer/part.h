@@ -27,6 +27,10 @@ struct part {
 	struct xfer xfer;
 	char id[HASH_SIZE];
 	char root[HASH_SIZE]; /* of the manifest; "": it has none */
+	/* Set by whoever shares the blocks' key with the manifest's signer alone: what opens is his,
+	 * and part_finish() verifies the whole; so part_proven() looks at no path, which saves one
+	 * of two sha256 of all that comes in. */
+	bool from_signer;
 	/* private: */
 	int data_fd, map_fd;
 	uint32_t unwritten;
@@ -44,7 +48,8 @@ int part_open(struct part *p, const char *dir, const struct manifest *m, int64_t
 int part_block(struct part *p, uint32_t i, const void *data, size_t len, int64_t now_ms,
 	       struct err *err);
 /* The same of a block that comes after its audit path: stored only where these prove it to be that
- * block under the manifest's root, else XFER_E_FORGED (also where the manifest has none). */
+ * block under the manifest's root, else XFER_E_FORGED (also where the manifest has none); but see
+ * from_signer. */
 int part_proven(struct part *p, uint32_t i, const void *proven, size_t len, int64_t now_ms,
 		struct err *err);
 /* When complete: verifies the sha256 against the id, syncs, and gives the path of the finished

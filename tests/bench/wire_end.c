@@ -201,6 +201,7 @@ static void begin_or_go_on(struct end *e)
 	if (file_mkdirs(incoming, &err) < 0 ||
 	    part_open(&e->part, incoming, &e->manifest, clock_mono_ms(), &err) < 0)
 		die("part", &err);
+	e->part.from_signer = true;
 	ask(e);
 }
 

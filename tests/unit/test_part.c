@@ -703,6 +703,28 @@ static void test_forged_blocks_are_not_stored(void **state)
 	end_proof(&proof, path);
 }
 
+/* Where the seal says whose it is, the whole says what it is: at the end. */
+static void test_the_signers_own_are_judged_at_the_end(void **state)
+{
+	struct proof proof;
+	struct part p;
+	char path[FILE_PATH_MAX];
+	uint8_t buf[MERKLE_PATH_MAX + BLOCK];
+	assert_int_equal(begin_proof(&proof, path), 0);
+	open_part(&p, 0);
+	p.from_signer = p.xfer.any = true;
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		uint32_t len = prove(&proof, path, i, buf);
+		buf[len - 1] ^= i == 7;
+		assert_int_equal(part_proven(&p, i, buf, len - 1, 0, NULL), XFER_E_LENGTH);
+		assert_int_equal(part_proven(&p, i, buf, len, 0, NULL), XFER_OK);
+	}
+	struct err err = {0};
+	char done[FILE_PATH_MAX];
+	assert_int_equal(part_finish(&p, done, &err), -EBADMSG);
+	end_proof(&proof, path);
+}
+
 /* The tree is of one payload: of the next one it is made anew, of the same one it is not. */
 static void test_a_tree_is_made_once(void **state)
 {
@@ -759,6 +781,7 @@ int main(void)
 		TEST(test_proven_blocks_make_the_whole),
 		TEST(test_forged_blocks_are_not_stored),
 		TEST(test_a_tree_is_made_once),
+		TEST(test_the_signers_own_are_judged_at_the_end),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
