@@ -33,6 +33,7 @@ int cmd_watch(int argc, char **argv);
 int cmd_cmd(int argc, char **argv);
 int cmd_publish(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
+int cmd_privacy(int argc, char **argv);
 
 /* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
 int cli_fail(const char *name, const struct err *err);

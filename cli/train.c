@@ -18,7 +18,9 @@
 #define CLI_ENGINE_HELP                                                                         \
 	"  --engine NAME         auto, onednn or darknet (auto: the fastest there is)\n"        \
 	"  --precision NAME      auto, f32 or bf16 (auto: f32, which scores better on small sets)\n" \
-	"  --threads N           (one a processor)\n"
+	"  --threads N           (one a processor)\n"                                           \
+	"  --sandbox HOW         on, require or off: whether the worker is confined (on)\n"     \
+	"  --readable DIR        that the worker may read, too: where links in --data lead\n"
 
 static const char train_help[] =
 	"usage: tasuki train --cfg FILE --data DIR --epochs N --out FILE [OPTION ...]\n\n"
@@ -56,7 +58,7 @@ static const char classify_help[] =
 
 /* Everything that any of the three commands can be told. */
 struct options {
-	const char *name, *cfg, *weights, *out, *momentum;
+	const char *name, *cfg, *weights, *out, *momentum, *readable;
 	struct worker_conf worker;
 	int64_t epochs, steps, seed, epoch;
 	enum split split;
@@ -64,7 +66,7 @@ struct options {
 };
 
 enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_EPOCH, OPT_MOMENTUM, OPT_THREADS, OPT_ENGINE,
-       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION,
+       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION, OPT_SANDBOX, OPT_READABLE,
        OPT_HELP };
 
 static const struct option long_options[] = {
@@ -86,6 +88,8 @@ static const struct option long_options[] = {
 	{"flip", no_argument, NULL, OPT_FLIP},
 	{"blur", required_argument, NULL, OPT_BLUR},
 	{"brightness", required_argument, NULL, OPT_BRIGHTNESS},
+	{"sandbox", required_argument, NULL, OPT_SANDBOX},
+	{"readable", required_argument, NULL, OPT_READABLE},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"confusion", no_argument, NULL, OPT_CONFUSION},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -146,6 +150,11 @@ static bool set_option(struct options *o, int option, const char *v)
 		return set_word(o, "--engine", v, worker_engines, w->engine);
 	case OPT_PRECISION:
 		return set_word(o, "--precision", v, worker_precisions, w->precision);
+	case OPT_SANDBOX:
+		return set_word(o, "--sandbox", v, worker_sandboxes, w->sandbox);
+	case OPT_READABLE:
+		o->readable = v;
+		return true;
 	case OPT_SPLIT:
 		if (split_parse(v, &o->split) == 0)
 			return true;
@@ -221,10 +230,12 @@ static int call(struct options *o, const char *op, struct json *args, struct jso
 	struct err err = {0};
 	int r = put_path(o->cfg, o->worker.cfg, sizeof(o->worker.cfg), &err);
 	if (r == 0 && o->weights) {
-		char path[FILE_PATH_MAX];
-		r = put_path(o->weights, path, sizeof(path), &err);
+		char *path = o->worker.readable[0];
+		r = put_path(o->weights, path, sizeof(o->worker.readable[0]), &err);
 		json_set_str(args, "weights", path);
 	}
+	if (r == 0 && o->readable)
+		r = put_path(o->readable, o->worker.readable[1], sizeof(o->worker.readable[1]), &err);
 	if (r < 0)
 		json_free(args);
 	else
@@ -235,6 +246,8 @@ static int call(struct options *o, const char *op, struct json *args, struct jso
 	json_set_str(*ret, "engine", ready.engine);
 	json_set_str(*ret, "precision", ready.precision);
 	json_set_int(*ret, "threads", ready.threads);
+	if (*ready.cage_missing && strcmp(o->worker.sandbox, "off") != 0)
+		fprintf(stderr, "tasuki %s: the worker is not confined by: %s\n", o->name, ready.cage_missing);
 	return CLI_OK;
 }
 
@@ -259,6 +272,13 @@ static int out_path(const char *given, char *buf, size_t size, struct err *err)
 	if (stat(buf, &st) == 0 && S_ISDIR(st.st_mode))
 		return err_set(err, -EISDIR, "--out %s: is a folder, expected a file name", given);
 	return 0;
+}
+
+/* The folder of what the worker is to write. */
+static void may_write(struct worker_conf *w, unsigned i, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	file_path(w->writable[i], sizeof(w->writable[i]), "%.*s", slash ? (int)MAX_OF(slash - path, 1) : 0, path);
 }
 
 /* The momentum is written last: not over a checkpoint. */
@@ -292,6 +312,8 @@ int cmd_train(int argc, char **argv)
 		return cli_fail("train", &err);
 	if (is_checkpoint(&o, out, momentum))
 		return cli_usage("train", "--momentum %s: is --out or --weights, expected a file of its own", o.momentum);
+	may_write(&o.worker, 0, out);
+	may_write(&o.worker, 1, momentum);
 	struct json *args = json_new_obj();
 	json_set_str(args, "out", out);
 	json_set_int(args, o.steps ? "steps" : "epochs", o.steps ? o.steps : o.epochs);
@@ -390,6 +412,8 @@ static int classify_some(struct options *o, char **paths, int n, struct json *al
 	}
 	json_set(args, "images", images);
 	json_set_int(args, "center_crop", o->worker.data.center_crop);
+	o->worker.images = (const char *const *)paths;
+	o->worker.n_images = (size_t)n;
 	int r = call(o, "classify", args, &result);
 	const struct json *list = NULL;
 	if (r == CLI_OK)

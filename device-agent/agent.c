@@ -7,7 +7,7 @@
 #include "common/base/clock.h"
 #include "device-agent/private_names.h"
 
-#define CHECKPOINTS_KEPT_MAX 40
+#define CHECKPOINTS_KEPT_MAX 42
 #define STEPS_MAX            32 /* of one turn; more is not to be expected */
 #define SESSION_EXPIRY_S     86400
 
@@ -148,6 +148,9 @@ static void collect(struct agent *a)
 	for (size_t i = 0; i < ARRAY_LEN(s->bases); i++)
 		keep(list, &n, s->bases[i]);
 	keep(list, &n, s->first);
+	keep(list, &n, s->privacy.noised);
+	if (a->noising.id)
+		keep(list, &n, a->noising.whole);
 	keep(list, &n, a->coding.whole);
 	keep(list, &n, a->coding.coded);
 	keep(list, &n, source[0]);
@@ -216,6 +219,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->making.retry));
 	at = earlier(at, judge_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->rows));
+	at = earlier(at, retry_at(a, &a->noising.retry));
 	at = earlier(at, a->link.wake_ms);
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
@@ -342,7 +346,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
 		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT,
 		TOPIC_DEVICE_BLOCK, TOPIC_DEVICE_ACK,    TOPIC_DEVICE_CMD,
-		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_FLEET_BLOCK,
+		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_DEVICE_KEY,
+		TOPIC_FLEET_BLOCK,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);
@@ -350,6 +355,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	*ret_retained = t.kind == TOPIC_FLEET_OFFER;
 	if (t.kind == TOPIC_FLEET_BLOCK)
 		return fleet_filter(a, filter);
+	if (t.kind == TOPIC_DEVICE_KEY && !a->seal)
+		return -ENOENT; /* nobody has one */
 	return topic_filter(filter, a->conf.site, &t, NULL);
 }
 
@@ -444,6 +451,10 @@ static int open_folder(struct agent *a, struct err *err)
 		r = file_path(a->incoming, sizeof(a->incoming), "%s/incoming", a->conf.state);
 	if (r == 0)
 		r = file_mkdirs(a->incoming, err);
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/" WORKER_KEEPS, a->conf.state);
+	if (r == 0)
+		r = file_mkdirs(path, err);
 	if (r == 0)
 		r = store_open(a->conf.state, &a->store, err);
 	if (r == 0)

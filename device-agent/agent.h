@@ -43,7 +43,7 @@ void agent_worker_conf(const struct agent *a, struct worker_conf *ret);
 
 /* For mqtt_conf: client id, Will; and the filters to subscribe to. */
 void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret);
-#define AGENT_FILTERS 9
+#define AGENT_FILTERS 10
 /* *ret_retained: also what is retained already. -ENOENT: filter i is not needed now. */
 int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos,
 		 bool *ret_retained);

@@ -9,7 +9,8 @@
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
- *   fleet.c     a checkpoint for everyone
+ *   fleet.c     a checkpoint for everyone; fleet_key.c: the key it is sealed with
+ *   privacy.c   noise on what goes out, and the account of it
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
@@ -114,7 +115,6 @@ struct agent {
 	const struct model *model;
 	struct agent_ports port;
 	struct trust *trust;      /* NULL: plain */
-	bool refusal_told[REFUSAL_N];
 	char numbered[HASH_SIZE]; /* what is on offer under state->sequence in this run; "" */
 	struct rng rng;
 	int lock_fd;
@@ -179,6 +179,13 @@ struct agent {
 		struct manifest manifest;
 		struct retry retry;
 	} making;
+	struct {             /* noise being added to what is to be offered */
+		uint64_t id; /* the request; 0: none */
+		bool first;  /* it is for the first weights */
+		char whole[HASH_SIZE], out[FILE_PATH_MAX];
+		double rho; /* that it will cost */
+		struct retry retry;
+	} noising;
 	struct {                                         /* the form that is offered, being made */
 		uint64_t id;                             /* the request; 0: none */
 		bool first;                              /* it is for the first weights */
@@ -228,6 +235,12 @@ struct agent {
 		struct part part;
 		int64_t pull_at_ms;   /* what is missing is asked for from then on */
 		char left[HASH_SIZE]; /* blocks of it may still be on their way; "" */
+		/* Where it is sealed, see fleet_key.c. */
+		struct seal_pair pair; /* that the key is asked for with */
+		bool has_pair;
+		unsigned n_asked;
+		int64_t asks_at_ms;
+		uint8_t key[SEAL_KEY];
 		struct retry retry;
 	} fleet;
 
@@ -320,6 +333,8 @@ int64_t judge_deadline_ms(const struct agent *a);
  * images_seen and trainer are the caller's, and stays where the making itself is a reason. It stays
  * if one of its parents does. */
 int lineage_manifest(const struct agent *a, struct manifest *m, struct err *err);
+/* What is said of `id`, a copy of `whole` that is made only to be sent; lineage_manifest() completes it. */
+void lineage_copy(const struct manifest *whole, const char *id, struct manifest *ret);
 /* Whether nothing that descends from it may leave. */
 bool lineage_stays(const struct agent *a, const char *id);
 /* What is offered in place of checkpoint `id`: itself, or a copy without the rows of private
@@ -409,7 +424,26 @@ void link_stop(struct agent *a);
 /* The pulled result was decoded; err: it was not. */
 void exchange_decoded(struct agent *a, const struct json *result, const struct err *err);
 
+/* privacy.c */
+bool privacy_on(const struct agent *a);
+/* Whether it is on, and the budget is not enough for another handover. */
+bool privacy_spent(const struct agent *a);
+/* What is offered in place of `whole`: itself, or it with noise. -EAGAIN: that is being made; -EPERM: the
+ * budget does not allow it, err says so. */
+int privacy_offered(struct agent *a, const char *whole, char ret[HASH_SIZE], struct err *err);
+void privacy_made(struct agent *a, const struct json *result, const struct err *failed);
+/* lineage_may_leave(), and it has noise, and the budget allows it. */
+int privacy_may_leave(const struct agent *a, const struct manifest *m, struct err *err);
+/* `id` has been granted: counts it in *next. Negative: it cannot be, and is not to be granted. */
+int privacy_granted(struct agent *a, struct state *next, const char *id);
+/* The account, after a grant. */
+void privacy_log(const struct agent *a);
+void privacy_report(const struct agent *a, const struct state *s, struct msg_report *ret);
+
 /* coding.c */
+/* Asks for the first weights of the seed; what came of it is kept. */
+int coding_request_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err);
+int coding_keep_first(struct agent *a, const char *path, struct err *err);
 /* Whether what a manifest's form is a difference to is here. */
 bool coding_has_base(const struct agent *a, const struct manifest *m);
 /* That result has been decided on. */
@@ -436,9 +470,23 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
 		 struct err *err);
 bool fleet_step(struct agent *a);
+/* The key has come: now the blocks are of use. */
+void fleet_key_here(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);
+
+/* fleet_key.c */
+/* Whether a checkpoint is taken that cannot be opened yet. */
+bool fleet_key_missing(const struct agent *a);
+/* NULL: none is here, or none is needed. */
+const uint8_t *fleet_key(struct agent *a);
+/* It is asked for at a random moment of so long a time. */
+void fleet_key_plan(struct agent *a, int64_t within_ms);
+void fleet_key_ask(struct agent *a); /* if it is due; only while it is missing */
+void fleet_key_heard(struct agent *a, const struct msg_key *m, struct err *err);
+/* What is not in the state: after a commit that took the key out of it, or put it in. */
+void fleet_key_forget(struct agent *a);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */
@@ -455,8 +503,6 @@ void trusted_watch(struct agent *a);
  * may write it. by: who; "": nobody. */
 bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_message *m,
 		  char by[ID_SIZE], struct err *err);
-/* Whether one of that name is the first since the start: it is told of in any case. */
-bool trusted_is_news(struct agent *a);
 /* Whether what a message says of its writer is what its signature says. */
 bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err);
 /* What is about to be offered gets its number, which is saved, and its end. */

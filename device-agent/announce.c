@@ -52,7 +52,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_EVALUATING;
 	if (a->train_id)
 		return PHASE_TRAINING;
-	if (a->coding.id)
+	if (a->coding.id || a->noising.id)
 		return PHASE_EVALUATING; /* the forms, one after the other */
 	if (*link_reason(a))
 		return PHASE_WAITING;
@@ -67,7 +67,8 @@ static enum phase phase_of(const struct agent *a)
 static const char *reason_of(const struct agent *a)
 {
 	const struct retry *const failing[] = {&a->saving,       &a->training, &a->evaluating,
-					       &a->making.retry, &a->pull,     &a->rows};
+					       &a->making.retry, &a->pull,     &a->rows,
+					       &a->noising.retry};
 	if (a->worker_reason)
 		return a->worker_reason;
 	for (size_t i = 0; i < ARRAY_LEN(failing); i++)
@@ -81,10 +82,14 @@ static const char *reason_of(const struct agent *a)
 		return handover_busy_reason(&a->state->handover);
 	if (*link_reason(a))
 		return link_reason(a);
+	if (a->noising.id)
+		return "noise is added to what is handed over";
 	if (a->coding.id)
 		return "a form to travel in is chosen";
 	if (coding_decodes(a))
 		return "what came in is decoded";
+	if (a->state->handover.phase == HANDOVER_IDLE && privacy_spent(a))
+		return "the privacy budget is spent: nothing is handed over";
 	if (!a->worker_ready)
 		return "the worker is starting";
 	if (a->data.n[SPLIT_TRAIN] == 0)

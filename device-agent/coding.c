@@ -41,7 +41,7 @@ void coding_handed_over(struct agent *a, struct state *next, const char *result,
 {
 	memset(next->bases, 0, sizeof(next->bases));
 	a->coding.n_lacked = 0;
-	if (!makes_differences(a))
+	if (!makes_differences(a) && !privacy_on(a))
 		return;
 	COPY(next->bases[0], result);
 	if (!same(result, granted))
@@ -96,24 +96,15 @@ static int out_paths(struct agent *a, struct err *err)
 	return r < 0 ? r : store_tmp(a->store, "decoded.weights", a->coding.decoded, err);
 }
 
-static void ask(struct agent *a, const char *op, struct json *args)
-{
-	struct err err = {0};
-	int r = work_request(a, op, args, &a->coding.id, &err);
-	if (r < 0 && !work_worker_lost(r))
-		as_it_is(a, &err);
-}
-
-static void ask_first(struct agent *a)
+int coding_request_first(struct agent *a, const char *out, uint64_t *ret_id, struct err *err)
 {
 	struct json *args = json_new_obj();
 	json_set_int(args, "seed", a->conf.seed);
-	json_set_str(args, "out", a->coding.decoded);
-	a->coding.first = true;
-	ask(a, "first", args);
+	json_set_str(args, "out", out);
+	return work_request(a, "first", args, ret_id, err);
 }
 
-static void ask_form(struct agent *a, const char *path)
+static int ask_form(struct agent *a, const char *path, struct err *err)
 {
 	const struct state *s = a->state;
 	const char *const ids[] = {s->bases[0], s->bases[1], s->first};
@@ -133,8 +124,7 @@ static void ask_form(struct agent *a, const char *path)
 	json_set(args, "bases", bases);
 	json_set_str(args, "split", split_name(SPLIT_VALIDATION));
 	json_set_num(args, "tolerance", a->conf.tolerance_points / 100);
-	a->coding.first = false;
-	ask(a, "encode", args);
+	return work_request(a, "encode", args, &a->coding.id, err);
 }
 
 int coding_offered(struct agent *a, const char *whole, char ret[HASH_SIZE])
@@ -160,12 +150,13 @@ int coding_offered(struct agent *a, const char *whole, char ret[HASH_SIZE])
 	int r = out_paths(a, &err);
 	if (r == 0)
 		r = store_weights(a->store, whole, path);
-	if (r < 0)
+	a->coding.first = makes_differences(a) && !store_has(a->store, a->state->first);
+	if (r == 0 && a->coding.first)
+		r = coding_request_first(a, a->coding.decoded, &a->coding.id, &err);
+	else if (r == 0)
+		r = ask_form(a, path, &err);
+	if (r < 0 && !work_worker_lost(r))
 		as_it_is(a, &err);
-	else if (makes_differences(a) && !store_has(a->store, a->state->first))
-		ask_first(a);
-	else
-		ask_form(a, path);
 	if (!*a->coding.coded)
 		return -EAGAIN;
 	memcpy(ret, a->coding.coded, HASH_SIZE);
@@ -178,19 +169,19 @@ const char *coding_to_score(const struct agent *a)
 	return made ? a->coding.coded : "";
 }
 
-static int keep_first(struct agent *a, struct err *err)
+int coding_keep_first(struct agent *a, const char *path, struct err *err)
 {
 	struct manifest m = {.origin = ORIGIN_LOCAL};
 	struct weights_header h;
 	char id[HASH_SIZE];
-	int r = weights_check(a->model, a->coding.decoded, &h, id, err);
+	int r = weights_check(a->model, path, &h, id, err);
 	if (r < 0)
 		return r;
 	manifest_name(&m, id);
 	m.images_seen = (int64_t)h.seen;
 	r = lineage_manifest(a, &m, err);
 	if (r == 0)
-		r = store_add(a->store, a->coding.decoded, &m, err);
+		r = store_add(a->store, path, &m, err);
 	if (r < 0)
 		return r;
 	struct state *next = agent_draft(a);
@@ -213,15 +204,9 @@ static int coded_manifest(struct agent *a, const struct json *result, struct man
 		r = weights_check(a->model, a->coding.decoded, NULL, id, err);
 	if (r < 0)
 		return r;
-	*m = whole;
-	if (!same(id, whole.id)) {
-		/* Not of the one without private rows, which nobody here uses: of the whole one. */
-		COPY(m->source, *whole.source ? whole.source : whole.id);
-		COPY(m->parents[0], m->source);
-		m->n_parents = 1;
-		COPY(m->id, id);
+	lineage_copy(&whole, id, m);
+	if (!same(id, whole.id))
 		r = lineage_manifest(a, m, err);
-	}
 	if (r == 0 && json_has(result, "base"))
 		r = json_get_int(result, "base", 0, (int64_t)a->coding.n_bases - 1, &base, err);
 	if (r == 0 && base < 0 && same(name, encoding_name(ENCODING_DELTA)))
@@ -278,7 +263,8 @@ void coding_made(struct agent *a, const struct json *result, const struct err *f
 	if (failed && work_worker_lost(failed->code) && ++a->coding.n_lost < CODING_LOST_MAX)
 		return; /* once more, with the next worker */
 	a->coding.n_lost = 0;
-	if (!failed && (a->coding.first ? keep_first(a, &err) : keep_coded(a, result, &err)) < 0)
+	if (!failed && (a->coding.first ? coding_keep_first(a, a->coding.decoded, &err)
+					: keep_coded(a, result, &err)) < 0)
 		failed = &err;
 	if (failed)
 		as_it_is(a, failed);

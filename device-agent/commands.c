@@ -34,6 +34,9 @@ static int order_handover(struct state *next, const struct commands_view *v, str
 	if (v->stays)
 		return err_set(err, -EPERM,
 			       "handover: what this device trains stays on it (share = never)");
+	if (v->spent)
+		return err_set(err, -EPERM,
+			       "handover: the privacy budget is spent ([privacy] budget)");
 	if (!handover_may_offer(h))
 		return err_set(err, -EBUSY, "handover: one is under way, %s, with trainer %s",
 			       handover_phase_name(h->phase), h->trainer);

@@ -20,6 +20,7 @@ struct commands_view {
 	void *user;
 	bool has_split[SPLIT_N]; /* whether there are images of it */
 	bool stays;              /* nothing may be offered: share = never */
+	bool spent;              /* nothing may be: the privacy budget is */
 };
 
 /* Changes *next (and *live) and fills `answer`. 0: done; 1: the answer comes later (evaluate);

@@ -9,9 +9,12 @@
 
 #include "common/base/mem.h"
 #include "common/checkpoint/manifest.h"
+#include "common/checkpoint/weights.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
 #include "common/engine/worker_conf.h"
+#include "common/privacy/accountant.h"
+#include "common/protocol/message.h"
 
 #define CLIENT_ID_PARTS_MAX 120 /* site and id together: they make the MQTT client id */
 
@@ -202,6 +205,23 @@ static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 	return worker_conf_read(c, "train", &a->worker, err);
 }
 
+static int load_privacy(struct conf *c, struct privacy_conf *p, struct err *err)
+{
+	int r;
+	if ((r = conf_num(c, "privacy", "noise", 0, WEIGHTS_NOISE_MAX, 0, &p->noise, err)) < 0 ||
+	    (r = conf_num(c, "privacy", "clip", WEIGHTS_CLIP_MIN, WEIGHTS_CLIP_MAX, 1, &p->clip,
+			  err)) < 0 ||
+	    (r = conf_num(c, "privacy", "delta", ACCOUNTANT_DELTA_MIN, ACCOUNTANT_DELTA_MAX, 1e-5,
+			  &p->delta, err)) < 0 ||
+	    (r = conf_num(c, "privacy", "budget", 0, MESSAGE_EPSILON_MAX, 8, &p->budget, err)) < 0)
+		return r;
+	if (p->noise > 0 && p->noise < WEIGHTS_NOISE_MIN)
+		return conf_fail(c, "privacy", "noise", -ERANGE, err,
+				 "found %g, expected 0 or at least %g", p->noise,
+				 WEIGHTS_NOISE_MIN);
+	return 0;
+}
+
 /* Whole percents, rising, separated by commas. */
 static int read_blends(struct conf *c, struct select_conf *s, struct err *err)
 {
@@ -311,6 +331,7 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
 	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
 		    0 ||
+	    (r = conf_check_folder(c, "worker", "readable", w->readable[0], err)) < 0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;
@@ -318,9 +339,9 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device", "broker",   "model",    "data", "augment",
-					       "train",  "handover", "transfer", "link", "select",
-					       "worker", "identity", NULL};
+	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
+					       "train",   "handover", "transfer", "link", "select",
+					       "privacy", "worker",   "identity", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -339,6 +360,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = load_link(c, a, err);
 	if (r >= 0)
+		r = load_privacy(c, &a->privacy, err);
+	if (r >= 0)
 		r = load_select(c, &a->select, err);
 	if (r >= 0)
 		r = identity_conf(c, &a->identity, err);
@@ -353,6 +376,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
 			      a->state);
+	if (r >= 0)
+		r = worker_conf_state(&a->worker, a->state, a->state);
 	if (r == -ENAMETOOLONG)
 		err_set(err, r, "%s: [device] state: too long", path);
 	if (r >= 0) {

@@ -42,6 +42,13 @@ struct agent_live {
 };
 
 /* What an offer carries of private outputs, if there are any: zeros, or their rows. */
+/* [privacy]: of what is handed over (docs/security.md). */
+struct privacy_conf {
+	double noise; /* standard deviation, in clips; 0: all of it is off */
+	double clip;  /* L2 norm */
+	double delta, budget; /* budget: the largest epsilon */
+};
+
 enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
 
 struct agent_conf {
@@ -58,6 +65,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
+	struct privacy_conf privacy;
 	int encoding;            /* of what is offered: enum encoding, or ENCODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
 	struct agent_live live;

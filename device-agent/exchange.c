@@ -51,7 +51,7 @@ static void publish_offer(struct agent *a)
 		guard_suspect(a, h->checkpoint);
 		return;
 	}
-	if (lineage_may_leave(a, &m.manifest, &err) < 0) {
+	if (privacy_may_leave(a, &m.manifest, &err) < 0) {
 		log_error("device=%s not offered: %s", a->conf.id, err.text);
 		return;
 	}
@@ -124,9 +124,11 @@ static void run_action(struct agent *a, const struct handover_action *act)
 static void log_phase(const struct agent *a, enum handover_phase was, int64_t fence_was)
 {
 	const struct handover *h = &a->state->handover;
-	if (h->fence != fence_was)
+	if (h->fence != fence_was) {
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s granted", a->conf.id,
 			 (long long)h->fence, h->trainer, h->granted);
+		privacy_log(a);
+	}
 	if (was == h->phase)
 		return;
 	if (h->phase == HANDOVER_OFFERING && was == HANDOVER_GRANTED)
@@ -204,6 +206,8 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
 			rounds_offered(&next->rounds, next->rounds.epoch);
+		if (r == 0 && h.fence != before.fence)
+			r = privacy_granted(a, next, h.granted);
 		if (r == 0)
 			r = agent_commit(a);
 		if (r < 0)
@@ -291,6 +295,11 @@ static int offer(struct agent *a)
 		return r;
 	}
 	retry_done(&a->rows);
+	r = privacy_offered(a, offered, offered, &err);
+	if (r == -EPERM)
+		return not_offered(a, m.epoch, &err);
+	if (r < 0)
+		return r;
 	r = coding_offered(a, offered, offered);
 	if (r < 0)
 		return r;
@@ -322,7 +331,8 @@ bool exchange_offer_step(struct agent *a)
 		a->candidate[0] = 0;
 		return false;
 	}
-	if (retry_waits(a, &a->rows) || a->coding.id)
+	if (retry_waits(a, &a->rows) || a->coding.id || a->noising.id ||
+	    retry_waits(a, &a->noising.retry))
 		return false;
 	if (!s->rounds.offer_ordered && handover_awaits_claim(&s->handover, a->now_ms))
 		return false;
@@ -351,6 +361,8 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 		err_set(&err, -EINVAL, "device: found %s, expected %s", m->device, a->conf.id);
 	else if (m->origin != ORIGIN_EDGE)
 		err_set(&err, -EINVAL, "origin: found %s, expected edge", origin_name(m->origin));
+	else if (a->seal && !*m->root)
+		err_set(&err, -EINVAL, "root: found none, expected that of the payload's blocks");
 	else
 		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
 	if (!err.code && !coding_has_base(a, m))
@@ -658,7 +670,7 @@ void exchange_serve(struct agent *a)
 		a->serve.n = 0;
 		return;
 	}
-	if (lineage_may_leave(a, &m, &err) < 0) {
+	if (privacy_may_leave(a, &m, &err) < 0) {
 		exchange_withdraw(a, &err);
 		return;
 	}

@@ -212,6 +212,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 	for (enum split s = 0; s < SPLIT_N; s++)
 		v.has_split[s] = a->worker_ready && a->data.n[s];
 	v.stays = *a->state->local && lineage_stays(a, a->state->local);
+	v.spent = privacy_spent(a);
 	struct json *answer = json_new_obj();
 	struct state *next = agent_draft(a);
 	int r = commands_apply(next, &live, &v, c, answer, &err);
@@ -351,6 +352,13 @@ static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, const 
 		fleet_offer(a, &f, m->retained, err);
 }
 
+static void on_key(struct agent *a, const struct mqtt_message *m, const char *by, struct err *err)
+{
+	struct msg_key k;
+	if (msg_key_parse(m->payload, m->len, &k, err) == 0 && trusted_is_by(a, by, k.trainer, err))
+		fleet_key_heard(a, &k, err);
+}
+
 /* Whether it is about no one device. */
 static bool is_fleets(enum topic_kind k)
 {
@@ -360,7 +368,7 @@ static bool is_fleets(enum topic_kind k)
 /* Whoever sends rubbish must not fill the log with it. */
 static void log_refused(struct agent *a, const char *topic, const char *why)
 {
-	bool quiet = !trusted_is_news(a) && a->n_refused &&
+	bool quiet = !trust_has_news(a->trust) && a->n_refused &&
 		     a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
 	a->n_refused++;
 	if (!quiet) {
@@ -414,6 +422,9 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		break;
 	case TOPIC_FLEET_BLOCK:
 		fleet_block(a, &t, m->payload, m->len, &err);
+		break;
+	case TOPIC_DEVICE_KEY:
+		on_key(a, m, by, &err);
 		break;
 	case TOPIC_DEVICE_ACK:
 		on_ack(a, m, by, &err);

@@ -67,6 +67,18 @@ static int keep(const struct agent *a, const char *out, struct manifest *m, char
 	return r;
 }
 
+void lineage_copy(const struct manifest *whole, const char *id, struct manifest *ret)
+{
+	*ret = *whole;
+	if (same(id, whole->id))
+		return;
+	COPY(ret->id, id);
+	/* Not of the one without private rows, which nobody here uses: of the whole one. */
+	COPY(ret->source, *whole->source ? whole->source : whole->id);
+	COPY(ret->parents[0], ret->source);
+	ret->n_parents = 1;
+}
+
 /* ---- what leaves ---- */
 
 /* A copy of it without private rows, in the store's temporary folder. */
@@ -120,7 +132,7 @@ int lineage_check_leaving(const struct agent *a, const char *id, struct err *err
 	struct manifest m;
 	int r = store_manifest(a->store, id, &m, err);
 	if (r == 0)
-		r = lineage_may_leave(a, &m, err);
+		r = privacy_may_leave(a, &m, err);
 	if (r < 0 || !lineage_takes_rows(a))
 		return r;
 	r = strip(a, id, out, stripped, err);

@@ -57,6 +57,19 @@ static struct json *print_fleet(const struct state *s)
 	json_set_str(j, "id", s->fleet.id);
 	if (s->fleet.offer.manifest.sequence)
 		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
+	if (*s->fleet.key)
+		json_set_str(j, "key", s->fleet.key);
+	return j;
+}
+
+static struct json *print_privacy(const struct state *s)
+{
+	struct json *j = json_new_obj();
+	json_set_num(j, "spent", s->privacy.spent);
+	json_set_int(j, "handovers", s->privacy.handovers);
+	json_set_str(j, "counted", s->privacy.counted);
+	json_set_str(j, "whole", s->privacy.whole);
+	json_set_str(j, "noised", s->privacy.noised);
 	return j;
 }
 
@@ -167,6 +180,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 		json_set(j, "fleet", print_fleet(s));
 	if (s->sequence || s->n_taken)
 		json_set(j, "fresh", print_fresh(s));
+	if (*s->privacy.noised)
+		json_set(j, "privacy", print_privacy(s));
 	json_set(j, "rounds", print_rounds(&s->rounds));
 	struct json *link = json_new_obj();
 	json_set_int(link, "day", s->link.day);
@@ -191,7 +206,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_free(j);
 	if (!text)
 		return err_errno(err, -ENOMEM, "%s", path);
-	return (*s->seal.secret ? file_write_private : file_write)(path, text, strlen(text), err);
+	bool secret = *s->seal.secret || *s->fleet.key;
+	return (secret ? file_write_private : file_write)(path, text, strlen(text), err);
 }
 
 /* Reading: the first failure stays in `code`, and what follows it is left out. */
@@ -303,6 +319,16 @@ static void read_rounds(struct reader *r, const struct json *j, struct rounds *r
 		read_int(r, j, "adopted_epoch", JSON_INT_MAX, &ret->adopted_epoch);
 }
 
+static void read_privacy(struct reader *r, const struct json *j, struct state *s)
+{
+	if (r->code >= 0)
+		r->code = json_get_num(j, "spent", 0, 1e300, &s->privacy.spent, r->err);
+	read_int(r, j, "handovers", JSON_INT_MAX, &s->privacy.handovers);
+	read_hash(r, j, "counted", s->privacy.counted);
+	read_hash(r, j, "whole", s->privacy.whole);
+	read_hash(r, j, "noised", s->privacy.noised);
+}
+
 static void read_candidate(struct reader *r, const struct json *j, void *user)
 {
 	struct judgement *g = user;
@@ -373,6 +399,8 @@ static void read_fleet(struct reader *r, const struct json *j, struct state *s)
 	r->code = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, r->err);
 	if (r->code >= 0)
 		r->code = msg_fleet_parse(text, strlen(text), &s->fleet.offer, r->err);
+	if (json_has(j, "key"))
+		read_hash(r, j, "key", s->fleet.key);
 }
 
 static void read_taken(struct reader *r, const struct json *j, void *user)
@@ -453,6 +481,9 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 		read_int(r, fresh, "sequence", JSON_INT_MAX - 1, &s->sequence);
 		read_each(r, fresh, "taken", STATE_TAKEN_MAX, read_taken, s);
 	}
+	const struct json *privacy = json_has(j, "privacy") ? read_obj(r, j, "privacy") : NULL;
+	if (privacy)
+		read_privacy(r, privacy, s);
 	const struct json *rounds = read_obj(r, j, "rounds"), *pending;
 	if (rounds)
 		read_rounds(r, rounds, &s->rounds);

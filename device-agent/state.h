@@ -66,12 +66,20 @@ struct state {
 		char id[HASH_SIZE]; /* its checkpoint; "": not known */
 		struct msg_fleet
 			offer; /* while its checkpoint comes in; its sequence 0: none does */
+		char key[HASH_SIZE];    /* hex: that its blocks are sealed with; "": not here */
 	} fleet;
+	/* What handovers with noise have given away, and the checkpoint that got noise last. */
+	struct {
+		double spent; /* sum of their rhos (common/privacy/accountant.h) */
+		int64_t handovers;
+		char counted[HASH_SIZE]; /* the one with noise that was counted last; "": none */
+		char whole[HASH_SIZE], noised[HASH_SIZE]; /* of what, and what came of it; "" */
+	} privacy;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;
-	struct sealed seal; /* its keys, while it is open; only with an identity */
-	struct judgement judgement;                  /* while handover.phase is JUDGING */
+	struct sealed seal;         /* its keys, while it is open; only with an identity */
+	struct judgement judgement; /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */

@@ -64,15 +64,6 @@ bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_mess
 	       REFUSAL_NONE;
 }
 
-bool trusted_is_news(struct agent *a)
-{
-	bool news = false;
-	for (int r = 1; a->trust && r < REFUSAL_N; r++)
-		if (!a->refusal_told[r] && trust_refused(a->trust, (enum refusal)r))
-			news = a->refusal_told[r] = true;
-	return news;
-}
-
 bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err)
 {
 	if (!a->trust || same(by, trainer))

@@ -169,7 +169,7 @@ static void ask_training(struct agent *a)
 		json_set_str(args, "weights", weights);
 	}
 	json_set_str(args, "out", a->train_out);
-	if (file_path(momentum, sizeof(momentum), "%s/momentum", a->conf.state) == 0)
+	if (file_path(momentum, sizeof(momentum), "%s/" WORKER_KEEPS "/momentum", a->conf.state) == 0)
 		json_set_str(args, "momentum", momentum);
 	json_set_int(args, "epochs", 1);
 	/* An order of images that has led to no finite loss is not tried again and again. */
@@ -313,8 +313,10 @@ int agent_worker_ready(struct agent *a, const struct worker_ready *r, struct err
 	a->worker_ready = true;
 	a->worker_paused = false;
 	a->worker_reason = NULL;
-	log_info("device=%s worker ready engine=%s precision=%s threads=%d", a->conf.id, r->engine,
-		 r->precision, r->threads);
+	log_info("device=%s worker ready engine=%s precision=%s threads=%d confined=\"%s\"", a->conf.id,
+		 r->engine, r->precision, r->threads, r->cage);
+	if (*r->cage_missing)
+		log_warning("device=%s the worker is not confined by: %s", a->conf.id, r->cage_missing);
 	take_data(a, r);
 	a->status_dirty = true;
 	agent_turn(a);
@@ -563,6 +565,8 @@ void agent_worker_reply(struct agent *a, uint64_t request, const struct json *re
 		on_evaluated(a, result, err);
 	else if (request == a->rescan_id)
 		on_rescanned(a, result, err);
+	else if (request == a->noising.id)
+		privacy_made(a, result, err);
 	else if (request == a->coding.id)
 		coding_made(a, result, err);
 	else if (request == a->decoding.id)

@@ -295,8 +295,20 @@ static int check_paths(const struct conf *c, const struct trainer_conf *t, struc
 	if (r == 0)
 		r = conf_check_folder(c, "data", "test", w->data.test_path, err);
 	if (r == 0)
+		r = conf_check_folder(c, "worker", "readable", w->readable[0], err);
+	if (r == 0)
 		r = conf_check_program(c, "worker", "program", w->program, err);
 	return r;
+}
+
+static int read_folders(struct trainer_conf *t, const char *path, struct err *err)
+{
+	char store[FILE_PATH_MAX];
+	int r = file_path(store, sizeof(store), "%s/" TRAINER_STORE, t->state);
+
+	if (r == 0)
+		r = worker_conf_state(&t->worker, t->state, store);
+	return r < 0 ? err_set(err, r, "%s: [trainer] state: too long", path) : 0;
 }
 
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
@@ -344,6 +356,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = conf_finish(c, err);
 	if (r == 0)
 		r = check_paths(c, t, err);
+	if (r == 0)
+		r = read_folders(t, path, err);
 	if (r == 0)
 		*ret = *t;
 	return r;

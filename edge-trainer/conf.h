@@ -32,6 +32,8 @@ enum strategy {
 };
 const char *strategy_name(enum strategy s);
 
+#define TRAINER_STORE "store" /* in the state folder */
+
 struct trainer_conf {
 	char site[ID_SIZE], id[ID_SIZE];
 	char state[FILE_PATH_MAX];

@@ -85,8 +85,8 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	"  device TEXT PRIMARY KEY, sequence INTEGER NOT NULL, checkpoint TEXT NOT NULL,"
 	"  over INTEGER NOT NULL) WITHOUT ROWID;",
 	/* 6: keys of a handover's blocks, as long as it is open. */
-	"ALTER TABLE jobs ADD COLUMN seal_secret TEXT;"
-	"ALTER TABLE jobs ADD COLUMN seal_theirs TEXT;",
+	("ALTER TABLE jobs ADD COLUMN seal_secret TEXT;"
+	 "ALTER TABLE jobs ADD COLUMN seal_theirs TEXT;"),
 	/* 7: how devices stand. */
 	"CREATE TABLE standing(device TEXT PRIMARY KEY, delta REAL NOT NULL,"
 	"  refusals INTEGER NOT NULL, first_ms INTEGER NOT NULL, times INTEGER NOT NULL,"

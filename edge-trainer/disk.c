@@ -14,6 +14,7 @@
 #include "edge-trainer/trainer_priv.h"
 
 #define DAY_MS ((int64_t)24 * 3600 * 1000)
+#define DISK_SPARE_PART 64 /* of a full disk, one part in so many is freed at a time */
 
 static int64_t files_max(const struct trainer *t)
 {
@@ -211,6 +212,8 @@ static int collect_checkpoints(struct trainer *t, int64_t more, struct err *err)
 	quota_plan(&q, more, &cut);
 	too_many = q.loose + q.lapsed - LAPSED_MAX;
 	drop_lapsed(t, true, MAX_OF(cut.loose, too_many), "its place on disk was needed");
+	if (more > 0 && cut.history > 0) /* some for those that come next: all are looked at each time */
+		cut.history = MIN_OF(t->n_history, cut.history + q.max / DISK_SPARE_PART);
 	r = trim_history(t, kept, n, t->n_history - cut.history, err);
 	drop_lapsed(t, false, MAX_OF(cut.lapsed, too_many - q.loose),
 		    "its place on disk was needed");

@@ -69,6 +69,18 @@ static int make_folder(const struct trainer *t, struct err *err)
 	return r < 0 ? err_errno(err, r, "%s", t->conf->state) : file_mkdirs(dir, err);
 }
 
+/* What was on offer when the program ended: of this model, here still, and, if what we send is sealed,
+ * made to be. */
+static bool may_go_on(const struct trainer *t)
+{
+	const struct fleet *f = t->fleet;
+
+	if (strcmp(f->offer.manifest.model, t->model->id) != 0)
+		return false;
+	return !is_on(f) || (store_has(t->store, f->offer.manifest.id) &&
+			     (!t->seal || (f->has_key && *f->offer.manifest.root)));
+}
+
 int fleet_load(struct trainer *t, struct err *err)
 {
 	struct fleet *f = t->fleet = calloc(1, sizeof(*f));
@@ -78,15 +90,14 @@ int fleet_load(struct trainer *t, struct err *err)
 		r = make_folder(t, err);
 	if (r < 0 || f->offer.manifest.sequence == 0)
 		return r;
-	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
-	    (is_on(f) && !store_has(t->store, f->offer.manifest.id))) {
-		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
-			    "offered",
+	if (!may_go_on(t)) {
+		log_warning("fleet sequence=%lld checkpoint=%.12s: no longer offered",
 			    (long long)f->offer.manifest.sequence, f->offer.manifest.id);
 		f->seen = MAX_OF(f->seen, f->offer.manifest.sequence);
 		f->offer = (struct msg_fleet){0};
 		f->rollout = (struct rollout){0};
 		f->n_counted = 0;
+		site_key_forget(f);
 		return 0;
 	}
 	f->n_blocks = count_blocks(&f->offer.manifest);
@@ -96,6 +107,10 @@ int fleet_load(struct trainer *t, struct err *err)
 
 void fleet_done(struct trainer *t)
 {
+	if (!t->fleet)
+		return;
+	site_key_forget(t->fleet);
+	proof_done(&t->fleet->proof);
 	free(t->fleet);
 }
 
@@ -106,12 +121,14 @@ static void announce(struct trainer *t)
 {
 	struct fleet *f = t->fleet;
 	struct msg_fleet m = f->offer;
+	int64_t start_ms;
 
 	f->announce_due = f->offer.manifest.sequence > 0;
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
-	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
+	start_ms = MIN_OF(FLEET_START_MS + site_key_ms(t), (int64_t)FLEET_SPREAD_MAX_MS);
+	m.starts_in_ms = is_sending(f) ? start_ms : -1;
 	if (t->trust)
 		m.manifest.expires_ms = trainer_utc(t) + FRESHNESS_FLEET_MS;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
@@ -119,7 +136,7 @@ static void announce(struct trainer *t)
 	f->announce_due = false;
 	f->announced_ms = trainer_now(t);
 	if (is_sending(f))
-		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
+		f->send_at_ms = trainer_now(t) + start_ms;
 }
 
 /* What is no longer on offer goes, unless a handover knows it. */
@@ -148,6 +165,7 @@ static void halt(struct trainer *t)
 	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.manifest.sequence,
 		    f->offer.manifest.id, f->offer.reason);
 	f->n_peers = 0;
+	site_key_forget(f);
 }
 
 static void act(struct trainer *t, enum rollout_action action)
@@ -196,37 +214,48 @@ static int count_device(void *user, struct idmap_node *node)
 	return 0;
 }
 
-/* Offers a checkpoint that is in the store: m has its id, epoch and images_seen. */
+/* What is said of a checkpoint that is in the store: m has its id, epoch and images_seen. */
+static void describe(const struct trainer *t, const struct manifest *m, struct manifest *ret)
+{
+	*ret = (struct manifest){.origin = ORIGIN_FLEET,
+				 .epoch = m->epoch,
+				 .images_seen = m->images_seen,
+				 .classes = (int64_t)t->model->n_classes,
+				 .size = (int64_t)t->model->file_bytes,
+				 .block_size = t->conf->block_size,
+				 .created_ms = trainer_utc(t)};
+	memcpy(ret->id, m->id, sizeof(ret->id));
+	memcpy(ret->model, t->model->id, sizeof(ret->model));
+	memcpy(ret->device, t->conf->id, sizeof(ret->device));
+	memcpy(ret->trainer, t->conf->id, sizeof(ret->trainer));
+}
+
+/* Offers it. Where that fails, what was offered goes on. */
 static void begin(struct trainer *t, const struct manifest *m, const struct score *test)
 {
 	struct fleet *f = t->fleet;
 	struct rollout_event ev = {.kind = ROLLOUT_EV_BEGIN};
 	struct census c = {0};
-	struct manifest *to;
+	struct manifest to;
+	struct err err = {0};
 	char before[HASH_SIZE];
 
+	describe(t, m, &to);
+	if (site_key_make(t, &to, &err) < 0) {
+		trainer_fault(t, &err);
+		return;
+	}
 	/* The clock, so that one whose state was lost is not taken for older. */
 	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.manifest.sequence) + 1, trainer_utc(t) / 1000);
 	idmap_each(&t->devices, count_device, &c);
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	f->offer = (struct msg_fleet){.share = 100,
+	to.sequence = c.sequence;
+	f->offer = (struct msg_fleet){.manifest = to,
+				      .share = 100,
 				      .starts_in_ms = -1,
 				      .spread_ms = t->conf->fleet_spread_ms,
 				      .test = *test};
-	to = &f->offer.manifest;
-	*to = (struct manifest){.origin = ORIGIN_FLEET,
-				.sequence = c.sequence,
-				.epoch = m->epoch,
-				.images_seen = m->images_seen,
-				.classes = (int64_t)t->model->n_classes,
-				.size = (int64_t)t->model->file_bytes,
-				.block_size = t->conf->block_size,
-				.created_ms = trainer_utc(t)};
-	memcpy(to->id, m->id, sizeof(to->id));
-	memcpy(to->model, t->model->id, sizeof(to->model));
-	memcpy(to->device, t->conf->id, sizeof(to->device));
-	memcpy(to->trainer, t->conf->id, sizeof(to->trainer));
-	f->n_blocks = count_blocks(to);
+	f->n_blocks = count_blocks(&to);
 	f->n_counted = 0;
 	f->n_peers = 0;
 	ev.share = rollout_share(&t->conf->rollout, c.n);
@@ -249,6 +278,7 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	f->n_counted = 0;
 	f->n_peers = 0;
 	f->announce_due = false;
+	site_key_forget(f);
 	fleet_save(t);
 	forget(t, before);
 }
@@ -324,9 +354,9 @@ void fleet_merged(struct trainer *t, const struct manifest *m, const struct scor
 
 static int take(struct trainer *t, const char *path, struct err *err)
 {
-	struct manifest m = {.origin = ORIGIN_FLEET};
+	struct manifest from = {0}, m;
 	struct weights_header h;
-	int r = weights_check(t->model, path, &h, m.id, err);
+	int r = weights_check(t->model, path, &h, from.id, err);
 
 	if (r < 0)
 		return r;
@@ -335,18 +365,12 @@ static int take(struct trainer *t, const char *path, struct err *err)
 			       "%s: no room for it beside a handover: [queue] "
 			       "disk_max_mb = %lld",
 			       path, (long long)t->conf->disk_max_bytes >> 20);
-	if (fleet_keeps(t, m.id)) {
-		log_info("fleet checkpoint=%.12s is on offer already", m.id);
+	if (fleet_keeps(t, from.id)) {
+		log_info("fleet checkpoint=%.12s is on offer already", from.id);
 		return file_remove(path, err);
 	}
-	m.images_seen = (int64_t)h.seen;
-	m.classes = (int64_t)t->model->n_classes;
-	m.size = (int64_t)t->model->file_bytes;
-	m.block_size = t->conf->block_size;
-	m.created_ms = trainer_utc(t);
-	memcpy(m.model, t->model->id, sizeof(m.model));
-	memcpy(m.device, t->conf->id, sizeof(m.device));
-	memcpy(m.trainer, t->conf->id, sizeof(m.trainer));
+	from.images_seen = (int64_t)h.seen;
+	describe(t, &from, &m);
 	r = store_add(t->store, path, &m, err);
 	if (r == 0)
 		begin(t, &m, &(struct score){0});
@@ -432,8 +456,9 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
 	return r < 0 ? r
-		     : pull_send(t, to, NULL, NULL, NULL, path, m, qos,
-				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
+		     : pull_send(t, to, t->seal, t->fleet->has_key ? t->fleet->key : NULL,
+				 &t->fleet->proof, path, m, qos, qos ? FLEET_BLOCK_EXPIRY_S : 0,
+				 ret_len);
 }
 
 static int send_next(struct trainer *t, uint32_t *ret_len)
@@ -537,6 +562,11 @@ void fleet_second(struct trainer *t)
 			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_again,
 			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
+	if (f->n_keys != f->n_keys_told)
+		log_info("fleet sequence=%lld keys given=%llu left out=%llu",
+			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_keys,
+			 (unsigned long long)f->n_keys_left_out);
+	f->n_keys_told = f->n_keys;
 	if (f->save_due)
 		fleet_save(t);
 	/* What is retained is valid for so long only. */

@@ -96,6 +96,8 @@ static void unfit(const struct trainer *t, const struct device *d, const struct 
 	else if (strcmp(m->model, t->model->id) != 0)
 		snprintf(buf, size, "another model: found %s, expected %s",
 			 hash_short(m->model, theirs), hash_short(t->model->id, ours));
+	else if (t->seal && !*m->root)
+		snprintf(buf, size, "root: found none, expected that of the payload's blocks");
 	else if (manifest_fits(m, t->model, trainer_utc(t), &err) < 0)
 		snprintf(buf, size, "%s", err.code == -ETIME ? "the checkpoint has expired" :
 							       "size or classes do not fit the model");

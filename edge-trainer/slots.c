@@ -194,7 +194,7 @@ void slots_train(struct trainer *t, struct entry *e)
 	if (!args)
 		return;
 	json_set_str(args, "weights", path);
-	if (file_path(momentum, sizeof(momentum), "%s/momentum-%d", t->conf->state, e->slot) == 0)
+	if (file_path(momentum, sizeof(momentum), "%s/" WORKER_KEEPS "/momentum-%d", t->conf->state, e->slot) == 0)
 		json_set_str(args, "momentum", momentum);
 	json_set_int(args, "epochs", 1);
 	json_set_int(args, "seed", t->conf->seed);
@@ -262,9 +262,11 @@ void trainer_worker_ready(struct trainer *t, unsigned slot, const struct worker_
 	struct slot *s = &t->slots[slot];
 
 	log_info("worker ready slot=%u engine=%s precision=%s threads=%d train=%u test=%u "
-		 "skipped=%u%s%s",
+		 "skipped=%u%s%s confined=\"%s\"",
 		 slot, r->engine, r->precision, r->threads, r->n[SPLIT_TRAIN], r->n[SPLIT_TEST],
-		 r->skipped, r->skipped ? " first=" : "", r->skipped_first);
+		 r->skipped, r->skipped ? " first=" : "", r->skipped_first, r->cage);
+	if (*r->cage_missing)
+		log_warning("worker slot=%u is not confined by: %s", slot, r->cage_missing);
 	if (r->n[SPLIT_TEST] == 0)
 		log_warning("no test images: results are offered without scores");
 	s->data = *r;

@@ -144,10 +144,14 @@ static int open_state(struct trainer *t, struct err *err)
 		r = audit_open(dir, trainer_utc(t), &t->audit, err);
 	if (r < 0)
 		return r;
-	file_path(path, sizeof(path), "%s/store", dir);
+	file_path(path, sizeof(path), "%s/" TRAINER_STORE, dir);
 	r = store_open(path, &t->store, err);
 	if (r == 0)
 		r = file_mkdirs(t->incoming, err);
+	if (r == 0)
+		r = file_path(path, sizeof(path), "%s/" WORKER_KEEPS, dir);
+	if (r == 0)
+		r = file_mkdirs(path, err);
 	if (r == 0)
 		r = load(t, err);
 	if (r < 0)
@@ -233,13 +237,16 @@ unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPI
 		{TOPIC_TRAINER_ACK, 1, false, false},	{TOPIC_TRAINER_BLOCK, 0, false, false},
 		{TOPIC_DEVICE_PRESENCE, 1, true, false}, {TOPIC_DEVICE_STATUS, 1, true, false},
 		{TOPIC_DEVICE_REPORT, 1, false, false}, {TOPIC_DEVICE_OFFER, 1, false, true},
-		{TOPIC_FLEET_OFFER, 1, true, false},
+		{TOPIC_FLEET_OFFER, 1, true, false},	{TOPIC_TRAINER_KEY, 1, false, false},
 	};
 	unsigned n = 0;
 
+	_Static_assert(ARRAY_LEN(subs) == TRAINER_SUBS_MAX, "the caller has room for these");
 	for (unsigned i = 0; i < ARRAY_LEN(subs); i++) {
 		struct topic topic = {.kind = subs[i].kind};
 
+		if (topic.kind == TOPIC_TRAINER_KEY && !t->seal)
+			continue; /* nobody has one */
 		if (topic.kind >= TOPIC_TRAINER_GRANT && topic.kind <= TOPIC_TRAINER_ACK)
 			memcpy(topic.trainer, t->conf->id, sizeof(topic.trainer));
 		if (topic_filter(filters[n], t->conf->site, &topic,
@@ -407,6 +414,9 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 		break;
 	case TOPIC_TRAINER_ACK:
 		offers_ack(t, &topic, m);
+		break;
+	case TOPIC_TRAINER_KEY:
+		site_key_wanted(t, &topic, m);
 		break;
 	case TOPIC_FLEET_OFFER:
 		fleet_heard(t, m, by);

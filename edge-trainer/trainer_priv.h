@@ -6,7 +6,8 @@
  *   pull.c      blocks in both directions
  *   keys.c      keys of handovers' blocks
  *   slots.c     workers and what they answer
- *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it
+ *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it,
+ *               site_key.c: what it is sealed with
  *   vouched.c   who signed what comes in, and whether it is of now
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
@@ -358,6 +359,7 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg, const char *
 bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
 /* A report that is new. */
 void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r);
+void site_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 /* A window's result: id, epoch and images_seen of its manifest, and its score here. */
 void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test);
 void fleet_serve(struct trainer *t); /* blocks that are due */

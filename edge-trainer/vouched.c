@@ -46,6 +46,8 @@ bool vouched_open(struct trainer *t, const struct topic *topic, struct device *d
 	bucket_use(&t->forged, 1);
 	if (d)
 		device_said(d, SAY_FORGED);
+	if (trust_has_news(t->trust))
+		log_warning("topic=%s: %s", m->topic, err.text);
 	device_not_understood(t, topic->device, "message", err.text);
 	return false;
 }
@@ -106,7 +108,8 @@ bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by)
 	if (trust_refuse(t->trust, r, &err) == REFUSAL_NONE)
 		return true;
 	t->n_refused++;
-	log_debug("fleet offer refused: %s", err.text);
+	log_write(trust_has_news(t->trust) ? LOG_P_WARNING : LOG_P_DEBUG, "fleet offer refused: %s",
+		  err.text);
 	return false;
 }
 

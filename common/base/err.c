@@ -17,6 +17,7 @@ static const struct {
 	[ERR_DIVERGED] = {"diverged", "the loss is not finite"},
 	[ERR_WORKER] = {"worker", "the worker died"},
 	[ERR_HUNG] = {"hung", "the worker hung"},
+	[ERR_FORBIDDEN] = {"forbidden", "the worker tried what it must not"},
 };
 
 static enum err_category of_code(int code)
@@ -47,7 +48,7 @@ static enum err_category of_code(int code)
 	}
 }
 
-int err_set(struct err *err, int code, const char *fmt, ...)
+int(err_set)(struct err *err, int code, const char *fmt, ...)
 {
 	if (!err)
 		return code;
@@ -78,7 +79,7 @@ int err_prefix(struct err *err, const char *fmt, ...)
 	return err->code;
 }
 
-int err_errno(struct err *err, int code, const char *fmt, ...)
+int(err_errno)(struct err *err, int code, const char *fmt, ...)
 {
 	if (!err)
 		return code;

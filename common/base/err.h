@@ -24,6 +24,7 @@ enum err_category {
 	ERR_DIVERGED,   /* loss or weights are not finite */
 	ERR_WORKER,     /* the process that trains ended, or speaks nonsense */
 	ERR_HUNG,       /* ... or stood still */
+	ERR_FORBIDDEN,  /* ... or tried what it must not */
 	ERR_CATEGORY_N
 };
 
@@ -41,6 +42,21 @@ int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(prin
 /* err_set with ": strerror(-code)" appended. */
 int err_errno(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The compiler is told what they return: it then sees that what they are the failure of has its result
+ * whenever it returns 0. */
+#define err_set(err, code, ...)                                                                    \
+	({                                                                                         \
+		const int err_code_ = (code);                                                      \
+		(err_set)(err, err_code_, __VA_ARGS__);                                            \
+		err_code_;                                                                         \
+	})
+#define err_errno(err, code, ...)                                                                  \
+	({                                                                                         \
+		const int err_code_ = (code);                                                      \
+		(err_errno)(err, err_code_, __VA_ARGS__);                                          \
+		err_code_;                                                                         \
+	})
 
 /* Says the category, unless the code told it already in a way that holds anywhere: a full disk,
  * no memory. */

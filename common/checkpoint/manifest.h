@@ -57,9 +57,10 @@ struct manifest {
 				  */
 	char base[HASH_SIZE];    /* that a DELTA is the difference to; else "" */
 	char root[HASH_SIZE];    /* of the Merkle tree over the payload's blocks; "": none */
-	/* Must not leave this machine. It is in the store's manifest.json only: messages neither
-	 * say nor hear it. */
-	bool stays;
+	/* In the store's manifest.json only; messages neither say nor hear it: */
+	bool stays;             /* must not leave this machine */
+	char noised[HASH_SIZE]; /* the checkpoint with noise that this is, or is a form of; "": none */
+	double noise_rho;       /* that handing it over costs (common/privacy/accountant.h) */
 };
 
 /* What is made of others may have the bytes of one of them, and two of these may be the same; no

@@ -2,9 +2,8 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add        .store-tmp/<id>.add/ made; manifest.json and weights written or linked there and
- * synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's name removed. Weights come
- * in by a hard link, so that until the last step the caller's file is where it was. activate
+ *   add        .store-tmp/<id>.add/ made; manifest.json and a copy of the weights written there and
+ * synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's file removed. activate
  * previous.next -> what is active; active -> id; previous.next renamed to previous. A previous.next
  * that names what is active is an attempt that did not get as far as the switch, and is dropped;
  * one that names another ends by its last rename. remove     checkpoints/<id> renamed to
@@ -24,12 +23,17 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/crypto/hash.h"
 
-#define CHECKPOINTS "checkpoints"
+#define CHECKPOINTS STORE_CHECKPOINTS
 #define DAMAGED     "damaged"
 #define TMP         ".store-tmp"
-#define STAYS       "stays"          /* in manifest.json, and nowhere else */
-#define TMP_MARK    "made by tasuki" /* a file; no name that store_tmp() gives */
+/* In manifest.json, and nowhere else: */
+#define STAYS      "stays"
+#define NOISED     "noised"
+#define NOISE_RHO  "noise_rho"
+#define COPY_BYTES (256 * 1024)
+#define TMP_MARK   "made by tasuki" /* a file; no name that store_tmp() gives */
 
 struct store {
 	char dir[FILE_PATH_MAX];
@@ -72,6 +76,14 @@ int store_weights(const struct store *s, const char *id, char path[FILE_PATH_MAX
 	return file_path(path, FILE_PATH_MAX, "%s/" CHECKPOINTS "/%s/weights", s->dir, id);
 }
 
+static int read_noised(const struct json *j, struct manifest *m, struct err *err)
+{
+	int r = json_get_str(j, NOISED, m->noised, sizeof(m->noised), err);
+	if (r == 0 && !hash_valid(m->noised))
+		r = err_set(err, -EINVAL, NOISED ": found '%s', expected 64 hex digits", m->noised);
+	return r < 0 ? r : json_get_num(j, NOISE_RHO, 0, 1e300, &m->noise_rho, err);
+}
+
 int store_manifest(const struct store *s, const char *id, struct manifest *ret, struct err *err)
 {
 	char path[FILE_PATH_MAX];
@@ -88,6 +100,8 @@ int store_manifest(const struct store *s, const char *id, struct manifest *ret, 
 	r = manifest_from_json(j, NULL, &m, err);
 	if (r == 0 && json_has(j, STAYS))
 		r = json_get_bool(j, STAYS, &m.stays, err);
+	if (r == 0 && json_has(j, NOISED))
+		r = read_noised(j, &m, err);
 	if (r == 0 && strcmp(m.id, id))
 		r = err_set(err, -EBADMSG, "manifest: id: found %s, expected its folder's", m.id);
 	if (r < 0) {
@@ -423,6 +437,10 @@ static int make_folders(const struct store *s, struct err *err)
 		r = make_tmp(s, err);
 	if (r == 0)
 		r = empty_tmp(s, err);
+	if (r == 0)
+		r = path_in(s, path, err, STORE_OUT, "");
+	if (r == 0)
+		r = file_mkdirs(path, err);
 	for (size_t i = 0; i < ARRAY_LEN(leftovers) && r == 0; i++) {
 		r = path_in(s, path, err, leftovers[i], "");
 		if (r == 0 && unlink(path) < 0 && errno != ENOENT)
@@ -458,7 +476,7 @@ int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struc
 	if (!id_valid(name))
 		return err_set(err, -EINVAL, "%s/" TMP ": '%.40s' is no name for a file", s->dir,
 			       name);
-	return path_in(s, path, err, TMP "/", name);
+	return path_in(s, path, err, STORE_OUT "/", name);
 }
 
 /* ---- adding ---- */
@@ -471,17 +489,45 @@ static int write_manifest(const char *dir, const struct manifest *m, struct err 
 		manifest_to_json(m, j);
 	if (j && m->stays)
 		json_set_bool(j, STAYS, true);
+	if (j && *m->noised) {
+		json_set_str(j, NOISED, m->noised);
+		json_set_num(j, NOISE_RHO, m->noise_rho);
+	}
 	_cleanup_free_ char *text = j ? json_print_pretty(j) : NULL;
 	int r = text ? file_path(path, sizeof(path), "%s/manifest.json", dir) : -ENOMEM;
 	return r < 0 ? err_errno(err, r, "%s", dir) : file_write(path, text, strlen(text), err);
 }
 
-/* The bytes of a file of m->size bytes, or of any size with `any`, onto the disk; then a second
- * name for them. */
-static int link_file(const char *from, const char *dir, const char *name, const struct manifest *m,
-		     bool any, struct err *err)
+/* All bytes of one file into another, and what they hash to. */
+static int copy(int from, int to, char ret_id[HASH_SIZE])
 {
-	char path[FILE_PATH_MAX];
+	struct hash *h = NULL;
+	_cleanup_free_ char *buf = malloc(COPY_BYTES);
+	int r = buf ? hash_new(&h) : -ENOMEM;
+	for (uint64_t at = 0; r == 0;) {
+		ssize_t n = file_read_at(from, buf, COPY_BYTES, at);
+		if (n <= 0) {
+			r = (int)n;
+			break;
+		}
+		r = hash_update(h, buf, (size_t)n);
+		if (r == 0)
+			r = file_write_all(to, buf, (size_t)n);
+		at += (uint64_t)n;
+	}
+	if (r == 0 && fsync(to) < 0)
+		r = -errno;
+	if (r == 0)
+		r = hash_hex(h, ret_id);
+	hash_free(h);
+	return r;
+}
+
+/* A file of m->size bytes, or of any size with `any`, that hashes to `id`: a copy of it on the disk. */
+static int copy_file(const char *from, const char *dir, const char *name, const char *id,
+		     const struct manifest *m, bool any, struct err *err)
+{
+	char path[FILE_PATH_MAX], found[HASH_SIZE];
 	struct stat st;
 	_cleanup_close_ int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -492,13 +538,17 @@ static int link_file(const char *from, const char *dir, const char *name, const 
 		return err_set(err, -EINVAL,
 			       "%s: found %lld bytes, expected %lld as its manifest says", from,
 			       (long long)st.st_size, (long long)m->size);
-	if (fsync(fd) < 0)
-		return err_errno(err, -errno, "%s: sync", from);
 	int r = file_path(path, sizeof(path), "%s/%s", dir, name);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
-	if (link(from, path) < 0)
-		return err_errno(err, -errno, "%s: link to %s", from, path);
+	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (to < 0)
+		return err_errno(err, -errno, "%s", path);
+	r = copy(fd, to, found);
+	if (r < 0)
+		return err_errno(err, r, "%s: copy to %s", from, path);
+	if (strcmp(found, id) != 0)
+		return err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected %.12s", from, found, id);
 	return file_sync(dir, err);
 }
 
@@ -529,9 +579,9 @@ static int fill_and_rename(const char *weights_path, const char *payload_path, c
 	if (r == 0)
 		r = write_manifest(dir, m, err);
 	if (r == 0)
-		r = link_file(weights_path, dir, "weights", m, payload_path, err);
+		r = copy_file(weights_path, dir, "weights", m->id, m, payload_path, err);
 	if (r == 0 && payload_path)
-		r = link_file(payload_path, dir, "payload", m, false, err);
+		r = copy_file(payload_path, dir, "payload", m->payload, m, false, err);
 	/* Something incomplete of that name is nothing that store_has() counts. */
 	if (r == 0)
 		r = file_remove(final, err);
@@ -563,7 +613,7 @@ static int replace_payload(const struct store *s, const char *payload_path,
 	if (r == 0)
 		r = file_remove(path, err);
 	if (r == 0)
-		r = link_file(payload_path, dir, "payload", m, false, err);
+		r = copy_file(payload_path, dir, "payload", m->payload, m, false, err);
 	return r < 0 ? r : write_manifest(dir, &coded, err);
 }
 

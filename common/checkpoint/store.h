@@ -9,6 +9,7 @@
  *   DIR/previous.next                               only while store_activate() is at work
  *   DIR/.store-tmp/                                 emptied at open; what is in it is the store's,
  *                                                   as a file in it says
+ *   DIR/.store-tmp/out/                             for store_tmp(); others may write there, too
  *   DIR/damaged/<id>                                put aside, the last STORE_DAMAGED_MAX
  *
  * A folder appears under checkpoints/ by rename only, once all in it is synced. The links come
@@ -25,6 +26,8 @@
 
 struct store;
 
+#define STORE_CHECKPOINTS "checkpoints"
+#define STORE_OUT	  ".store-tmp/out"
 #define STORE_DAMAGED_MAX 2
 
 /* Opens or makes it; repairs what a crash left: empties .store-tmp (-EEXIST where that is somebody
@@ -39,10 +42,11 @@ static inline void store_freep(struct store **s)
 	store_free(*s);
 }
 
-/* A name in .store-tmp/ for the caller to write to (same file system as the checkpoints). */
+/* A name in .store-tmp/out/ for the caller to write to. */
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err);
 /* Takes `weights_path` (moved in; left alone on failure) under m->id, which the caller has
- * verified with weights_check; it must be on the store's file system, as a store_tmp() file is.
+ * verified with weights_check. What comes in is a copy that is hashed as it is made: whoever wrote the
+ * file, and may have it open still, has no way to what is in the store. -EBADMSG: it is not what m says.
  * Already there: success, the file is removed, the manifest stays the one that is there. */
 int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err);
 /* The same with the form in which it travels, as m says (its encoding, payload, base and size):

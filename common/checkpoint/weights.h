@@ -56,3 +56,27 @@ int weights_merge(const struct model *m, const struct weights_input *inputs, siz
  * back. -EOPNOTSUPP when the last weights are not one row an output. Written atomically. */
 int weights_graft(const struct model *m, const char *base, const char *rows, uint32_t first_row,
 		  const char *out, struct err *err);
+
+struct weights_noise {
+	double clip;  /* most that the difference may be, L2 over all that travels */
+	double noise; /* standard deviation on each weight, in clips; 0: none */
+	/* Rows of the output layer from this one on do not travel: they are zeros, and count nowhere.
+	 * The model's outputs: all travel. */
+	uint32_t first_row;
+};
+#define WEIGHTS_CLIP_MIN  1e-6
+#define WEIGHTS_CLIP_MAX  1e9
+#define WEIGHTS_NOISE_MIN 1e-4 /* but for 0 */
+#define WEIGHTS_NOISE_MAX 1e4
+
+/* out = base + clip(weights - base) + noise, every tensor: a difference whose norm is more than
+ * conf->clip is made shorter. With noise all that comes of the weights is whole numbers: the difference, in
+ * steps of 1 / GAUSS_STEPS of the noise's deviation, cut off towards 0, and an exact discrete Gaussian
+ * (common/privacy/gauss.h); what is made of these sums and the base says no more than they do. Variances
+ * that come out below the noise's deviation (from 0, as nothing smaller can be told from it) are set to it.
+ * Without noise, what is within conf->clip is the weights to the bit. The header is that of the weights.
+ * ret_norm (may be NULL): of the difference, before; it is as private as the weights are. Checks and
+ * writing as weights_blend(); -EIO: no randomness. */
+int weights_noise(const struct model *m, const char *weights, const char *base,
+		  const struct weights_noise *conf, const char *out, double *ret_norm,
+		  struct err *err);

@@ -10,26 +10,9 @@
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "common/checkpoint/weights.h"
-#include "common/checkpoint/weights_stream.h"
+#include "common/checkpoint/weights_edit.h"
 
-struct edit {
-	const struct model *m;
-	struct weights_stream in[WEIGHTS_INPUTS_MAX];
-	double shares[WEIGHTS_INPUTS_MAX]; /* of a sum; they add up to 1 */
-	size_t n;
-	uint32_t *out;      /* as large as a stream's buffer */
-	uint32_t first_row; /* of weights_graft() */
-	int graft_layer;
-	/* Of weights_merge(), as long as `out`: sums, pooled means, and the means of one input. */
-	double *sum, *mean;
-	float *own_mean;
-};
-
-/* Fills e->out for a piece of the inputs' buffers. */
-typedef int (*edit_fn)(const struct edit *e, const struct weights_piece *p, struct err *err);
-
-static void edit_close(struct edit *e)
+void edit_close(struct edit *e)
 {
 	for (size_t i = 0; i < e->n; i++)
 		stream_close(&e->in[i]);
@@ -39,8 +22,8 @@ static void edit_close(struct edit *e)
 	free(e->own_mean);
 }
 
-static int edit_open(struct edit *e, const struct model *m, const char *const *paths, size_t n,
-		     struct err *err)
+int edit_open(struct edit *e, const struct model *m, const char *const *paths, size_t n,
+	      struct err *err)
 {
 	int r = 0;
 	for (size_t i = 0; i < n && r == 0; i++)
@@ -78,8 +61,8 @@ static int edit_step(struct edit *e, edit_fn fn, int fd, const char *out, struct
 	return r < 0 ? err_errno(err, r, "%s", out) : 0;
 }
 
-static int edit_run(struct edit *e, edit_fn fn, const uint8_t header[WEIGHTS_HEADER_SIZE],
-		    const char *out, struct err *err)
+int edit_run(struct edit *e, edit_fn fn, const uint8_t header[WEIGHTS_HEADER_SIZE], const char *out,
+	     struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", out);
@@ -107,7 +90,7 @@ static int edit_run(struct edit *e, edit_fn fn, const uint8_t header[WEIGHTS_HEA
 	return r;
 }
 
-static double value(const uint32_t *bits)
+double edit_value(const uint32_t *bits)
 {
 	float f;
 	memcpy(&f, bits, sizeof(f));
@@ -126,9 +109,9 @@ static int sum_piece(const struct edit *e, const struct weights_piece *p, struct
 		}
 	}
 	for (size_t i = 0; i < p->n; i++) {
-		double sum = e->shares[0] * value(&e->in[0].buf[p->from + i]);
+		double sum = e->shares[0] * edit_value(&e->in[0].buf[p->from + i]);
 		for (size_t k = 1; k < e->n; k++)
-			sum += e->shares[k] * value(&e->in[k].buf[p->from + i]);
+			sum += e->shares[k] * edit_value(&e->in[k].buf[p->from + i]);
 		float f = (float)sum;
 		memcpy(&out[i], &f, sizeof(f));
 	}
@@ -207,7 +190,7 @@ static int pool_variances(const struct edit *e, const struct weights_piece *p, s
 			return r;
 		for (size_t i = 0; i < p->n; i++) {
 			double away = (double)e->own_mean[i] - e->mean[i];
-			double own = value(&e->in[k].buf[p->from + i]);
+			double own = edit_value(&e->in[k].buf[p->from + i]);
 			e->sum[i] += e->shares[k] * (own + away * away);
 		}
 	}
@@ -262,16 +245,21 @@ int weights_merge(const struct model *m, const struct weights_input *inputs, siz
 	return edit_run(&e, merge_piece, middle_header(&e), out, err);
 }
 
+size_t edit_before_rows(const struct edit *e, const struct weights_piece *p)
+{
+	const struct tensor *t = &e->m->tensors[p->tensor];
+	uint64_t from = t->count / t->rows * e->first_row;
+	if (t->layer != e->graft_layer || p->first + p->n <= from)
+		return p->n;
+	return from > p->first ? (size_t)(from - p->first) : 0;
+}
+
 /* Rows first_row.. of the tensors of the output layer come from a second input, or are zero. */
 static int graft_piece(const struct edit *e, const struct weights_piece *p, struct err *err)
 {
-	const struct tensor *t = &e->m->tensors[p->tensor];
 	uint32_t *out = e->out + p->from;
 	memcpy(out, e->in[0].buf + p->from, 4 * p->n);
-	uint64_t from = t->count / t->rows * e->first_row;
-	if (t->layer != e->graft_layer || p->first + p->n <= from)
-		return 0;
-	size_t skip = from > p->first ? (size_t)(from - p->first) : 0;
+	size_t skip = edit_before_rows(e, p);
 	if (e->n > 1)
 		memcpy(out + skip, e->in[1].buf + p->from + skip, 4 * (p->n - skip));
 	else

@@ -87,7 +87,7 @@ int folder_classes(const char *path, char ***ret_names, size_t *ret_n, struct er
 	_cleanup_(dir_freep) DIR *d = opendir(path);
 	if (!d)
 		return err_errno(err, -errno, "%s", path);
-	const char *name;
+	const char *name = "";
 	struct stat st;
 	int r;
 	while ((r = next_entry(d, &name, &st)) > 0) {
@@ -155,7 +155,7 @@ static int list_class(const char *path, const char *class_name, uint32_t label,
 	if (!d)
 		return err_errno(err, -errno, "%s", sub);
 	size_t before = l->n;
-	const char *name;
+	const char *name = "";
 	struct stat st;
 	while ((r = next_entry(d, &name, &st)) > 0) {
 		if (!S_ISREG(st.st_mode))

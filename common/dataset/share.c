@@ -92,7 +92,7 @@ static int choose(const struct deal *d, bool own_test, uint32_t label, const uin
 		  int *ret)
 {
 	const struct share_conf *c = d->conf;
-	double u, total = 0;
+	double u = 0, total = 0;
 	int r = draw(c, "share: test?", sha, &u);
 	if (r < 0)
 		return r;

@@ -25,6 +25,7 @@ struct slot {
 
 struct channel {
 	int fd;
+	bool started;
 	char *in;
 	size_t in_len, in_size;
 	size_t used;          /* bytes of `in` that are the line given out last */
@@ -77,6 +78,14 @@ int channel_new(int fd, struct channel **ret)
 	c->fd = fd;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
+	*ret = c;
+	return 0;
+}
+
+int channel_start(struct channel *c, struct err *err)
+{
+	if (c->started)
+		return 0;
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024); /* counts against the memory limit */
@@ -84,12 +93,8 @@ int channel_new(int fd, struct channel **ret)
 	pthread_t thread;
 	int r = pthread_create(&thread, &attr, progress_thread, c);
 	pthread_attr_destroy(&attr);
-	if (r) {
-		free(c);
-		return -r;
-	}
-	*ret = c;
-	return 0;
+	c->started = !r;
+	return r ? err_errno(err, -r, "thread") : 0;
 }
 
 /* More of the stream into `in`; false: nothing is there. */

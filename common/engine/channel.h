@@ -1,6 +1,6 @@
 /* The worker's end of its socket: requests in, replies and progress out, a line each.
  *
- * A thread of its own writes the progress lines, at the step where things stand, so that a long
+ * Once it is started, a thread of its own writes the progress lines, at the step where things stand, so that a long
  * batch still shows a living process; whether the step moves is for the daemon to judge. Lines
  * are written whole, under a lock; a daemon that does not read makes the worker wait. All
  * functions are for the main thread. When the daemon is gone the process ends: there is nobody
@@ -20,6 +20,8 @@ enum channel_slot { CHANNEL_TRAIN, CHANNEL_JOB, CHANNEL_SLOTS };
 struct channel;
 
 int channel_new(int fd, struct channel **ret);
+/* Its thread; does nothing when it is there. */
+int channel_start(struct channel *c, struct err *err);
 
 /* The next request's line (valid until the next call), NULL: none is whole yet. wait_ms: for each
  * part of it, 0: not at all, -1: for ever; a signal may end it sooner. A line beyond

@@ -1,6 +1,7 @@
-/* Weights made from others: blends and merges; and from none: first weights. The statistics of
- * batch normalization of a blend or merge are those of no network: if it is to be settled, they are
- * measured anew, in a network of its own, before it is saved. */
+/* Weights made from others: blends, merges, and what is to be handed over with noise; and from
+ * none: first weights. The statistics of batch normalization of a blend or merge are those of no
+ * network: if it is to be settled, they are measured anew, in a network of its own, before it is
+ * saved. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -160,4 +161,30 @@ int first_step(struct session *s, struct job *j, struct json **ret_result, struc
 	if (r == 0)
 		r = make_network(s, j, (uint64_t)seed, err);
 	return r < 0 ? r : combine_step(s, j, ret_result, err);
+}
+
+/* What is handed over in place of `weights`, which it hides (common/checkpoint/weights.h). */
+int noise_step(struct session *s, struct job *j, struct json **ret_result, struct err *err)
+{
+	char weights[FILE_PATH_MAX], base[FILE_PATH_MAX];
+	struct weights_noise conf;
+	int64_t row;
+	double norm;
+	int r;
+	if ((r = arg_path(j->args, "weights", weights, err)) < 0 ||
+	    (r = arg_path(j->args, "base", base, err)) < 0 ||
+	    (r = arg_path(j->args, "out", j->out, err)) < 0 ||
+	    (r = json_get_num(j->args, "clip", WEIGHTS_CLIP_MIN, WEIGHTS_CLIP_MAX, &conf.clip,
+			      err)) < 0 ||
+	    (r = json_get_num(j->args, "noise", 0, WEIGHTS_NOISE_MAX, &conf.noise, err)) < 0 ||
+	    (r = arg_int(j->args, "first_row", 0, s->model->outputs, s->model->outputs, &row,
+			 err)) < 0)
+		return r;
+	conf.first_row = (uint32_t)row;
+	r = weights_noise(s->model, weights, base, &conf, j->out, &norm, err);
+	if (r == 0)
+		r = combine_step(s, j, ret_result, err);
+	if (r == 0)
+		json_set_num(*ret_result, "norm", norm);
+	return r;
 }

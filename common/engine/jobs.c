@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/engine/args.h"
@@ -96,6 +97,11 @@ static int rescan(struct session *s, struct job *j, struct json **ret_result, st
 	bool changed = false;
 	s->reading_id = j->id;
 	s->images_read = 0;
+	const char *replaced = confine_replaced(s);
+	if (replaced) { /* the next worker is let in there */
+		fprintf(stderr, "tasuki-worker: %s was replaced by another\n", replaced);
+		_exit(0);
+	}
 	if (s->data) {
 		train_drop_feed(s);
 		int r = dataset_rescan(s->data, &changed, err);
@@ -125,6 +131,7 @@ static const struct {
 	[JOB_ENCODE] = {encode_begin, encode_step},
 	[JOB_DECODE] = {NULL, decode_step},
 	[JOB_FIRST] = {NULL, first_step},
+	[JOB_NOISE] = {NULL, noise_step},
 };
 
 void job_step(struct session *s)

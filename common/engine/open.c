@@ -302,7 +302,13 @@ int session_open(struct session *s, const struct json *args, struct err *err)
 	uint64_t data_bytes = 0;
 	if (s->is_open)
 		return err_set(err, -EEXIST, "open: it is open already");
-	int r = read_settings(s, args, &data_bytes, err);
+	int r = confine(s, args, err);
+	if (r == 0)
+		r = channel_start(s->channel, err);
+	if (r == 0)
+		r = read_settings(s, args, &data_bytes, err);
+	if (r == 0)
+		r = confine_files(s, err);
 	if (r == 0)
 		r = ceiling_set(s, err);
 	if (r < 0) {
@@ -352,5 +358,6 @@ struct json *session_ready(const struct session *s)
 	json_set_str(j, "engine", planned ? "onednn" : gemm_engine());
 	json_set_str(j, "precision", s->precision == DNET_BF16 ? "bf16" : "f32");
 	json_set_int(j, "threads", s->threads);
+	json_set(j, "cage", confine_report(s));
 	return j;
 }

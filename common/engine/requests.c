@@ -66,6 +66,7 @@ static const struct {
 	{"encode", NULL, JOB_ENCODE},
 	{"decode", NULL, JOB_DECODE},
 	{"first", NULL, JOB_FIRST},
+	{"noise", NULL, JOB_NOISE},
 };
 
 static int begin_training(struct session *s, uint64_t id, const struct json *args, struct err *err)
@@ -99,7 +100,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, merge, first, encode, decode, classify, sheet, pause, resume, until, stop",
+		       "blend, merge, first, noise, encode, decode, classify, sheet, pause, resume, until, stop",
 		       op);
 }
 

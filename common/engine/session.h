@@ -5,17 +5,20 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
+#include "common/engine/cage.h"
 #include "common/engine/channel.h"
 #include "common/engine/feed.h"
 #include "common/engine/network.h"
 #include "common/json/json.h"
 
+#define CONFINE_FOLDERS        4
 #define SESSION_EPOCHS_MAX     1000000
 #define SESSION_STEPS_MAX      ((int64_t)1000000000)
 #define SESSION_FOLD_MAX       100
@@ -64,6 +67,7 @@ enum job_kind {
 	JOB_ENCODE,
 	JOB_DECODE,
 	JOB_FIRST,
+	JOB_NOISE,
 };
 
 struct encode; /* encode.c */
@@ -87,7 +91,7 @@ struct job {
 	const struct json *images, *next_image; /* classify: within args */
 	uint32_t center_crop;
 	struct json *results;
-	char out[FILE_PATH_MAX]; /* blend, merge, first, encode, decode */
+	char out[FILE_PATH_MAX]; /* blend, merge, first, noise, encode, decode */
 	struct encode *encode;
 	struct dnet *net;	 /* that settles what will be `out`; NULL: nothing to settle */
 	uint64_t seen;		 /* of it */
@@ -96,6 +100,13 @@ struct job {
 struct session {
 	struct channel *channel;
 	bool is_open, paused;
+	bool confined;	    /* as it was told to be, whatever that was */
+	struct cage_report cage;
+	struct {
+		char path[FILE_PATH_MAX]; /* "": none */
+		dev_t dev;
+		ino_t ino;
+	} folders[CONFINE_FOLDERS]; /* of the data, as they were then */
 	/* from `open` */
 	struct model *model;
 	char *cfg;
@@ -142,6 +153,14 @@ int session_open(struct session *s, const struct json *args, struct err *err);
 /* What open and rescan answer. */
 struct json *session_ready(const struct session *s);
 
+/* confine.c: the cage that `open` asks for, before anything that it names is read; once its model is known,
+ * how large files get; what `open` and `rescan` answer of it. */
+int confine(struct session *s, const struct json *args, struct err *err);
+int confine_files(const struct session *s, struct err *err);
+/* A folder of the data that is another one now, to which there is no way from within; NULL: none. */
+const char *confine_replaced(const struct session *s);
+struct json *confine_report(const struct session *s);
+
 /* train.c. All answer the request themselves. */
 int train_begin(struct session *s, uint64_t id, const struct json *args, struct err *err);
 /* ms until train_batch() has something to do; 0: now. */
@@ -169,6 +188,7 @@ int blend_begin(struct session *s, struct job *j, struct err *err);
 int merge_begin(struct session *s, struct job *j, struct err *err);
 int combine_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int first_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
+int noise_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 int encode_begin(struct session *s, struct job *j, struct err *err);
 int encode_step(struct session *s, struct job *j, struct json **ret_result, struct err *err);
 void encode_free(struct encode *e); /* NULL allowed */

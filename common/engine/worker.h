@@ -20,12 +20,16 @@
 #include "common/base/id.h"
 #include "common/base/loop.h"
 #include "common/dataset/dataset.h"
+#include "common/engine/cage.h"
 #include "common/json/json.h"
 
 #define WORKER_LINE_MAX	    (1024 * 1024)
 #define WORKER_REQUESTS_MAX 16 /* unanswered at a time */
 #define WORKER_STALL_MS	    120000 /* default of stall_ms */
 #define WORKER_THREADS_MAX  256
+#define WORKER_FOLDERS_MAX  4
+#define WORKER_KEEPS	    "worker" /* folder in a daemon's state: momentum */
+#define WORKER_CAGE_PATHS_MAX 1024
 
 struct worker_conf {
 	char program[1024]; /* path of tasuki-worker; "": beside this program, else in PATH */
@@ -45,6 +49,12 @@ struct worker_conf {
 	int nice; /* 0..19 */
 	cpu_set_t cpus; /* that it may run on; none: as this program */
 	uint64_t memory_max_bytes; /* of the worker; 0: no limit */
+	/* Its cage (cage.h): "on" or "": as far as this kernel can; "require": all of it; "off". Beside
+	 * what is named above it may read these, write in those, and ... */
+	char sandbox[8];
+	char readable[WORKER_FOLDERS_MAX][1024], writable[WORKER_FOLDERS_MAX][1024]; /* "": none */
+	const char *const *images; /* ... read these, n_images; borrowed */
+	size_t n_images;
 	int64_t start_timeout_ms; /* while `open` reads nothing; 0: 600000 */
 	int64_t stall_ms; /* 0: WORKER_STALL_MS */
 	int64_t backoff_first_ms, backoff_cap_ms; /* 0: 500 and 60000 */
@@ -63,6 +73,7 @@ struct worker_ready {
 	/* That are used: "onednn", "darknet+openblas", "darknet"; "f32", "bf16" (of training). */
 	char engine[24], precision[8];
 	int threads;
+	char cage[CAGE_TEXT_MAX], cage_missing[CAGE_TEXT_MAX]; /* as in struct cage_report */
 };
 
 struct worker_progress {

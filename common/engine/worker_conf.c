@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/checkpoint/store.h"
 #include "common/conf/check.h"
 #include "common/engine/cpus.h"
 #include "common/engine/worker_protocol.h"
@@ -10,6 +13,7 @@
 const char *const worker_engines[] = WORKER_ENGINES;
 const char *const worker_precisions[] = WORKER_PRECISIONS;
 const char *const worker_absents[] = WORKER_ABSENTS;
+const char *const worker_sandboxes[] = WORKER_SANDBOXES;
 
 /* Those that this program may run on: the worker can have no others. */
 static int check_cpus(struct conf *c, const char *text, const cpu_set_t *wanted, struct err *err)
@@ -54,7 +58,7 @@ static int read_step(struct conf *c, struct worker_conf *w, struct err *err)
 int worker_conf_read(struct conf *c, const char *absent, struct worker_conf *w, struct err *err)
 {
 	int64_t threads, nice_level, memory_mb, stall_s;
-	int r, engine, precision, absents;
+	int r, engine, precision, absents, sandbox;
 	if ((r = conf_choice(c, "model", "absent_classes", worker_absents, absent, &absents, err)) <
 		    0 ||
 	    (r = conf_choice(c, "train", "engine", worker_engines, worker_engines[0], &engine,
@@ -68,14 +72,36 @@ int worker_conf_read(struct conf *c, const char *absent, struct worker_conf *w, 
 			  err)) < 0 ||
 	    (r = conf_int(c, "train", "stall_s", 1, 86400, WORKER_STALL_MS / 1000, &stall_s, err)) <
 		    0 ||
-	    (r = conf_file(c, "worker", "program", "", w->program, sizeof(w->program), err)) < 0)
+	    (r = conf_file(c, "worker", "program", "", w->program, sizeof(w->program), err)) < 0 ||
+	    (r = conf_choice(c, "worker", "sandbox", worker_sandboxes, worker_sandboxes[0],
+			     &sandbox, err)) < 0 ||
+	    (r = conf_file(c, "worker", "readable", "", w->readable[0], sizeof(w->readable[0]),
+			   err)) < 0)
 		return r;
 	strcpy(w->engine, worker_engines[engine]);
 	strcpy(w->precision, worker_precisions[precision]);
 	strcpy(w->absent, worker_absents[absents]);
+	strcpy(w->sandbox, worker_sandboxes[sandbox]);
 	w->threads = (int)threads;
 	w->nice = (int)nice_level;
 	w->memory_max_bytes = (uint64_t)memory_mb * 1024 * 1024;
 	w->stall_ms = stall_s * 1000;
 	return read_step(c, w, err);
+}
+
+int worker_conf_state(struct worker_conf *w, const char *state, const char *store)
+{
+	const struct {
+		char *ret;
+		const char *in, *name;
+	} folders[] = {
+		{w->readable[1], store, STORE_CHECKPOINTS}, {w->readable[2], state, "incoming"},
+		{w->readable[3], state, "fleet"},	    {w->writable[0], store, STORE_OUT},
+		{w->writable[1], state, WORKER_KEEPS},
+	};
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(folders); i++)
+		r = file_path(folders[i].ret, sizeof(w->readable[0]), "%s/%s", folders[i].in,
+			      folders[i].name);
+	return r;
 }

@@ -146,13 +146,27 @@ static void become_worker(const struct child *c)
 	die("", c->program);
 }
 
-static bool is_ours(const char *variable)
+static bool begins(const char *variable, const char *const *with, size_t n)
 {
-	return strncmp(variable, "OPENBLAS_NUM_THREADS=", 21) == 0 ||
-	       strncmp(variable, "GOMP_SPINCOUNT=", 15) == 0;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(variable, with[i], strlen(with[i])) == 0)
+			return true;
+	return false;
 }
 
-/* Our environment, and:
+static bool is_passed_on(const char *variable)
+{
+	static const char *const ours[] = {"OPENBLAS_NUM_THREADS=", "GOMP_SPINCOUNT="};
+	static const char *const known[] = {
+		"PATH=",     "TMPDIR=", "TZ=",	   "LANG=",   "LC_",   "LD_",	"GLIBC_TUNABLES=", "MALLOC_",
+		"OMP_",	     "GOMP_",	"OPENBLAS_", "DNNL_", "ONEDNN_", "ASAN_", "UBSAN_",	  "LSAN_",
+		"TSAN_",     "GCOV_",	"LLVM_PROFILE_", "QEMU_", "VALGRIND_"};
+	return begins(variable, known, ARRAY_LEN(known)) &&
+	       !begins(variable, ours, ARRAY_LEN(ours));
+}
+
+/* Of our environment what C library, threads, matrix products and tools for tests look at: nothing in
+ * the rest, which may be secret, is for a process that reads what comes from others. And:
  * - one thread for OpenBLAS until the worker says otherwise: those it starts on being loaded would
  *   not have the worker's floating point mode;
  * - threads that wait for each other look so many times before they sleep. libgomp's default looks
@@ -167,7 +181,7 @@ static char **environment(void)
 		n++;
 	char **env = calloc(n + 3, sizeof(*env));
 	for (size_t i = 0; env && i < n; i++)
-		if (!is_ours(environ[i]))
+		if (is_passed_on(environ[i]))
 			env[kept++] = environ[i];
 	if (env) {
 		env[kept++] = one_thread;
@@ -248,7 +262,11 @@ void worker_process_end(struct worker_process *p, struct err *ret)
 	last_line(p, line, sizeof(line));
 	err_set(ret, -ECONNRESET, "%s%s%s%s", how, *line ? ", last line: '" : "", line,
 		*line ? "'" : "");
-	err_categorize(ret, strcmp(line, WORKER_OUT_OF_MEMORY) == 0 ? ERR_MEMORY : ERR_WORKER);
+	bool forbidden = strncmp(line, WORKER_FORBIDDEN, strlen(WORKER_FORBIDDEN)) == 0 ||
+			 (r == p->pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+	err_categorize(ret, strcmp(line, WORKER_OUT_OF_MEMORY) == 0 ? ERR_MEMORY
+			    : forbidden				      ? ERR_FORBIDDEN
+								      : ERR_WORKER);
 	close(p->fd);
 	if (p->log_fd >= 0)
 		close(p->log_fd);

@@ -18,13 +18,17 @@
  *            data {path, test_path, validation_path, stay_path, center_crop, validation_share,
  *            test_share, seed, limit, memory_max_bytes; width, height, channels: 0, or as the cfg
  *            has them}, augment {shift_px, flip, blur, brightness},
+ *            cage {sandbox ("on", "require", "off"), readable [paths], writable [folders]} (absent: off):
+ *            entered before any of the paths is read (cage.h); what the request itself names to be read,
+ *            can be,
  *            fold, absent ("train", "mask"), step_ms (0: none), engine ("auto", "onednn",
  *            "darknet"), precision ("auto", "f32", "bf16"), threads (0: one a processor that it may
  *            run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
  *            -> images {train, validation, test}, stay (images of stay_path), snapshot {train,
  *               validation, test}, classes, model, skipped, skipped_names [..], engine ("onednn",
- *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads
+ *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads,
+ *               cage {parts, missing}: by what the worker is confined, and what this machine cannot
  *            absent: "mask": outputs that no training image has are left out of the softmax in a
  *            training, and their rows in the last weights are saved as they were in the weights it
  *            began with, to the bit (where images come or go meanwhile, as they were when the output
@@ -78,6 +82,8 @@
  *            The mean of 2 to WEIGHTS_INPUTS_MAX files weighted by their shares (more than 0, in any
  *            unit), with pooled statistics of batch normalization: weights_merge()
  *  first     seed, out -> out, checkpoint: new weights, as a training from that seed begins with
+ *  noise     weights, base, out, clip, noise, first_row (absent: the number of outputs) -> out, checkpoint,
+ *            norm: weights_noise()
  *  encode    weights, out, decoded, encoding ("auto", "zstd", "f16", "int8", "delta"), bases [paths]
  *            (absent: none; for "delta", which takes the one that the weights are nearest to; without
  *            one it is "int8"), split (absent: nothing is measured), tolerance (0..1; absent: 0)
@@ -107,7 +113,10 @@
 #define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}
 #define WORKER_ABSENTS		{"train", "mask", NULL}
 #define WORKER_STEP_MS_MAX	60000
+#define WORKER_SANDBOXES	{"on", "require", "off", NULL}
 #define WORKER_OUT_OF_MEMORY	"tasuki-worker: out of memory" /* its last line, then */
+#define WORKER_FORBIDDEN	"tasuki-worker: forbidden system call: " /* likewise, and which one (cage.h) */
+#define WORKER_EXIT_FORBIDDEN	3
 #define WORKER_CONFUSION_MAX	100
 #define WORKER_OUTCOMES_MAX	  100000 /* images; they must fit into a line */
 #define WORKER_OUTCOME_DIGITS	  4

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/engine/worker_conf.h"
 #include "common/engine/worker_protocol.h"
 
 int worker_wire_check(const struct worker_conf *conf, struct err *err)
@@ -51,6 +52,26 @@ static struct json *data_json(const struct dataset_conf *d)
 	return j;
 }
 
+static struct json *folders_json(const char folders[WORKER_FOLDERS_MAX][1024])
+{
+	struct json *j = json_new_arr();
+	for (size_t i = 0; i < WORKER_FOLDERS_MAX; i++)
+		if (*folders[i])
+			json_push_str(j, folders[i]);
+	return j;
+}
+
+static struct json *cage_json(const struct worker_conf *conf)
+{
+	struct json *j = json_new_obj(), *readable = folders_json(conf->readable);
+	for (size_t i = 0; i < conf->n_images; i++)
+		json_push_str(readable, conf->images[i]);
+	json_set_str(j, "sandbox", *conf->sandbox ? conf->sandbox : worker_sandboxes[0]);
+	json_set(j, "readable", readable);
+	json_set(j, "writable", folders_json(conf->writable));
+	return j;
+}
+
 struct json *worker_wire_open(const struct worker_conf *conf)
 {
 	struct json *j = json_new_obj(), *a = json_new_obj();
@@ -71,6 +92,7 @@ struct json *worker_wire_open(const struct worker_conf *conf)
 	json_set_str(j, "precision", conf->precision);
 	json_set_int(j, "threads", conf->threads);
 	json_set_int(j, "memory_max_bytes", (int64_t)conf->memory_max_bytes);
+	json_set(j, "cage", cage_json(conf));
 	return j;
 }
 
@@ -86,7 +108,7 @@ static int get_hash(const struct json *obj, const char *key, bool may_be_empty, 
 int worker_ready_parse(const struct json *result, struct worker_ready *ret, struct err *err)
 {
 	struct worker_ready w = {0};
-	const struct json *n, *snapshot, *names;
+	const struct json *n, *snapshot, *names, *cage;
 	int64_t v, stay, classes, skipped, threads;
 	int r = json_get_obj(result, "images", &n, err);
 	if (r == 0)
@@ -105,6 +127,9 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	    (r = json_get_str(result, "engine", w.engine, sizeof(w.engine), err)) < 0 ||
 	    (r = json_get_str(result, "precision", w.precision, sizeof(w.precision), err)) < 0 ||
 	    (r = json_get_int(result, "threads", 1, WORKER_THREADS_MAX, &threads, err)) < 0 ||
+	    (r = json_get_obj(result, "cage", &cage, err)) < 0 ||
+	    (r = json_get_str(cage, "parts", w.cage, sizeof(w.cage), err)) < 0 ||
+	    (r = json_get_str(cage, "missing", w.cage_missing, sizeof(w.cage_missing), err)) < 0 ||
 	    (json_has(result, "changed") &&
 	     (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
 		return r;

@@ -176,6 +176,16 @@ static struct json *print_test(const struct msg_report *m)
 	return obj;
 }
 
+static struct json *print_privacy(const struct msg_privacy *p)
+{
+	struct json *j = json_new_obj();
+	put_within(j, "epsilon", p->epsilon, 0, MESSAGE_EPSILON_MAX);
+	put_within(j, "delta", p->delta, 0, 1);
+	put_within(j, "budget", p->budget, 0, MESSAGE_EPSILON_MAX);
+	json_set_int(j, "handovers", p->handovers);
+	return j;
+}
+
 char *msg_report_print(const struct msg_report *m)
 {
 	struct json *obj = json_new_obj();
@@ -201,9 +211,25 @@ char *msg_report_print(const struct msg_report *m)
 		put_within(against, "accuracy", m->against_accuracy, 0, 1);
 		json_set(obj, "against", against);
 	}
+	if (m->has_privacy)
+		json_set(obj, "privacy", print_privacy(&m->privacy));
 	json_set_int(obj, "epoch", m->epoch);
 	put_time(obj, "at", m->at_ms);
 	return put_print(obj);
+}
+
+static void parse_privacy(struct fields *f, struct msg_report *m)
+{
+	struct msg_privacy *p = &m->privacy;
+	struct fields inner;
+	m->has_privacy = fields_down(f, "privacy", OPTIONAL, &inner);
+	if (!m->has_privacy)
+		return;
+	field_num(&inner, "epsilon", REQUIRED, 0, MESSAGE_EPSILON_MAX, &p->epsilon);
+	field_num(&inner, "delta", REQUIRED, 0, 1, &p->delta);
+	field_num(&inner, "budget", REQUIRED, 0, MESSAGE_EPSILON_MAX, &p->budget);
+	field_count(&inner, "handovers", REQUIRED, &p->handovers);
+	fields_up(f, "privacy", &inner);
 }
 
 static void parse_class(struct fields *f, const struct json *obj, struct class_score *ret)
@@ -283,6 +309,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	field_text(&f, "why", OPTIONAL, m.why, sizeof(m.why));
 	parse_test(&f, &m);
 	parse_against(&f, &m);
+	parse_privacy(&f, &m);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	if (fields_end(&f) < 0)

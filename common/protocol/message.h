@@ -25,6 +25,7 @@
 #define MESSAGE_CLASSES_MAX 512 /* per_class entries of a report; more classes: none is sent */
 #define MESSAGE_WINDOW_MAX  32 /* members of a window that a trainer's status names */
 #define MESSAGE_QUARANTINE_MAX 4 /* devices in quarantine that it names */
+#define MESSAGE_EPSILON_MAX 1e15
 #define MESSAGE_REPORTS_MAX 100 /* reports asked for by one want */
 
 /* A checkpoint's score on one snapshot of one split. n 0: none. */
@@ -84,6 +85,12 @@ struct msg_status {
 	int64_t at_ms;
 };
 
+/* What handovers with noise have given away (docs/security.md). */
+struct msg_privacy {
+	double epsilon, delta, budget; /* budget: the largest epsilon that is handed over for */
+	int64_t handovers;
+};
+
 /* device/<id>/report */
 struct msg_report {
 	/* Numbers count within a log: a device that lost its state begins another one, at 1. */
@@ -110,6 +117,8 @@ struct msg_report {
 	bool has_pair; /* image by image: */
 	int64_t won, lost; /* images that this one alone got right, that the other one alone did */
 	double p; /* that two equally good ones come out so, adjusted for all contenders */
+	bool has_privacy;
+	struct msg_privacy privacy;
 	int64_t epoch;
 	int64_t at_ms;
 };

@@ -16,6 +16,7 @@ struct trust {
 	int64_t until_ms;         /* of that */
 	int64_t watch_at_ms;      /* nothing to say before */
 	uint64_t refused[REFUSAL_N];
+	bool told[REFUSAL_N];
 };
 
 static int check_own(struct trust *t, enum role own, int64_t now_ms, struct err *err)
@@ -72,14 +73,14 @@ bool trust_is_signed(enum topic_kind kind, enum role *ret_by)
 	case TOPIC_DEVICE_OFFER:
 	case TOPIC_DEVICE_REPORT:
 	case TOPIC_TRAINER_GRANT:
-	case TOPIC_TRAINER_ACK:
 	case TOPIC_TRAINER_KEY:
+	case TOPIC_TRAINER_ACK:
 		*ret_by = ROLE_DEVICE;
 		return true;
 	case TOPIC_DEVICE_CLAIM:
 	case TOPIC_DEVICE_RESULT:
-	case TOPIC_DEVICE_ACK:
 	case TOPIC_DEVICE_KEY:
+	case TOPIC_DEVICE_ACK:
 	case TOPIC_FLEET_OFFER:
 		*ret_by = ROLE_TRAINER;
 		return true;
@@ -113,6 +114,15 @@ enum refusal trust_refuse(struct trust *t, enum refusal r, struct err *err)
 uint64_t trust_refused(const struct trust *t, enum refusal r)
 {
 	return t->refused[r];
+}
+
+bool trust_has_news(struct trust *t)
+{
+	bool news = false;
+	for (int r = 0; t && r < REFUSAL_N; r++)
+		if (t->refused[r] && !t->told[r])
+			news = t->told[r] = true;
+	return news;
 }
 
 enum refusal trust_open(struct trust *t, enum role role, const char *name, const char *topic,

@@ -34,6 +34,8 @@ enum refusal trust_open(struct trust *t, enum role role, const char *name, const
 /* The same for what was found in it later; returns r. */
 enum refusal trust_refuse(struct trust *t, enum refusal r, struct err *err);
 uint64_t trust_refused(const struct trust *t, enum refusal r); /* so often since the start */
+/* Whether a name is among them that was not at the last call: that is to be told of in any case. */
+bool trust_has_news(struct trust *t);
 
 /* Whether there is something to say of its own certificate, once a day: err has the text; -ETIME:
  * it has ended, -EAGAIN: it will soon. 0: nothing. */

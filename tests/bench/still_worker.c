@@ -76,6 +76,10 @@ static int opened(const struct json *q, struct json *ret, struct err *err)
 	json_set_str(ret, "engine", "still");
 	json_set_str(ret, "precision", "f32");
 	json_set_int(ret, "threads", 1);
+	struct json *cage = json_new_obj();
+	json_set_str(cage, "parts", "");
+	json_set_str(cage, "missing", "still");
+	json_set(ret, "cage", cage);
 	return r;
 }
 

@@ -202,12 +202,14 @@ class Offline(rig.Case):
     def test_usage(self):
         for args in ((), ('trian',), ('train',), ('train', '--cfg'), ('train', '--epochs', 'x'), ('evaluate', '--split', 'all'),
                      ('blend', 'a', 'b', '--alpha', '2'), ('dataset',), ('dataset', 'digits'), ('cmd', 'a'), ('publish', 'w'), ('show', 'a/b'),
+                     ('privacy',), ('privacy', '--noise', '1'), ('privacy', '--handovers', '1'), ('privacy', '--noise', '0', '--handovers', '1'),
+                     ('privacy', '--noise', '1', '--handovers', '0'), ('privacy', '--noise', '1', '--handovers', '1', '--delta', '0'),
                      ('devices', '--broker', 'x:y')):
             r = self.fleet.run_tasuki(*args, check=False)
             self.assertEqual(r.returncode, 2, (args, r.stderr))
             self.assertTrue(r.stderr)
         self.assertIn("did you mean 'train'", self.fleet.run_tasuki('trian', check=False).stderr)
-        for name in ('', 'train', 'evaluate', 'classify', 'blend', 'inspect', 'dataset', 'devices', 'show', 'watch', 'cmd', 'publish'):
+        for name in ('', 'train', 'evaluate', 'classify', 'blend', 'inspect', 'dataset', 'devices', 'show', 'watch', 'cmd', 'publish', 'privacy'):
             r = self.fleet.run_tasuki(*([name] if name else []), '--help')
             self.assertIn('usage: tasuki', r.stdout)
         missing = self.work / 'missing'
@@ -238,6 +240,15 @@ class Offline(rig.Case):
             self.assertEqual(r.returncode, 2, r.stderr)
             for w in words:
                 self.assertIn(w, r.stderr)
+
+    def test_privacy(self):
+        """The values: test_accountant.c. The unit is any two sets of images: two clips apart."""
+        one = self.run_json('privacy', '--noise', 2, '--handovers', 1)
+        self.assertEqual((one['delta'], one['noise'], one['handovers']), (1e-5, 2, 1))
+        self.assertAlmostEqual(one['epsilon'], 4.7285, 3)  # rho = 1/2
+        self.assertAlmostEqual(self.run_json('privacy', '--noise', 8, '--handovers', 16)['epsilon'], one['epsilon'], 6)
+        self.assertGreater(self.run_json('privacy', '--noise', 2, '--handovers', 1, '--delta', 1e-9)['epsilon'], one['epsilon'])
+        self.assertIn('epsilon 4.729 at delta 1e-05 after 1 handover with noise 2', self.fleet.run_tasuki('privacy', '--noise', 2, '--handovers', 1).stdout)
 
     def test_inspect_classes(self):
         data, out = self.digits('d', 60, 1), self.work / 'x.weights'

@@ -87,7 +87,7 @@ class Poison(rig.Case):
         script.write_text(f'#!/bin/sh\nexec python3 "{rig.ROOT}/tests/lib/poison_worker.py" "{folder}" "{how}" '
                           f'"{rig.BUILD}/common/engine/tasuki-worker"\n')
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
-        return {'worker': {'program': script}}
+        return {'worker': {'program': script, 'readable': folder}}  # what the worker went on from lies there
 
     def with_poisoned(self, conf=None, flip=False, alone=True):
         """alone: it is found by itself, before there is a window."""

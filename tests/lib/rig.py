@@ -91,6 +91,15 @@ class Case(unittest.TestCase):
                 f.unlink()
         return out
 
+    def class_folders(self, name, n, seed, names, mix=None):
+        """Drawn digits as one folder of images a class."""
+        images, labels, rows, cols = read_idx(self.digits(name + '-idx', n, seed, mix=mix), 'train')
+        for i, (image, label) in enumerate(zip(images, labels)):
+            path = self.work / 'data' / name / names[label] / f'{i}.pgm'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b'P5 %d %d 255\n' % (cols, rows) + image)
+        return self.work / 'data' / name
+
     def shared_test_images(self, n=200, seed=99):
         out = self.digits('test', n * 5, seed)
         for f in out.glob('train-*'):

@@ -116,7 +116,7 @@ static inline void forget_asked(void)
 static inline int begin(void)
 {
 	const struct agent_ports ports = {fake_publish, fake_subscribe, fake_request, fake_mono,
-					  fake_real,    fake_wake,    NULL};
+					  fake_real,    fake_wake,      NULL};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);
 }
@@ -424,6 +424,92 @@ static inline void bring_result(const struct msg_result *r, const char *path)
 {
 	say_text(DEVICE "in/offer", msg_result_print(r));
 	send_blocks(&r->manifest, path, false);
+}
+
+static inline void path_of(const struct asked *q, const char *key, char path[FILE_PATH_MAX])
+{
+	if (json_get_str(q->args, key, path, FILE_PATH_MAX, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static inline void answer(struct asked *q, struct json *result)
+{
+	agent_worker_reply(a, q->id, result, NULL);
+	json_free(result);
+	json_free(q->args);
+}
+
+/* Answers the request for first weights. */
+static inline void first_made(char id[HASH_SIZE])
+{
+	struct asked q = take("first");
+	char out[FILE_PATH_MAX];
+	path_of(&q, "out", out);
+	util_write_weights(model, out, 99, 0);
+	assert_int_equal(hash_file(out, id, NULL), 0);
+	answer(&q, json_new_obj());
+}
+
+static inline void a_second_later(void)
+{
+	now += 1000; /* statuses come no sooner */
+	agent_tick(a);
+}
+
+static inline void two_epochs(char newest[HASH_SIZE])
+{
+	char before[HASH_SIZE];
+	trained(1, before);
+	evaluated(before, SPLIT_VALIDATION, 10);
+	trained(2, newest);
+	evaluated(newest, SPLIT_VALIDATION, 12);
+	evaluated(newest, SPLIT_TEST, 6);
+}
+
+static inline struct msg_offer last_offer(void)
+{
+	const struct sent *s = last(DEVICE "offer");
+	struct msg_offer o;
+	if (!s)
+		fail_msg("nothing is offered");
+	if (msg_offer_parse(s->payload, s->len, &o, &err) < 0)
+		fail_msg("%s", err.text);
+	return o;
+}
+
+static inline void request_fails(const char *op, int code)
+{
+	struct asked q = take(op);
+	struct err why = {0};
+	err_set(&why, code, "it does not go");
+	agent_worker_reply(a, q.id, NULL, &why);
+	json_free(q.args);
+}
+
+/* All blocks of what was granted, as a trainer gets them, into a file. */
+static inline void fetched(const struct manifest *m, char path[FILE_PATH_MAX])
+{
+	char topic[TOPIC_SIZE];
+	struct msg_want w = {.trainer = "edge-1"};
+	char *data = malloc((size_t)m->size);
+	size_t at = 0;
+	memcpy(w.checkpoint, manifest_payload(m), HASH_SIZE);
+	for (w.n_blocks = 0; (int64_t)w.n_blocks * m->block_size < m->size; w.n_blocks++)
+		w.blocks[w.n_blocks] = (uint32_t)w.n_blocks;
+	forget_sent();
+	say_text(DEVICE "in/want", msg_want_print(&w));
+	for (size_t i = 0; i < w.n_blocks; i++) {
+		snprintf(topic, sizeof(topic), TRAINER "block/%s/%zu", manifest_payload(m), i);
+		const struct sent *s = last(topic);
+		if (!s)
+			fail_msg("no %s", topic);
+		memcpy(data + at, s->payload, s->len);
+		at += s->len;
+	}
+	assert_int_equal(at, m->size);
+	file_path(path, FILE_PATH_MAX, "%s/got", dir);
+	util_write(path, data, at);
+	free(data);
 }
 
 /* Stands for a full disk: no file may grow beyond. */

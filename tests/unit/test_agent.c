@@ -162,6 +162,10 @@ static void rescanned(uint32_t n_train)
 	json_set_str(r, "engine", "darknet");
 	json_set_str(r, "precision", "f32");
 	json_set_int(r, "threads", 1);
+	struct json *cage = json_new_obj();
+	json_set_str(cage, "parts", "");
+	json_set_str(cage, "missing", "");
+	json_set(r, "cage", cage);
 	json_set_bool(r, "changed", true);
 	agent_worker_reply(a, q.id, r, NULL);
 	json_free(r);

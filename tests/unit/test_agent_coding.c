@@ -16,30 +16,6 @@ static int setup_auto(void **state)
 	return 0;
 }
 
-static void path_of(const struct asked *q, const char *key, char path[FILE_PATH_MAX])
-{
-	if (json_get_str(q->args, key, path, FILE_PATH_MAX, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static void answer(struct asked *q, struct json *result)
-{
-	agent_worker_reply(a, q->id, result, NULL);
-	json_free(result);
-	json_free(q->args);
-}
-
-/* Answers the request for first weights. */
-static void first_made(char id[HASH_SIZE])
-{
-	struct asked q = take("first");
-	char out[FILE_PATH_MAX];
-	path_of(&q, "out", out);
-	util_write_weights(model, out, 99, 0);
-	assert_int_equal(hash_file(out, id, NULL), 0);
-	answer(&q, json_new_obj());
-}
-
 static size_t n_bases(const struct asked *q)
 {
 	const struct json *bases;
@@ -79,59 +55,13 @@ static void coded(enum encoding e, size_t base, size_t of_bases, char id[HASH_SI
 	answer(&q, r);
 }
 
-static void a_second_later(void)
-{
-	now += 1000; /* statuses come no sooner */
-	agent_tick(a);
-}
-
-static void two_epochs(char newest[HASH_SIZE])
-{
-	char before[HASH_SIZE];
-	trained(1, before);
-	evaluated(before, SPLIT_VALIDATION, 10);
-	trained(2, newest);
-	evaluated(newest, SPLIT_VALIDATION, 12);
-	evaluated(newest, SPLIT_TEST, 6);
-}
-
-static struct msg_offer offered(void)
-{
-	const struct sent *s = last(DEVICE "offer");
-	struct msg_offer o;
-	if (!s)
-		fail_msg("nothing is offered");
-	if (msg_offer_parse(s->payload, s->len, &o, &err) < 0)
-		fail_msg("%s", err.text);
-	return o;
-}
-
 /* The blocks that a trainer gets are those of the form, which it makes the offered checkpoint of.
  */
 static void served(const struct manifest *m, const char *base)
 {
-	char path[FILE_PATH_MAX], out[FILE_PATH_MAX], topic[TOPIC_SIZE], id[HASH_SIZE];
-	struct msg_want w = {.trainer = "edge-1"};
-	char *data = malloc((size_t)m->size);
-	size_t at = 0;
-	memcpy(w.checkpoint, manifest_payload(m), HASH_SIZE);
-	for (w.n_blocks = 0; (int64_t)w.n_blocks * m->block_size < m->size; w.n_blocks++)
-		w.blocks[w.n_blocks] = (uint32_t)w.n_blocks;
-	forget_sent();
-	say_text(DEVICE "in/want", msg_want_print(&w));
-	for (size_t i = 0; i < w.n_blocks; i++) {
-		snprintf(topic, sizeof(topic), TRAINER "block/%s/%zu", manifest_payload(m), i);
-		const struct sent *s = last(topic);
-		if (!s)
-			fail_msg("no %s", topic);
-		memcpy(data + at, s->payload, s->len);
-		at += s->len;
-	}
-	assert_int_equal(at, m->size);
-	file_path(path, sizeof(path), "%s/got", dir);
+	char path[FILE_PATH_MAX], out[FILE_PATH_MAX], id[HASH_SIZE];
+	fetched(m, path);
 	file_path(out, sizeof(out), "%s/got.weights", dir);
-	util_write(path, data, at);
-	free(data);
 	if (m->encoding == ENCODING_RAW)
 		assert_int_equal(hash_file(path, id, NULL), 0);
 	else if (encoding_decode(model, m->encoding, path, base, out, id, &err) < 0)
@@ -157,7 +87,7 @@ static void test_both_ways(void **state)
 	coded(ENCODING_DELTA, 0, 1, sent_id);
 	assert_null(last(DEVICE "offer"));
 	evaluated(sent_id, SPLIT_TEST, 5); /* the scores of an offer are of what the trainer gets */
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, sent_id);
 	assert_string_equal(o.manifest.source, whole);
 	assert_string_equal(o.manifest.base, first);
@@ -210,7 +140,7 @@ static void test_both_ways(void **state)
 	evaluated(fourth, SPLIT_TEST, 9);
 	coded(ENCODING_DELTA, 1, 3, sent_id);
 	evaluated(sent_id, SPLIT_TEST, 9);
-	o = offered();
+	o = last_offer();
 	assert_string_equal(o.manifest.base, r.manifest.parents[0]);
 }
 
@@ -222,7 +152,7 @@ static void test_lacked(void **state)
 	first_made(first);
 	coded(ENCODING_DELTA, 0, 1, one);
 	evaluated(one, SPLIT_TEST, 5);
-	assert_string_equal(offered().manifest.id, one);
+	assert_string_equal(last_offer().manifest.id, one);
 	struct msg_claim c = {.trainer = "edge-1", .busy = true, .retry_ms = 1000};
 	memcpy(c.checkpoint, one, HASH_SIZE);
 	memcpy(c.lacks, whole, HASH_SIZE); /* not that one: nothing to do */
@@ -239,7 +169,7 @@ static void test_lacked(void **state)
 	evaluated(two, SPLIT_TEST, 5);
 	now += 3000;
 	agent_tick(a);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, two);
 	assert_int_equal(o.manifest.encoding, ENCODING_INT8);
 	assert_string_equal(o.manifest.source, whole);
@@ -254,35 +184,26 @@ static void test_as_it_is(void **state)
 	two_epochs(whole);
 	first_made(first);
 	coded(ENCODING_RAW, 0, 1, id);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	assert_string_equal(o.manifest.id, whole);
 	assert_false(*o.manifest.source || *o.manifest.payload);
 	claim(0, whole);
 	served(&o.manifest, NULL);
 }
 
-static void fails(const char *op, int code)
-{
-	struct asked q = take(op);
-	struct err why = {0};
-	err_set(&why, code, "it does not go");
-	agent_worker_reply(a, q.id, NULL, &why);
-	json_free(q.args);
-}
-
 static void test_failures(void **state)
 {
 	char whole[HASH_SIZE], first[HASH_SIZE];
 	two_epochs(whole);
-	fails("first", -ECONNRESET); /* the worker died: the next one is asked again */
+	request_fails("first", -ECONNRESET); /* the worker died: the next one is asked again */
 	assert_null(last(DEVICE "offer"));
 	data_read();
 	first_made(first);
-	fails("encode", -ECONNRESET);
+	request_fails("encode", -ECONNRESET);
 	data_read();
 	assert_null(last(DEVICE "offer"));
-	fails("encode", -EIO);
-	assert_string_equal(offered().manifest.id, whole);
+	request_fails("encode", -EIO);
+	assert_string_equal(last_offer().manifest.id, whole);
 }
 
 /* A form that no worker lives to make is none. */
@@ -293,10 +214,10 @@ static void test_making_ends_workers(void **state)
 	first_made(first);
 	for (int i = 0; i < LOST_MAX; i++) {
 		assert_null(last(DEVICE "offer"));
-		fails("encode", -ECONNRESET);
+		request_fails("encode", -ECONNRESET);
 		data_read();
 	}
-	assert_string_equal(offered().manifest.id, whole);
+	assert_string_equal(last_offer().manifest.id, whole);
 	assert_false(is_asked("encode"));
 }
 
@@ -308,7 +229,7 @@ static void test_damaged_payload(void **state)
 	first_made(first);
 	coded(ENCODING_INT8, 0, 1, id);
 	evaluated(id, SPLIT_TEST, 5);
-	struct msg_offer o = offered();
+	struct msg_offer o = last_offer();
 	file_path(path, sizeof(path), "%s/checkpoints/%s/payload", conf.state, id);
 	char *data;
 	size_t len;
@@ -361,7 +282,7 @@ static void test_bomb(void **state)
 	r.manifest.size = 28;
 	assert_int_equal(hash_file(path, r.manifest.payload, &err), 0);
 	bring_result(&r, path);
-	fails("decode", -EBADMSG);
+	request_fails("decode", -EBADMSG);
 	assert_said(TRAINER "ack", "\"decision\":\"refused\"");
 	assert_false(part_there(conf.state, r.manifest.payload));
 	assert_active(whole);
@@ -384,7 +305,7 @@ static void test_ends_workers(void **state)
 	bring_result(&r, path);
 	for (int i = 0; i < LOST_MAX; i++) {
 		assert_null(last(TRAINER "ack"));
-		fails("decode", -ECONNRESET);
+		request_fails("decode", -ECONNRESET);
 		data_read();
 		now += 2000;
 		agent_tick(a);

@@ -94,6 +94,7 @@ static void test_example_says_the_defaults(void **state)
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.link, &example.link, sizeof(conf.link));
+	assert_memory_equal(&conf.privacy, &example.privacy, sizeof(conf.privacy));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
 	assert_int_equal(conf.select.n_blends, 0);
 	assert_int_equal(conf.select.tune_steps, 120);
@@ -114,11 +115,19 @@ static void test_values(void **state)
 		     "[handover]\nlease_s = 33\nmin_epochs = 6\nprivate_rows = send\n"
 		     "min_accuracy_percent = 43\n[select]\nselector = best\nlineage = keep\n"
 		     "blends =\ntune_steps = 0\nprevious = yes\nbudget_s = 0\n"
-		     "[link]\nrate_bytes = 20000\nbytes_a_day = 9000000\n[worker]\nprogram = w\n"),
+		     "[link]\nrate_bytes = 20000\nbytes_a_day = 9000000\n"
+		     "[privacy]\nnoise = 2.5\nclip = 0.25\ndelta = 1e-6\nbudget = 4\n"
+		     "[worker]\nprogram = w\nsandbox = require\nreadable = data\n"),
 		0);
 	file_path(expected, sizeof(expected), "%s/a/m.cfg", dir);
 	assert_string_equal(conf.worker.cfg, expected);
 	assert_string_equal(conf.worker.log_path, "/var/x/worker.log");
+	assert_string_equal(conf.worker.sandbox, "require");
+	file_path(expected, sizeof(expected), "%s/data", dir);
+	assert_string_equal(conf.worker.readable[0], expected);
+	assert_string_equal(conf.worker.readable[1], "/var/x/checkpoints");
+	assert_string_equal(conf.worker.writable[0], "/var/x/.store-tmp/out");
+	assert_string_equal(conf.worker.writable[1], "/var/x/worker");
 	assert_true(conf.worker.has_data);
 	assert_true(conf.worker.data.validation_share == 0.3);
 	assert_int_equal(conf.worker.data.limit, 9);
@@ -138,10 +147,13 @@ static void test_values(void **state)
 	assert_int_equal(conf.live.lease_s, 33);
 	assert_int_equal(conf.link.rate_bytes, 20000);
 	assert_int_equal(conf.link.bytes_a_day, 9000000);
+	assert_true(conf.privacy.noise == 2.5 && conf.privacy.clip == 0.25);
+	assert_true(conf.privacy.delta == 1e-6 && conf.privacy.budget == 4);
 	assert_int_equal(conf.live.min_epochs, 6);
 	file_path(expected, sizeof(expected), "%s/mine.txt", dir);
 	assert_string_equal(conf.private_classes, expected);
-	assert_string_equal(conf.worker.private_classes, ""); /* the state folder's, once it is there */
+	assert_string_equal(conf.worker.private_classes,
+			    ""); /* the state folder's, once it is there */
 	assert_true(conf.share_never);
 	file_path(expected, sizeof(expected), "%s/mine", dir);
 	assert_string_equal(conf.worker.data.stay_path, expected);
@@ -212,6 +224,11 @@ static void test_refused(void **state)
 		       "agent.conf:9: [handover] private_rows");
 	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
 	assert_refused("[worker]\nprogram = agent.conf\n", -EACCES, "[worker] program");
+	assert_refused("[device]\ncommands = signed\n", -EINVAL,
+		       "agent.conf:9: [device] commands: found signed, expected broker without");
+	assert_refused("[device]\ncommands = all\n", -EINVAL, "[device] commands");
+	assert_refused("[worker]\nsandbox = yes\n", -EINVAL, "agent.conf:9: [worker] sandbox");
+	assert_refused("[worker]\nreadable = nowhere\n", -ENOENT, "agent.conf:9: [worker] readable");
 	assert_refused("[broker]\nhost =\n", -EINVAL, "agent.conf:9: [broker] host");
 	assert_refused("[device]\nstate = w/state\n", -ENOTDIR, "agent.conf:9: [device] state");
 	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");
@@ -219,6 +236,14 @@ static void test_refused(void **state)
 	assert_refused("[link]\nbytes_a_day = -1\n", -ERANGE, "[link] bytes_a_day");
 	assert_refused("[link]\nrate_bytes = 4368\n", -ERANGE,
 		       "agent.conf:9: [link] rate_bytes: found 4368, expected 0 or at least 4369");
+	assert_refused("[privacy]\nnoise = -1\n", -ERANGE, "[privacy] noise");
+	assert_refused("[privacy]\nnoise = 0.00005\n", -ERANGE,
+		       "agent.conf:9: [privacy] noise: found 5e-05, expected 0 or at least 0.0001");
+	assert_refused("[privacy]\nclip = 0\n", -ERANGE, "[privacy] clip");
+	assert_refused("[privacy]\ndelta = 0\n", -ERANGE, "[privacy] delta");
+	assert_refused("[privacy]\ndelta = 0.2\n", -ERANGE, "[privacy] delta");
+	assert_refused("[privacy]\nbudget = -1\n", -ERANGE, "[privacy] budget");
+	assert_refused("[privacy]\nepsilon = 1\n", -EINVAL, "epsilon");
 	assert_refused("[train]\nround_epochs = 0\n", -ERANGE, "round_epochs");
 	assert_refused("[train]\nengine = onednn2\n", -EINVAL, "[train] engine");
 	assert_refused("[train]\nprecision = f16\n", -EINVAL, "[train] precision");
@@ -232,7 +257,8 @@ static void test_refused(void **state)
 	assert_refused("[train]\ncpus = 0-\n", -EINVAL, "agent.conf:9: [train] cpus");
 	assert_refused("[train]\ncpus = 1023\n", -ERANGE, "[train] cpus");
 	assert_refused("[train]\nmemory_max_mb = 9999999\n", -ERANGE, "[train] memory_max_mb");
-	assert_refused("[transfer]\nencoding = zip\n", -EINVAL, "agent.conf:9: [transfer] encoding");
+	assert_refused("[transfer]\nencoding = zip\n", -EINVAL,
+		       "agent.conf:9: [transfer] encoding");
 	assert_refused("[transfer]\ntolerance_points = -1\n", -ERANGE, "tolerance_points");
 	assert_refused("[handover]\nlease_s = 1\n", -ERANGE, "lease_s");
 	assert_refused("[handover]\nblock_size = 200000\n", -ERANGE, "block_size");

@@ -139,15 +139,6 @@ static void assert_grafted(const char *id, const char *base, const char *rows)
 	free(b);
 }
 
-static struct manifest last_offer(void)
-{
-	struct msg_offer m;
-	const struct sent *s = last(DEVICE "offer");
-	assert_non_null(s);
-	assert_int_equal(msg_offer_parse(s->payload, s->len, &m, &err), 0);
-	return m.manifest;
-}
-
 static void epoch(uint64_t seed, int64_t correct, char id[HASH_SIZE])
 {
 	trained(seed, id);
@@ -160,7 +151,7 @@ static void until_private_offered(void)
 	epoch(1, 10, first);
 	epoch(2, 12, local);
 	evaluated(local, SPLIT_TEST, 6);
-	memcpy(offered, last_offer().id, HASH_SIZE);
+	memcpy(offered, last_offer().manifest.id, HASH_SIZE);
 }
 
 /* Asks for all blocks, and gives the file together that comes of it. */
@@ -231,7 +222,7 @@ static void test_offered_without_rows(void **state)
 	agent_worker_conf(a, &w);
 	assert_non_null(strstr(w.private_classes, "state/" PRIVATE_NAMES_FILE));
 	until_private_offered();
-	struct manifest m = last_offer();
+	struct manifest m = last_offer().manifest;
 	assert_string_not_equal(offered, local);
 	assert_string_equal(m.source, local);
 	assert_int_equal(m.n_parents, 1);
@@ -309,8 +300,8 @@ static void test_rows_are_put_back(void **state)
 	evaluated(third, SPLIT_TEST, 3);
 	assert_false(in_store(r.manifest.id));
 	assert_true(in_store(judged));
-	assert_true(in_store(last_offer().id));
-	claim(0, last_offer().id);
+	assert_true(in_store(last_offer().manifest.id));
+	claim(0, last_offer().manifest.id);
 	assert_false(in_store(offered));
 }
 
@@ -319,7 +310,7 @@ static void test_restarts(void **state)
 	char judged[HASH_SIZE], again[HASH_SIZE], path[FILE_PATH_MAX];
 	until_private_offered();
 	restart();
-	assert_string_equal(last_offer().id, offered);
+	assert_string_equal(last_offer().manifest.id, offered);
 	claim(0, offered);
 	restart();
 	claim(1, offered);
@@ -387,7 +378,7 @@ static void test_newer_takes_its_place(void **state)
 	evaluated(newer, SPLIT_TEST, 1);
 	now += 5000;
 	agent_tick(a);
-	struct manifest m = last_offer();
+	struct manifest m = last_offer().manifest;
 	assert_string_not_equal(m.id, first);
 	assert_string_equal(m.source, newer);
 	agent_tick(a);
@@ -441,8 +432,8 @@ static void test_changed_meanwhile(void **state)
 	until_private_offered();
 	conf.private_rows = PRIVATE_ROWS_KEEP;
 	restart();
-	assert_string_not_equal(last_offer().id, local);
-	memcpy(offered, last_offer().id, HASH_SIZE);
+	assert_string_not_equal(last_offer().manifest.id, local);
+	memcpy(offered, last_offer().manifest.id, HASH_SIZE);
 	assert_grafted(offered, local, NULL);
 	claim(0, local);
 	assert_said(TRAINER "grant", "\"granted\":false");
@@ -463,7 +454,7 @@ static void test_kept_in_mid_handover(void **state)
 	claim(0, offered);
 	conf.private_rows = PRIVATE_ROWS_KEEP;
 	restart();
-	assert_string_not_equal(last_offer().id, local); /* something else */
+	assert_string_not_equal(last_offer().manifest.id, local); /* something else */
 	assert_null(pull(1));
 }
 
@@ -479,8 +470,8 @@ static void test_written_into_the_state(void **state)
 	memcpy(offered, local, HASH_SIZE);
 	assert_null(pull(1));
 	assert_int_not_equal(a->state->handover.phase, HANDOVER_GRANTED);
-	assert_string_not_equal(last_offer().id, local);
-	memcpy(offered, last_offer().id, HASH_SIZE);
+	assert_string_not_equal(last_offer().manifest.id, local);
+	memcpy(offered, last_offer().manifest.id, HASH_SIZE);
 	claim(0, offered);
 	pulled_whole();
 }
@@ -519,7 +510,7 @@ static void test_copy_cannot_be_made(void **state)
 	char first[HASH_SIZE], path[FILE_PATH_MAX];
 	epoch(1, 10, first);
 	epoch(2, 12, local);
-	file_path(path, sizeof(path), "%s/.store-tmp/stripped.weights.tmp", conf.state);
+	file_path(path, sizeof(path), "%s/" STORE_OUT "/stripped.weights.tmp", conf.state);
 	assert_int_equal(file_mkdirs(path, NULL), 0);
 	evaluated(local, SPLIT_TEST, 6);
 	assert_null(last(DEVICE "offer"));
@@ -531,7 +522,7 @@ static void test_copy_cannot_be_made(void **state)
 		now = wake > now ? wake : now + 1;
 		agent_tick(a);
 	}
-	memcpy(offered, last_offer().id, HASH_SIZE);
+	memcpy(offered, last_offer().manifest.id, HASH_SIZE);
 	assert_grafted(offered, local, NULL);
 }
 
@@ -584,7 +575,7 @@ static void test_as_it_was_cannot_be_scored(void **state)
 	epoch(1, 12, first);
 	epoch(2, 10, local);
 	evaluated(local, SPLIT_TEST, 6);
-	memcpy(offered, last_offer().id, HASH_SIZE);
+	memcpy(offered, last_offer().manifest.id, HASH_SIZE);
 	claim(0, offered);
 	memset(snapshot[SPLIT_TEST], 'd', HASH_HEX);
 	agent_worker_died(a, failure(-ECONNRESET, ERR_WORKER, "killed"));

@@ -341,6 +341,20 @@ static void test_results_come_in_sealed(void **state)
 	assert_false(secret_kept(secret)); /* it is over */
 }
 
+/* Nothing could be proven of its blocks. */
+static void test_results_without_a_root_are_refused(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	until_offered(offered);
+	claim_sealed(0, offered);
+	struct msg_result r = result_of(offered, 77, fence, path);
+	r.manifest.sequence = ++sequence;
+	r.manifest.expires_ms = fake_real(NULL) + 3600000;
+	say_signed(signer, DEVICE "in/offer", msg_result_print(&r));
+	assert_said(TRAINER "ack", "\"decision\":\"refused\",\"reason\":\"root");
+	assert_null(last(TRAINER "want"));
+}
+
 /* Each block: in plain, with one bit flipped, cut, in another's place, under other keys. All
  * refused, none stored; and then, asked for again, the transfer completes. */
 static void test_nothing_else_is_taken(void **state)
@@ -442,6 +456,7 @@ int main(void)
 		SEALED(test_others_change_no_key),
 		SEALED(test_a_new_fence_has_new_keys),
 		SEALED(test_results_come_in_sealed),
+		SEALED(test_results_without_a_root_are_refused),
 		SEALED(test_nothing_else_is_taken),
 		SEALED(test_restart_while_pulling),
 		SEALED(test_new_keys_while_pulling),

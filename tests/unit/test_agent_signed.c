@@ -120,12 +120,12 @@ static void play(const char *topic, const char *text)
 	say(topic, text, strlen(text));
 }
 
-#define assert_refused_as(r, before)                                                          \
-	do {                                                                                  \
-		if (agent_refused(a, r) != (before) + 1)                                      \
-			fail_msg("%s: %llu, expected %llu", refusal_name(r),                  \
-				 (unsigned long long)agent_refused(a, r),                     \
-				 (unsigned long long)(before) + 1);                           \
+#define assert_refused_as(r, before)                                         \
+	do {                                                                 \
+		if (agent_refused(a, r) != (before) + 1)                     \
+			fail_msg("%s: %llu, expected %llu", refusal_name(r), \
+				 (unsigned long long)agent_refused(a, r),    \
+				 (unsigned long long)(before) + 1);          \
 	} while (0)
 
 static uint64_t refused_in_all(void)
@@ -189,8 +189,8 @@ static void assert_is_signed(const char *topic, bool expected)
 	const struct sent *s = last(topic);
 	struct certificate c;
 	assert_non_null(s);
-	enum refusal r = signed_open(authority, ROLE_DEVICE, "cam-1", topic, s->payload, s->len, utc(),
-				     &c, NULL);
+	enum refusal r = signed_open(authority, ROLE_DEVICE, "cam-1", topic, s->payload, s->len,
+				     utc(), &c, NULL);
 	assert_int_equal(r, expected ? REFUSAL_NONE : REFUSAL_UNSIGNED);
 }
 
@@ -229,17 +229,27 @@ static void an_offer_keeps_its_number_and_the_next_one_has_a_larger(void **state
 	now += 60000;
 	agent_tick(a);
 	assert_int_equal(sequence_offered(), number); /* repeated */
-	now -= 500000;       /* the clock is set back, and it starts anew */
+	now -= 500000; /* the clock is set back, and it starts anew */
 	restart();
 	assert_int_equal(sequence_offered(), number + 1);
 	now += 500000;
 	free(whole_handover(first));
+	/* The same one again is another offer. */
+	say_text(DEVICE "in/cmd", strdup("{\"cmd\":\"handover\",\"id\":\"h1\"}"));
+	assert_said(DEVICE "offer", offered);
+	assert_true(sequence_offered() > number + 1);
+	claim_by(edge, "edge-1", 0);
+	struct msg_result r = result(first, 2);
+	say_result(&r);
+	scored(first);
+	number = r.manifest.sequence;
+	forget_sent();
 	for (uint64_t seed = 3; seed < 5; seed++) {
 		trained(seed, offered);
 		scored(offered);
 	}
 	scored(offered);
-	assert_true(sequence_offered() > number + 1);
+	assert_true(sequence_offered() > number);
 }
 
 /* ---- whom it believes ---- */

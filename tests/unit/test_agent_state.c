@@ -98,6 +98,17 @@ static void fill(void)
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
 	s->link = (struct meter_day){20717, 12345};
+	s->sequence = 1790000000001;
+	state_taken_put(s, "edge-1", 77, hash('c'));
+	state_taken_put(s, "edge-2", 78, hash('d'));
+	s->taken[0].last.over = true;
+	s->fleet.sequence = 1790000000;
+	COPY(s->fleet.id, hash('8'));
+	s->privacy.spent = 0.1 + 0.2; /* to the last bit */
+	s->privacy.handovers = 2;
+	COPY(s->privacy.counted, hash('1'));
+	COPY(s->privacy.whole, hash('2'));
+	COPY(s->privacy.noised, hash('3'));
 	struct handover *h = &s->handover;
 	h->phase = HANDOVER_JUDGING;
 	COPY(h->checkpoint, hash('c'));
@@ -138,6 +149,11 @@ static void test_all_comes_back(void **state)
 	if (state_load(path, t, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_memory_equal(&s->rounds, &t->rounds, sizeof(s->rounds));
+	assert_int_equal(t->sequence, s->sequence);
+	assert_int_equal(t->n_taken, 2);
+	assert_memory_equal(&s->taken, &t->taken, sizeof(s->taken));
+	assert_int_equal(t->fleet.sequence, s->fleet.sequence);
+	assert_string_equal(t->fleet.id, s->fleet.id);
 	assert_memory_equal(&s->handover.decided, &t->handover.decided,
 			    sizeof(t->handover.decided));
 	assert_string_equal(t->handover.result.manifest.id, hash('e'));
@@ -174,16 +190,17 @@ static void test_missing(void **state)
 
 static void assert_bad(const char *from, const char *to, const char *named)
 {
+	_cleanup_free_ char *found = strdup(from); /* fill() makes hashes, too */
 	char *text = NULL, *at;
 	size_t len;
 	fill();
 	assert_int_equal(state_save(path, s, &err), 0);
 	assert_int_equal(file_read(path, STATE_BYTES_MAX, &text, &len, NULL), 0);
-	at = strstr(text, from);
+	at = strstr(text, found);
 	assert_non_null(at);
 	_cleanup_free_ char *bad = calloc(1, len + strlen(to) + 1);
 	snprintf(bad, len + strlen(to) + 1, "%.*s%s%s", (int)(at - text), text, to,
-		 at + strlen(from));
+		 at + strlen(found));
 	free(text);
 	assert_int_equal(file_write(path, bad, strlen(bad), NULL), 0);
 	t->boot = 99;
@@ -204,6 +221,9 @@ static void test_bad_files(void **state)
 	assert_bad("\"phase\":4", "\"phase\":5", "phase");
 	assert_bad("\"fence\":4", "\"fence\":-4", "fence");
 	assert_bad("\"bytes\":12345", "\"bytes\":-1", "bytes");
+	assert_bad("\"spent\":0.3", "\"spent\":-0.3", "spent");
+	assert_bad("\"handovers\":2", "\"handovers\":-2", "handovers");
+	assert_bad("\"noised\":\"33", "\"noised\":\"", "noised");
 	assert_bad("\"epoch\":9", "\"epoch\":9.5", "epoch");
 	assert_bad("\"split\":\"test\"", "\"split\":\"tset\"", "split");
 	assert_bad("\"trainer\":\"edge-1\"", "\"trainer\":\"../x\"", "trainer");
@@ -304,6 +324,22 @@ static void test_undecided(void **state)
 	assert_string_equal(s->undecided[1], hash('e'));
 }
 
+/* One entry a trainer; whose result is the oldest goes first. */
+static void test_taken(void **state)
+{
+	char trainer[ID_SIZE];
+	for (int i = 0; i < STATE_TAKEN_MAX + 3; i++) {
+		snprintf(trainer, sizeof(trainer), "edge-%d", i);
+		state_taken_put(s, trainer, 100 + i, hash('a'));
+		state_taken_put(s, "edge-0", 200 + i, hash('b'));
+	}
+	assert_int_equal(s->n_taken, STATE_TAKEN_MAX);
+	assert_null(state_taken_find(s, "edge-3"));
+	assert_int_equal(state_taken_find(s, "edge-4")->last.sequence, 104);
+	assert_int_equal(state_taken_find(s, "edge-0")->last.sequence, 200 + STATE_TAKEN_MAX + 2);
+	assert_string_equal(state_taken_find(s, "edge-0")->last.id, hash('b'));
+}
+
 static void test_commands(void **state)
 {
 	char id[ID_SIZE];
@@ -344,7 +380,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_all_comes_back), T(test_secrets_are_the_owners), T(test_missing),    T(test_bad_files),
 		T(test_judges_nothing), T(test_older_file), T(test_scores),
-		T(test_undecided),      T(test_commands),   T(test_full_state_is_read),
+		T(test_undecided),      T(test_taken), T(test_commands),   T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

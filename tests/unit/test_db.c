@@ -440,6 +440,40 @@ static void test_runs_after_reboot(void **state)
 	assert_int_equal(query("SELECT ended_ms FROM runs"), 130000);
 }
 
+/* What keeps messages from being played again survives a kill, and its device. */
+static void test_offers(void **state)
+{
+	struct freshness_last last = {.sequence = 7, .id = C1}, found = {.sequence = 1};
+	struct db_device d = {.id = "cam-1"};
+	int64_t n, first;
+
+	(void)state;
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_int_equal(found.sequence, 0);
+	assert_int_equal(db_device_put(db, &d, NULL), 0);
+	assert_int_equal(db_offer_put(db, "cam-1", &last, NULL), 0);
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_memory_equal(&found, &last, sizeof(last));
+	last.sequence = 8;
+	last.over = true;
+	assert_int_equal(db_offer_put(db, "cam-1", &last, NULL), 0);
+	assert_int_equal(db_device_forget(db, "cam-1", NULL), 0);
+	assert_int_equal(db_sequence(db, 1000, &first, NULL), 0);
+	assert_int_equal(first, 1000);
+	assert_int_equal(db_sequence(db, 900, &n, NULL), 0);
+	assert_int_equal(n, 1001);
+	assert_int_equal(db_sequence(db, 5000, &n, NULL), 0);
+	assert_int_equal(n, 5000);
+	assert_int_equal(db_commit(db, NULL), 0);
+	reopen();
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_int_equal(found.sequence, 8);
+	assert_string_equal(found.id, last.id);
+	assert_true(found.over);
+	assert_int_equal(db_sequence(db, 0, &n, NULL), 0);
+	assert_int_equal(n, 5001);
+}
+
 static void test_newer_schema(void **state)
 {
 	sqlite3 *h;
@@ -580,6 +614,7 @@ int main(void)
 		TEST(test_kept_newest_first),
 		TEST(test_runs),
 		TEST(test_runs_after_reboot),
+		TEST(test_offers),
 		TEST(test_newer_schema),
 		TEST(test_not_a_database),
 		TEST(test_full_disk),

@@ -6,9 +6,9 @@
 #define NOW_MS    1790000000000LL
 #define MINUTE_MS 60000LL
 #define LIFE_MS   FRESHNESS_HANDOVER_MS
-#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define P "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+#define A         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define P         "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 
 static struct manifest good(void)
 {
@@ -46,16 +46,12 @@ static void what_came_before_decides(void **state)
 		enum refusal r;
 	} cases[] = {
 		{0, "", false, REFUSAL_NONE}, /* the first one ever */
-		{99, B, false, REFUSAL_NONE},
-		{99, B, true, REFUSAL_NONE},
-		{99, A, true, REFUSAL_NONE},  /* offered again: another handover */
+		{99, B, false, REFUSAL_NONE},      {99, B, true, REFUSAL_NONE},
+		{99, A, true, REFUSAL_NONE},   /* offered again: another handover */
 		{100, A, false, REFUSAL_NONE}, /* repeated */
-		{100, A, true, REFUSAL_REPLAY},
-		{100, B, false, REFUSAL_MIXED},
-		{100, B, true, REFUSAL_MIXED},
-		{101, A, false, REFUSAL_REPLAY},
-		{101, B, false, REFUSAL_ROLLBACK},
-		{101, B, true, REFUSAL_ROLLBACK},
+		{100, A, true, REFUSAL_REPLAY},    {100, B, false, REFUSAL_MIXED},
+		{100, B, true, REFUSAL_MIXED},     {101, A, false, REFUSAL_REPLAY},
+		{101, B, false, REFUSAL_ROLLBACK}, {101, B, true, REFUSAL_ROLLBACK},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct freshness_last last = {.sequence = cases[i].last, .over = cases[i].over};
@@ -126,16 +122,17 @@ static void no_history_can_be_played_again(void **state)
 	for (int i = 0; i < 200; i++) {
 		made[i] = good();
 		memset(made[i].id, "0123456789abcdef"[i % 16], HASH_HEX);
-		made[i].sequence = i ? freshness_next(made[i - 1].sequence, NOW_MS + i / 3) : NOW_MS;
+		made[i].sequence =
+			i ? freshness_next(made[i - 1].sequence, NOW_MS + i / 3) : NOW_MS;
 		made[i].expires_ms = NOW_MS + MINUTE_MS;
 		assert_int_equal(check(&made[i], &last, P), REFUSAL_NONE);
 		last = (struct freshness_last){.sequence = made[i].sequence};
 		memcpy(last.id, made[i].id, HASH_SIZE);
 		assert_int_equal(check(&made[i], &last, P), REFUSAL_NONE);
 		for (int k = 0; k < i; k++)
-			assert_int_equal(check(&made[k], &last, P),
-					 strcmp(made[k].id, last.id) ? REFUSAL_ROLLBACK
-								      : REFUSAL_REPLAY);
+			assert_int_equal(check(&made[k], &last, P), strcmp(made[k].id, last.id)
+									    ? REFUSAL_ROLLBACK
+									    : REFUSAL_REPLAY);
 	}
 }
 

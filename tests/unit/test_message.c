@@ -43,6 +43,7 @@ static const char *const good[] = {
 		"\"why\":\"unsure\",\"test\":{\"name\":\"mcnemar\",\"contenders\":4,\"won\":7,\"lost\":3,"
 		"\"p\":0.25},"
 		"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
+		"\"privacy\":{\"epsilon\":2.5,\"delta\":1e-05,\"budget\":8,\"handovers\":3},"
 		"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[OFFER] =
 		"{" MANIFEST ",\"last_trainer\":\"t2\",\"bases\":[\"" H1 "\",\"" H2 "\"],"
@@ -286,6 +287,13 @@ static const struct change refused[] = {
 	{REPORT, "test/contenders", "0"}, {REPORT, "test/won", NULL}, {REPORT, "test/won", "-1"},
 	{REPORT, "test/lost", NULL}, {REPORT, "test/lost", "0.5"}, {REPORT, "test/p", NULL},
 	{REPORT, "test/p", "1.01"}, {REPORT, "test/p", "null"},
+	{REPORT, "privacy", "8"}, {REPORT, "privacy", "null"}, {REPORT, "privacy", "{}"},
+	{REPORT, "privacy/epsilon", NULL}, {REPORT, "privacy/epsilon", "-1"},
+	{REPORT, "privacy/epsilon", "1.1e15"}, {REPORT, "privacy/epsilon", "null"},
+	{REPORT, "privacy/delta", NULL}, {REPORT, "privacy/delta", "1.1"},
+	{REPORT, "privacy/budget", NULL}, {REPORT, "privacy/budget", "-0.1"},
+	{REPORT, "privacy/handovers", NULL}, {REPORT, "privacy/handovers", "-1"},
+	{REPORT, "privacy/handovers", "0.5"},
 
 	{OFFER, "id", NULL}, {OFFER, "id", "\"..\""}, {OFFER, "model", NULL},
 	{OFFER, "device", NULL}, {OFFER, "device", "\"a+b\""}, {OFFER, "device", "\"#\""},
@@ -390,7 +398,8 @@ static const struct change taken[] = {
 	{STATUS, "images_per_second", NULL}, {STATUS, "handover", NULL},
 	{STATUS, "trainer", NULL}, {STATUS, "reason", "\"\xc3\xa9t\xc3\xa9\""},
 	{REPORT, "per_class", NULL}, {REPORT, "decision", NULL}, {REPORT, "against", NULL},
-	{REPORT, "why", NULL}, {REPORT, "test", NULL},
+	{REPORT, "why", NULL}, {REPORT, "test", NULL}, {REPORT, "privacy", NULL},
+	{REPORT, "privacy/epsilon", "1e15"}, {REPORT, "privacy/delta", "0"},
 	{REPORT, "test", "{\"name\":\"best\",\"contenders\":1}"}, {REPORT, "test/p", "0"},
 	{REPORT, "decision", "\"activated\""}, {OFFER, "last_trainer", NULL},
 	{OFFER, "bases", NULL}, {OFFER, "validation", NULL}, {OFFER, "test", NULL},

@@ -41,6 +41,7 @@ static const char good_report[] =
 	"\"why\":\"unsure\",\"test\":{\"name\":\"mcnemar\",\"contenders\":4,\"won\":7,\"lost\":3,"
 	"\"p\":0.25},"
 	"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
+	"\"privacy\":{\"epsilon\":2.5,\"delta\":1e-05,\"budget\":8,\"handovers\":3},"
 	"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}";
 static const char good_offer[] =
 	"{" MANIFEST ",\"last_trainer\":\"t2\",\"bases\":[\"" H1 "\",\"" H2 "\"],"
@@ -105,6 +106,8 @@ static void test_report_fields(void **state)
 	assert_string_equal(m.why, "unsure");
 	assert_string_equal(m.test, "mcnemar");
 	assert_int_equal(m.contenders, 4);
+	assert_true(m.has_privacy && m.privacy.epsilon == 2.5 && m.privacy.delta == 1e-5);
+	assert_true(m.privacy.budget == 8 && m.privacy.handovers == 3);
 	assert_true(m.has_pair && m.won == 7 && m.lost == 3 && m.p == 0.25);
 	msg_report_done(&m);
 	msg_report_done(&m);

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "common/protocol/message.h"
-#include "common/trust/signed.h"
+#include "common/trust/trust.h"
 #include "pki_util.h"
 
 #define NOW_MS  1790000000000LL
@@ -243,8 +243,8 @@ static void what_is_not_signed_is_refused(void **state)
 		"{\"a\":1,\"signature\":"
 		"\"00000000000000000000000000000000000000000000000000000000000000"
 		"000000000000000000000000000000000000000000000000000000000000000000\"}",
-		",\"signature\":\"00000000000000000000000000000000000000000000000000000000000000"
-		"000000000000000000000000000000000000000000000000000000000000000000\"}",
+		(",\"signature\":\"00000000000000000000000000000000000000000000000000000000000000"
+		"000000000000000000000000000000000000000000000000000000000000000000\"}"),
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(open_text(ROLE_TRAINER, "", "t", bad[i]), REFUSAL_UNSIGNED);
@@ -330,6 +330,40 @@ static void the_largest_messages_fit_with_their_tail(void **state)
 	signer_free(s);
 }
 
+/* Told from 30 days ahead, once a day, and when it has ended. */
+static void its_own_end_is_told_in_time(void **state)
+{
+	struct identity_paths own;
+	struct trust *t = NULL;
+	int days = 0, ended = 0;
+	pki_issue_for(&pki, ROLE_DEVICE, "cam-1", NOW_MS - PKI_DAY_MS, NOW_MS + 40 * PKI_DAY_MS, &own);
+	assert_int_equal(trust_new(&own, ROLE_DEVICE, NOW_MS, &t, &err), 0);
+	for (int64_t at = NOW_MS; at < NOW_MS + 43 * PKI_DAY_MS; at += PKI_DAY_MS / 24) {
+		int r = trust_watch(t, at, &err);
+		if (r == 0)
+			continue;
+		assert_non_null(strstr(err.text, own.certificate));
+		assert_true(at > NOW_MS + 10 * PKI_DAY_MS);
+		assert_int_equal(r, at < NOW_MS + 40 * PKI_DAY_MS ? -EAGAIN : -ETIME);
+		days += r == -EAGAIN;
+		ended += r == -ETIME;
+	}
+	assert_in_range(days, 29, 31);
+	assert_in_range(ended, 3, 4);
+	trust_free(t);
+	assert_int_equal(trust_new(&own, ROLE_TRAINER, NOW_MS, &t, &err), -EKEYREJECTED);
+	assert_int_equal(trust_new(&own, ROLE_DEVICE, NOW_MS + 41 * PKI_DAY_MS, &t, &err), -EKEYEXPIRED);
+	assert_int_equal(trust_new(&own, ROLE_DEVICE, NOW_MS - 2 * PKI_DAY_MS, &t, &err), -EKEYEXPIRED);
+	assert_null(t);
+	/* Without an identity there is nothing to end, and nothing is signed. */
+	assert_int_equal(trust_new(&(struct identity_paths){0}, ROLE_DEVICE, NOW_MS, &t, &err), 0);
+	assert_null(t);
+	assert_int_equal(trust_watch(t, NOW_MS, &err), 0);
+	char *text = strdup("{}");
+	assert_ptr_equal(trust_sign(t, &(struct topic){.kind = TOPIC_DEVICE_OFFER}, "t", text), text);
+	free(text);
+}
+
 #define TEST(x) cmocka_unit_test_setup_teardown(x, set_up, tear_down)
 
 int main(void)
@@ -343,6 +377,7 @@ int main(void)
 		TEST(what_is_not_signed_is_refused),
 		TEST(a_key_belongs_to_its_certificate),
 		TEST(the_largest_messages_fit_with_their_tail),
+		TEST(its_own_end_is_told_in_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,26 @@ static void add(struct store *s, unsigned k, char id[HASH_SIZE])
 	memcpy(id, m.id, HASH_SIZE);
 }
 
+/* Whoever wrote the file, and holds it open, changes nothing of what is in the store. */
+static void held_open(void **state)
+{
+	const char *dir = *state;
+	_cleanup_(store_freep) struct store *s = open_store(dir);
+	char path[FILE_PATH_MAX], other[FILE_PATH_MAX + 2], found[HASH_SIZE];
+	struct manifest m;
+	assert_int_equal(store_tmp(s, "new.weights", path, NULL), 0);
+	assert_int_equal(make_checkpoint(path, 1, &m), 0);
+	snprintf(other, sizeof(other), "%s.2", path);
+	assert_int_equal(link(path, other), 0);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(store_add(s, path, &m, NULL), 0);
+	assert_int_equal(pwrite(fd, "xxxx", 4, 100), 4);
+	assert_int_equal(store_weights(s, m.id, path), 0);
+	assert_int_equal(hash_file(path, found, NULL), 0);
+	assert_string_equal(found, m.id);
+}
+
 static void path_of(char path[FILE_PATH_MAX], const char *dir, const char *name)
 {
 	assert_int_equal(file_path(path, FILE_PATH_MAX, "%s/%s", dir, name), 0);
@@ -190,10 +210,14 @@ static void adding(void **state)
 	assert_non_null(strstr(err.text, "100001"));
 	assert_true(file_exists(path));
 	m.size--;
-	path_of(link, dir, ".store-tmp/link");
+	m.id[0] = m.id[0] == 'a' ? 'b' : 'a';
+	assert_int_equal(store_add(s, path, &m, &err), -EBADMSG);
+	assert_true(file_exists(path) && !store_has(s, m.id));
+	assert_int_equal(make_checkpoint(path, 2, &m), 0);
+	path_of(link, dir, STORE_OUT "/link");
 	assert_int_equal(symlink("x", link), 0);
 	assert_int_equal(store_add(s, link, &m, &err), -ELOOP);
-	path_of(link, dir, ".store-tmp/none");
+	path_of(link, dir, STORE_OUT "/none");
 	assert_int_equal(store_add(s, link, &m, &err), -ENOENT);
 	assert_int_equal(store_add(s, dir, &m, &err), -EINVAL);
 	assert_false(store_has(s, m.id));
@@ -862,6 +886,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(basics, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(adding, util_dir, util_dir_done),
+		cmocka_unit_test_setup_teardown(held_open, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(payloads, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(damaged_manifest, util_dir, util_dir_done),
 		cmocka_unit_test_setup_teardown(staying, util_dir, util_dir_done),

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 
+#include "common/checkpoint/store.h"
 #include "common/checkpoint/weights.h"
 #include "common/encoding/encoding.h"
 
@@ -406,7 +407,7 @@ static unsigned count_tmp(void)
 	unsigned n = 0;
 	DIR *d;
 
-	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/.store-tmp", f.conf.state), 0);
+	assert_int_equal(file_path(dir, sizeof(dir), "%s/store/" STORE_OUT, f.conf.state), 0);
 	d = opendir(dir);
 	assert_non_null(d);
 	while ((e = readdir(d)))

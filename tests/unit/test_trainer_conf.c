@@ -123,7 +123,7 @@ static void test_given(void **state)
 			      "final_percent=7\neta=1.5\nfloor_percent=100\n[model]\nabsent_classes=train\n[queue]\n"
 			      "capacity=4\ndevice_per_hour=6\nkeep_days=2\nlease_s=10\n"
 			      "history_days=3\ndisk_max_mb=5\n"
-			      "block_size=4096\n[worker]\nprogram=w\n",
+			      "block_size=4096\n[worker]\nprogram=w\nsandbox=off\nreadable=/tmp\n",
 			      &c, &err),
 			 0);
 	assert_string_equal(c.state, "/x/y");
@@ -146,6 +146,11 @@ static void test_given(void **state)
 	assert_int_equal(c.worker.nice, 19);
 	assert_int_equal(c.worker.step_ms, 2500);
 	assert_string_equal(c.worker.absent, "train");
+	assert_string_equal(c.worker.sandbox, "off");
+	assert_string_equal(c.worker.readable[0], "/tmp");
+	assert_string_equal(c.worker.readable[1], "/x/y/store/checkpoints");
+	assert_string_equal(c.worker.readable[2], "/x/y/incoming");
+	assert_string_equal(c.worker.writable[0], "/x/y/store/.store-tmp/out");
 	assert_int_equal(CPU_COUNT(&c.worker.cpus), 1);
 	assert_int_equal(c.worker.stall_ms, 5000);
 	assert_int_equal(c.slots, 3);
@@ -212,6 +217,8 @@ static void test_refused(void **state)
 		{HEAD "validation = nowhere\n", "trainer.conf:8: [data] validation"},
 		{HEAD "test = w\n", "trainer.conf:8: [data] test"},
 		{HEAD "[worker]\nprogram = nope\n", "trainer.conf:9: [worker] program"},
+		{HEAD "[worker]\nsandbox = no\n", "trainer.conf:9: [worker] sandbox"},
+		{HEAD "[worker]\nreadable = nope\n", "trainer.conf:9: [worker] readable"},
 		{HEAD "[broker]\nhost =\n", "trainer.conf:9: [broker] host"},
 		{HEAD "[trainer]\nstate = w/state\n", "trainer.conf:9: [trainer] state"},
 	};

@@ -33,14 +33,14 @@ static void test_claims_have_a_seal(void **state)
 
 	(void)state;
 	offer_sealed();
-	first = claimed("cam-1");
+	first = claimed(end.device);
 	tick(1500);
-	second = claimed("cam-1");
+	second = claimed(end.device);
 	assert_true(hash_valid(first.seal));
 	assert_string_equal(first.seal, second.seal); /* of the handover, not of the message */
 	other_weights(77);
 	offer_sealed();
-	second = claimed("cam-1");
+	second = claimed(end.device);
 	assert_string_not_equal(first.seal, second.seal);
 }
 
@@ -51,7 +51,7 @@ static void test_grants_without_a_seal_are_refused(void **state)
 
 	(void)state;
 	offer_sealed();
-	claimed("cam-1");
+	claimed(end.device);
 	end.fence = 1;
 	say_grant("");
 	memset(zeros, '0', HASH_HEX);
@@ -139,7 +139,7 @@ static void test_restart_while_pulling(void **state)
 		;
 	f.read = 0;
 	do
-		c = claimed("cam-1");
+		c = claimed(end.device);
 	while (c.fence != 1);
 	assert_string_equal(c.seal, end.keys.theirs);
 	f.read--;
@@ -195,7 +195,7 @@ static void test_a_device_may_make_new_keys(void **state)
 	strcpy(end.keys.theirs, own);
 	assert_int_equal(sealed_public(&end.keys, own), 0);
 	tick(LEASE / 3 + 1000);
-	assert_int_equal(claimed("cam-1").fence, 1);
+	assert_int_equal(claimed(end.device).fence, 1);
 	say_grant(own);
 	f.read = f.n_sent;
 	tick(4000);
@@ -211,7 +211,18 @@ static void say_want(const char *payload, const uint32_t *blocks, size_t n)
 
 	strcpy(w.checkpoint, payload);
 	memcpy(w.blocks, blocks, n * sizeof(*blocks));
-	say(TOPIC_TRAINER_WANT, "cam-1", msg_want_print(&w));
+	say(TOPIC_TRAINER_WANT, end.device, msg_want_print(&w));
+}
+
+static int open_it(const struct sent *s)
+{
+	const uint8_t *k = key(s->topic.checkpoint, true);
+	uint8_t aad[HASH_HEX + 4];
+
+	memcpy(aad, s->topic.checkpoint, HASH_HEX);
+	memset(aad + HASH_HEX, 0, 4); /* block 0 */
+	return open_block(end.seal, k, aad, sizeof(aad), (const uint8_t *)s->payload, s->len,
+			  opened);
 }
 
 /* Asks for all blocks of the result twice and puts them together. */
@@ -270,7 +281,63 @@ static void test_restart_while_offering(void **state)
 	take_result(&r);
 }
 
-/* The members of a window get one result, each with keys of its own; see also test_trainer_merge. */
+/* Of a window: one result, for each member under keys of its own. */
+static void test_members_have_their_own_keys(void **state)
+{
+	struct msg_result first, second;
+	char id[HASH_SIZE];
+	uint32_t block = 0;
+	const struct sent *s;
+
+	(void)state;
+	close_trainer();
+	f.conf.strategy = STRATEGY_MERGE;
+	f.conf.capacity = 8;
+	f.conf.window = (struct window_conf){LEASE, 2};
+	f.conf.mixture = (struct mixture_conf){4, 0.25};
+	open_trainer();
+	for (uint64_t i = 10; i < f.model->n_floats; i++) /* of a usual size, lest they be screened */
+		memcpy(f.weights + WEIGHTS_HEADER_SIZE + 4 * i, &(float){0.1f}, sizeof(float));
+	memset(f.weights + WEIGHTS_HEADER_SIZE, 0, 40);
+	for (int i = 0; i < 2; i++, next_device()) {
+		other_weights((char)(11 + i));
+		offer_sealed();
+		grant_sealed(1);
+		give_sealed(1000);
+		evaluated(asked("evaluate"), 44 + i);
+		tick(1);
+	}
+	merged(asked("merge"), 20, id);
+	evaluated(asked("evaluate"), 50);
+	trained(asked("train"), 21, id);
+	trained(asked("train"), 22, id);
+	evaluated(asked("evaluate"), 70);
+	tick(1);
+	first = result();
+	second = result();
+	assert_string_equal(first.manifest.id, second.manifest.id);
+	say_want(first.manifest.id, &block, 1);
+	s = next(TOPIC_DEVICE_BLOCK);
+	assert_non_null(s);
+	next_device(); /* not for this one */
+	assert_int_equal(open_it(s), -EBADMSG);
+	next_device();
+	assert_int_equal(open_it(s), 0);
+	take_result(&first);
+	next_device();
+	take_result(&second);
+}
+
+static void test_offers_without_a_root_are_refused(void **state)
+{
+	struct msg_claim c;
+
+	(void)state;
+	offer_with(false);
+	c = claimed(end.device);
+	assert_true(c.busy);
+	assert_non_null(strstr(c.reason, "root"));
+}
 
 static void test_nobody_else_reads_the_database(void **state)
 {
@@ -297,13 +364,13 @@ static void test_an_identity_later(void **state)
 	kill_and_reopen();
 	f.read = f.n_sent;
 	offer("cam-1");
-	assert_string_equal(claimed("cam-1").seal, "");
+	assert_string_equal(claimed(end.device).seal, "");
 	grant("cam-1", f.id, true, 1);
 	give_blocks("cam-1", 1);
 	f.conf.identity = identity;
 	f.read = f.n_sent;
 	kill_and_reopen();
-	assert_true(hash_valid(claimed("cam-1").seal));
+	assert_true(hash_valid(claimed(end.device).seal));
 }
 
 #define SEALED(x) cmocka_unit_test_setup_teardown(x, set_up_sealed, tear_down_sealed)
@@ -320,6 +387,8 @@ int main(void)
 		SEALED(test_a_device_may_make_new_keys),
 		SEALED(test_results_go_out_sealed),
 		SEALED(test_restart_while_offering),
+		SEALED(test_members_have_their_own_keys),
+		SEALED(test_offers_without_a_root_are_refused),
 		SEALED(test_nobody_else_reads_the_database),
 		SEALED(test_an_identity_later),
 	};

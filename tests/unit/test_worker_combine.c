@@ -74,6 +74,47 @@ static struct json *merge_args(const char *const *names, const double *shares, s
 	return j;
 }
 
+static struct json *noise_args(double clip, double noise, int64_t first_row)
+{
+	struct json *j = json_new_obj();
+	json_set_str(j, "weights", at("a"));
+	json_set_str(j, "base", at("b"));
+	json_set_str(j, "out", at("ab"));
+	json_set_num(j, "clip", clip);
+	json_set_num(j, "noise", noise);
+	if (first_row >= 0)
+		json_set_int(j, "first_row", first_row);
+	return j;
+}
+
+/* The mechanism is tested in test_weights_noise.c; here what the request makes of it. */
+static void test_noise(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	char whole[HASH_SIZE], id[HASH_SIZE], again[HASH_SIZE];
+	rig_start(&rig, &conf);
+	rig_do(&rig, "train", train_args(NULL, "b", 1, 0));
+	const struct json *r = rig_do(&rig, "train", train_args("b", "a", 1, 1));
+	uint64_t seen = (uint64_t)num(r, "seen");
+	id_of(r, whole);
+	r = rig_do(&rig, "noise", noise_args(1e9, 0, -1));
+	double norm = num(r, "norm");
+	assert_true(norm > 0);
+	id_of(r, id);
+	assert_string_equal(id, whole);
+	id_of(rig_do(&rig, "noise", noise_args(norm, 0.001, 9)), id);
+	check_weights("model.cfg", "ab", seen, id);
+	id_of(rig_do(&rig, "noise", noise_args(norm, 0.001, 9)), again);
+	assert_string_not_equal(id, again);
+	rig_do(&rig, "evaluate", evaluate_args("ab", "train"));
+	assert_int_equal(rig_ask(&rig, "noise", noise_args(0, 1, -1))->code, -ERANGE);
+	assert_int_equal(rig_ask(&rig, "noise", noise_args(1, -1, -1))->code, -ERANGE);
+	assert_int_equal(rig_ask(&rig, "noise", noise_args(1, 1e-5, -1))->code, -EINVAL);
+	assert_int_equal(rig_ask(&rig, "noise", noise_args(1, 1, 11))->code, -ERANGE);
+	rig_stop(&rig);
+}
+
 static void test_merge(void **state)
 {
 	static const char *const names[] = {"a", "b", "nowhere"};
@@ -249,6 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_blend),
+		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_settle),
 		cmocka_unit_test(test_settle_merge),

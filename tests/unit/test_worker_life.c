@@ -160,7 +160,7 @@ static void test_lines_are_no_progress(void **state)
 		"echo '{\"id\":1,\"ok\":true,\"result\":{\"images\":{\"train\":1,\"validation\":0,"
 		"\"test\":0},\"stay\":0,\"snapshot\":{\"train\":\"\",\"validation\":\"\",\"test\":\"\"},"
 		"\"classes\":10,\"model\":\"'$h'\",\"skipped\":0,\"skipped_names\":[],"
-		"\"engine\":\"darknet\",\"precision\":\"f32\",\"threads\":1}}' >&3\n"
+		"\"engine\":\"darknet\",\"precision\":\"f32\",\"threads\":1,\"cage\":{\"parts\":\"\",\"missing\":\"\"}}}' >&3\n"
 		"read train <&3\n"
 		"while :; do echo '{\"id\":2,\"event\":\"progress\",\"step\":5,\"steps\":9,"
 		"\"loss\":null,\"images_per_second\":1}'; sleep 0.1; done >&3\n";

@@ -1,5 +1,5 @@
-/* A trainer with an identity, and one device that hands over to it, signed and sealed: what the tests
- * of signatures and those of seals share. */
+/* A trainer with an identity, and devices that hand over to it, signed and sealed: what the tests of
+ * signatures and those of seals share. One device speaks at a time. */
 #pragma once
 
 #include <setjmp.h>
@@ -18,7 +18,8 @@
 #include "common/trust/signed.h"
 
 /* One device's end. */
-static struct {
+static struct end {
+	char device[ID_SIZE];
 	struct sealed keys;
 	struct sealed_memo memo;
 	int64_t fence;
@@ -28,70 +29,100 @@ static struct {
 	struct proof proof;
 	char path[FILE_PATH_MAX];
 } end;
+static struct end other; /* cam-2's, while it is not its turn */
 static struct pki pki;
 static struct identity_paths identity; /* the trainer's */
 static uint8_t wire[SEALING_BLOCK_MAX + 1];
+
+static inline void begin_end(struct end *e, const char *device)
+{
+	struct identity_paths paths;
+
+	memset(e, 0, sizeof(*e));
+	strcpy(e->device, device);
+	snprintf(e->path, sizeof(e->path), "%s/%s-offered", f.dir, device);
+	pki_issue(&pki, ROLE_DEVICE, device, &paths);
+	assert_int_equal(signer_read(&paths, &e->signer, NULL), 0);
+	assert_int_equal(seal_new(&e->seal), 0);
+}
+
+static inline void end_end(struct end *e)
+{
+	seal_free(e->seal);
+	signer_free(e->signer);
+	proof_done(&e->proof);
+}
+
+static inline void next_device(void)
+{
+	struct end was = end;
+
+	end = other;
+	other = was;
+}
 
 static inline int set_up_sealed(void **state)
 {
 	int r = set_up(state);
 
-	struct identity_paths paths;
-
-	memset(&end, 0, sizeof(end));
 	pki_init(&pki, f.dir);
-	pki_issue(&pki, ROLE_DEVICE, "cam-1", &paths);
-	assert_int_equal(signer_read(&paths, &end.signer, NULL), 0);
+	begin_end(&other, "cam-2");
+	begin_end(&end, "cam-1");
 	pki_issue(&pki, ROLE_TRAINER, "edge-1", &identity);
 	f.conf.identity = identity;
 	f.weights[WEIGHTS_HEADER_SIZE + 41] = 3; /* no two blocks are alike */
 	for (size_t i = WEIGHTS_HEADER_SIZE; i < f.model->file_bytes; i += 4)
 		f.weights[i] = (char)(i / 4);
 	hash_bytes(f.weights, f.model->file_bytes, f.id);
-	snprintf(end.path, sizeof(end.path), "%s/offered", f.dir);
 	kill_and_reopen();
 	f.read = f.n_sent;
-	return r < 0 ? r : seal_new(&end.seal);
+	return r;
 }
 
 static inline int tear_down_sealed(void **state)
 {
-	seal_free(end.seal);
-	signer_free(end.signer);
+	end_end(&end);
+	end_end(&other);
 	pki_done(&pki);
-	proof_done(&end.proof);
 	return tear_down(state);
 }
 
 static inline void say_signed(enum topic_kind kind, char *text)
 {
-	struct topic t = {.kind = kind, .device = "cam-1", .trainer = "edge-1"};
+	struct topic t = {.kind = kind, .trainer = "edge-1"};
 	char topic[TOPIC_SIZE];
 
+	strcpy(t.device, end.device);
 	assert_int_equal(topic_format(topic, "home", &t), 0);
 	text = signed_print(end.signer, topic, text);
 	assert_non_null(text);
-	say_raw(kind, "cam-1", NULL, 0, text, strlen(text), false);
+	say_raw(kind, end.device, NULL, 0, text, strlen(text), false);
 	free(text);
 }
 
 static inline const uint8_t *key(const char *payload, bool to_device)
 {
-	const struct sealed_transfer t = {"home",  "cam-1", "edge-1", end.fence,
+	const struct sealed_transfer t = {"home",  end.device, "edge-1", end.fence,
 					  payload, to_device, true};
 
 	return sealed_key(&end.memo, &end.keys, &t);
 }
 
-static inline void offer_sealed(void)
+static inline void offer_with(bool root)
 {
-	struct msg_offer o = offer_of("cam-1");
+	struct msg_offer o = offer_of(end.device);
 
 	assert_int_equal(file_write(end.path, f.weights, f.model->file_bytes, NULL), 0);
-	assert_int_equal(proof_root(&end.proof, end.path, &o.manifest, NULL), 0);
+	if (root)
+		assert_int_equal(proof_root(&end.proof, end.path, &o.manifest, NULL), 0);
 	o.manifest.sequence = ++end.sequence;
 	o.manifest.expires_ms = 1700000000000 + f.now_ms + 3600000;
 	say_signed(TOPIC_DEVICE_OFFER, msg_offer_print(&o));
+}
+
+static inline void offer_sealed(void)
+{
+	offer_with(true);
 }
 
 static inline void say_grant(const char *seal)
@@ -107,7 +138,7 @@ static inline void say_grant(const char *seal)
 /* The device takes the last claim. */
 static inline void grant_sealed(int64_t fence)
 {
-	struct msg_claim c = claimed("cam-1");
+	struct msg_claim c = claimed(end.device);
 	char own[HASH_SIZE];
 
 	assert_true(hash_valid(c.seal));
@@ -121,7 +152,7 @@ static inline void grant_sealed(int64_t fence)
 
 static inline struct manifest offered(void)
 {
-	struct manifest m = offer_of("cam-1").manifest;
+	struct manifest m = offer_of(end.device).manifest;
 
 	return m;
 }
@@ -140,7 +171,7 @@ static inline uint32_t seal_it(uint32_t i)
 
 static inline void say_block(uint32_t i, size_t len)
 {
-	say_raw(TOPIC_TRAINER_BLOCK, "cam-1", f.id, i, wire, len, false);
+	say_raw(TOPIC_TRAINER_BLOCK, end.device, f.id, i, wire, len, false);
 }
 
 static inline struct msg_want want(void)

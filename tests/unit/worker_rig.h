@@ -203,6 +203,7 @@ static inline struct worker_conf conf_of(const char *cfg)
 				.backoff_cap_ms = 200};
 	snprintf(c.cfg, sizeof(c.cfg), "%s", at(cfg));
 	snprintf(c.data.path, sizeof(c.data.path), "%s", at("data"));
+	snprintf(c.writable[0], sizeof(c.writable[0]), "%s", dir);
 	c.data.validation_share = 0.2;
 	c.data.seed = 1;
 	c.augment = (struct augment){.shift_px = 2, .blur = 0.5, .brightness = 0.2};
