@@ -66,5 +66,7 @@ extern double sim_crash;
 extern int64_t sim_down_max_ms;
 /* In what form checkpoints go both ways: an enum encoding, or ENCODING_AUTO. */
 extern int sim_encoding;
+/* Handovers that each device's [privacy] budget is for; 0: without noise. */
+extern unsigned sim_handovers_max;
 /* soak.c: the fence that this device gave out last. */
 int64_t soak_fence(const char *device);
