@@ -8,6 +8,8 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "common/trust/freshness.h"
+#include "common/trust/trust.h"
 
 #define LATER_S		86400 /* how long a device's session waits for it */
 #define EXPIRY_GRAIN_MS 1000  /* a broker counts expiry in whole seconds, begun ones too */
@@ -148,13 +150,19 @@ static bool set_member(struct json *j, const char *cmd, const char *arg)
 	return true;
 }
 
-/* The message, checked by the decoder that the device uses: a typing error costs no round trip. */
-static char *compose(int argc, char **argv, const char *id)
+/* The message, checked by the decoder that the device uses: a typing error costs no round trip.
+ * expires_ms 0: never. */
+static char *compose(int argc, char **argv, const char *id, int64_t expires_ms)
 {
 	struct json *j = json_new_obj();
 	char got[ID_SIZE];
 	json_set_str(j, "cmd", argv[0]);
 	json_set_str(j, "id", id);
+	if (expires_ms) {
+		char at[CLOCK_TEXT_MAX];
+		clock_format(expires_ms, at);
+		json_set_str(j, "expires", at);
+	}
 	bool ok = true;
 	for (int i = 1; ok && i < argc; i++)
 		ok = set_member(j, argv[0], argv[i]);
@@ -200,17 +208,37 @@ static int no_answer(const struct online *o, const struct wait *w, int64_t timeo
 		       (long long)timeout_s, d->has_presence && !d->online ? " (it is offline)" : "");
 }
 
-static int send_and_wait(struct online *o, struct wait *w, const char *text, int64_t timeout_s,
+/* `text` (taken) with the operator's signature, where there is an identity. */
+static char *sign(const struct online *o, const char *topic, char *text, struct err *err)
+{
+	struct trust *t;
+	if (trust_new(&o->identity, ROLE_OPERATOR, clock_real_ms(), &t, err) < 0) {
+		free(text);
+		return NULL;
+	}
+	text = trust_sign_always(t, topic, text);
+	trust_free(t);
+	if (!text)
+		err_set(err, -ENOMEM, "out of memory");
+	return text;
+}
+
+/* Takes `unsigned_text`. */
+static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, int64_t timeout_s,
 			 struct err *err)
 {
 	char topic[TOPIC_SIZE], reply[TOPIC_SIZE];
 	struct topic t = {.kind = w->fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
 	if (!w->fleet)
 		strcpy(t.device, w->target);
-	strcpy(rt.client, o->client);
+	int r = online_identify(o, err);
 	topic_format(topic, o->site, &t);
+	_cleanup_free_ char *text = r < 0 ? unsigned_text : sign(o, topic, unsigned_text, err);
+	if (r < 0 || !text)
+		return r < 0 ? r : err->code;
+	strcpy(rt.client, o->client);
 	topic_format(reply, o->site, &rt);
-	int r = online_connect(o, w->fleet ? NULL : w->target, err);
+	r = online_connect(o, w->fleet ? NULL : w->target, err);
 	if (r == 0 && w->later && !w->fleet) {
 		r = online_hear(o);
 		if (r == 0 && !online_find(o, w->target))
@@ -281,7 +309,11 @@ int cmd_cmd(int argc, char **argv)
 		return cli_usage("cmd", "found device '%s', expected letters, digits, '.', '_', '-'", w.target);
 	w.fleet = !strcmp(w.target, "fleet");
 	snprintf(w.id, sizeof(w.id), "%016llx", (unsigned long long)rng_entropy());
-	_cleanup_free_ char *text = compose(argc - optind - 1, argv + optind + 1, w.id);
+	/* A signed one says how long it is valid; clocks may differ. */
+	int64_t wait_ms = MIN_OF(timeout_s * 1000 + FRESHNESS_SKEW_MS, FRESHNESS_COMMAND_MS);
+	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : wait_ms;
+	char *text = compose(argc - optind - 1, argv + optind + 1, w.id,
+			     *o.identity.certificate ? clock_real_ms() + valid_ms : 0);
 	if (!text)
 		return CLI_USAGE;
 	w.all = json_new_arr();

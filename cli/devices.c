@@ -121,7 +121,7 @@ static struct json *fleet_json(const struct online *o)
 	}
 	json_set(j, "devices", devices);
 	json_set(j, "trainers", trainers);
-	if (o->fleet.sequence)
+	if (o->fleet.manifest.sequence)
 		json_set(j, "fleet", reparse(msg_fleet_print(&o->fleet)));
 	return j;
 }
@@ -180,7 +180,7 @@ static void window_row(const struct msg_trainer_status *s)
 
 static void fleet_row(const struct msg_fleet *f)
 {
-	if (!f->sequence)
+	if (!f->manifest.sequence)
 		return;
 	printf("\nFOR EVERYONE: checkpoint %.12s of %s", f->manifest.id, f->manifest.trainer);
 	if (f->halted)
@@ -216,7 +216,9 @@ static void table(const struct online *o, bool colour)
 /* Connects and hears what is retained. */
 static int hear(struct online *o, const char *device, struct err *err)
 {
-	int r = online_connect(o, device, err);
+	int r = online_identify(o, err);
+	if (r == 0)
+		r = online_connect(o, device, err);
 	return r == 0 ? online_hear(o) : r;
 }
 

@@ -173,7 +173,7 @@ static void on_fleet(struct online *o, const struct mqtt_message *m)
 {
 	struct msg_fleet f;
 	if (m->len == 0)
-		o->fleet.sequence = 0; /* somebody took it back */
+		o->fleet.manifest.sequence = 0; /* somebody took it back */
 	else if (msg_fleet_parse(m->payload, m->len, &f, NULL) == 0)
 		o->fleet = f;
 }
@@ -236,8 +236,7 @@ static int subscribe(struct online *o, const char *device)
 	return 0;
 }
 
-/* All three or none. */
-static int identify(struct online *o, struct err *err)
+int online_identify(struct online *o, struct err *err)
 {
 	const struct identity_paths *i = &o->identity;
 	const char *key = !*i->certificate ? "certificate" : !*i->key ? "key" : "authorities";
@@ -255,16 +254,16 @@ static int identify(struct online *o, struct err *err)
 	r = identity_check(i, &key, &why);
 	if (r < 0)
 		return err_set(err, r, "--%s: %s", key, why.text);
-	return identity_tls(i, &o->mqtt_conf.tls, err);
+	/* Answers come where this person may read, to all of the person's tools: each knows its own by
+	 * the command's id. */
+	r = identity_name(i, o->client, err);
+	return r < 0 ? r : identity_tls(i, &o->mqtt_conf.tls, err);
 }
 
 int online_connect(struct online *o, const char *device, struct err *err)
 {
 	struct mqtt_handler h = {.message = on_message, .state = on_state, .user = o};
-	int r = identify(o, err);
-	if (r < 0)
-		return r;
-	r = loop_new(&o->loop);
+	int r = loop_new(&o->loop);
 	if (r < 0)
 		return err_errno(err, r, "epoll");
 	r = mqtt_new(o->loop, &o->mqtt_conf, &h, &o->mqtt, err);

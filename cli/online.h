@@ -30,7 +30,7 @@ struct online_trainer {
 
 struct online {
 	const char *name; /* of the sub-command, for messages */
-	char site[ID_SIZE], client[ID_SIZE];
+	char site[ID_SIZE], client[ID_SIZE]; /* `client`: in topics of answers */
 	struct identity_paths identity;
 	struct mqtt_conf mqtt_conf; /* port 0: the one that fits */
 	struct loop *loop;
@@ -42,7 +42,7 @@ struct online {
 	size_t n_devices;
 	struct online_trainer *trainers;
 	size_t n_trainers;
-	struct msg_fleet fleet; /* what is offered to everyone; sequence 0: nothing */
+	struct msg_fleet fleet; /* what is offered to everyone; its sequence 0: nothing */
 	void (*on_reply)(struct online *o, const struct mqtt_message *m); /* NULL: none wanted */
 	void *user;
 };
@@ -63,6 +63,8 @@ struct online {
 bool online_init(struct online *o, const char *name);
 /* 1: done, 0: not one of ONLINE_OPTIONS, -1: bad, message printed. */
 int online_option(struct online *o, int option, const char *value);
+/* After the options: who we are, by a certificate, key and authorities, all three or none. */
+int online_identify(struct online *o, struct err *err);
 /* Connects; also listens to presence, status, reports and jobs, of `device` or of all
  * (ONLINE_ALL), and to what is for everyone, unless it is NULL. Waits at most 5 s, saying after one what it waits for. */
 #define ONLINE_ALL ""

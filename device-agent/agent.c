@@ -228,6 +228,7 @@ void agent_turn(struct agent *a)
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state->handover.conf = handover_conf(a);
 	link_begin(a);
+	trusted_watch(a);
 	handover_timer(a);
 	for (int i = 0; i < STEPS_MAX && step(a); i++)
 		;
@@ -342,7 +343,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
 		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT,
 		TOPIC_DEVICE_BLOCK, TOPIC_DEVICE_ACK,    TOPIC_DEVICE_CMD,
-		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_FLEET_BLOCK,
+		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_DEVICE_KEY,
+		TOPIC_FLEET_BLOCK,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);
@@ -350,6 +352,8 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 	*ret_retained = t.kind == TOPIC_FLEET_OFFER;
 	if (t.kind == TOPIC_FLEET_BLOCK)
 		return fleet_filter(a, filter);
+	if (t.kind == TOPIC_DEVICE_KEY && !a->seal)
+		return -ENOENT; /* nobody has one */
 	return topic_filter(filter, a->conf.site, &t, NULL);
 }
 
@@ -474,6 +478,8 @@ static int open_folder(struct agent *a, struct err *err)
 static int start(struct agent *a, struct err *err)
 {
 	int r = open_folder(a, err);
+	if (r == 0)
+		r = sealing_start(a, err);
 	if (r < 0)
 		return r;
 	a->published_seq = reports_last(a->reports);
@@ -521,10 +527,12 @@ int agent_new(const struct agent_conf *conf, const struct model *model,
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state = calloc(1, sizeof(*a->state));
 	a->draft = calloc(1, sizeof(*a->draft));
-	a->block = malloc(MANIFEST_BLOCK_MAX);
+	a->block = malloc(SEALING_BLOCK_MAX);
 	a->details = calloc(1, sizeof(*a->details));
-	int r = a->state && a->draft && a->block && a->details ? start(a, err)
+	int r = a->state && a->draft && a->block && a->details ? trusted_start(a, err)
 							       : err_errno(err, -ENOMEM, "agent");
+	if (r >= 0)
+		r = start(a, err);
 	if (r < 0) {
 		agent_free(a);
 		return r;
@@ -540,11 +548,13 @@ void agent_free(struct agent *a)
 	if (a->pulling)
 		part_close(&a->part);
 	fleet_close(a);
+	trust_free(a->trust);
 	for (size_t i = 0; i < a->n_replies; i++)
 		free(a->replies[i].text);
 	free(a->status_text);
 	free(a->block);
 	proof_done(&a->proof);
+	sealing_stop(a);
 	if (a->details)
 		details_done(a->details);
 	free(a->details);

@@ -10,6 +10,7 @@
 #include "common/checkpoint/model.h"
 #include "common/engine/worker.h"
 #include "common/mqtt/mqtt.h"
+#include "common/trust/refusal.h"
 #include "device-agent/conf.h"
 
 struct agent_ports {
@@ -27,20 +28,22 @@ struct agent_ports {
 
 struct agent;
 
-/* Takes the state folder's lock, reads what is there, ends what a crash left half done, and counts
+/* Checks its own certificate, takes the state folder's lock, reads what is there, ends what a crash left half done, and counts
  * the boot up, durably. conf and ports are copied; the model must outlive the agent. -EBUSY:
  * another agent has the folder. */
 int agent_new(const struct agent_conf *conf, const struct model *model,
 	      const struct agent_ports *ports, uint64_t seed, struct agent **ret, struct err *err);
 void agent_free(struct agent *a);
 int64_t agent_boot(const struct agent *a);
+/* Messages that were not believed, since the start. */
+uint64_t agent_refused(const struct agent *a, enum refusal why);
 
 /* For worker_new(): as configured, with the names of private classes. */
 void agent_worker_conf(const struct agent *a, struct worker_conf *ret);
 
 /* For mqtt_conf: client id, Will; and the filters to subscribe to. */
 void agent_mqtt_conf(const struct agent *a, struct mqtt_conf *ret);
-#define AGENT_FILTERS 9
+#define AGENT_FILTERS 10
 /* *ret_retained: also what is retained already. -ENOENT: filter i is not needed now. */
 int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], int *ret_qos,
 		 bool *ret_retained);

@@ -7,13 +7,15 @@
  *   judge.c     what came back: candidates, and the decision
  *   lineage.c   what descends from what, and what of it may leave
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
+ *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
- *   fleet.c     a checkpoint for everyone
+ *   fleet.c     a checkpoint for everyone; fleet_key.c: the key it is sealed with
  *   privacy.c   noise on what goes out, and the account of it
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
  *   inbox.c     messages and commands
+ *   trusted.c   who signed what comes in, and whether it is of now
  *
  * Almost nothing is done because of an event. An event changes the state; agent_turn() then looks
  * at the whole state and does what is missing. So a restart needs no other code than a normal run.
@@ -28,8 +30,9 @@
 #include "common/checkpoint/store.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
-#include "common/transfer/proof.h"
+#include "common/transfer/sealing.h"
 #include "common/transfer/serve.h"
+#include "common/trust/trust.h"
 #include "device-agent/agent.h"
 #include "device-agent/commands.h"
 #include "device-agent/details.h"
@@ -70,6 +73,7 @@ enum flood {
 	FLOOD_OWN_RESULT, /* under the grant */
 	FLOOD_FLEET_OFFER,
 	FLOOD_REPORTS, /* wanted */
+	FLOOD_SIGNED,  /* signatures to verify */
 	FLOOD_N,
 };
 
@@ -108,6 +112,8 @@ struct agent {
 	struct agent_live live; /* conf.live, or as `set` changed it */
 	const struct model *model;
 	struct agent_ports port;
+	struct trust *trust;      /* NULL: plain */
+	char numbered[HASH_SIZE]; /* what is on offer under state->sequence in this run; "" */
 	struct rng rng;
 	int lock_fd;
 	struct store *store;
@@ -195,8 +201,10 @@ struct agent {
 	struct retry pull;
 	struct retry rows; /* of private outputs: taking them out, putting them back */
 	struct serve serve;
-	char *block;           /* block_size bytes, while serving */
+	char *block;           /* SEALING_BLOCK_MAX bytes: one on its way out or in */
 	struct proof proof;    /* of the payload on offer, where there is an identity */
+	struct seal *seal;     /* NULL: there is no identity, and nothing is sealed */
+	struct sealed_memo seal_key;
 	int64_t checked_fence; /* under which what is served was found good */
 	struct {               /* bitmap: blocks wanted under that fence */
 		int64_t fence;
@@ -221,6 +229,12 @@ struct agent {
 		struct part part;
 		int64_t pull_at_ms;   /* what is missing is asked for from then on */
 		char left[HASH_SIZE]; /* blocks of it may still be on their way; "" */
+		/* Where it is sealed, see fleet_key.c. */
+		struct seal_pair pair; /* that the key is asked for with */
+		bool has_pair;
+		unsigned n_asked;
+		int64_t asks_at_ms;
+		uint8_t key[SEAL_KEY];
 		struct retry retry;
 	} fleet;
 
@@ -369,6 +383,23 @@ void exchange_withdraw(struct agent *a, const struct err *why);
 /* Parts of results that will not come any more are removed. */
 void exchange_sweep(struct agent *a);
 
+/* sealing.c: all of it does nothing without an identity, where nothing else is said */
+int sealing_start(struct agent *a, struct err *err);
+void sealing_stop(struct agent *a);
+/* Whether a claim may lead to a grant; err says why not. */
+bool sealing_claim(struct agent *a, const struct msg_claim *c, struct err *err);
+/* Whether the keys that are kept are the ones for a grant that answers this claim. */
+bool sealing_agreed(const struct agent *a, const struct msg_claim *c);
+/* Puts into *next, which has its handover already, the keys of it. claim: that is granted; NULL:
+ * none is. fence_was: before it. */
+int sealing_step(const struct agent *a, struct state *next, const struct msg_claim *claim,
+		 int64_t fence_was);
+/* After a commit: what is over is forgotten here, too. */
+void sealing_over(struct agent *a);
+void sealing_grant(const struct agent *a, struct msg_grant *g);
+/* Of the transfer that is on; NULL: not known. */
+const uint8_t *sealing_key(struct agent *a, const char *payload, bool to_device);
+
 /* link.c */
 void link_start(struct agent *a);
 /* Before anything is done in a turn: what of the link is known for it. */
@@ -433,9 +464,23 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
 		 struct err *err);
 bool fleet_step(struct agent *a);
+/* The key has come: now the blocks are of use. */
+void fleet_key_here(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);
+
+/* fleet_key.c */
+/* Whether a checkpoint is taken that cannot be opened yet. */
+bool fleet_key_missing(const struct agent *a);
+/* NULL: none is here, or none is needed. */
+const uint8_t *fleet_key(struct agent *a);
+/* It is asked for at a random moment of so long a time. */
+void fleet_key_plan(struct agent *a, int64_t within_ms);
+void fleet_key_ask(struct agent *a); /* if it is due; only while it is missing */
+void fleet_key_heard(struct agent *a, const struct msg_key *m, struct err *err);
+/* What is not in the state: after a commit that took the key out of it, or put it in. */
+void fleet_key_forget(struct agent *a);
 
 /* guard.c */
 /* That checkpoint could not be read, or is about to be given away: it is looked through soon. */
@@ -443,6 +488,28 @@ void guard_suspect(struct agent *a, const char *id);
 bool guard_step(struct agent *a);
 /* Looks through what is active, was before, and is trained on. */
 void guard_start(struct agent *a);
+
+/* trusted.c */
+int trusted_start(struct agent *a, struct err *err);
+/* Its own certificate ends: says so in time. */
+void trusted_watch(struct agent *a);
+/* Whether the message may be decoded: it is of a kind that nobody signs, or signed by somebody who
+ * may write it. by: who; "": nobody. */
+bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_message *m,
+		  char by[ID_SIZE], struct err *err);
+/* Whether what a message says of its writer is what its signature says. */
+bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err);
+/* What is about to be offered gets its number, which is saved, and its end. */
+int trusted_number(struct agent *a, struct manifest *m);
+/* Whether a result, an offer to the fleet, a command is of now, and meant for here. */
+bool trusted_result(struct agent *a, struct msg_result *r, struct err *err);
+bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err);
+bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err);
+/* A handover was decided on by ev: that result is not taken again; into the same write. */
+void trusted_decided(struct state *next, const struct handover *before,
+		     const struct handover_event *ev);
+/* The trainer has heard of it, and has no reason to say it again. */
+void trusted_over(struct agent *a, const struct msg_ack *k);
 
 /* announce.c */
 /* text is freed. */
@@ -457,6 +524,8 @@ void announce_reports_want(struct agent *a, int64_t from, int64_t to);
 int64_t announce_deadline_ms(const struct agent *a);
 
 /* inbox.c */
+/* Whether there is too much of that; counted, and logged now and then. ret_wait_ms may be NULL. */
+bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms);
 void inbox_message(struct agent *a, const struct mqtt_message *m);
 void inbox_reply(struct agent *a, const struct reply_to *to, char *text);
 void inbox_replies_due(struct agent *a);

@@ -17,6 +17,9 @@ int announce_publish(struct agent *a, const struct topic *t, char *text, bool re
 	int r = topic_format(topic, a->conf.site, t);
 	if (r < 0)
 		return r;
+	owned = trust_sign(a->trust, t, topic, owned);
+	if (!owned)
+		return -ENOMEM;
 	struct mqtt_publish p = {
 		.topic = topic, .payload = owned, .len = strlen(owned), .qos = 1, .retain = retain};
 	/* What is repeated does not pile up where a link is down. */

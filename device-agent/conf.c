@@ -72,6 +72,20 @@ int agent_live_set(struct agent_live *l, const char *key, const char *value, str
 		       key);
 }
 
+/* Who says who may command: the broker, by its list, or the operator's own signature. */
+static int load_commands(struct conf *c, struct agent_conf *a, struct err *err)
+{
+	static const char *const words[] = {"broker", "signed", NULL};
+	int which, r = conf_choice(c, "device", "commands", words, "broker", &which, err);
+	if (r < 0)
+		return r;
+	a->commands_signed = which == 1;
+	if (a->commands_signed && !*a->identity.certificate)
+		return conf_fail(c, "device", "commands", -EINVAL, err,
+				 "found signed, expected broker without a section [identity]");
+	return 0;
+}
+
 static int load_device(struct conf *c, struct agent_conf *a, struct err *err)
 {
 	int r;
@@ -350,6 +364,10 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_select(c, &a->select, err);
 	if (r >= 0)
 		r = identity_conf(c, &a->identity, err);
+	if (r >= 0)
+		r = identity_conf_name(c, &a->identity, a->id, err);
+	if (r >= 0)
+		r = load_commands(c, a, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
 	if (r >= 0)

@@ -57,6 +57,7 @@ struct agent_conf {
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
 	struct identity_paths identity;
+	bool commands_signed;       /* by an operator; else whoever the broker lets say them */
 	struct worker_conf worker;  /* cfg, classes and data too */
 	bool share_never;           /* nothing that was trained on data.path is offered */
 	char private_classes[1024]; /* file of the names of classes that only this device has; "" */

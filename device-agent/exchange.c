@@ -70,6 +70,9 @@ static void publish_offer(struct agent *a)
 	score_for_offer(a, h->checkpoint, SPLIT_TEST, &m.test);
 	if (store_has(a->store, a->state->first))
 		COPY(m.bases[m.n_bases++], a->state->first);
+	if (trusted_number(a, &m.manifest) < 0)
+		return; /* it is due again soon */
+	h = &a->state->handover;
 	announce_publish(a, &t, msg_offer_print(&m), false);
 	log_write(h->attempt <= 1 ? LOG_P_INFO : LOG_P_DEBUG,
 		  "device=%s checkpoint=%.12s epoch=%lld accuracy=%.4f offered", a->conf.id,
@@ -79,6 +82,7 @@ static void publish_offer(struct agent *a)
 static void run_action(struct agent *a, const struct handover_action *act)
 {
 	struct topic t;
+	struct msg_grant grant;
 	switch (act->kind) {
 	case HANDOVER_PERSIST:
 		break;
@@ -87,7 +91,9 @@ static void run_action(struct agent *a, const struct handover_action *act)
 		break;
 	case HANDOVER_GRANT:
 		t = to_trainer(a, TOPIC_TRAINER_GRANT, act->trainer);
-		announce_publish(a, &t, msg_grant_print(&act->grant), false);
+		grant = act->grant;
+		sealing_grant(a, &grant);
+		announce_publish(a, &t, msg_grant_print(&grant), false);
 		if (!act->grant.granted)
 			log_debug("device=%s trainer=%s checkpoint=%.12s not granted: %s",
 				  a->conf.id, act->trainer, act->grant.checkpoint,
@@ -161,6 +167,16 @@ static bool must_save(const struct handover_actions *acts)
 	return false;
 }
 
+/* The claim that a grant answers; NULL: none. */
+static const struct msg_claim *granted(const struct handover_event *ev,
+				       const struct handover_actions *acts)
+{
+	for (size_t i = 0; i < acts->n; i++)
+		if (acts->at[i].kind == HANDOVER_GRANT && acts->at[i].grant.granted)
+			return ev->claim;
+	return NULL;
+}
+
 /* next NULL: nothing else is to be saved. */
 static int apply(struct agent *a, struct state *next, const struct handover_event *ev)
 {
@@ -169,26 +185,34 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 	const enum handover_phase was = h.phase;
 	struct handover_actions acts;
 	handover_step(&h, ev, a->now_ms, &acts);
-	if (must_save(&acts) || next) {
+	const struct msg_claim *claim = granted(ev, &acts);
+	if (must_save(&acts) || next || (claim && !sealing_agreed(a, claim))) {
 		if (!next)
 			next = agent_draft(a);
 		next->handover = h;
+		int r = sealing_step(a, next, claim, before.fence);
 		if (h.phase != HANDOVER_JUDGING)
 			next->judgement = (struct judgement){0};
 		if (was == HANDOVER_JUDGING && ev->kind == HANDOVER_EV_JUDGED)
 			coding_handed_over(a, next, before.result.manifest.id, before.granted);
+		if (h.phase == HANDOVER_IDLE)
+			trusted_decided(next, &before, ev);
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
 		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
 			rounds_offered(&next->rounds, next->rounds.epoch);
-		int r = h.fence != before.fence ? privacy_granted(a, next, h.granted) : 0;
+		if (r == 0 && h.fence != before.fence)
+			r = privacy_granted(a, next, h.granted);
 		if (r == 0)
 			r = agent_commit(a);
 		if (r < 0)
 			return r;
+		sealing_over(a);
 	} else {
 		a->state->handover = h;
 	}
+	if (h.phase == HANDOVER_IDLE)
+		a->numbered[0] = 0; /* the same one is another offer then */
 	log_phase(a, was, before.fence);
 	log_refusals(a, &before, &acts);
 	if (a->state->handover.phase != HANDOVER_GRANTED)
@@ -330,6 +354,8 @@ void exchange_result(struct agent *a, const struct msg_result *r)
 		err_set(&err, -EINVAL, "device: found %s, expected %s", m->device, a->conf.id);
 	else if (m->origin != ORIGIN_EDGE)
 		err_set(&err, -EINVAL, "origin: found %s, expected edge", origin_name(m->origin));
+	else if (a->seal && !*m->root)
+		err_set(&err, -EINVAL, "root: found none, expected that of the payload's blocks");
 	else
 		manifest_fits(m, a->model, a->port.real_ms(a->port.user), &err);
 	if (!err.code && !coding_has_base(a, m))
@@ -361,6 +387,7 @@ static bool keep_result(struct agent *a, const char *weights)
 	char id[HASH_SIZE], payload[HASH_SIZE];
 	struct err err = {0};
 	kept.source[0] = 0; /* whose rows go into what comes back is not for a trainer to say */
+	kept.sequence = 0;
 	COPY(payload, manifest_payload(m));
 	manifest_decoded(&kept, a->model->file_bytes);
 	int r = weights_check(a->model, weights, NULL, raw ? NULL : id, &err);
@@ -504,7 +531,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 			a->part.id);
 		return;
 	}
-	int r = part_block(&a->part, t->block, data, len, a->now_ms, &err);
+	int r = sealing_take_block(a->seal, sealing_key(a, a->part.id, true), &a->part, t->block, data,
+				   len, a->block, a->now_ms, &err);
 	if (r < 0) {
 		part_close(&a->part);
 		a->pulling = false;
@@ -512,6 +540,8 @@ void exchange_block(struct agent *a, const struct topic *t, const void *data, si
 	} else if (r != XFER_OK && r != XFER_E_TWICE) {
 		err_set(ret_err, -EINVAL, "%zu bytes: %s", len,
 			xfer_result_text((enum xfer_result)r));
+		if (a->trust)
+			trust_refuse(a->trust, sealed_refusal((enum xfer_result)r), ret_err);
 	}
 }
 
@@ -594,10 +624,12 @@ static int serve_block(struct agent *a, const struct manifest *m, const char *pa
 	char topic[TOPIC_SIZE];
 	struct err err = {0};
 	uint32_t len;
-	int r = part_read_block(path, (uint64_t)m->size, (uint32_t)m->block_size, block, a->block,
-				&len, &err);
+	int r = sealing_read_block(a->seal, sealing_key(a, manifest_payload(m), false), &a->proof,
+				   path, m, block, a->block, &len, &err);
 	if (r < 0) {
-		if (r != -ERANGE) /* else: no such block */
+		if (r == -ENOKEY)
+			log_error("device=%s not sent: %s", a->conf.id, err.text);
+		else if (r != -ERANGE) /* else: no such block */
 			guard_suspect(a, m->id);
 		return r;
 	}

@@ -5,8 +5,9 @@
  * Model: the state has the sequence of the last offer that was taken up, and, until its checkpoint
  * is in the store, the offer itself; what came of it is in a part file of its own. So it goes on
  * after a restart, and beside a handover. The blocks are subscribed to when the offer has been
- * saved, and no sooner. Nothing is asked for while they come, nor before a random moment after
- * that, so that a fleet that missed the same does not ask at once. */
+ * saved and, where they are sealed, their key is here (fleet_key.c), and no sooner. Nothing is
+ * asked for while they come, nor before a random moment after that, so that a fleet that missed the
+ * same does not ask at once. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ static bool same(const char *a, const char *b)
 
 static bool is_taking(const struct agent *a)
 {
-	return a->state->fleet.offer.sequence > 0;
+	return a->state->fleet.offer.manifest.sequence > 0;
 }
 
 static const struct manifest *wanted(const struct agent *a)
@@ -64,8 +65,15 @@ static void leave(struct agent *a, const char *checkpoint)
 	close_part(a);
 	part_discard(a->fleet.dir, checkpoint);
 	subscribe(a, checkpoint, false);
+	fleet_key_forget(a);
 	COPY(a->fleet.left, checkpoint);
 	retry_done(&a->fleet.retry);
+}
+
+static void take_nothing(struct state *next)
+{
+	next->fleet.offer = (struct msg_fleet){0};
+	seal_wipe(next->fleet.key, sizeof(next->fleet.key));
 }
 
 /* Not asked for before that: blocks may still come by themselves, and not all ask at once. */
@@ -81,53 +89,73 @@ static void wait_quietly(struct agent *a, int64_t from_ms)
 
 static int check(struct agent *a, const struct msg_fleet *m, struct err *err)
 {
-	if (m->sequence < a->state->fleet.sequence)
+	if (m->manifest.sequence < a->state->fleet.sequence)
 		return err_set(err, -ESTALE, "sequence: found %lld, expected more than %lld",
-			       (long long)m->sequence, (long long)a->state->fleet.sequence);
-	if (!fleet_sequence_may_be(m->sequence, a->port.real_ms(a->port.user)))
+			       (long long)m->manifest.sequence,
+			       (long long)a->state->fleet.sequence);
+	if (!fleet_sequence_may_be(m->manifest.sequence, a->port.real_ms(a->port.user)))
 		return err_set(err, -ERANGE,
 			       "sequence: found %lld, expected less than 100 years "
 			       "from now in seconds since 1970",
-			       (long long)m->sequence);
+			       (long long)m->manifest.sequence);
 	if (m->manifest.encoding != ENCODING_RAW)
 		return err_set(err, -EOPNOTSUPP, "encoding: found %s, expected raw",
 			       encoding_name(m->manifest.encoding));
+	if (a->seal && !*m->manifest.root)
+		return err_set(err, -EINVAL, "root: found none, expected that of sealed blocks");
 	return manifest_fits(&m->manifest, a->model, a->port.real_ms(a->port.user), err);
 }
 
 static void halted(struct agent *a, const struct msg_fleet *m)
 {
 	char id[HASH_SIZE];
-	if (!is_taking(a) || m->sequence != a->state->fleet.offer.sequence)
+	if (!is_taking(a) || m->manifest.sequence != a->state->fleet.offer.manifest.sequence)
 		return;
 	COPY(id, wanted(a)->id);
 	struct state *next = agent_draft(a);
-	next->fleet.offer = (struct msg_fleet){0};
+	take_nothing(next);
 	if (agent_commit(a) < 0)
 		return; /* the offer is retained: it is heard again */
 	log_warning("device=%s fleet sequence=%lld checkpoint=%.12s halted: %s", a->conf.id,
-		    (long long)m->sequence, id, m->reason);
+		    (long long)m->manifest.sequence, id, m->reason);
 	leave(a, id);
 }
 
-static void take_up(struct agent *a, const struct msg_fleet *m)
+/* What is sent to all comes whether there is room for it or not. */
+static void subscribe_if_covered(struct agent *a)
+{
+	if (meter_covers(&a->meter, wanted(a)->size, a->port.real_ms(a->port.user)))
+		subscribe(a, wanted(a)->id, true);
+}
+
+void fleet_key_here(struct agent *a)
+{
+	subscribe_if_covered(a);
+}
+
+static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)
 {
 	char before[HASH_SIZE];
 	bool there = store_has(a->store, m->manifest.id);
 	COPY(before, is_taking(a) ? wanted(a)->id : "");
 	struct state *next = agent_draft(a);
-	next->fleet.sequence = m->sequence;
-	next->fleet.offer = there ? (struct msg_fleet){0} : *m;
+	take_nothing(next);
+	next->fleet.sequence = m->manifest.sequence;
+	if (!there)
+		next->fleet.offer = *m;
+	COPY(next->fleet.id, m->manifest.id);
 	if (agent_commit(a) < 0)
 		return; /* as above */
 	if (*before && !same(before, m->manifest.id))
 		leave(a, before);
 	log_info("device=%s fleet sequence=%lld checkpoint=%.12s trainer=%s %s", a->conf.id,
-		 (long long)m->sequence, m->manifest.id, m->manifest.trainer,
+		 (long long)m->manifest.sequence, m->manifest.id, m->manifest.trainer,
 		 there ? "is here already" : "taken up");
-	/* What is sent to all comes whether there is room for it or not. */
-	if (!there && meter_covers(&a->meter, m->manifest.size, a->port.real_ms(a->port.user)))
-		subscribe(a, m->manifest.id, true);
+	fleet_key_forget(a);
+	if (!there && !fleet_key_missing(a))
+		subscribe_if_covered(a);
+	else if (!there)
+		fleet_key_plan(a, retained || m->starts_in_ms < 0 ? m->spread_ms : m->starts_in_ms);
 }
 
 /* retained: what the broker kept, which says nothing of when its blocks are sent. */
@@ -139,15 +167,16 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 		halted(a, m);
 		return;
 	}
-	bool known = m->sequence == a->state->fleet.sequence;
-	if (!known && !fleet_has(a->conf.id, m->sequence, m->share)) {
+	bool known = m->manifest.sequence == a->state->fleet.sequence;
+	if (!known && !fleet_has(a->conf.id, m->manifest.sequence, m->share)) {
 		log_debug("device=%s fleet sequence=%lld is for the first %lld %% of devices",
-			  a->conf.id, (long long)m->sequence, (long long)m->share);
+			  a->conf.id, (long long)m->manifest.sequence, (long long)m->share);
 		return;
 	}
 	if (!known)
-		take_up(a, m);
-	if (is_taking(a) && m->sequence == a->state->fleet.offer.sequence && !a->fleet.asking)
+		take_up(a, m, retained);
+	if (is_taking(a) && m->manifest.sequence == a->state->fleet.offer.manifest.sequence &&
+	    !a->fleet.asking)
 		wait_quietly(a,
 			     a->now_ms + (retained || m->starts_in_ms < 0 ? 0 : m->starts_in_ms));
 }
@@ -167,7 +196,8 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 				t->checkpoint);
 		return;
 	}
-	int r = part_block(&a->fleet.part, t->block, data, len, a->now_ms, &failed);
+	int r = sealing_take_block(a->seal, fleet_key(a), &a->fleet.part, t->block, data, len,
+				   a->block, a->now_ms, &failed);
 	if (r < 0) {
 		close_part(a);
 		retry_failed(a, &a->fleet.retry, "the fleet's checkpoint cannot be taken", &failed);
@@ -177,9 +207,16 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 			t->block, len, (long long)wanted(a)->size,
 			(long long)wanted(a)->block_size);
 	}
+	enum refusal refusal = r > 0 ? sealed_refusal((enum xfer_result)r) : REFUSAL_NONE;
+	if (refusal != REFUSAL_NONE) {
+		err_set(err, -EBADMSG, "block %u: %s", t->block,
+			xfer_result_text((enum xfer_result)r));
+		trust_refuse(a->trust, refusal, err);
+	}
 	if (to_all)
 		meter_count(&a->meter, (int64_t)len);
-	if (to_all && r >= 0 && !a->fleet.asking)
+	/* Where whoever has the key could go on sending for ever, only what is new counts. */
+	if (to_all && (r == XFER_OK || (r > XFER_OK && !a->seal)) && !a->fleet.asking)
 		wait_quietly(a, a->now_ms);
 }
 
@@ -233,7 +270,7 @@ static bool hand_on(struct agent *a)
 		}
 	}
 	struct state *next = agent_draft(a);
-	next->fleet.offer = (struct msg_fleet){0};
+	take_nothing(next);
 	if (!same(ready, a->active))
 		state_undecided_push(next, ready);
 	if (agent_commit(a) < 0)
@@ -250,7 +287,7 @@ static bool refuse(struct agent *a, const struct err *why)
 	char id[HASH_SIZE];
 	COPY(id, wanted(a)->id);
 	struct state *next = agent_draft(a);
-	next->fleet.offer = (struct msg_fleet){0};
+	take_nothing(next);
 	if (agent_commit(a) < 0)
 		return false;
 	log_warning("device=%s fleet sequence=%lld checkpoint=%.12s refused: %s", a->conf.id,
@@ -266,6 +303,7 @@ static bool finish(struct agent *a)
 	struct err err = {0};
 	a->fleet.open = false;
 	kept.source[0] = 0; /* whose rows go into it is not for a trainer to say */
+	kept.sequence = 0;
 	int r = part_finish(&a->fleet.part, path, &err);
 	bool whole = r == 0;
 	if (whole)
@@ -308,6 +346,13 @@ bool fleet_step(struct agent *a)
 		close_part(a);
 	if (retry_waits(a, &a->fleet.retry))
 		return false;
+	if (fleet_key_missing(a)) {
+		if (store_has(a->store, wanted(a)->id))
+			return hand_on(a);
+		if (a->up)
+			fleet_key_ask(a);
+		return false;
+	}
 	if (!a->fleet.open)
 		return open_part(a);
 	if (xfer_complete(&a->fleet.part.xfer))
@@ -319,6 +364,8 @@ bool fleet_step(struct agent *a)
 
 int64_t fleet_deadline_ms(const struct agent *a)
 {
+	if (is_taking(a) && a->up && fleet_key_missing(a))
+		return a->fleet.asks_at_ms;
 	if (!is_taking(a) || !a->fleet.open || !a->up)
 		return -1;
 	if (a->now_ms < a->fleet.pull_at_ms)
@@ -338,6 +385,7 @@ int fleet_start(struct agent *a, struct err *err)
 		return r;
 	part_sweep(a->fleet.dir, is_taking(a) ? wanted(a)->id : "");
 	wait_quietly(a, a->now_ms);
+	fleet_key_plan(a, a->state->fleet.offer.spread_ms);
 	return 0;
 }
 
@@ -349,11 +397,12 @@ void fleet_link(struct agent *a, bool up)
 		xfer_restart(&a->fleet.part.xfer, a->now_ms);
 	a->fleet.asking = false;
 	wait_quietly(a, a->now_ms);
+	fleet_key_plan(a, a->state->fleet.offer.spread_ms);
 }
 
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE])
 {
-	if (!is_taking(a))
+	if (!is_taking(a) || fleet_key_missing(a))
 		return -ENOENT;
 	filter_of(a, wanted(a)->id, filter);
 	return 0;
@@ -362,4 +411,5 @@ int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE])
 void fleet_close(struct agent *a)
 {
 	close_part(a);
+	fleet_key_forget(a);
 }

@@ -1,5 +1,6 @@
 /* Messages that come in. Each is judged in one order: is the topic one of ours and not a retained
- * leftover; does it decode; does it speak of us; then the state machine or the command decides. */
+ * leftover; did its writer sign it; does it decode; does it speak of us; then the state machine or
+ * the command decides. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -106,16 +107,17 @@ static const struct bucket_limit flood_limits[FLOOD_N] = {
 	[FLOOD_OWN_RESULT] = {32, 2},
 	[FLOOD_FLEET_OFFER] = {16, 1},
 	[FLOOD_REPORTS] = {64, 8},
+	/* At 100 us each, 2 % of a processor; all others together need a tenth of that. */
+	[FLOOD_SIGNED] = {512, 200},
 };
 
-/* Whether there is too much of that; counted, and logged now and then. */
-static bool flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
+bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
 {
-	static const char *const names[FLOOD_N] = {"commands",         "commands to the fleet",
-						   "answers",          "claims",
-						   "renewals",         "results",
-						   "results",          "offers to the fleet",
-						   "wants for reports"};
+	static const char *const names[FLOOD_N] = {"commands",          "commands to the fleet",
+						   "answers",           "claims",
+						   "renewals",          "results",
+						   "results",           "offers to the fleet",
+						   "wants for reports", "signed messages"};
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
@@ -250,8 +252,8 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	if (fill_reply_to(a, m, fleet, &to) < 0)
 		return;
 	int r = msg_cmd_parse(m->payload, m->len, &c, id, &err);
-	if (flooded(a, fleet ? FLOOD_FLEET : FLOOD_COMMAND, &wait_ms)) {
-		if (!flooded(a, FLOOD_BUSY, NULL))
+	if (inbox_flooded(a, fleet ? FLOOD_FLEET : FLOOD_COMMAND, &wait_ms)) {
+		if (!inbox_flooded(a, FLOOD_BUSY, NULL))
 			answer_busy(a, &to, id, wait_ms);
 		return;
 	}
@@ -266,8 +268,8 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 	}
 	if (already_ordered(a, c.id))
 		return; /* its answer comes */
-	if (c.expires_ms && a->port.real_ms(a->port.user) > c.expires_ms) {
-		refuse(a, &to, c.id, "expires: the command has expired");
+	if (!trusted_command(a, &c, &err)) {
+		refuse(a, &to, c.id, err.text);
 		return;
 	}
 	carry_out(a, &c, &to);
@@ -275,30 +277,34 @@ static void on_command(struct agent *a, const struct mqtt_message *m, bool fleet
 
 /* ---- the others ---- */
 
-static void on_claim(struct agent *a, const struct mqtt_message *m, struct err *err)
+static void on_claim(struct agent *a, const struct mqtt_message *m, const char *by, struct err *err)
 {
 	struct msg_claim c;
 	struct handover_event ev = {.kind = HANDOVER_EV_CLAIM, .claim = &c};
 	const struct handover *h = &a->state->handover;
-	if (msg_claim_parse(m->payload, m->len, &c, err) < 0)
+	if (msg_claim_parse(m->payload, m->len, &c, err) < 0 ||
+	    !trusted_is_by(a, by, c.trainer, err))
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
-	if (flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL))
+	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
+	    !sealing_claim(a, &c, err))
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);
 }
 
-static void on_result(struct agent *a, const struct mqtt_message *m, struct err *err)
+static void on_result(struct agent *a, const struct mqtt_message *m, const char *by,
+		      struct err *err)
 {
 	struct msg_result r;
 	const struct handover *h = &a->state->handover;
-	if (msg_result_parse(m->payload, m->len, &r, err) < 0)
+	if (msg_result_parse(m->payload, m->len, &r, err) < 0 ||
+	    !trusted_is_by(a, by, r.manifest.trainer, err) || !trusted_result(a, &r, err))
 		return;
 	bool ours = r.fence == h->fence && same(r.manifest.trainer, h->trainer);
 	if (!*r.manifest.trainer)
 		err_set(err, -EINVAL, "trainer: missing");
-	else if (!flooded(a, ours ? FLOOD_OWN_RESULT : FLOOD_RESULT, NULL))
+	else if (!inbox_flooded(a, ours ? FLOOD_OWN_RESULT : FLOOD_RESULT, NULL))
 		exchange_result(a, &r);
 }
 
@@ -313,28 +319,38 @@ static void on_want(struct agent *a, const struct mqtt_message *m, struct err *e
 	}
 	if (*w.checkpoint)
 		exchange_want(a, &w, err);
-	if (w.reports_from > 0 && !flooded(a, FLOOD_REPORTS, NULL))
+	if (w.reports_from > 0 && !inbox_flooded(a, FLOOD_REPORTS, NULL))
 		announce_reports_want(a, w.reports_from, w.reports_to);
 }
 
-static void on_ack(struct agent *a, const struct mqtt_message *m, struct err *err)
+static void on_ack(struct agent *a, const struct mqtt_message *m, const char *by, struct err *err)
 {
 	struct msg_ack k;
 	const struct handover *h = &a->state->handover;
-	if (msg_ack_parse(m->payload, m->len, &k, err) < 0)
+	if (msg_ack_parse(m->payload, m->len, &k, err) < 0 || !trusted_is_by(a, by, k.trainer, err))
 		return;
+	trusted_over(a, &k);
 	if (h->phase == HANDOVER_GRANTED && k.fence == h->fence && same(k.trainer, h->trainer) &&
 	    same(k.checkpoint, h->granted))
 		log_info("device=%s fence=%lld trainer=%s checkpoint=%.12s is with the trainer",
 			 a->conf.id, (long long)k.fence, k.trainer, k.checkpoint);
 }
 
-static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, struct err *err)
+static void on_fleet_offer(struct agent *a, const struct mqtt_message *m, const char *by,
+			   struct err *err)
 {
 	struct msg_fleet f;
 	if (msg_fleet_parse(m->payload, m->len, &f, err) == 0 &&
-	    !flooded(a, FLOOD_FLEET_OFFER, NULL))
+	    trusted_is_by(a, by, f.manifest.trainer, err) && trusted_fleet(a, &f, err) &&
+	    !inbox_flooded(a, FLOOD_FLEET_OFFER, NULL))
 		fleet_offer(a, &f, m->retained, err);
+}
+
+static void on_key(struct agent *a, const struct mqtt_message *m, const char *by, struct err *err)
+{
+	struct msg_key k;
+	if (msg_key_parse(m->payload, m->len, &k, err) == 0 && trusted_is_by(a, by, k.trainer, err))
+		fleet_key_heard(a, &k, err);
 }
 
 /* Whether it is about no one device. */
@@ -346,7 +362,8 @@ static bool is_fleets(enum topic_kind k)
 /* Whoever sends rubbish must not fill the log with it. */
 static void log_refused(struct agent *a, const char *topic, const char *why)
 {
-	bool quiet = a->n_refused && a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
+	bool quiet = !trust_has_news(a->trust) && a->n_refused &&
+		     a->now_ms < a->refused_logged_ms + AGENT_REFUSED_LOG_MS;
 	a->n_refused++;
 	if (!quiet)
 		a->refused_logged_ms = a->now_ms;
@@ -358,6 +375,7 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 {
 	struct topic t;
 	struct err err = {0};
+	char by[ID_SIZE];
 	if (topic_parse(m->topic, a->conf.site, &t) < 0) {
 		log_refused(a, m->topic, "no topic of the protocol");
 		return;
@@ -370,12 +388,17 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		log_debug("device=%s %s: retained, ignored", a->conf.id, m->topic);
 		return;
 	}
+	if (!trusted_open(a, &t, m, by, &err)) {
+		if (err.code)
+			log_refused(a, m->topic, err.text);
+		return;
+	}
 	switch (t.kind) {
 	case TOPIC_DEVICE_CLAIM:
-		on_claim(a, m, &err);
+		on_claim(a, m, by, &err);
 		break;
 	case TOPIC_DEVICE_RESULT:
-		on_result(a, m, &err);
+		on_result(a, m, by, &err);
 		break;
 	case TOPIC_DEVICE_WANT:
 		on_want(a, m, &err);
@@ -385,13 +408,16 @@ void inbox_message(struct agent *a, const struct mqtt_message *m)
 		fleet_block(a, &t, m->payload, m->len, &err);
 		break;
 	case TOPIC_FLEET_OFFER:
-		on_fleet_offer(a, m, &err);
+		on_fleet_offer(a, m, by, &err);
 		break;
 	case TOPIC_FLEET_BLOCK:
 		fleet_block(a, &t, m->payload, m->len, &err);
 		break;
+	case TOPIC_DEVICE_KEY:
+		on_key(a, m, by, &err);
+		break;
 	case TOPIC_DEVICE_ACK:
-		on_ack(a, m, &err);
+		on_ack(a, m, by, &err);
 		break;
 	case TOPIC_DEVICE_CMD:
 	case TOPIC_FLEET_CMD:

@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/trust/trust.h"
 #include "device-agent/private_names.h"
 #include "device-agent/session.h"
 
@@ -124,6 +126,11 @@ static int load(struct program *p, const char *path, struct err *err)
 	if (r == 0)
 		r = agent_conf_classes(&p->conf, (const char *const *)all->names, all->n, err);
 	private_names_done(&names);
+	/* The agent does that again, too. */
+	struct trust *t = NULL;
+	if (r == 0)
+		r = trust_new(&p->conf.identity, ROLE_DEVICE, clock_real_ms(), &t, err);
+	trust_free(t);
 	return r;
 }
 

@@ -54,8 +54,11 @@ static struct json *print_fleet(const struct state *s)
 {
 	struct json *j = json_new_obj();
 	json_set_int(j, "sequence", s->fleet.sequence);
-	if (s->fleet.offer.sequence)
+	json_set_str(j, "id", s->fleet.id);
+	if (s->fleet.offer.manifest.sequence)
 		set_text(j, "offer", msg_fleet_print(&s->fleet.offer));
+	if (*s->fleet.key)
+		json_set_str(j, "key", s->fleet.key);
 	return j;
 }
 
@@ -110,6 +113,24 @@ static struct json *print_judgement(const struct judgement *g)
 	return j;
 }
 
+/* What keeps messages from being played again. */
+static struct json *print_fresh(const struct state *s)
+{
+	struct json *j = json_new_obj(), *taken = json_new_arr();
+	json_set_int(j, "sequence", s->sequence);
+	for (size_t i = 0; i < s->n_taken; i++) {
+		const struct state_taken *t = &s->taken[i];
+		struct json *e = json_new_obj();
+		json_set_str(e, "trainer", t->trainer);
+		json_set_int(e, "sequence", t->last.sequence);
+		json_set_str(e, "id", t->last.id);
+		json_set_bool(e, "over", t->last.over);
+		json_push(taken, e);
+	}
+	json_set(j, "taken", taken);
+	return j;
+}
+
 static struct json *print_scores(const struct state *s)
 {
 	struct json *a = json_new_arr();
@@ -157,6 +178,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set(j, "undecided", undecided);
 	if (s->fleet.sequence)
 		json_set(j, "fleet", print_fleet(s));
+	if (s->sequence || s->n_taken)
+		json_set(j, "fresh", print_fresh(s));
 	if (*s->privacy.noised)
 		json_set(j, "privacy", print_privacy(s));
 	json_set(j, "rounds", print_rounds(&s->rounds));
@@ -165,6 +188,12 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_set_int(link, "bytes", s->link.bytes);
 	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
+	if (*s->seal.secret) {
+		struct json *seal = json_new_obj();
+		json_set_str(seal, "secret", s->seal.secret);
+		json_set_str(seal, "theirs", s->seal.theirs);
+		json_set(j, "seal", seal);
+	}
 	if (*s->judgement.result)
 		json_set(j, "judgement", print_judgement(&s->judgement));
 	json_set(j, "scores", print_scores(s));
@@ -177,7 +206,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	json_free(j);
 	if (!text)
 		return err_errno(err, -ENOMEM, "%s", path);
-	return file_write(path, text, strlen(text), err);
+	bool secret = *s->seal.secret || *s->fleet.key;
+	return (secret ? file_write_private : file_write)(path, text, strlen(text), err);
 }
 
 /* Reading: the first failure stays in `code`, and what follows it is left out. */
@@ -362,11 +392,25 @@ static void read_fleet(struct reader *r, const struct json *j, struct state *s)
 {
 	const char *text;
 	read_int(r, j, "sequence", JSON_INT_MAX, &s->fleet.sequence);
+	if (json_has(j, "id")) /* older ones have none */
+		read_hash(r, j, "id", s->fleet.id);
 	if (r->code < 0 || !json_has(j, "offer"))
 		return;
 	r->code = json_get_text(j, "offer", MESSAGE_LARGE_MAX, &text, r->err);
 	if (r->code >= 0)
 		r->code = msg_fleet_parse(text, strlen(text), &s->fleet.offer, r->err);
+	if (json_has(j, "key"))
+		read_hash(r, j, "key", s->fleet.key);
+}
+
+static void read_taken(struct reader *r, const struct json *j, void *user)
+{
+	struct state *s = user;
+	struct state_taken *t = &s->taken[s->n_taken++];
+	read_id(r, j, "trainer", t->trainer);
+	read_int(r, j, "sequence", JSON_INT_MAX, &t->last.sequence);
+	read_hash(r, j, "id", t->last.id);
+	read_bool(r, j, "over", &t->last.over);
 }
 
 static void read_state_score(struct reader *r, const struct json *j, void *user)
@@ -432,6 +476,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *fleet = json_has(j, "fleet") ? read_obj(r, j, "fleet") : NULL;
 	if (fleet)
 		read_fleet(r, fleet, s);
+	const struct json *fresh = json_has(j, "fresh") ? read_obj(r, j, "fresh") : NULL;
+	if (fresh) {
+		read_int(r, fresh, "sequence", JSON_INT_MAX - 1, &s->sequence);
+		read_each(r, fresh, "taken", STATE_TAKEN_MAX, read_taken, s);
+	}
 	const struct json *privacy = json_has(j, "privacy") ? read_obj(r, j, "privacy") : NULL;
 	if (privacy)
 		read_privacy(r, privacy, s);
@@ -446,6 +495,11 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)
 		read_handover(r, handover, &s->handover);
+	const struct json *seal = json_has(j, "seal") ? read_obj(r, j, "seal") : NULL;
+	if (seal) {
+		read_hash(r, seal, "secret", s->seal.secret);
+		read_hash(r, seal, "theirs", s->seal.theirs);
+	}
 	const struct json *judgement =
 		json_has(j, "judgement") ? read_obj(r, j, "judgement") : NULL;
 	if (judgement)
@@ -516,6 +570,29 @@ void state_score_put(struct state *s, const struct state_score *score)
 	if (s->n_scores == STATE_SCORES_MAX)
 		score_remove(s, 0);
 	s->scores[s->n_scores++] = *score;
+}
+
+struct state_taken *state_taken_find(struct state *s, const char *trainer)
+{
+	for (size_t i = 0; i < s->n_taken; i++)
+		if (strcmp(s->taken[i].trainer, trainer) == 0)
+			return &s->taken[i];
+	return NULL;
+}
+
+void state_taken_put(struct state *s, const char *trainer, int64_t sequence, const char *id)
+{
+	struct state_taken *t = state_taken_find(s, trainer);
+	size_t i = t ? (size_t)(t - s->taken) : 0;
+	if (t || s->n_taken == STATE_TAKEN_MAX) {
+		s->n_taken--;
+		memmove(&s->taken[i], &s->taken[i + 1], sizeof(s->taken[0]) * (s->n_taken - i));
+	}
+	t = &s->taken[s->n_taken++];
+	memset(t, 0, sizeof(*t));
+	COPY(t->trainer, trainer);
+	t->last.sequence = sequence;
+	COPY(t->last.id, id);
 }
 
 void state_undecided_drop(struct state *s, const char *checkpoint)

@@ -12,6 +12,8 @@
 
 #include "common/base/err.h"
 #include "common/protocol/message.h"
+#include "common/trust/freshness.h"
+#include "common/trust/sealed.h"
 #include "device-agent/candidates.h"
 #include "device-agent/handover.h"
 #include "device-agent/meter.h"
@@ -21,6 +23,7 @@
 #define STATE_COMMANDS_MAX  64
 #define STATE_SCORES_MAX    32
 #define STATE_UNDECIDED_MAX 4
+#define STATE_TAKEN_MAX     16
 
 /* A checkpoint's score on one snapshot of one split. */
 struct state_score {
@@ -33,6 +36,12 @@ struct state_score {
 struct state_command {
 	char id[ID_SIZE];
 	char reply[MESSAGE_SMALL_MAX + 1];
+};
+
+/* The last result of a trainer that was decided on; only where messages are signed. */
+struct state_taken {
+	char trainer[ID_SIZE];
+	struct freshness_last last;
 };
 
 struct state {
@@ -49,9 +58,15 @@ struct state {
 	/* Wait for the selector, in this order. */
 	char undecided[STATE_UNDECIDED_MAX][HASH_SIZE];
 	size_t n_undecided;
+	int64_t sequence; /* of its own last offer, where these are signed */
+	struct state_taken taken[STATE_TAKEN_MAX]; /* oldest first */
+	size_t n_taken;
 	struct {
-		int64_t sequence;       /* of the last offer to the fleet that was taken up */
-		struct msg_fleet offer; /* while its checkpoint comes in; sequence 0: none does */
+		int64_t sequence;   /* of the last offer to the fleet that was taken up */
+		char id[HASH_SIZE]; /* its checkpoint; "": not known */
+		struct msg_fleet
+			offer; /* while its checkpoint comes in; its sequence 0: none does */
+		char key[HASH_SIZE];    /* hex: that its blocks are sealed with; "": not here */
 	} fleet;
 	/* What handovers with noise have given away, and the checkpoint that got noise last. */
 	struct {
@@ -63,7 +78,8 @@ struct state {
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
 	struct handover handover;
-	struct judgement judgement;                  /* while handover.phase is JUDGING */
+	struct sealed seal;         /* its keys, while it is open; only with an identity */
+	struct judgement judgement; /* while handover.phase is JUDGING */
 	struct state_score scores[STATE_SCORES_MAX]; /* oldest first */
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */
@@ -77,6 +93,7 @@ struct state {
 
 /* Missing file: an empty state. Anything that is not a state: -EINVAL, with file and member. */
 int state_load(const char *path, struct state *ret, struct err *err);
+/* While a secret is in it, only its owner may read the file. */
 int state_save(const char *path, const struct state *s, struct err *err);
 
 /* NULL: not known. snapshot NULL: the newest on any. */
@@ -85,6 +102,9 @@ const struct state_score *state_score_find(const struct state *s, const char *ch
 void state_score_put(struct state *s, const struct state_score *score);
 void state_score_drop(struct state *s, const char *checkpoint, enum split split,
 		      const char *snapshot);
+/* NULL: nothing of that trainer was decided on. */
+struct state_taken *state_taken_find(struct state *s, const char *trainer);
+void state_taken_put(struct state *s, const char *trainer, int64_t sequence, const char *id);
 /* To the end of the queue, once; a full queue loses its oldest. */
 void state_undecided_push(struct state *s, const char *checkpoint);
 void state_undecided_drop(struct state *s, const char *checkpoint);

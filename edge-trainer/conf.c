@@ -339,6 +339,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 	if (r == 0)
 		r = identity_conf(c, &t->identity, err);
 	if (r == 0)
+		r = identity_conf_name(c, &t->identity, t->id, err);
+	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)
 		r = check_paths(c, t, err);

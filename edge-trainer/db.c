@@ -87,6 +87,8 @@ static int set_up(struct db *db, struct err *err)
 		r = exec(db, "PRAGMA synchronous = FULL", err);
 	if (r == 0)
 		r = exec(db, "PRAGMA cache_size = -2000", err);
+	if (r == 0) /* keys that are over are overwritten (as Debian's SQLite does anyway) */
+		r = exec(db, "PRAGMA secure_delete = ON", err);
 	if (r == 0)
 		r = migrate(db, err);
 	return r;
@@ -175,6 +177,60 @@ int db_next(struct db *db, const char *what, int64_t *ret, struct err *err)
 	if (r == 0)
 		*ret = n;
 	return r;
+}
+
+int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_SEQUENCE, err);
+	int64_t n;
+	int r;
+
+	if (!s)
+		return -EIO;
+	db_bind_int(s, ":now", now_ms);
+	r = db_row(db, s, err);
+	if (r < 0)
+		return r;
+	n = sqlite3_column_int64(s, 0);
+	r = db_run(db, s, err);
+	if (r == 0)
+		*ret = n;
+	return r;
+}
+
+int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err)
+{
+	sqlite3_stmt *s = db_get(db, DB_OFFER_GET, err);
+	int r;
+
+	if (!s)
+		return -EIO;
+	db_bind_text(s, ":device", device);
+	r = db_row(db, s, err);
+	if (r < 0)
+		return r;
+	*ret = (struct freshness_last){0};
+	if (r > 0) {
+		ret->sequence = sqlite3_column_int64(s, 0);
+		db_column_str(s, 1, ret->id, sizeof(ret->id));
+		ret->over = sqlite3_column_int(s, 2);
+	}
+	sqlite3_reset(s);
+	return 0;
+}
+
+int db_offer_put(struct db *db, const char *device, const struct freshness_last *last,
+		 struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_OFFER_PUT, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_text(s, ":device", device);
+	db_bind_int(s, ":sequence", last->sequence);
+	db_bind_text(s, ":checkpoint", last->id);
+	db_bind_int(s, ":over", last->over);
+	return db_run(db, s, err);
 }
 
 /* --- statements --- */

@@ -16,9 +16,10 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/protocol/message.h"
+#include "common/trust/freshness.h"
 #include "edge-trainer/job.h"
 
-#define DB_SCHEMA_VERSION 4
+#define DB_SCHEMA_VERSION 6
 #define DB_JOBS_MAX       100000             /* that are over, with their runs; the oldest go */
 #define DB_BYTES_MAX      ((int64_t)1 << 30) /* then the oldest reports go */
 #define DB_PRUNE_ROWS     1000 /* reports, and jobs, that one db_prune() takes away at most */
@@ -65,6 +66,16 @@ int db_device_each(struct db *db, int (*each)(void *user, const struct db_device
 		   struct err *err);
 
 int db_device_forget(struct db *db, const char *device, struct err *err); /* its reports stay */
+
+/* --- what keeps messages from being played again; only where they are signed --- */
+
+/* The device's last offer that was accepted; sequence 0: none yet. It stays when the device is
+ * forgotten. */
+int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err);
+int db_offer_put(struct db *db, const char *device, const struct freshness_last *last,
+		 struct err *err);
+/* The number of the next message of its own: larger than all before, and than now_ms. */
+int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err);
 
 /* --- reports --- */
 

@@ -67,6 +67,10 @@ static void bind_job(sqlite3_stmt *s, const struct job *j, int64_t now_ms)
 	bind_score(s, "reported", j->reported.n > 0, &j->reported);
 	db_bind_int(s, ":window", j->window);
 	db_bind_int(s, ":mixed", j->mixed);
+	if (j->state != JOB_DONE) { /* then nobody needs them any more */
+		db_bind_str(s, ":seal_secret", j->seal.secret);
+		db_bind_str(s, ":seal_theirs", j->seal.theirs);
+	}
 	db_bind_int(s, ":now", now_ms);
 }
 
@@ -168,6 +172,8 @@ static int read_job(struct db *db, sqlite3_stmt *s, struct job *j, struct err *e
 	j->mixed = sqlite3_column_int(s, 21);
 	if (sqlite3_column_type(s, 22) != SQLITE_NULL)
 		read_score(s, 22, &j->reported);
+	db_column_str(s, 25, j->seal.secret, sizeof(j->seal.secret));
+	db_column_str(s, 26, j->seal.theirs, sizeof(j->seal.theirs));
 	return read_manifest(db, s, 19, &j->manifest, err);
 }
 

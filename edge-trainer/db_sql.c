@@ -80,6 +80,13 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 	"ALTER TABLE reports ADD COLUMN won INTEGER;"
 	"ALTER TABLE reports ADD COLUMN lost INTEGER;"
 	"ALTER TABLE reports ADD COLUMN p REAL;",
+	/* 5: the last offer of each device, where they are signed. */
+	"CREATE TABLE offers("
+	"  device TEXT PRIMARY KEY, sequence INTEGER NOT NULL, checkpoint TEXT NOT NULL,"
+	"  over INTEGER NOT NULL) WITHOUT ROWID;",
+	/* 6: keys of a handover's blocks, as long as it is open. */
+	("ALTER TABLE jobs ADD COLUMN seal_secret TEXT;"
+	 "ALTER TABLE jobs ADD COLUMN seal_theirs TEXT;"),
 };
 
 /* Each of the statements that take jobs away sees the same ones. */
@@ -92,6 +99,12 @@ const char *const db_migrations[DB_SCHEMA_VERSION] = {
 const char *const db_sql[DB_STMT_N] = {
 	[DB_NEXT] = "INSERT INTO meta(key, value) VALUES(:key, 1)"
 		    " ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value",
+	[DB_SEQUENCE] = "INSERT INTO meta(key, value) VALUES('sequence', :now)"
+			" ON CONFLICT(key) DO UPDATE SET value = max(value + 1, excluded.value)"
+			" RETURNING value",
+	[DB_OFFER_GET] = "SELECT sequence, checkpoint, over FROM offers WHERE device = :device",
+	[DB_OFFER_PUT] = "INSERT OR REPLACE INTO offers(device, sequence, checkpoint, over)"
+			 " VALUES(:device, :sequence, :checkpoint, :over)",
 	[DB_DEVICE_PUT] =
 		"INSERT INTO devices(id, status, boot, online, report_seq, report_have, seen_ms, log,"
 		" handovers, weight, error) VALUES(:id, :status, :boot, :online, :report_seq,"
@@ -126,13 +139,14 @@ const char *const db_sql[DB_STMT_N] = {
 		", after_snapshot, outcome, reason, " SCORE_COLUMNS(validation) ", "
 		SCORE_COLUMNS(test) ", " SCORE_COLUMNS(local_validation) ", "
 		SCORE_COLUMNS(local_test) ", " SCORE_COLUMNS(reported)
-		", window, mixed, created_ms, updated_ms) VALUES(:device, :checkpoint,"
+		", window, mixed, seal_secret, seal_theirs, created_ms, updated_ms) VALUES(:device, :checkpoint,"
 		" :fence, :state, :pulled, :epochs, :epoch_done, :partial, :result,"
 		" :images_trained, :worked_ms, "
 		SCORE_VALUES(before) ", :before_snapshot, " SCORE_VALUES(after)
 		", :after_snapshot, :outcome, :reason, " SCORE_VALUES(validation) ", "
 		SCORE_VALUES(test) ", " SCORE_VALUES(local_validation) ", "
-		SCORE_VALUES(local_test) ", " SCORE_VALUES(reported) ", :window, :mixed, :now, :now)"
+		SCORE_VALUES(local_test) ", " SCORE_VALUES(reported) ", :window, :mixed, :seal_secret,"
+		" :seal_theirs, :now, :now)"
 		/* The same checkpoint under the same fence again: a device that lost its state. */
 		" ON CONFLICT(device, checkpoint, fence) DO UPDATE SET state = excluded.state,"
 		" pulled = excluded.pulled, epochs = excluded.epochs,"
@@ -143,7 +157,8 @@ const char *const db_sql[DB_STMT_N] = {
 		" test_n = NULL, local_validation_n = NULL, local_test_n = NULL,"
 		" reported_n = excluded.reported_n, reported_correct = excluded.reported_correct,"
 		" reported_loss = excluded.reported_loss, window = excluded.window,"
-		" mixed = excluded.mixed,"
+		" mixed = excluded.mixed, seal_secret = excluded.seal_secret,"
+		" seal_theirs = excluded.seal_theirs,"
 		" created_ms = excluded.created_ms, updated_ms = excluded.updated_ms"
 		" RETURNING id",
 	[DB_JOB_UPDATE] =
@@ -154,13 +169,14 @@ const char *const db_sql[DB_STMT_N] = {
 		", after_snapshot = :after_snapshot, outcome = :outcome, reason = :reason, "
 		SCORE_SET(validation) ", " SCORE_SET(test) ", " SCORE_SET(local_validation) ", "
 		SCORE_SET(local_test) ", " SCORE_SET(reported)
-		", window = :window, mixed = :mixed, updated_ms = :now WHERE id = :id",
+		", window = :window, mixed = :mixed, seal_secret = :seal_secret,"
+		" seal_theirs = :seal_theirs, updated_ms = :now WHERE id = :id",
 	[DB_JOB_EACH] =
 		"SELECT j.id, j.device, j.fence, j.state, j.pulled, j.epochs, j.epoch_done,"
 		" j.partial, j.images_trained, j.worked_ms, j.before_n, j.before_correct,"
 		" j.before_loss, j.before_snapshot, j.after_n, j.after_correct, j.after_loss,"
 		" j.after_snapshot, j.reason, c.manifest, j.window, j.mixed, j.reported_n,"
-		" j.reported_correct, j.reported_loss"
+		" j.reported_correct, j.reported_loss, j.seal_secret, j.seal_theirs"
 		" FROM jobs j LEFT JOIN checkpoints c ON c.id = j.checkpoint AND c.device = j.device"
 		" WHERE j.state <> 'done' ORDER BY j.id",
 	[DB_JOB_SERVED] = "SELECT device, count(*) FROM jobs WHERE created_ms > :since"

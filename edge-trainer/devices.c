@@ -20,6 +20,7 @@ const struct bucket_limit device_rates[SAY_N] = {
 	[SAY_REPORT] = {GAP_KEPT, 20}, /* all that it keeps at once: it may have been away */
 	[SAY_OFFER] = {20, 2},
 	[SAY_OTHER] = {100, 20},
+	[SAY_FORGED] = {50, 5}, /* in its name */
 };
 static const struct bucket_limit line_rate = {5, 1.0 / 60};
 
@@ -203,7 +204,7 @@ void device_not_understood(struct trainer *t, const char *id, const char *what, 
 
 bool device_heed(struct trainer *t, struct device *d, enum say what)
 {
-	if (bucket_take(&d->said[what], &device_rates[what], trainer_now(t), NULL))
+	if (bucket_has(&d->said[what], &device_rates[what], 1, trainer_now(t), NULL))
 		return true;
 	device_complain(t, d,
 			what == SAY_REPORT  ? "report"
@@ -211,6 +212,11 @@ bool device_heed(struct trainer *t, struct device *d, enum say what)
 					    : "message",
 			"more than its rate");
 	return false;
+}
+
+void device_said(struct device *d, enum say what)
+{
+	bucket_use(&d->said[what], 1);
 }
 
 void device_bar(struct trainer *t, struct device *d)

@@ -32,7 +32,7 @@
 
 static bool is_on(const struct fleet *f)
 {
-	return f->offer.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
+	return f->offer.manifest.sequence > 0 && f->rollout.phase != ROLLOUT_HALTED;
 }
 
 static bool is_sending(const struct fleet *f)
@@ -69,6 +69,18 @@ static int make_folder(const struct trainer *t, struct err *err)
 	return r < 0 ? err_errno(err, r, "%s", t->conf->state) : file_mkdirs(dir, err);
 }
 
+/* What was on offer when the program ended: of this model, here still, and, if what we send is sealed,
+ * made to be. */
+static bool may_go_on(const struct trainer *t)
+{
+	const struct fleet *f = t->fleet;
+
+	if (strcmp(f->offer.manifest.model, t->model->id) != 0)
+		return false;
+	return !is_on(f) || (store_has(t->store, f->offer.manifest.id) &&
+			     (!t->seal || (f->has_key && *f->offer.manifest.root)));
+}
+
 int fleet_load(struct trainer *t, struct err *err)
 {
 	struct fleet *f = t->fleet = calloc(1, sizeof(*f));
@@ -76,17 +88,16 @@ int fleet_load(struct trainer *t, struct err *err)
 
 	if (r == 0)
 		r = make_folder(t, err);
-	if (r < 0 || f->offer.sequence == 0)
+	if (r < 0 || f->offer.manifest.sequence == 0)
 		return r;
-	if (strcmp(f->offer.manifest.model, t->model->id) != 0 ||
-	    (is_on(f) && !store_has(t->store, f->offer.manifest.id))) {
-		log_warning("fleet sequence=%lld checkpoint=%.12s is not here any more: no longer "
-			    "offered",
-			    (long long)f->offer.sequence, f->offer.manifest.id);
-		f->seen = MAX_OF(f->seen, f->offer.sequence);
+	if (!may_go_on(t)) {
+		log_warning("fleet sequence=%lld checkpoint=%.12s: no longer offered",
+			    (long long)f->offer.manifest.sequence, f->offer.manifest.id);
+		f->seen = MAX_OF(f->seen, f->offer.manifest.sequence);
 		f->offer = (struct msg_fleet){0};
 		f->rollout = (struct rollout){0};
 		f->n_counted = 0;
+		site_key_forget(f);
 		return 0;
 	}
 	f->n_blocks = count_blocks(&f->offer.manifest);
@@ -96,6 +107,10 @@ int fleet_load(struct trainer *t, struct err *err)
 
 void fleet_done(struct trainer *t)
 {
+	if (!t->fleet)
+		return;
+	site_key_forget(t->fleet);
+	proof_done(&t->fleet->proof);
 	free(t->fleet);
 }
 
@@ -106,17 +121,22 @@ static void announce(struct trainer *t)
 {
 	struct fleet *f = t->fleet;
 	struct msg_fleet m = f->offer;
+	int64_t start_ms;
 
-	f->announce_due = f->offer.sequence > 0;
+	f->announce_due = f->offer.manifest.sequence > 0;
 	if (!t->up || f->save_due || !f->announce_due)
 		return;
 	m.share = f->rollout.share;
-	m.starts_in_ms = is_sending(f) ? FLEET_START_MS : -1;
+	start_ms = MIN_OF(FLEET_START_MS + site_key_ms(t), (int64_t)FLEET_SPREAD_MAX_MS);
+	m.starts_in_ms = is_sending(f) ? start_ms : -1;
+	if (t->trust)
+		m.manifest.expires_ms = trainer_utc(t) + FRESHNESS_FLEET_MS;
 	if (trainer_send(t, TOPIC_FLEET_OFFER, NULL, msg_fleet_print(&m), true, 0) < 0)
 		return;
 	f->announce_due = false;
+	f->announced_ms = trainer_now(t);
 	if (is_sending(f))
-		f->send_at_ms = trainer_now(t) + FLEET_START_MS;
+		f->send_at_ms = trainer_now(t) + start_ms;
 }
 
 /* What is no longer on offer goes, unless a handover knows it. */
@@ -142,9 +162,10 @@ static void halt(struct trainer *t)
 		snprintf(f->offer.reason, sizeof(f->offer.reason),
 			 "%.2f points worse in the mean of %lld devices",
 			 -100 * r->gain / (double)r->reports, (long long)r->reports);
-	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.sequence,
+	log_warning("fleet sequence=%lld checkpoint=%.12s halted: %s", (long long)f->offer.manifest.sequence,
 		    f->offer.manifest.id, f->offer.reason);
 	f->n_peers = 0;
+	site_key_forget(f);
 }
 
 static void act(struct trainer *t, enum rollout_action action)
@@ -161,7 +182,7 @@ static void act(struct trainer *t, enum rollout_action action)
 		f->n_sent = 0;
 		log_info("fleet sequence=%lld checkpoint=%.12s share=%lld%% reports=%lld "
 			 "activated=%lld: offered",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (long long)f->rollout.share, (long long)f->rollout.reports,
 			 (long long)f->rollout.activated);
 	}
@@ -187,37 +208,48 @@ static int count_device(void *user, struct idmap_node *node)
 	return 0;
 }
 
-/* Offers a checkpoint that is in the store: m has its id, epoch and images_seen. */
+/* What is said of a checkpoint that is in the store: m has its id, epoch and images_seen. */
+static void describe(const struct trainer *t, const struct manifest *m, struct manifest *ret)
+{
+	*ret = (struct manifest){.origin = ORIGIN_FLEET,
+				 .epoch = m->epoch,
+				 .images_seen = m->images_seen,
+				 .classes = (int64_t)t->model->n_classes,
+				 .size = (int64_t)t->model->file_bytes,
+				 .block_size = t->conf->block_size,
+				 .created_ms = trainer_utc(t)};
+	memcpy(ret->id, m->id, sizeof(ret->id));
+	memcpy(ret->model, t->model->id, sizeof(ret->model));
+	memcpy(ret->device, t->conf->id, sizeof(ret->device));
+	memcpy(ret->trainer, t->conf->id, sizeof(ret->trainer));
+}
+
+/* Offers it. Where that fails, what was offered goes on. */
 static void begin(struct trainer *t, const struct manifest *m, const struct score *test)
 {
 	struct fleet *f = t->fleet;
 	struct rollout_event ev = {.kind = ROLLOUT_EV_BEGIN};
 	struct census c = {0};
-	struct manifest *to;
+	struct manifest to;
+	struct err err = {0};
 	char before[HASH_SIZE];
 
+	describe(t, m, &to);
+	if (site_key_make(t, &to, &err) < 0) {
+		trainer_fault(t, &err);
+		return;
+	}
 	/* The clock, so that one whose state was lost is not taken for older. */
-	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.sequence) + 1, trainer_utc(t) / 1000);
+	c.sequence = MAX_OF(MAX_OF(f->seen, f->offer.manifest.sequence) + 1, trainer_utc(t) / 1000);
 	idmap_each(&t->devices, count_device, &c);
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	f->offer = (struct msg_fleet){.sequence = c.sequence,
+	to.sequence = c.sequence;
+	f->offer = (struct msg_fleet){.manifest = to,
 				      .share = 100,
 				      .starts_in_ms = -1,
 				      .spread_ms = t->conf->fleet_spread_ms,
 				      .test = *test};
-	to = &f->offer.manifest;
-	*to = (struct manifest){.origin = ORIGIN_FLEET,
-				.epoch = m->epoch,
-				.images_seen = m->images_seen,
-				.classes = (int64_t)t->model->n_classes,
-				.size = (int64_t)t->model->file_bytes,
-				.block_size = t->conf->block_size,
-				.created_ms = trainer_utc(t)};
-	memcpy(to->id, m->id, sizeof(to->id));
-	memcpy(to->model, t->model->id, sizeof(to->model));
-	memcpy(to->device, t->conf->id, sizeof(to->device));
-	memcpy(to->trainer, t->conf->id, sizeof(to->trainer));
-	f->n_blocks = count_blocks(to);
+	f->n_blocks = count_blocks(&to);
 	f->n_counted = 0;
 	f->n_peers = 0;
 	ev.share = rollout_share(&t->conf->rollout, c.n);
@@ -232,19 +264,20 @@ static void give_way(struct trainer *t, const struct msg_fleet *m)
 	char before[HASH_SIZE];
 
 	memcpy(before, f->offer.manifest.id, sizeof(before));
-	if (f->offer.sequence > 0)
+	if (f->offer.manifest.sequence > 0)
 		log_info("fleet sequence=%lld gives way to sequence=%lld of trainer=%s",
-			 (long long)f->offer.sequence, (long long)m->sequence, m->manifest.trainer);
+			 (long long)f->offer.manifest.sequence, (long long)m->manifest.sequence, m->manifest.trainer);
 	f->offer = (struct msg_fleet){0};
 	f->rollout = (struct rollout){0};
 	f->n_counted = 0;
 	f->n_peers = 0;
 	f->announce_due = false;
+	site_key_forget(f);
 	fleet_save(t);
 	forget(t, before);
 }
 
-void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg, const char *by)
 {
 	struct fleet *f = t->fleet;
 	struct err err = {0};
@@ -257,15 +290,17 @@ void fleet_heard(struct trainer *t, const struct mqtt_message *msg)
 		log_debug("fleet offer not understood: %s", err.text);
 		return;
 	}
-	if (m.sequence <= MAX_OF(f->seen, f->offer.sequence))
+	if (!vouched_fleet(t, &m.manifest, by))
 		return;
-	if (!fleet_sequence_may_be(m.sequence, trainer_utc(t))) {
+	if (m.manifest.sequence <= MAX_OF(f->seen, f->offer.manifest.sequence))
+		return;
+	if (!fleet_sequence_may_be(m.manifest.sequence, trainer_utc(t))) {
 		t->n_refused++;
 		log_debug("fleet offer refused: sequence %lld is too far ahead",
-			  (long long)m.sequence);
+			  (long long)m.manifest.sequence);
 		return;
 	}
-	f->seen = m.sequence;
+	f->seen = m.manifest.sequence;
 	give_way(t, &m);
 }
 
@@ -277,7 +312,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 
 	if (f->rollout.phase != ROLLOUT_FIRST || !r->has_decision || r->split != SPLIT_VALIDATION ||
 	    strcmp(id, f->offer.manifest.id) != 0 ||
-	    !fleet_has(d->id, f->offer.sequence, f->rollout.share) ||
+	    !fleet_has(d->id, f->offer.manifest.sequence, f->rollout.share) ||
 	    f->n_counted == ROLLOUT_REPORTS_MAX)
 		return;
 	for (size_t i = 0; i < f->n_counted; i++)
@@ -288,7 +323,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 		ev.gain = score_accuracy(&r->score) - r->against_accuracy;
 	log_info("fleet sequence=%lld checkpoint=%.12s device=%s report=%zu of %lld %s gain=%+.2f "
 		 "points",
-		 (long long)f->offer.sequence, f->offer.manifest.id, d->id, f->n_counted,
+		 (long long)f->offer.manifest.sequence, f->offer.manifest.id, d->id, f->n_counted,
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);
 	f->save_due = true;
@@ -302,7 +337,7 @@ void fleet_merged(struct trainer *t, const struct manifest *m, const struct scor
 	if (t->fleet->rollout.phase == ROLLOUT_FIRST) {
 		log_info("checkpoint=%.12s is not offered to the fleet: sequence=%lld is with the "
 			 "first devices",
-			 m->id, (long long)t->fleet->offer.sequence);
+			 m->id, (long long)t->fleet->offer.manifest.sequence);
 		return;
 	}
 	if (disk_has_fleet_room(t))
@@ -313,9 +348,9 @@ void fleet_merged(struct trainer *t, const struct manifest *m, const struct scor
 
 static int take(struct trainer *t, const char *path, struct err *err)
 {
-	struct manifest m = {.origin = ORIGIN_FLEET};
+	struct manifest from = {0}, m;
 	struct weights_header h;
-	int r = weights_check(t->model, path, &h, m.id, err);
+	int r = weights_check(t->model, path, &h, from.id, err);
 
 	if (r < 0)
 		return r;
@@ -324,18 +359,12 @@ static int take(struct trainer *t, const char *path, struct err *err)
 			       "%s: no room for it beside a handover: [queue] "
 			       "disk_max_mb = %lld",
 			       path, (long long)t->conf->disk_max_bytes >> 20);
-	if (fleet_keeps(t, m.id)) {
-		log_info("fleet checkpoint=%.12s is on offer already", m.id);
+	if (fleet_keeps(t, from.id)) {
+		log_info("fleet checkpoint=%.12s is on offer already", from.id);
 		return file_remove(path, err);
 	}
-	m.images_seen = (int64_t)h.seen;
-	m.classes = (int64_t)t->model->n_classes;
-	m.size = (int64_t)t->model->file_bytes;
-	m.block_size = t->conf->block_size;
-	m.created_ms = trainer_utc(t);
-	memcpy(m.model, t->model->id, sizeof(m.model));
-	memcpy(m.device, t->conf->id, sizeof(m.device));
-	memcpy(m.trainer, t->conf->id, sizeof(m.trainer));
+	from.images_seen = (int64_t)h.seen;
+	describe(t, &from, &m);
 	r = store_add(t->store, path, &m, err);
 	if (r == 0)
 		begin(t, &m, &(struct score){0});
@@ -421,8 +450,9 @@ static int send_block(struct trainer *t, struct topic *to, uint32_t block, int q
 	memcpy(to->checkpoint, m->id, sizeof(to->checkpoint));
 	to->block = block;
 	return r < 0 ? r
-		     : pull_send(t, to, path, m->size, m->block_size, qos,
-				 qos ? FLEET_BLOCK_EXPIRY_S : 0, ret_len);
+		     : pull_send(t, to, t->seal, t->fleet->has_key ? t->fleet->key : NULL,
+				 &t->fleet->proof, path, m, qos, qos ? FLEET_BLOCK_EXPIRY_S : 0,
+				 ret_len);
 }
 
 static int send_next(struct trainer *t, uint32_t *ret_len)
@@ -437,7 +467,7 @@ static int send_next(struct trainer *t, uint32_t *ret_len)
 	f->position++; /* what was left out is asked for */
 	if (f->position == f->n_blocks)
 		log_info("fleet sequence=%lld checkpoint=%.12s sent blocks=%llu of %u",
-			 (long long)f->offer.sequence, f->offer.manifest.id,
+			 (long long)f->offer.manifest.sequence, f->offer.manifest.id,
 			 (unsigned long long)f->n_sent, f->n_blocks);
 	if (f->position == f->n_blocks || f->position >= f->saved_position + FLEET_SAVE_BLOCKS)
 		fleet_save(t);
@@ -523,11 +553,20 @@ void fleet_second(struct trainer *t)
 
 	if (f->n_again != f->n_again_told)
 		log_info("fleet sequence=%lld blocks sent again=%llu left out=%llu",
-			 (long long)f->offer.sequence, (unsigned long long)f->n_again,
+			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_again,
 			 (unsigned long long)f->n_left_out);
 	f->n_again_told = f->n_again;
+	if (f->n_keys != f->n_keys_told)
+		log_info("fleet sequence=%lld keys given=%llu left out=%llu",
+			 (long long)f->offer.manifest.sequence, (unsigned long long)f->n_keys,
+			 (unsigned long long)f->n_keys_left_out);
+	f->n_keys_told = f->n_keys;
 	if (f->save_due)
 		fleet_save(t);
+	/* What is retained is valid for so long only. */
+	if (t->trust && f->offer.manifest.sequence > 0 &&
+	    trainer_now(t) - f->announced_ms >= FRESHNESS_FLEET_MS / 4)
+		f->announce_due = true;
 	if (f->announce_due)
 		announce(t);
 	step(t, &timer);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/hex.h"
 #include "common/base/mem.h"
 #include "edge-trainer/fleet_priv.h"
 
@@ -20,14 +21,18 @@ static char *print(const struct fleet *f)
 {
 	_cleanup_(json_freep) struct json *j = json_new_obj();
 	struct json *counted = json_new_arr();
+	char key[2 * SEAL_KEY + 1];
 
+	hex_print(f->key, SEAL_KEY, key);
 	json_set_int(j, "version", FLEET_FILE_VERSION);
-	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.sequence));
-	if (f->offer.sequence > 0) {
+	json_set_int(j, "seen", MAX_OF(f->seen, f->offer.manifest.sequence));
+	if (f->offer.manifest.sequence > 0) {
 		_cleanup_free_ char *text = msg_fleet_print(&f->offer);
 
 		json_set_str(j, "offer", text ? text : "");
 		json_set_int(j, "position", f->position);
+		if (f->has_key)
+			json_set_str(j, "key", key);
 		json_set_int(j, "phase", f->rollout.phase);
 		json_set_int(j, "share", f->rollout.share);
 		json_set_int(j, "begun_ms", f->rollout.begun_ms);
@@ -49,7 +54,7 @@ void fleet_save(struct trainer *t)
 	int r = text ? file_name(t, path, &err) : err_set(&err, -ENOMEM, "out of memory");
 
 	if (r == 0)
-		r = file_write(path, text, strlen(text), &err);
+		r = (f->has_key ? file_write_private : file_write)(path, text, strlen(text), &err);
 	if (r < 0)
 		trainer_fault(t, &err);
 	f->save_due = r < 0;
@@ -70,6 +75,18 @@ static int read_counted(struct fleet *f, const struct json *j, struct err *err)
 		memcpy(f->counted[f->n_counted++], id, strlen(id) + 1);
 	}
 	f->rollout.reports = (int64_t)f->n_counted;
+	return r;
+}
+
+static int read_key(struct fleet *f, const struct json *j, struct err *err)
+{
+	char key[2 * SEAL_KEY + 1];
+	int r = json_get_str(j, "key", key, sizeof(key), err);
+
+	if (r == 0 && hex_parse(key, f->key, SEAL_KEY) < 0)
+		r = err_set(err, -EINVAL, "key: expected %d lower-case hex digits", 2 * SEAL_KEY);
+	f->has_key = r == 0;
+	seal_wipe(key, sizeof(key));
 	return r;
 }
 
@@ -94,6 +111,8 @@ static int read_offer(struct fleet *f, const struct json *j, struct err *err)
 		r = json_get_num(j, "gain", -1e6, 1e6, &f->rollout.gain, err);
 	if (r == 0)
 		r = json_get_int(j, "position", 0, MANIFEST_BLOCKS_MAX, &position, err);
+	if (r == 0 && json_has(j, "key"))
+		r = read_key(f, j, err);
 	f->rollout.phase = (enum rollout_phase)phase;
 	f->position = (uint32_t)position;
 	return r;

@@ -312,15 +312,33 @@ static void on_offer(struct job *j, const struct job_event *e, int64_t now_ms,
 	}
 }
 
-static void on_new_fence(struct job *j, int64_t fence, struct job_actions *out)
+static bool take_seal(struct job *j, const char *seal)
+{
+	if (!seal || strcmp(seal, j->seal.theirs) == 0)
+		return false;
+	snprintf(j->seal.theirs, sizeof(j->seal.theirs), "%s", seal);
+	return true;
+}
+
+static void on_new_fence(struct job *j, const struct job_event *e, struct job_actions *out)
 {
 	if (j->running) {
 		act(out, JOB_A_RUN_CLOSE, j->fence, "new fence");
-		act(out, JOB_A_RUN_OPEN, fence, NULL);
+		act(out, JOB_A_RUN_OPEN, e->fence, NULL);
 	}
-	j->fence = fence;
-	act(out, JOB_A_PERSIST, fence, NULL);
-	act(out, JOB_A_GRANTED, fence, NULL);
+	j->fence = e->fence;
+	take_seal(j, e->seal);
+	act(out, JOB_A_PERSIST, j->fence, NULL);
+	act(out, JOB_A_GRANTED, j->fence, NULL);
+}
+
+/* The grant, maybe under the same fence still. */
+static void on_fence(struct job *j, const struct job_event *e, struct job_actions *out)
+{
+	if (e->fence != j->fence)
+		on_new_fence(j, e, out);
+	else if (take_seal(j, e->seal)) /* the device made its keys anew */
+		act(out, JOB_A_PERSIST, j->fence, NULL);
 }
 
 static void short_lease(struct job *j, int64_t lease_ms, struct job_actions *out)
@@ -350,9 +368,11 @@ static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 	if (e->fence < j->fence || e->fence <= 0)
 		return;
 	if (j->state == JOB_OFFERING) {
-		if (e->fence == j->fence)
+		bool again = e->fence == j->fence;
+
+		on_fence(j, e, out);
+		if (again)
 			return;
-		on_new_fence(j, e->fence, out);
 		j->tries = 0;
 		offer_result(j, now_ms, out);
 		return;
@@ -364,8 +384,7 @@ static void on_granted(struct job *j, const struct job_event *e, int64_t now_ms,
 	/* Too late to be of use. */
 	if (j->state == JOB_LAPSED || deadline_ms <= now_ms)
 		return;
-	if (e->fence != j->fence)
-		on_new_fence(j, e->fence, out);
+	on_fence(j, e, out);
 	j->lease_ms = lease_ms;
 	j->deadline_ms = MAX_OF(j->deadline_ms, deadline_ms);
 	j->claim_at_ms = MAX_OF(sent_ms + lease_ms / 3, now_ms);

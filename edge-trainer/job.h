@@ -40,6 +40,7 @@
 #include "common/base/id.h"
 #include "common/base/rng.h"
 #include "common/protocol/message.h"
+#include "common/trust/sealed.h"
 
 #define JOB_CLAIM_TRIES	   4 /* claims without an answer before it is given up */
 #define JOB_CLAIM_FIRST_MS 1000
@@ -115,6 +116,9 @@ struct job {
 	char reason[MESSAGE_TEXT_MAX];
 	/* The device's, from its acknowledgement. */
 	struct score validation, test, local_validation, local_test;
+	/* Keys of its blocks; the caller makes our own, the device's come with the grant. Nothing
+	 * without an identity. */
+	struct sealed seal;
 
 	/* Not kept. */
 	int64_t lease_max_ms;
@@ -142,7 +146,7 @@ enum job_event_kind {
 	JOB_E_RESTORED,	 /* the first connection after job_restore */
 	JOB_E_CONNECTED, /* to the broker, anew */
 	JOB_E_DEVICE_UP, /* the device's presence came online */
-	JOB_E_GRANT,	 /* granted, fence, lease_ms, claim, reason */
+	JOB_E_GRANT,	 /* granted, fence, lease_ms, claim, reason, seal */
 	JOB_E_BLOCK,	 /* a new block came, or some were there already */
 	JOB_E_PULLED,	 /* verified and in the store */
 	JOB_E_BAD,	 /* what was pulled, or its window, is no good; reason */
@@ -173,6 +177,7 @@ struct job_event {
 	const char *reason; /* may be NULL */
 	const struct score *score;
 	const char *hash, *snapshot;
+	const char *seal; /* of the grant; NULL or "": none */
 	const char *checkpoint; /* JOB_E_EVALUATED: the result became this one, in the store; NULL: it did not */
 	int64_t images, ms, epochs;
 	int64_t window, deadline_ms;

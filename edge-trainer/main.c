@@ -13,6 +13,7 @@
 #include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
 #include "common/mqtt/mqtt.h"
+#include "common/trust/trust.h"
 #include "edge-trainer/conf.h"
 #include "edge-trainer/trainer.h"
 
@@ -237,6 +238,16 @@ static int load_model(struct daemon *d, struct err *err)
 	return r;
 }
 
+/* As trainer_new() does, for --check-config. */
+static int check_identity(const struct daemon *d, struct err *err)
+{
+	struct trust *t = NULL;
+	int r = trust_new(&d->conf.identity, ROLE_TRAINER, clock_real_ms(), &t, err);
+
+	trust_free(t);
+	return r;
+}
+
 static int start(struct daemon *d, struct err *err)
 {
 	struct trainer_ports ports = {d, port_publish, port_work, port_mono_ms, port_real_ms};
@@ -296,6 +307,8 @@ static int run(struct daemon *d, const char *path, bool check)
 	struct err err = {0};
 	int r = load_model(d, &err);
 
+	if (r == 0 && check)
+		r = check_identity(d, &err);
 	if (r == 0 && check) {
 		printf("%s: fine: trainer=%s site=%s model=%.12s\n", path, d->conf.id,
 		       d->conf.site, d->model->id);

@@ -96,6 +96,8 @@ static void unfit(const struct trainer *t, const struct device *d, const struct 
 	else if (strcmp(m->model, t->model->id) != 0)
 		snprintf(buf, size, "another model: found %s, expected %s",
 			 hash_short(m->model, theirs), hash_short(t->model->id, ours));
+	else if (t->seal && !*m->root)
+		snprintf(buf, size, "root: found none, expected that of the payload's blocks");
 	else if (manifest_fits(m, t->model, trainer_utc(t), &err) < 0)
 		snprintf(buf, size, "%s", err.code == -ETIME ? "the checkpoint has expired" :
 							       "size or classes do not fit the model");
@@ -179,6 +181,7 @@ static void take_form(struct trainer *t, struct entry *e, const struct manifest 
 static void admit(struct trainer *t, struct device *d)
 {
 	struct waiting_offer w = *d->waiting;
+	struct err err = {0};
 	struct entry *e;
 
 	offers_forget(t, d);
@@ -189,6 +192,7 @@ static void admit(struct trainer *t, struct device *d)
 			    queue_spread_ms(&t->queue, BUSY_NO_DISK_MS, rng_unit(&t->rng)), "");
 		return;
 	}
+	vouched_accepted(t, d, &w.manifest, false);
 	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
 	if (e) {
 		take_form(t, e, &w.manifest);
@@ -199,6 +203,11 @@ static void admit(struct trainer *t, struct device *d)
 			return;
 		}
 		job_init(&e->job, &t->job_conf, d->id, &w.manifest, rng_u64(&t->rng));
+		if (keys_begin(t, &e->job, &err) < 0) {
+			trainer_fault(t, &err);
+			entry_free(t, e);
+			return; /* it is offered again */
+		}
 	}
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &w.validation});
 }
@@ -276,6 +285,8 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	d = device_get(t, topic->device);
 	if (!d)
 		return;
+	if (!vouched_offer(t, d, &o->manifest))
+		return;
 	device_seen(t, d);
 	unfit(t, d, &o->manifest, why, sizeof(why));
 	if (*why) {
@@ -291,6 +302,7 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		take_or_send_away(t, d, o);
 		return;
 	}
+	vouched_accepted(t, d, &o->manifest, false);
 	take_form(t, e, &o->manifest);
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
@@ -305,7 +317,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 
 	if (!d)
 		return;
-	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0) {
+	if (msg_grant_parse(m->payload, m->len, &g, &err) < 0 || !keys_grant(t, &g, &err)) {
 		device_complain(t, d, "grant", err.text);
 		return;
 	}
@@ -319,6 +331,7 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 	ev.lease_ms = g.lease_ms;
 	ev.claim = g.claim;
 	ev.reason = g.reason;
+	ev.seal = t->seal ? g.seal : NULL;
 	/* The place that was kept for it is another's by now. */
 	if (g.granted && e->job.state == JOB_CLAIMING && !job_takes_room(&e->job, trainer_now(t)) &&
 	    !has_room(t, d)) {
@@ -344,7 +357,10 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 	}
 	for (struct entry *e = d->jobs; e; e = e->next_of_device)
 		if (e->job.state == JOB_OFFERING && strcmp(e->job.partial, a.checkpoint) == 0) {
-			entry_event(t, e, &(struct job_event){.kind = JOB_E_ACK, .ack = &a});
+			struct manifest offered = e->job.manifest;
+
+			if (!entry_event(t, e, &(struct job_event){.kind = JOB_E_ACK, .ack = &a}))
+				vouched_accepted(t, d, &offered, true);
 			return;
 		}
 	log_debug("ack for no result device=%s fence=%lld", d->id, (long long)a.fence);

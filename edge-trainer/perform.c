@@ -40,6 +40,8 @@ void entry_free(struct trainer *t, struct entry *e)
 	queue_cancel(&t->queue, e);
 	free(e->norms);
 	proof_done(&e->proof);
+	sealed_forget(&e->seal_key);
+	sealed_wipe(&e->job.seal);
 	while (*p != e)
 		p = &(*p)->next_of_device;
 	*p = e->next_of_device;
@@ -134,6 +136,7 @@ static int send_claim(struct trainer *t, struct entry *e, const struct job_actio
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
 	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&w->job));
+	keys_claim(t, e, &c);
 	return trainer_send(t, TOPIC_DEVICE_CLAIM, e->device->id, msg_claim_print(&c), false,
 			    job_claim_expiry_s(&e->job));
 }
@@ -231,8 +234,8 @@ static int send_result(struct trainer *t, struct entry *e)
 			manifest_add_parent(&r.manifest, stored.parents[0]);
 	}
 	memcpy(r.snapshot, j->snapshot_after, sizeof(r.snapshot));
-	if (set_root(t, e, &r.manifest) < 0)
-		return 0; /* it is offered again */
+	if (set_root(t, e, &r.manifest) < 0 || !vouched_number(t, e, &r.manifest))
+		return -EIO; /* it is due again */
 	return trainer_send(t, TOPIC_DEVICE_RESULT, e->device->id, msg_result_print(&r), false,
 			    MESSAGE_EXPIRY_S);
 }

@@ -208,12 +208,23 @@ static struct entry *find_payload(const struct device *d, const char *payload)
 	return NULL;
 }
 
+static void block_refused(struct trainer *t, struct device *d, uint32_t block, size_t len,
+			  enum xfer_result r)
+{
+	struct err err = {0};
+
+	err_set(&err, -EINVAL, "block %u of %zu bytes: %s", block, len, xfer_result_text(r));
+	if (t->trust)
+		trust_refuse(t->trust, sealed_refusal(r), &err);
+	device_complain(t, d, "block", err.text);
+}
+
 void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_message *m)
 {
 	struct device *d = device_find(t, topic->device);
 	struct entry *e = d ? find_payload(d, topic->checkpoint) : NULL;
+	static uint8_t opened[SEALING_BLOCK_MAX];
 	struct err err = {0};
-	char why[MESSAGE_TEXT_MAX];
 	int64_t now_ms = trainer_now(t);
 	int r;
 
@@ -225,7 +236,8 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		block_of_another(t, d, topic);
 		return;
 	}
-	r = part_block(&e->part, topic->block, m->payload, m->len, now_ms, &err);
+	r = sealing_take_block(t->seal, keys_transfer(t, e, e->part.id, false), &e->part, topic->block,
+			       m->payload, m->len, opened, now_ms, &err);
 	if (r < 0) {
 		struct job_event failed = {.kind = JOB_E_FAILED,
 					   .reason = err_category_text(err.category)};
@@ -237,9 +249,7 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 	if (r == XFER_E_TWICE)
 		return;
 	if (r != XFER_OK) {
-		snprintf(why, sizeof(why), "block %u of %zu bytes: %s", topic->block, m->len,
-			 xfer_result_text((enum xfer_result)r));
-		device_complain(t, d, "block", why);
+		block_refused(t, d, topic->block, m->len, (enum xfer_result)r);
 		return;
 	}
 	entry_event_kind(t, e, JOB_E_BLOCK);
@@ -300,15 +310,15 @@ void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_m
 	pull_serve(t);
 }
 
-int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
-	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len)
+int pull_send(struct trainer *t, const struct topic *to, struct seal *seal, const uint8_t *key,
+	      struct proof *proof, const char *path, const struct manifest *m, int qos,
+	      uint32_t expiry_s, uint32_t *ret_len)
 {
-	static char buf[MANIFEST_BLOCK_MAX];
+	static uint8_t buf[SEALING_BLOCK_MAX];
 	char topic[TOPIC_SIZE];
 	struct mqtt_publish p = {.topic = topic, .payload = buf, .qos = qos, .expiry_s = expiry_s};
 	struct err err = {0};
-	int r = part_read_block(path, (uint64_t)size, (uint32_t)block_size, to->block, buf,
-				ret_len, &err);
+	int r = sealing_read_block(seal, key, proof, path, m, to->block, buf, ret_len, &err);
 
 	if (r == 0)
 		r = topic_format(topic, t->conf->site, to);
@@ -325,15 +335,17 @@ int pull_send(struct trainer *t, const struct topic *to, const char *path, int64
 static int send_block(struct trainer *t, struct entry *e, uint32_t block)
 {
 	struct topic to = {.kind = TOPIC_DEVICE_BLOCK, .block = block};
+	struct manifest m = {.size = e->sending.size, .block_size = t->conf->block_size};
+	const uint8_t *key = keys_transfer(t, e, e->sending.payload, true);
 	char path[FILE_PATH_MAX];
 	uint32_t len;
 	int r = store_payload(t->store, e->job.partial, path, NULL);
 
 	memcpy(to.device, e->device->id, sizeof(to.device));
 	memcpy(to.checkpoint, e->sending.payload, sizeof(to.checkpoint));
+	memcpy(m.payload, e->sending.payload, sizeof(m.payload));
 	if (r == 0)
-		r = pull_send(t, &to, path, e->sending.size, t->conf->block_size, 0, 0,
-			      &len);
+		r = pull_send(t, &to, t->seal, key, &e->proof, path, &m, 0, 0, &len);
 	if (r == -ERANGE || r == -ENOENT)
 		device_complain(t, e->device, "want", "no such block");
 	return r;

@@ -30,6 +30,9 @@ int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, ch
 	r = topic_format(topic, t->conf->site, &to);
 	if (r < 0)
 		return r;
+	payload = trust_sign(t->trust, &to, topic, payload);
+	if (!payload)
+		return -ENOMEM;
 	p.payload = payload;
 	p.len = strlen(payload);
 	r = t->ports.publish(t->ports.user, &p);
@@ -77,6 +80,8 @@ static int load_job(void *user, const struct job *j)
 	if (!e)
 		return -ENOMEM;
 	e->job = *j;
+	if (!job_is_merged(j) && keys_begin(t, &e->job, NULL) < 0)
+		return -EIO;
 	log_info("job restored job=%lld %s checkpoint=%s state=%s epoch=%lld/%lld",
 		 (long long)j->id, job_whose(j, whose), hash_short(j->manifest.id, id),
 		 job_state_name(j->state), (long long)j->epoch_done, (long long)j->epochs);
@@ -130,7 +135,9 @@ static int open_state(struct trainer *t, struct err *err)
 		r = file_path(t->incoming, sizeof(t->incoming), "%s/incoming", dir);
 	if (r < 0)
 		return err_set(err, r, "%s: path of the state folder is too long", dir);
-	r = db_open(path, &t->db, err);
+	r = t->seal ? keys_protect(path, err) : 0;
+	if (r == 0)
+		r = db_open(path, &t->db, err);
 	if (r < 0)
 		return r;
 	file_path(path, sizeof(path), "%s/store", dir);
@@ -163,12 +170,16 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	t->flush_at_ms = -1;
 	t->second_at_ms = t->collect_at_ms = trainer_now(t);
 	rng_init(&t->rng, rng_entropy());
-	r = disk_check(t, err);
+	r = trust_new(&conf->identity, ROLE_TRAINER, trainer_utc(t), &t->trust, err);
+	if (r == 0)
+		r = disk_check(t, err);
 	if (r < 0) {
 		trainer_free(t);
 		return r;
 	}
-	r = idmap_init(&t->devices);
+	r = *conf->identity.certificate ? seal_new(&t->seal) : 0;
+	if (r == 0)
+		r = idmap_init(&t->devices);
 	if (r == 0)
 		r = queue_init(&t->queue, conf->capacity, conf->device_per_hour, conf->slots);
 	if (r < 0)
@@ -195,6 +206,8 @@ void trainer_free(struct trainer *t)
 	queue_done(&t->queue);
 	store_free(t->store);
 	db_free(t->db);
+	seal_free(t->seal);
+	trust_free(t->trust);
 	free(t);
 }
 
@@ -212,13 +225,15 @@ unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPI
 		{TOPIC_TRAINER_ACK, 1, false, false},	{TOPIC_TRAINER_BLOCK, 0, false, false},
 		{TOPIC_DEVICE_PRESENCE, 1, true, false}, {TOPIC_DEVICE_STATUS, 1, true, false},
 		{TOPIC_DEVICE_REPORT, 1, false, false}, {TOPIC_DEVICE_OFFER, 1, false, true},
-		{TOPIC_FLEET_OFFER, 1, true, false},
+		{TOPIC_FLEET_OFFER, 1, true, false},	{TOPIC_TRAINER_KEY, 1, false, false},
 	};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < ARRAY_LEN(subs); i++) {
 		struct topic topic = {.kind = subs[i].kind};
 
+		if (topic.kind == TOPIC_TRAINER_KEY && !t->seal)
+			continue; /* nobody has one */
 		if (topic.kind >= TOPIC_TRAINER_GRANT && topic.kind <= TOPIC_TRAINER_ACK)
 			memcpy(topic.trainer, t->conf->id, sizeof(topic.trainer));
 		if (topic_filter(filters[n], t->conf->site, &topic,
@@ -315,21 +330,28 @@ void trainer_connected(struct trainer *t, bool up)
 	}
 }
 
-/* Whether the device keeps to its rate; one that is not known yet has said nothing so far. */
-static bool heeded(struct trainer *t, const struct topic *topic)
+/* Whether the device keeps to its rate, and it was the device; one that is not known yet has said
+ * nothing so far. Only what it signed counts in its rate, but beyond that nothing is verified. */
+static bool heeded(struct trainer *t, const struct topic *topic, const struct mqtt_message *m,
+		   char by[ID_SIZE])
 {
 	struct device *d = device_find(t, topic->device);
+	enum say say = topic->kind == TOPIC_DEVICE_REPORT ? SAY_REPORT :
+		       topic->kind == TOPIC_DEVICE_OFFER  ? SAY_OFFER :
+							     SAY_OTHER;
+	bool counts = d && topic->kind != TOPIC_TRAINER_BLOCK && topic->kind != TOPIC_TRAINER_WANT;
 
-	if (!d || topic->kind == TOPIC_TRAINER_BLOCK || topic->kind == TOPIC_TRAINER_WANT)
-		return true;
-	return device_heed(t, d, topic->kind == TOPIC_DEVICE_REPORT ? SAY_REPORT :
-				 topic->kind == TOPIC_DEVICE_OFFER  ? SAY_OFFER :
-								       SAY_OTHER);
+	if ((counts && !device_heed(t, d, say)) || !vouched_open(t, topic, d, m, by))
+		return false;
+	if (counts)
+		device_said(d, say);
+	return true;
 }
 
 void trainer_message(struct trainer *t, const struct mqtt_message *m)
 {
 	struct topic topic;
+	char by[ID_SIZE];
 
 	if (t->stopping)
 		return;
@@ -343,7 +365,7 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	if (m->retained && topic.kind != TOPIC_DEVICE_PRESENCE &&
 	    topic.kind != TOPIC_DEVICE_STATUS && topic.kind != TOPIC_FLEET_OFFER)
 		return;
-	if (!heeded(t, &topic))
+	if (!heeded(t, &topic, m, by))
 		return;
 	switch (topic.kind) {
 	case TOPIC_DEVICE_PRESENCE:
@@ -370,8 +392,11 @@ void trainer_message(struct trainer *t, const struct mqtt_message *m)
 	case TOPIC_TRAINER_ACK:
 		offers_ack(t, &topic, m);
 		break;
+	case TOPIC_TRAINER_KEY:
+		site_key_wanted(t, &topic, m);
+		break;
 	case TOPIC_FLEET_OFFER:
-		fleet_heard(t, m);
+		fleet_heard(t, m, by);
 		break;
 	default:
 		break;
@@ -402,6 +427,7 @@ static void each_second(struct trainer *t, int64_t now_ms)
 	reports_ask(t, now_ms);
 	publish_status(t, false);
 	fleet_second(t);
+	vouched_watch(t);
 	if (now_ms >= t->collect_at_ms)
 		disk_collect(t, now_ms);
 }

@@ -19,6 +19,7 @@
 #include "common/engine/worker.h"
 #include "common/json/json.h"
 #include "common/mqtt/mqtt.h"
+#include "common/trust/refusal.h"
 #include "edge-trainer/conf.h"
 
 #define TRAINER_DEVICES_MAX 100000
@@ -43,6 +44,8 @@ struct trainer;
 int trainer_new(const struct trainer_conf *conf, const struct model *model,
 		const struct trainer_ports *ports, struct trainer **ret, struct err *err);
 void trainer_free(struct trainer *t); /* NULL allowed */
+/* Messages that were not believed, since the start. */
+uint64_t trainer_refused(const struct trainer *t, enum refusal why);
 
 /* What to subscribe to: number of filters. retained[i]: also what is retained; qos[i]. */
 unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPIC_MAX], int *qos,

@@ -4,8 +4,11 @@
  *   offers.c    offers, grants, acks: from the wire to job events
  *   perform.c   job actions: from job_step() to the wire, the database, the workers
  *   pull.c      blocks in both directions
+ *   keys.c      keys of handovers' blocks
  *   slots.c     workers and what they answer
- *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it
+ *   fleet.c     a checkpoint for everyone: offer, rollout, blocks; fleet_file.c: what is kept of it,
+ *               site_key.c: what it is sealed with
+ *   vouched.c   who signed what comes in, and whether it is of now
  *   coding.c    the forms in which checkpoints come in and go out
  *   merge.c     windows: whose checkpoints become one, and who gets what is made of it
  *   devices.c   the table of devices: who is noted, who is heard, who is barred
@@ -19,8 +22,9 @@
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
 #include "common/transfer/part.h"
-#include "common/transfer/proof.h"
+#include "common/transfer/sealing.h"
 #include "common/transfer/serve.h"
+#include "common/trust/trust.h"
 #include "edge-trainer/db.h"
 #include "edge-trainer/idmap.h"
 #include "edge-trainer/job.h"
@@ -58,7 +62,7 @@
 #define GAP_KEPT	  11000 /* a device keeps no more reports than these */
 
 /* What a device says, each with a rate of its own; blocks and wants are bounded by the transfer. */
-enum say { SAY_REPORT, SAY_OFFER, SAY_OTHER, SAY_N };
+enum say { SAY_REPORT, SAY_OFFER, SAY_OTHER, SAY_FORGED, SAY_N };
 extern const struct bucket_limit device_rates[SAY_N];
 
 struct device {
@@ -143,6 +147,9 @@ struct entry {
 	} sending;
 	struct serve wanted; /* blocks of it that the device asked for */
 	struct proof proof;  /* of them, where there is an identity */
+	struct sealed_memo seal_key;
+	char numbered[HASH_SIZE]; /* the result that `sequence` is of; "": none in this run */
+	int64_t sequence;
 
 	/* What performing an action led to; handled after the actions. */
 	enum job_event_kind followup; /* JOB_E_N: none */
@@ -188,6 +195,8 @@ struct trainer {
 	const struct trainer_conf *conf;
 	const struct model *model;
 	struct trainer_ports ports;
+	struct trust *trust; /* NULL: plain */
+	struct bucket forged; /* verifications in vain */
 	struct job_conf job_conf;
 	struct db *db;
 	struct store *store;
@@ -202,6 +211,7 @@ struct trainer {
 	struct device own; /* of a window's job, which is of no device */
 	struct merge merge;
 	struct fleet *fleet;
+	struct seal *seal; /* NULL: there is no identity, and nothing is sealed */
 	struct {
 		char first[HASH_SIZE]; /* the first weights; "": not there (yet) */
 		uint64_t first_request;
@@ -310,20 +320,34 @@ void pull_restart(struct trainer *t, struct entry *e);
 void pull_want(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 void pull_serve(struct trainer *t); /* blocks that wait to be sent */
 void pull_clean(struct trainer *t); /* at start: part files of jobs that are gone */
-/* Sends block to->block of a file. 0; -EAGAIN: the connection is full; other errors: it cannot be read,
- * and is left out. */
-int pull_send(struct trainer *t, const struct topic *to, const char *path, int64_t size,
-	      int64_t block_size, int qos, uint32_t expiry_s, uint32_t *ret_len);
+/* Sends block to->block of a file; seal to m as sealing_read_block() has them. 0; -EAGAIN: the
+ * connection is full; other errors: it cannot be read, and is left out. */
+int pull_send(struct trainer *t, const struct topic *to, struct seal *seal, const uint8_t *key,
+	      struct proof *proof, const char *path, const struct manifest *m, int qos,
+	      uint32_t expiry_s, uint32_t *ret_len);
 bool pull_there(const struct trainer *t, const struct entry *e); /* blocks of it are on disk */
+
+/* keys.c: all of it does nothing without an identity. */
+/* The database has them: it is nobody else's to read. SQLite gives the files beside it the same mode. */
+int keys_protect(const char *db, struct err *err);
+/* A pair for a job that has none. */
+int keys_begin(struct trainer *t, struct job *j, struct err *err);
+void keys_claim(const struct trainer *t, const struct entry *e, struct msg_claim *c);
+/* Whether keys can be agreed on with this grant; err says why not. */
+bool keys_grant(struct trainer *t, const struct msg_grant *g, struct err *err);
+/* Of the transfer that is on; NULL: not known. */
+const uint8_t *keys_transfer(struct trainer *t, struct entry *e, const char *payload, bool to_device);
 
 /* fleet.c */
 int fleet_load(struct trainer *t, struct err *err);
 void fleet_done(struct trainer *t);
 void fleet_connected(struct trainer *t);
-void fleet_heard(struct trainer *t, const struct mqtt_message *msg); /* an offer, ours or another's */
+/* An offer, ours or another's; by: who signed it. */
+void fleet_heard(struct trainer *t, const struct mqtt_message *msg, const char *by);
 bool fleet_want(struct trainer *t, const struct device *d, const struct msg_want *w);
 /* A report that is new. */
 void fleet_report(struct trainer *t, const struct device *d, const struct msg_report *r);
+void site_key_wanted(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);
 /* A window's result: id, epoch and images_seen of its manifest, and its score here. */
 void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test);
 void fleet_serve(struct trainer *t); /* blocks that are due */
@@ -383,9 +407,26 @@ void device_complain(struct trainer *t, struct device *d, const char *what, cons
 void device_count_refused(struct trainer *t, struct device *d);
 /* The same for whoever sent it, known or not. */
 void device_not_understood(struct trainer *t, const char *id, const char *what, const char *why);
-/* Whether this is to be looked at: it keeps to its rate. */
+/* Whether this is to be looked at: it keeps to its rate. device_said() counts it, once it is surely
+ * the device's. */
 bool device_heed(struct trainer *t, struct device *d, enum say what);
+void device_said(struct device *d, enum say what);
 void device_bar(struct trainer *t, struct device *d);
+
+/* vouched.c */
+/* Whether the message may be decoded: it is of a kind that nobody signs, or signed by who must have
+ * written it. d: the device of its topic; NULL: not known. by: who; "": nobody. */
+bool vouched_open(struct trainer *t, const struct topic *topic, struct device *d,
+		  const struct mqtt_message *m, char by[ID_SIZE]);
+/* Whether an offer is of now, and meant for here. */
+bool vouched_offer(struct trainer *t, struct device *d, struct manifest *m);
+/* From here on nothing older of that device is; over: nor this one again. */
+void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m, bool over);
+/* The same of an offer to the fleet that another trainer signed. */
+bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by);
+/* A result's number, kept, and its end; false: it cannot be kept. */
+bool vouched_number(struct trainer *t, struct entry *e, struct manifest *m);
+void vouched_watch(struct trainer *t); /* its own certificate ends: says so in time */
 
 /* disk.c */
 int disk_check(const struct trainer *t, struct err *err); /* at start: the limit is enough for one */

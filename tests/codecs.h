@@ -20,7 +20,8 @@ enum codec_kind {
 	TRAINER,
 	JOB,
 	CMD,
-	FLEET
+	FLEET,
+	KEY
 };
 
 struct codec {
@@ -52,6 +53,7 @@ CODEC_AGAIN(ack)
 CODEC_AGAIN(trainer_status)
 CODEC_AGAIN(job)
 CODEC_AGAIN(fleet)
+CODEC_AGAIN(key)
 
 static int again_report(const void *p, size_t len, char **ret, struct err *err)
 {
@@ -90,4 +92,5 @@ static const struct codec codecs[] = {
 	[JOB] = {"job", MESSAGE_SMALL_MAX, again_job},
 	[CMD] = {"command", MESSAGE_SMALL_MAX, again_cmd},
 	[FLEET] = {"fleet offer", MESSAGE_LARGE_MAX, again_fleet},
+	[KEY] = {"key", MESSAGE_SMALL_MAX, again_key},
 };

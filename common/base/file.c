@@ -14,6 +14,8 @@
 
 #include "common/base/mem.h"
 
+#define PRIVATE 0600
+
 int file_path(char *buf, size_t size, const char *fmt, ...)
 {
 	va_list ap;
@@ -125,16 +127,19 @@ static int rename_or_unlink(const char *tmp, const char *path, struct err *err)
 	return r;
 }
 
-int file_write(const char *path, const void *data, size_t len, struct err *err)
+static int replace(const char *path, const void *data, size_t len, mode_t mode, struct err *err)
 {
 	char tmp[FILE_PATH_MAX];
 	int r = file_path(tmp, sizeof(tmp), "%s.tmp", path);
 	if (r < 0)
 		return err_errno(err, r, "%s", path);
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_errno(err, -errno, "%s", tmp);
-	r = file_write_all(fd, data, len);
+	/* What a crash left there may have another one. */
+	r = mode == PRIVATE && fchmod(fd, mode) < 0 ? -errno : 0;
+	if (r == 0)
+		r = file_write_all(fd, data, len);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
 	if (close(fd) < 0 && r == 0)
@@ -144,6 +149,16 @@ int file_write(const char *path, const void *data, size_t len, struct err *err)
 		return err_errno(err, r, "%s", tmp);
 	}
 	return rename_or_unlink(tmp, path, err);
+}
+
+int file_write(const char *path, const void *data, size_t len, struct err *err)
+{
+	return replace(path, data, len, 0640, err);
+}
+
+int file_write_private(const char *path, const void *data, size_t len, struct err *err)
+{
+	return replace(path, data, len, PRIVATE, err);
 }
 
 int file_symlink(const char *target, const char *path, struct err *err)

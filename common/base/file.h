@@ -14,6 +14,8 @@
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_len, struct err *err);
 /* Replaces `path` atomically and durably. */
 int file_write(const char *path, const void *data, size_t len, struct err *err);
+/* The same for what holds secrets: its owner's alone (0600). */
+int file_write_private(const char *path, const void *data, size_t len, struct err *err);
 /* fsync of a file or folder by name. */
 int file_sync(const char *path, struct err *err);
 /* Durable rename: `from` must already be synced; syncs the folder of `to`. */

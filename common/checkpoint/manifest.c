@@ -1,6 +1,6 @@
 /* Between struct manifest and its JSON. Every text that a manifest carries is either an id, a
  * hash, a time or a name from a fixed list, so nothing in a checked one can surprise a path, a
- * topic or a log line; the signature is kept as printable ASCII for the same reason. */
+ * topic or a log line. */
 #include "common/checkpoint/manifest.h"
 
 #include <errno.h>
@@ -21,10 +21,11 @@ static const char *const origin_names[ORIGIN_N] = {"local", "edge", "blend", "tu
 
 const char *const encoding_choices[] = {"raw", "zstd", "f16", "int8", "delta", "auto", NULL};
 
-static const char *const fields[] = {"id",      "source",     "parents", "model",       "origin",
-				     "device",  "trainer",    "epoch",   "images_seen", "classes",
-				     "size",    "block_size", "created", "expires",     "encoding",
-				     "payload", "base",       "root",    "signature",   "critical"};
+static const char *const fields[] = {
+	"id",       "source",   "parents",     "model",    "origin", "device",
+	"trainer",  "epoch",    "images_seen", "classes",  "size",   "block_size",
+	"created",  "expires",  "encoding",    "payload",  "base",   "root",
+	"sequence", "critical", "certificate", "signature"};
 
 void manifest_add_parent(struct manifest *m, const char *id)
 {
@@ -121,6 +122,8 @@ void manifest_to_json(const struct manifest *m, struct json *obj)
 	json_set_int(obj, "block_size", m->block_size);
 	clock_format(m->created_ms, at);
 	json_set_str(obj, "created", at);
+	if (m->sequence)
+		json_set_int(obj, "sequence", m->sequence);
 	if (m->expires_ms) {
 		clock_format(m->expires_ms, at);
 		json_set_str(obj, "expires", at);
@@ -132,8 +135,6 @@ void manifest_to_json(const struct manifest *m, struct json *obj)
 		json_set_str(obj, "base", m->base);
 	if (*m->root)
 		json_set_str(obj, "root", m->root);
-	if (*m->signature)
-		json_set_str(obj, "signature", m->signature);
 }
 
 /* ---- reading ---- */
@@ -225,6 +226,8 @@ static int get_numbers(const struct json *obj, struct manifest *m, struct err *e
 			    (long long)blocks, MANIFEST_BLOCKS_MAX);
 	if (r == 0)
 		r = get_time(obj, "created", &m->created_ms, err);
+	if (r == 0 && json_has(obj, "sequence"))
+		r = json_get_int(obj, "sequence", 1, JSON_INT_MAX, &m->sequence, err);
 	if (r == 0 && json_has(obj, "expires"))
 		r = get_time(obj, "expires", &m->expires_ms, err);
 	if (r == 0 && json_has(obj, "expires") && m->expires_ms <= m->created_ms)
@@ -288,17 +291,6 @@ static int get_encoding(const struct json *obj, struct manifest *m, struct err *
 	return r;
 }
 
-static int get_signature(const struct json *obj, struct manifest *m, struct err *err)
-{
-	int r = json_has(obj, "signature")
-			? json_get_str(obj, "signature", m->signature, sizeof(m->signature), err)
-			: 0;
-	for (const char *p = m->signature; r == 0 && *p; p++)
-		if (*p <= 0x20 || *p >= 0x7f)
-			r = err_set(err, -EINVAL, "signature: expected printable ASCII");
-	return r;
-}
-
 static bool known(const char *name, const char *const *also_known)
 {
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
@@ -347,8 +339,6 @@ int manifest_from_json(const struct json *obj, const char *const *also_known, st
 		r = get_parents(obj, &m, err);
 	if (r == 0)
 		r = get_encoding(obj, &m, err);
-	if (r == 0)
-		r = get_signature(obj, &m, err);
 	if (r < 0) {
 		err_prefix(err, "manifest");
 		return r;

@@ -15,7 +15,6 @@
 #define MANIFEST_BLOCK_MIN     1024
 #define MANIFEST_BLOCK_MAX     (128 * 1024)
 #define MANIFEST_BLOCKS_MAX    (1024 * 1024)
-#define MANIFEST_SIGNATURE_MAX 512
 
 /* The form in which a checkpoint travels: common/encoding/encoding.h. */
 enum encoding {
@@ -49,13 +48,15 @@ struct manifest {
 	int64_t classes; /* entries of the public class list */
 	int64_t size;    /* bytes as transferred */
 	int64_t block_size;
-	int64_t created_ms, expires_ms; /* UTC; expires 0: never */
+	int64_t created_ms;
+	/* Of the message that it is in, not of the checkpoint (common/trust/freshness.h): which one of
+	 * its signer's it is (0: not said), and until when it is valid (UTC; 0: for ever). */
+	int64_t sequence, expires_ms;
 	enum encoding encoding;
 	char payload[HASH_SIZE]; /* sha256 of the bytes as transferred; "" with RAW: they are `id`
 				  */
 	char base[HASH_SIZE];    /* that a DELTA is the difference to; else "" */
 	char root[HASH_SIZE];    /* of the Merkle tree over the payload's blocks; "": none */
-	char signature[MANIFEST_SIGNATURE_MAX + 1]; /* "" : none */
 	/* In the store's manifest.json only; messages neither say nor hear it: */
 	bool stays;             /* must not leave this machine */
 	char noised[HASH_SIZE]; /* the checkpoint with noise that this is, or is a form of; "": none */

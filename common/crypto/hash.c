@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "common/base/hex.h"
 #include "common/base/mem.h"
 
 #define READ_BYTES 65536
@@ -41,22 +42,12 @@ int hash_update(struct hash *h, const void *data, size_t len)
 	return EVP_DigestUpdate(h->ctx, data, len) ? 0 : -EIO;
 }
 
-void hash_text(const uint8_t *md, char out[HASH_SIZE])
-{
-	static const char digits[] = "0123456789abcdef";
-	for (int i = 0; i < HASH_HEX / 2; i++) {
-		out[2 * i] = digits[md[i] >> 4];
-		out[2 * i + 1] = digits[md[i] & 15];
-	}
-	out[HASH_HEX] = 0;
-}
-
 int hash_hex(struct hash *h, char out[HASH_SIZE])
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
 	if (!EVP_DigestFinal_ex(h->ctx, md, NULL))
 		return -EIO;
-	hash_text(md, out);
+	hex_print(md, HASH_HEX / 2, out);
 	return 0;
 }
 
@@ -65,7 +56,7 @@ int hash_bytes(const void *data, size_t len, char out[HASH_SIZE])
 	unsigned char md[EVP_MAX_MD_SIZE];
 	if (!EVP_Digest(data, len, md, NULL, EVP_sha256(), NULL))
 		return -EIO;
-	hash_text(md, out);
+	hex_print(md, HASH_HEX / 2, out);
 	return 0;
 }
 

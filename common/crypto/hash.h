@@ -15,9 +15,6 @@ int hash_update(struct hash *h, const void *data, size_t len);
 /* Ends the hash, writes it as hex; the object can then only be freed. */
 int hash_hex(struct hash *h, char out[HASH_SIZE]);
 
-/* As text: of the 32 bytes of a hash. */
-void hash_text(const uint8_t *md, char out[HASH_SIZE]);
-
 /* In one go. */
 int hash_bytes(const void *data, size_t len, char out[HASH_SIZE]);
 /* Streams the file: constant memory. */

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/hex.h"
 #include "common/base/mem.h"
-#include "common/crypto/hash.h"
 
 enum { LEAF = 0, NODE = 1 };
 
@@ -143,7 +143,7 @@ void merkle_free(struct merkle *m)
 
 void merkle_root(const struct merkle *m, char out[HASH_SIZE])
 {
-	hash_text(*m->root, out);
+	hex_print(*m->root, MERKLE_HASH, out);
 }
 
 size_t merkle_path(const struct merkle *m, uint32_t i, uint8_t out[MERKLE_PATH_MAX])
@@ -186,9 +186,8 @@ static int climb(struct hasher *h, uint32_t i, uint32_t n, const uint8_t *path,
 int merkle_verify(const char *root, uint32_t i, uint32_t n, const uint8_t *path, const void *block,
 		  size_t len)
 {
-	uint8_t at[MERKLE_HASH];
-	char found[HASH_SIZE];
-	if (i >= n || n > MERKLE_LEAVES_MAX || !hash_valid(root))
+	uint8_t at[MERKLE_HASH], expected[MERKLE_HASH];
+	if (i >= n || n > MERKLE_LEAVES_MAX || hex_parse(root, expected, MERKLE_HASH) < 0)
 		return -EINVAL;
 	struct hasher h = {0};
 	int r = hasher_init(&h);
@@ -199,6 +198,5 @@ int merkle_verify(const char *root, uint32_t i, uint32_t n, const uint8_t *path,
 	hasher_done(&h);
 	if (r < 0)
 		return r;
-	hash_text(at, found);
-	return strcmp(found, root) == 0 ? 0 : -EBADMSG;
+	return memcmp(at, expected, MERKLE_HASH) == 0 ? 0 : -EBADMSG;
 }

@@ -9,6 +9,7 @@
  * An anchor, a handle that never connects, keeps Paho's threads while there is any link: else
  * destroying the only handle would stop them and wait up to seconds for that. */
 #include "common/mqtt/link.h"
+#include "common/mqtt/nodelay.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -107,6 +108,22 @@ static int on_tls_error(const char *line, size_t len, void *context)
 	return 1;
 }
 
+/* That a good certificate is for another name Paho says in its trace alone, and not of which
+ * connection: it is told to those that are being made. (It may be for this address: that is looked
+ * at next, and then the connection is made.) */
+static void on_trace(enum MQTTASYNC_TRACE_LEVELS level, char *message)
+{
+	(void)level;
+	if (!strstr(message, "X509_check_host for hostname "))
+		return;
+	pthread_mutex_lock(&link_lock);
+	for (struct link *l = links; l; l = l->next)
+		if (l->generation && !l->connected)
+			snprintf(l->events.tls, sizeof(l->events.tls),
+				 "TLS: the broker's certificate is for another name");
+	pthread_mutex_unlock(&link_lock);
+}
+
 static void on_connected(void *context, MQTTAsync_successData5 *data)
 {
 	struct link *l = link_enter(context);
@@ -118,9 +135,12 @@ static void on_connected(void *context, MQTTAsync_successData5 *data)
 	max = MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM);
 	l->fed_max = max > 0 && max < LINK_FEED_MAX ? (uint32_t)max : LINK_FEED_MAX;
 	l->stats.connects++;
+	nodelay_to(l->port);
 	l->receiver = pthread_self();
 	l->connected = true;
+	l->events.tls[0] = '\0';
 	link_leave(l, LINK_CONNECTED);
+	MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_FATAL);
 }
 
 static void on_connect_failed(void *context, MQTTAsync_failureData5 *data)
@@ -345,6 +365,7 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 	link_add_int(&properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, RECEIVE_MAX);
 	link_add_int(&properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
 		     MQTT_PAYLOAD_MAX + PACKET_OVERHEAD_MAX);
+	l->port = conf->port;
 	o.connectProperties = &properties;
 	o.keepAliveInterval = conf->keepalive_s;
 	o.cleanstart = conf->clean_start;
@@ -363,6 +384,8 @@ static int start(struct link *l, const struct mqtt_conf *conf, const char *claim
 		o.willProperties = &will_properties;
 	}
 	if (conf->tls.certificate[0]) {
+		MQTTAsync_setTraceCallback(on_trace);
+		MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_PROTOCOL);
 		set_tls(&ssl, &conf->tls, context);
 		o.ssl = &ssl;
 	}

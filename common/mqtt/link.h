@@ -86,6 +86,7 @@ struct link {
 	bool connected;
 	const char *watched; /* topic whose messages are only looked at for a claim; NULL: none */
 	uint32_t packet_max; /* what the broker accepts */
+	int port;            /* the broker's */
 	bool refused;        /* a publish got -EAGAIN */
 	bool draining;       /* someone waits for out_count to reach 0 */
 	struct mqtt_stats stats;

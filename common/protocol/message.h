@@ -143,13 +143,13 @@ struct msg_claim {
 	char lacks[HASH_SIZE];
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
+	char seal[HASH_SIZE]; /* X25519 public key of the trainer's, for this handover; "": none */
 };
 
 /* fleet/offer, retained: a checkpoint for everyone. The manifest's members (origin fleet; trainer: who
  * has it, and answers wants) and: */
 struct msg_fleet {
 	struct manifest manifest;
-	int64_t sequence;	/* from 1; the larger one is the newer one */
 	int64_t share;		/* percent of the devices that may take it, see fleet_has() */
 	bool halted;		/* nobody is to take it any more */
 	char reason[MESSAGE_TEXT_MAX]; /* with halted */
@@ -171,6 +171,16 @@ bool fleet_has(const char *device, int64_t sequence, int64_t share);
 /* That percentile itself, 0..99. */
 int64_t fleet_place(const char *device, int64_t sequence);
 
+/* trainer/<id>/in/<device>/key: a device asks for the site key that the fleet's blocks are sealed
+ * with; device/<id>/in/key: it gets it (common/trust/sitekey.h). */
+#define MESSAGE_SITE_KEY 120 /* hex digits: nonce, key, tag */
+struct msg_key {
+	char trainer[ID_SIZE];
+	int64_t sequence;     /* of the fleet's offer */
+	char seal[HASH_SIZE]; /* X25519 public key of whoever sends this, made for it */
+	char key[MESSAGE_SITE_KEY + 1]; /* sealed for the other one; "": it is asked for */
+};
+
 /* trainer/<id>/in/<device>/grant */
 struct msg_grant {
 	char checkpoint[HASH_SIZE];
@@ -179,6 +189,7 @@ struct msg_grant {
 	int64_t claim; /* of the claim that it answers; 0: that one had none */
 	int64_t lease_ms; /* counted by the trainer from when it sent the claim */
 	char reason[MESSAGE_TEXT_MAX];
+	char seal[HASH_SIZE]; /* the same of the device's, for this fence; "": none */
 };
 
 /* device/<id>/in/offer: the manifest's members (parents[0]: the checkpoint handed over) and: */
@@ -275,6 +286,8 @@ char *msg_offer_print(const struct msg_offer *m);
 int msg_offer_parse(const void *p, size_t len, struct msg_offer *ret, struct err *err);
 char *msg_fleet_print(const struct msg_fleet *m);
 int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err *err);
+char *msg_key_print(const struct msg_key *m);
+int msg_key_parse(const void *p, size_t len, struct msg_key *ret, struct err *err);
 char *msg_claim_print(const struct msg_claim *m);
 int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err *err);
 char *msg_grant_print(const struct msg_grant *m);

@@ -1,9 +1,11 @@
-/* fleet/offer: a checkpoint for everyone, and who is to take it first. */
+/* fleet/offer: a checkpoint for everyone, and who is to take it first; .../key: what its blocks are
+ * sealed with. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/hex.h"
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
 #include "common/protocol/field.h"
@@ -24,14 +26,13 @@ bool fleet_has(const char *device, int64_t sequence, int64_t share)
 	return fleet_place(device, sequence) < share;
 }
 
-static const char *const fleet_names[] = {"sequence",     "share",     "halted", "reason",
+static const char *const fleet_names[] = {"share",     "halted", "reason",
 					  "starts_in_ms", "spread_ms", "test",   NULL};
 
 char *msg_fleet_print(const struct msg_fleet *m)
 {
 	struct json *obj = json_new_obj();
 	manifest_to_json(&m->manifest, obj);
-	json_set_int(obj, "sequence", m->sequence);
 	json_set_int(obj, "share", m->share);
 	if (m->halted) {
 		json_set_bool(obj, "halted", true);
@@ -60,7 +61,8 @@ int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err
 			      m.manifest.n_parents);
 	if (f.r == 0 && !*m.manifest.trainer)
 		f.r = err_set(err, -EINVAL, "trainer: found nothing, expected who has it");
-	field_int(&f, "sequence", REQUIRED, 1, JSON_INT_MAX, &m.sequence);
+	if (f.r == 0 && !m.manifest.sequence)
+		f.r = err_set(err, -ENOENT, "sequence: missing");
 	field_int(&f, "share", REQUIRED, 1, 100, &m.share);
 	field_bool(&f, "halted", OPTIONAL, &m.halted);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
@@ -71,6 +73,35 @@ int msg_fleet_parse(const void *p, size_t len, struct msg_fleet *ret, struct err
 		return f.r;
 	if (!m.halted)
 		m.reason[0] = 0;
+	*ret = m;
+	return 0;
+}
+
+char *msg_key_print(const struct msg_key *m)
+{
+	struct json *obj = json_new_obj();
+	json_set_str(obj, "trainer", m->trainer);
+	json_set_int(obj, "sequence", m->sequence);
+	json_set_str(obj, "seal", m->seal);
+	put_optional(obj, "key", m->key, sizeof(m->key) - 1);
+	return put_print(obj);
+}
+
+int msg_key_parse(const void *p, size_t len, struct msg_key *ret, struct err *err)
+{
+	struct msg_key m = {0};
+	uint8_t sealed[MESSAGE_SITE_KEY / 2];
+	_cleanup_(fields_done) struct fields f;
+	fields_begin(&f, "key", p, len, MESSAGE_SMALL_MAX, err);
+	field_id(&f, "trainer", REQUIRED, m.trainer);
+	field_int(&f, "sequence", REQUIRED, 1, JSON_INT_MAX, &m.sequence);
+	field_hash(&f, "seal", REQUIRED, m.seal);
+	field_text(&f, "key", OPTIONAL, m.key, sizeof(m.key));
+	if (f.r == 0 && *m.key && hex_parse(m.key, sealed, sizeof(sealed)) < 0)
+		f.r = err_set(err, -EINVAL, "key: expected %d lower-case hex digits",
+			      MESSAGE_SITE_KEY);
+	if (fields_end(&f) < 0)
+		return f.r;
 	*ret = m;
 	return 0;
 }

@@ -19,6 +19,7 @@ static const char *const patterns[TOPIC_N] = {
 	[TOPIC_DEVICE_RESULT] = "device/D/in/offer",
 	[TOPIC_DEVICE_WANT] = "device/D/in/want",
 	[TOPIC_DEVICE_BLOCK] = "device/D/in/block/C/B",
+	[TOPIC_DEVICE_KEY] = "device/D/in/key",
 	[TOPIC_DEVICE_ACK] = "device/D/in/ack",
 	[TOPIC_DEVICE_CMD] = "device/D/in/cmd",
 	[TOPIC_FLEET_CMD] = "fleet/cmd",
@@ -30,6 +31,7 @@ static const char *const patterns[TOPIC_N] = {
 	[TOPIC_TRAINER_GRANT] = "trainer/T/in/D/grant",
 	[TOPIC_TRAINER_WANT] = "trainer/T/in/D/want",
 	[TOPIC_TRAINER_BLOCK] = "trainer/T/in/D/block/C/B",
+	[TOPIC_TRAINER_KEY] = "trainer/T/in/D/key",
 	[TOPIC_TRAINER_ACK] = "trainer/T/in/D/ack",
 	[TOPIC_REPLY] = "reply/R",
 };

@@ -17,6 +17,7 @@ enum topic_kind {
 	TOPIC_DEVICE_RESULT, /* .../in/offer: a trainer's result */
 	TOPIC_DEVICE_WANT,
 	TOPIC_DEVICE_BLOCK, /* .../in/block/<checkpoint>/<block> */
+	TOPIC_DEVICE_KEY, /* .../in/key: a fleet's */
 	TOPIC_DEVICE_ACK,
 	TOPIC_DEVICE_CMD,
 	TOPIC_FLEET_CMD, /* fleet/cmd */
@@ -28,6 +29,7 @@ enum topic_kind {
 	TOPIC_TRAINER_GRANT, /* trainer/<trainer>/in/<device>/grant ... */
 	TOPIC_TRAINER_WANT,
 	TOPIC_TRAINER_BLOCK, /* .../in/<device>/block/<checkpoint>/<block> */
+	TOPIC_TRAINER_KEY, /* .../in/<device>/key: the wish for it */
 	TOPIC_TRAINER_ACK,
 	TOPIC_REPLY, /* reply/<client>/... */
 	TOPIC_N,

@@ -17,7 +17,9 @@ const char *xfer_result_text(enum xfer_result r)
 {
 	static const char *const texts[] = {"fine", "held already", "no such block",
 					    "not of that block's length", "nobody asked for it",
-					    "forged: not the block under the signed root"};
+					    "forged: not the block under the signed root",
+					    "found a plain one, expected it sealed",
+					    "it does not open with the transfer's key"};
 	return texts[r];
 }
 

@@ -49,6 +49,8 @@ enum xfer_result {
 	XFER_E_LENGTH,  /* not the length that block has */
 	XFER_E_UNASKED, /* missing, but nobody ever asked for it */
 	XFER_E_FORGED,  /* its bytes are not those under the manifest's root (part_proven()) */
+	XFER_E_PLAIN,   /* of a plain one's length, where it must be sealed */
+	XFER_E_SEAL,    /* it does not open with the transfer's key */
 };
 
 /* What is wrong with such a block, for logs. */

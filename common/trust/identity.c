@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/crypto/x509.h"
 
 /* In the order of the enum. */
 static const char *const roles[ROLE_N] = {"device", "trainer", "operator", "dashboard", "broker"};
@@ -81,6 +82,38 @@ int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err)
 	if (r < 0)
 		return conf_fail(c, "identity", key, r, err, "%s", why.text);
 	*ret = p;
+	return 0;
+}
+
+int identity_name(const struct identity_paths *p, char ret[ID_SIZE], struct err *err)
+{
+	unsigned char der[CERTIFICATE_MAX];
+	struct certificate c;
+	size_t len;
+	int r = certificate_read(p->certificate, der, &len, err);
+	if (r == 0) {
+		r = certificate_parse(der, len, &c, err);
+		if (r < 0)
+			err_prefix(err, "%.200s", p->certificate);
+	}
+	if (r == 0)
+		memcpy(ret, c.name, ID_SIZE);
+	return r;
+}
+
+int identity_conf_name(const struct conf *c, const struct identity_paths *p, const char *id,
+		       struct err *err)
+{
+	char name[ID_SIZE];
+	struct err why = {0};
+	if (!*p->certificate)
+		return 0;
+	int r = identity_name(p, name, &why);
+	if (r < 0)
+		return conf_fail(c, "identity", "certificate", r, err, "%s", why.text);
+	if (strcmp(name, id) != 0)
+		return conf_fail(c, "identity", "certificate", -EINVAL, err,
+				 "found the certificate of '%s', expected that of '%s'", name, id);
 	return 0;
 }
 

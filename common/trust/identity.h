@@ -11,6 +11,7 @@
 
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/id.h"
 #include "common/conf/conf.h"
 #include "common/mqtt/mqtt.h"
 
@@ -34,6 +35,12 @@ int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err);
 /* That the files are there, and the key is nobody else's to read. *ret_key is the name of the key
  * of [identity] that is wrong, and err says what was found and expected. */
 int identity_check(const struct identity_paths *p, const char **ret_key, struct err *err);
+/* The name in the certificate. Errors name the file. */
+int identity_name(const struct identity_paths *p, char ret[ID_SIZE], struct err *err);
+/* That it is this one: else the broker would let us do nothing that we try. Errors as
+ * conf_fail()'s; passes in plain mode. */
+int identity_conf_name(const struct conf *c, const struct identity_paths *p, const char *id,
+		       struct err *err);
 /* FOLDER/ROLE.crt or, with `suffix` "crl", its list of revoked ones. -ENAMETOOLONG. */
 int identity_authority(const struct identity_paths *p, enum role role, const char *suffix,
 		       char ret[FILE_PATH_MAX]);

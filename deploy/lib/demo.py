@@ -2,7 +2,8 @@
 
 Without --data the digits are drawn here (nothing is downloaded); with it, the images of DIR (MNIST's four IDX
 files, or one folder of images per class) are dealt out to the edge and the two devices. Nothing but loopback
-connections is opened, and nobody else on a network can reach them.
+connections is opened, and nobody else on a network can reach them. With --secure everybody has a certificate all the same,
+made for this run, and the broker is that of broker-config/production.conf: what you would run on a network.
 """
 import argparse
 import fcntl
@@ -35,6 +36,7 @@ def options():
     p.add_argument('--edge-epochs', type=at_least(1), help='epochs of the edge for each handover')
     p.add_argument('--after', type=at_least(0), help='device epochs after the decision')
     p.add_argument('--limit', type=at_least(0), default=0, help='at most so many images for each of the three; 0: all')
+    p.add_argument('--secure', action='store_true', help='certificates, TLS and access control for everybody')
     p.add_argument('--minutes', type=float, default=90, help='give up after so long (90)')
     p.add_argument('--work', metavar='DIR', help='where everything is kept (default: build-demo/run)')
     p.add_argument('--build', metavar='DIR', default=str(ROOT / 'build-demo'), help=argparse.SUPPRESS)
@@ -187,9 +189,15 @@ class Demo:
                 'train': {'seed': 1, 'threads': 1, 'nice': 5},
                 'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})
             self.fleet.start_agent(d)
-        self.say(f'broker on 127.0.0.1:{self.fleet.port}, trainer {TRAINER} and devices {", ".join(DEVICES)} run; '
-                 f'look for yourself: {shlex.quote(str(self.fleet.tasuki))} watch --broker 127.0.0.1:{self.fleet.port} '
-                 f'--site {self.fleet.site}')
+        self.say(f'broker on {self.where()}, trainer {TRAINER} and devices {", ".join(DEVICES)} run; look for yourself:')
+        self.say(' '.join([*(f'{k}={shlex.quote(v)}' for k, v in self.fleet.tasuki_env().items()),
+                           shlex.quote(str(self.fleet.tasuki)), 'watch']))
+
+    def where(self):
+        if not self.args.secure:
+            return f'127.0.0.1:{self.fleet.port}, the loopback only: no certificates, nobody is asked for a name (--secure)'
+        return '127.0.0.1, ports ' + ', '.join(f'{port} for {role}s' for role, port in self.fleet.ports.items() if role != 'broker') \
+            + f', TLS with certificates of {self.fleet.pki.folder}'
 
     # What the fleet says, as it comes.
     def hear(self):
@@ -351,7 +359,7 @@ plot "{folder / f'{device}.dat'}" using 1:4 with steps lw 3 lc rgb "#222222" tit
     def main(self):
         data = pathlib.Path(self.args.data).resolve() if self.args.data else None
         self.lock = take_work_folder(self.work, data)
-        with Fleet(self.work, self.args.build, site='demo') as self.fleet:
+        with Fleet(self.work, self.args.build, site='demo', secure=self.args.secure, control=False) as self.fleet:
             self.prepare()
             self.start()
             self.run()

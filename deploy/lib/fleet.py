@@ -5,6 +5,7 @@ WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. 
 is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
 """
 import ctypes
+import getpass
 import json
 import os
 import pathlib
@@ -16,7 +17,11 @@ import subprocess
 import threading
 import time
 
+from pki import ROLES, Pki
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BROKER = '127.0.0.1'
+OBSERVER = 'observer'
 
 
 def die_with_parent():
@@ -113,8 +118,8 @@ class Program:
 class Listener:
     """mosquitto_sub in the background; every message as {'topic', 'payload', 'retain', 'at'}."""
 
-    def __init__(self, port, *filters, client_id=None, qos=1, extra=()):
-        argv = ['mosquitto_sub', '-V', '5', '-h', '127.0.0.1', '-p', str(port), '-q', str(qos), '-F', '%j']
+    def __init__(self, client, *filters, client_id=None, qos=1, extra=()):
+        argv = ['mosquitto_sub', '-V', '5', *client, '-q', str(qos), '-F', '%j']
         for f in filters:
             argv += ['-t', f]
         if client_id:
@@ -178,11 +183,19 @@ def body(message):
 
 
 class Fleet:
-    def __init__(self, work, build, site='home', port=None):
+    """`secure`: everyone has a certificate and the broker is that of production.conf, a port for each role in `ports`;
+    `port` is then of a further listener, plain and without an ACL, through which tests look on and act as anybody. Without it
+    (`control=False`) the default of what listens is a dashboard that may read everything, and commands are an operator's.
+    `pki`: of another fleet, to share."""
+
+    def __init__(self, work, build, site='home', port=None, secure=False, control=True, pki=None):
         self.work, self.build, self.site = pathlib.Path(work), pathlib.Path(build), site
-        self.port = port or free_port()
-        self.programs, self.listeners = {}, []
+        self.secure, self.control = secure, control or not secure
         self.work.mkdir(parents=True, exist_ok=True)
+        self.pki = (pki or Pki(self.work / 'pki')) if secure else None
+        self.ports = {role: free_port() for role in ROLES} if secure else {}
+        self.port = port or (free_port() if self.control else self.ports['dashboard'])
+        self.programs, self.listeners = {}, []
         self.agent_program = self.build / 'device-agent/tasuki-agent'
         self.trainer_program = self.build / 'edge-trainer/tasuki-trainer'
         self.tasuki = self.build / 'cli/tasuki'
@@ -225,14 +238,37 @@ class Fleet:
         return self.programs[name]
 
     # The broker.
+    def broker_conf(self, bridge=False):
+        """The product's own, but for ports, site and folders."""
+        if not self.secure:
+            text = (ROOT / 'broker-config/development.conf').read_text()
+            return re.sub(r'^listener 1883 \S+', f'listener {self.port} 127.0.0.1', text, flags=re.M)
+        folder, broker = self.work / 'broker', self.pki.identity('broker', BROKER, also=['localhost'])
+        folder.mkdir(parents=True, exist_ok=True)
+        for acl in (ROOT / 'broker-config').glob('*.acl'):
+            (folder / acl.name).write_text(acl.read_text().replace('/home/', f'/{self.site}/').replace('site.example', BROKER))
+        if not self.control:
+            with open(folder / 'dashboard.acl', 'a') as f:
+                f.write(f'user {OBSERVER}\ntopic read tasuki/v1/{self.site}/#\n')
+        text = (ROOT / 'broker-config/production.conf').read_text()
+        if bridge:
+            text += (ROOT / 'broker-config/bridge.conf').read_text().replace('/home/', f'/{self.site}/')
+        for role, standard in zip(ROLES, range(8883, 8888)):
+            text = text.replace(f'listener {standard}\n', f'listener {self.ports[role]} 127.0.0.1\n')
+        for name, path in (('authorities/', f'{self.pki.authorities}/'), ('broker.crt', broker['certificate']),
+                           ('broker.key', broker['key']), ('', f'{folder}/')):
+            text = text.replace(f'/etc/mosquitto/{name}', str(path))
+        text = text.replace('persistence true', 'persistence false') + f'user {getpass.getuser()}\n'
+        return text + (f'listener {self.port} 127.0.0.1\nallow_anonymous true\n' if self.control else '')
+
     def start_broker(self, conf=None, guarded=False):
         """`guarded`: also ends when this process is killed with -9 (its pid is then that of a shell around it:
         mosquitto changes its user, which would make it forget die_with_parent)."""
         folder = self.work / 'broker'
         folder.mkdir(parents=True, exist_ok=True)
-        text = conf or (ROOT / 'broker-config/development.conf').read_text()
-        (folder / 'mosquitto.conf').write_text(re.sub(r'^listener 1883 \S+', f'listener {self.port} 127.0.0.1', text,
-                                                      flags=re.M))
+        text = re.sub(r'^listener 1883 \S+', f'listener {self.port} 127.0.0.1', conf, flags=re.M) if conf else \
+            self.broker_conf()
+        (folder / 'mosquitto.conf').write_text(text)
         mosquitto = shutil.which('mosquitto') or '/usr/sbin/mosquitto'
         argv = [mosquitto, '-c', folder / 'mosquitto.conf']
         if guarded:
@@ -249,17 +285,23 @@ class Fleet:
                 return s.connect_ex(('127.0.0.1', self.port)) == 0
         wait_for('broker', up, 10)
 
-    def listen(self, *filters, **kw):
-        listener = Listener(self.port, *[self.topic(f) for f in filters], **kw)
+    def client(self, role=None, name=None):
+        """Options by which mosquitto_sub and mosquitto_pub connect as somebody; without a role: who may look at everything."""
+        if not self.secure or (self.control and not role):
+            return ['-h', '127.0.0.1', '-p', str(self.port)]
+        role, name = (role, name or role) if role else ('dashboard', OBSERVER)
+        return ['-h', '127.0.0.1', '-p', str(self.ports[role]), *self.pki.client(role, name)]
+
+    def listen(self, *filters, role=None, name=None, **kw):
+        listener = Listener(self.client(role, name), *[self.topic(f) for f in filters], **kw)
         self.listeners.append(listener)
         return listener
 
     def topic(self, rest):
         return rest if rest.startswith(('#', '$')) else f'tasuki/v1/{self.site}/{rest}'
 
-    def publish(self, topic, payload, retain=False, response=None, qos=1, extra=()):
-        argv = ['mosquitto_pub', '-V', '5', '-h', '127.0.0.1', '-p', str(self.port), '-q', str(qos),
-                '-t', self.topic(topic), '-s']
+    def publish(self, topic, payload, retain=False, response=None, qos=1, extra=(), role=None, name=None):
+        argv = ['mosquitto_pub', '-V', '5', *self.client(role, name), '-q', str(qos), '-t', self.topic(topic), '-s']
         if retain:
             argv += ['-r']
         if response:
@@ -269,33 +311,26 @@ class Fleet:
         subprocess.run([*argv, *extra], input=data, check=True, timeout=30, stderr=subprocess.PIPE)
 
     # Devices and trainers. `conf` overrides sections and keys of what is written.
-    def agent_conf(self, name, cfg, classes, data, conf=None):
+    def _conf(self, role, file, name, cfg, classes, data, conf):
         folder = self.work / name
         folder.mkdir(parents=True, exist_ok=True)
         base = {
-            'device': {'site': self.site, 'id': name, 'state': 'state'},
-            'broker': {'host': '127.0.0.1', 'port': self.port, 'reconnect_first_ms': 100,
+            role: {'site': self.site, 'id': name, 'state': 'state'},
+            'broker': {'host': '127.0.0.1', 'port': self.ports.get(role, self.port), 'reconnect_first_ms': 100,
                        'reconnect_cap_ms': 2000},
             'model': {'cfg': cfg, 'classes': classes},
             'data': {'path': data},
             'train': {'threads': 1},
+            **({'identity': self.pki.identity(role, name)} if self.secure else {}),
         }
-        write_conf(folder / 'agent.conf', merge(base, conf))
-        return folder / 'agent.conf'
+        write_conf(folder / file, merge(base, conf))
+        return folder / file
+
+    def agent_conf(self, name, cfg, classes, data, conf=None):
+        return self._conf('device', 'agent.conf', name, cfg, classes, data, conf)
 
     def trainer_conf(self, name, cfg, classes, data, conf=None):
-        folder = self.work / name
-        folder.mkdir(parents=True, exist_ok=True)
-        base = {
-            'trainer': {'site': self.site, 'id': name, 'state': 'state'},
-            'broker': {'host': '127.0.0.1', 'port': self.port, 'reconnect_first_ms': 100,
-                       'reconnect_cap_ms': 2000},
-            'model': {'cfg': cfg, 'classes': classes},
-            'data': {'path': data},
-            'train': {'threads': 1},
-        }
-        write_conf(folder / 'trainer.conf', merge(base, conf))
-        return folder / 'trainer.conf'
+        return self._conf('trainer', 'trainer.conf', name, cfg, classes, data, conf)
 
     def start_agent(self, name, program=None, wrap=(), env=None):
         folder = self.work / name
@@ -314,10 +349,16 @@ class Fleet:
             self.await_broker(p)
         return p
 
-    def run_tasuki(self, *args, check=True, timeout=600, env=None):
+    def tasuki_env(self, role='operator', name=None):
+        """Environment by which `tasuki` finds the broker, and is somebody there."""
+        env = {'TASUKI_BROKER': f'127.0.0.1:{self.ports.get(role, self.port)}', 'TASUKI_SITE': self.site}
+        if self.secure:
+            env |= {f'TASUKI_{k.upper()}': str(v) for k, v in self.pki.identity(role, name or role).items()}
+        return env
+
+    def run_tasuki(self, *args, check=True, timeout=600, env=None, role='operator', name=None):
         r = subprocess.run([str(self.tasuki), *map(str, args)], capture_output=True, text=True, timeout=timeout,
-                           env={**os.environ, 'TASUKI_BROKER': f'127.0.0.1:{self.port}', 'TASUKI_SITE': self.site,
-                                **(env or {})})
+                           env={**os.environ, **self.tasuki_env(role, name), **(env or {})})
         if check and r.returncode != 0:
             raise RuntimeError(f'tasuki {" ".join(map(str, args))}: {r.stderr.strip()}')
         return r
@@ -325,15 +366,16 @@ class Fleet:
     def command(self, device, cmd, timeout=20, expect_ok=True, **members):
         """Sends a command as any MQTT client would and returns the answer."""
         ident = members.pop('id', f'c{time.monotonic_ns()}')
-        reply = self.topic(f'reply/test-{ident}')
-        listener = self.listen(f'reply/test-{ident}')
+        asker = {} if self.control else {'role': 'operator'}
+        reply = self.topic(f'reply/operator/{ident}')
+        listener = self.listen(f'reply/operator/{ident}', **asker)
         try:
             # The subscription must stand before the answer can come: the first publish may be too
             # early, and a repetition with the same id is carried out once only.
             end = time.monotonic() + timeout
             while True:
                 self.publish('fleet/cmd' if device == 'fleet' else f'device/{device}/in/cmd',
-                             {'cmd': cmd, 'id': ident, **members}, response=reply)
+                             {'cmd': cmd, 'id': ident, **members}, response=reply, **asker)
                 try:
                     answer = body(listener.wait(f'answer to {cmd}', lambda m: body(m).get('id') == ident, 2))
                     break

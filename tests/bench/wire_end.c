@@ -1,13 +1,14 @@
 /* One end of a transfer, by the product's own code: blocks, window, part file, check, store.
  *
- *   wire_end send PORT FILE BLOCK_SIZE
- *       prints 'ID SIZE' once it is connected, and serves whoever wants, until killed
- *   wire_end take PORT CFG DIR ID SIZE BLOCK_SIZE
+ *   wire_end send PORT FILE BLOCK_SIZE [CERTIFICATE KEY AUTHORITIES]
+ *       prints 'ID SIZE ROOT' once it is connected, and serves whoever wants, until killed
+ *   wire_end take PORT CFG DIR ID SIZE ROOT BLOCK_SIZE [CERTIFICATE KEY AUTHORITIES]
  *       pulls it into the store in DIR; prints one JSON object
  *
- * The sender is the device `cam`, the receiver the trainer `edge`. What a daemon does besides (its
- * database, the handover's messages) is not here. tests/bench/wire and
- * tests/integration/test_wire.py drive it. */
+ * With an identity the connection is TLS and the blocks are sealed; without one ROOT is -. The
+ * sender is the device `cam`, the receiver the trainer `edge`. What a daemon does besides (its
+ * database, the handover's messages, its key agreement and signatures) is not here.
+ * tests/bench/wire and tests/integration/test_wire.py drive it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@
 #include "common/mqtt/mqtt.h"
 #include "common/protocol/message.h"
 #include "common/protocol/topic.h"
-#include "common/transfer/part.h"
+#include "common/transfer/sealing.h"
 #include "common/transfer/serve.h"
+#include "common/trust/identity.h"
 
 #define SITE         "bench"
 #define RECONNECT_MS 50
@@ -44,8 +46,14 @@ struct end {
 	const char *dir;
 	int64_t began_us, arrived_us;
 	uint32_t window_max;
-	char buf[MANIFEST_BLOCK_MAX];
+	struct seal *seal; /* NULL: plain */
+	struct proof proof;
+	struct identity_paths identity;
+	char buf[SEALING_BLOCK_MAX];
 };
+
+/* What the two ends of a handover would have agreed on. */
+static const uint8_t key[SEAL_KEY] = "the same at both ends of a bench";
 
 static void die(const char *what, const struct err *err)
 {
@@ -60,9 +68,17 @@ static int64_t now_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static struct topic topic_of(enum topic_kind kind)
+/* Both kinds may be there at one broker. */
+static const char *device(const struct end *e)
 {
-	return (struct topic){.kind = kind, .device = "cam", .trainer = "edge"};
+	return e->seal ? "cam-sealed" : "cam";
+}
+
+static struct topic topic_of(const struct end *e, enum topic_kind kind)
+{
+	struct topic t = {.kind = kind, .trainer = "edge"};
+	snprintf(t.device, sizeof(t.device), "%s", device(e));
+	return t;
 }
 
 static int publish(struct end *e, const struct topic *t, const void *payload, size_t len, int qos)
@@ -78,16 +94,15 @@ static int publish(struct end *e, const struct topic *t, const void *payload, si
 
 static void serve(struct end *e)
 {
-	struct topic t = topic_of(TOPIC_TRAINER_BLOCK);
+	struct topic t = topic_of(e, TOPIC_TRAINER_BLOCK);
 	struct err err = {0};
 	size_t done = 0;
 	memcpy(t.checkpoint, e->manifest.id, sizeof(t.checkpoint));
 	for (; done < e->serve.n; done++) {
 		uint32_t len;
 		t.block = e->serve.blocks[done];
-		if (part_read_block(e->file, (uint64_t)e->manifest.size,
-				    (uint32_t)e->manifest.block_size, t.block, e->buf, &len,
-				    &err) < 0)
+		if (sealing_read_block(e->seal, key, &e->proof, e->file, &e->manifest, t.block,
+				       e->buf, &len, &err) < 0)
 			die("block", &err);
 		if (publish(e, &t, e->buf, len, 0) == -EAGAIN)
 			break;
@@ -109,7 +124,7 @@ static void on_want(struct end *e, const struct mqtt_message *m)
 
 static void ask(struct end *e)
 {
-	struct topic t = topic_of(TOPIC_DEVICE_WANT);
+	struct topic t = topic_of(e, TOPIC_DEVICE_WANT);
 	struct msg_want w = {.trainer = "edge"};
 	struct xfer *x = &e->part.xfer;
 	int64_t now_ms = clock_mono_ms();
@@ -160,7 +175,11 @@ static void on_block(struct end *e, const struct topic *t, const struct mqtt_mes
 	struct err err = {0};
 	if (!e->part.xfer.n_blocks)
 		return;
-	if (part_block(&e->part, t->block, m->payload, m->len, clock_mono_ms(), &err) < 0)
+	int r = sealing_take_block(e->seal, key, &e->part, t->block, m->payload, m->len, e->buf,
+				   clock_mono_ms(), &err);
+	if (r > XFER_E_UNASKED)
+		err_set(&err, -EBADMSG, "%s", xfer_result_text((enum xfer_result)r));
+	if (err.code)
 		die("block", &err);
 	if (xfer_complete(&e->part.xfer))
 		finish(e);
@@ -206,7 +225,8 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 	} else if (e->dir) {
 		begin_or_go_on(e);
 	} else {
-		printf("%s %lld\n", e->manifest.id, (long long)e->manifest.size);
+		printf("%s %lld %s\n", e->manifest.id, (long long)e->manifest.size,
+		       e->seal ? e->manifest.root : "-");
 		fflush(stdout);
 	}
 }
@@ -224,10 +244,11 @@ static void connect_to(struct end *e, const char *port, enum topic_kind kind)
 				 .reconnect_first_ms = RECONNECT_MS,
 				 .reconnect_cap_ms = RECONNECT_MS};
 	struct mqtt_handler handler = {on_message, on_state, on_writable, e};
-	struct topic t = topic_of(kind);
+	struct topic t = topic_of(e, kind);
 	char filter[TOPIC_SIZE];
 	struct err err = {0};
-	snprintf(conf.client_id, sizeof(conf.client_id), "%s", e->dir ? "edge" : "cam");
+	identity_tls(&e->identity, &conf.tls, NULL);
+	snprintf(conf.client_id, sizeof(conf.client_id), "%s", e->dir ? "edge" : device(e));
 	if (topic_filter(filter, SITE, &t, NULL) < 0 || loop_new(&e->loop) < 0 ||
 	    loop_add_timer(e->loop, on_timer, e, &e->timer) < 0 ||
 	    mqtt_new(e->loop, &conf, &handler, &e->mqtt, &err) < 0 ||
@@ -244,7 +265,21 @@ static int run(struct end *e)
 	loop_free(e->loop);
 	model_free(e->model);
 	store_free(e->store);
+	proof_done(&e->proof);
+	seal_free(e->seal);
 	return r < 0;
+}
+
+/* a: CERTIFICATE KEY AUTHORITIES, or nothing. */
+static void be(struct end *e, char **a)
+{
+	if (!*a)
+		return;
+	snprintf(e->identity.certificate, sizeof(e->identity.certificate), "%s", a[0]);
+	snprintf(e->identity.key, sizeof(e->identity.key), "%s", a[1]);
+	snprintf(e->identity.authorities, sizeof(e->identity.authorities), "%s", a[2]);
+	if (seal_new(&e->seal) < 0)
+		die("seal", NULL);
 }
 
 static int send_file(struct end *e, char **a)
@@ -256,6 +291,9 @@ static int send_file(struct end *e, char **a)
 		die(e->file, &err);
 	e->manifest.size = st.st_size;
 	e->manifest.block_size = atoll(a[2]);
+	be(e, a + 3);
+	if (e->seal && proof_root(&e->proof, e->file, &e->manifest, &err) < 0)
+		die(e->file, &err);
 	connect_to(e, a[0], TOPIC_DEVICE_WANT);
 	return run(e);
 }
@@ -268,12 +306,15 @@ static int take_file(struct end *e, char **a)
 	    store_open(e->dir, &e->store, &err) < 0)
 		die(e->dir, &err);
 	e->manifest = (struct manifest){.size = atoll(a[4]),
-					.block_size = atoll(a[5]),
+					.block_size = atoll(a[6]),
 					.device = "cam",
 					.encoding = ENCODING_RAW,
 					.created_ms = 1};
 	snprintf(e->manifest.id, sizeof(e->manifest.id), "%s", a[3]);
 	memcpy(e->manifest.model, e->model->id, sizeof(e->manifest.model));
+	be(e, a + 7);
+	if (e->seal)
+		snprintf(e->manifest.root, sizeof(e->manifest.root), "%s", a[5]);
 	connect_to(e, a[0], TOPIC_TRAINER_BLOCK);
 	return run(e);
 }
@@ -281,11 +322,12 @@ static int take_file(struct end *e, char **a)
 int main(int argc, char **argv)
 {
 	static struct end e;
-	if (argc == 5 && strcmp(argv[1], "send") == 0)
+	if ((argc == 5 || argc == 8) && strcmp(argv[1], "send") == 0)
 		return send_file(&e, argv + 2);
-	if (argc == 8 && strcmp(argv[1], "take") == 0)
+	if ((argc == 9 || argc == 12) && strcmp(argv[1], "take") == 0)
 		return take_file(&e, argv + 2);
-	fprintf(stderr, "usage: wire_end send PORT FILE BLOCK_SIZE\n"
-			"       wire_end take PORT CFG DIR ID SIZE BLOCK_SIZE\n");
+	fprintf(stderr, "usage: wire_end send PORT FILE BLOCK_SIZE [IDENTITY]\n"
+			"       wire_end take PORT CFG DIR ID SIZE ROOT BLOCK_SIZE [IDENTITY]\n"
+			"IDENTITY: CERTIFICATE KEY AUTHORITIES\n");
 	return 2;
 }

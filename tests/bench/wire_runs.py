@@ -33,14 +33,22 @@ def make_checkpoint(folder, megabytes):
     return cfg, weights
 
 
-class Sender:
-    """The device's end; serves until closed."""
+def identity(pki, role, name):
+    """As wire_end has it."""
+    who = pki.identity(role, name)
+    return [who[key] for key in ('certificate', 'key', 'authorities')]
 
-    def __init__(self, build, port, weights, block_size):
-        self.process = subprocess.Popen([build / 'tests/bench/wire_end', 'send', str(port), weights, str(block_size)],
+
+class Sender:
+    """The device's end; serves until closed. `pki`: TLS and sealed blocks, over the port for devices."""
+
+    def __init__(self, build, port, weights, block_size, pki=None):
+        self.who = identity(pki, 'trainer', 'edge') if pki else []
+        self.process = subprocess.Popen([build / 'tests/bench/wire_end', 'send', str(port), weights, str(block_size),
+                                         *(identity(pki, 'device', 'cam-sealed') if pki else [])],
                                         stdout=subprocess.PIPE, text=True)
         self.block_size = block_size
-        self.id, self.size = self.process.stdout.readline().split()
+        self.id, self.size, self.root = self.process.stdout.readline().split()
 
     def __enter__(self):
         return self
@@ -53,8 +61,8 @@ class Sender:
 
 def take(build, port, cfg, sender, store, timeout=600):
     """From the first want to the verified checkpoint in the store: what wire_end says of it."""
-    r = subprocess.run([build / 'tests/bench/wire_end', 'take', str(port), cfg, store, sender.id, sender.size,
-                        str(sender.block_size)], capture_output=True, text=True, timeout=timeout)
+    r = subprocess.run([build / 'tests/bench/wire_end', 'take', str(port), cfg, store, sender.id, sender.size, sender.root,
+                        str(sender.block_size), *sender.who], capture_output=True, text=True, timeout=timeout)
     if r.returncode:
         raise RuntimeError(f'wire_end take: {r.returncode} {r.stderr}')
     return json.loads(r.stdout)

@@ -57,9 +57,9 @@ MESSAGES = [
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),
     ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True, "lacks": H2,
-               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5}),
+               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5, "seal": H2}),
     ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "claim": 41,
-               "lease_ms": 60000, "reason": "again"}),
+               "lease_ms": 60000, "reason": "again", "seal": H2}),
     ("result", {**MANIFEST, "fence": 9, "before": SCORE, "after": SCORE, "snapshot": H2,
                 "images_trained": 5000, "duration_ms": 60000}),
     ("want", {"trainer": "t1", "checkpoint": H1, "blocks": [0, 5, 1048575],
@@ -78,6 +78,7 @@ MESSAGES = [
                  "split": "test"}),
     ("fleet-offer", {**MANIFEST, "parents": [], "origin": "fleet", "sequence": 9, "share": 10, "halted": True, "reason": "worse",
                      "starts_in_ms": 2000, "spread_ms": 10000, "test": SCORE}),
+    ("key", {"trainer": "t1", "sequence": 9, "seal": H1, "key": "00112233445566778899aabb" * 5}),
 ]
 
 
@@ -95,13 +96,14 @@ def messages():
     put("message", "status-bare", "b" + compact(
         {"boot": 0, "agent": "", "model": H1, "phase": "idle", "reason": "", "epoch": 0,
          "report_seq": 0, "active": None, "at": "1970-01-01T00:00:00Z"}))
+    put("message", "key-wish", chr(ord("a") + len(MESSAGES) - 1) + compact({"trainer": "t1", "sequence": 9, "seal": H1}))
     put("message", "want-reports", "h" + compact({"reports": {"from": 3, "to": 3}}))
 
 
 def manifests():
     put("manifest", "whole", compact({
         **MANIFEST, "source": H2[:-1] + "e", "expires": "2034-11-23T12:00:00Z",
-        "root": "0" * 64, "signature": "ed25519:AAAA", "critical": ["id", "fence"], "fence": 1, "color": "red"}))
+        "root": "0" * 64, "sequence": 1790000000000, "critical": ["id", "fence"], "fence": 1, "color": "red"}))
     put("manifest", "root", compact({
         **{k: v for k, v in MANIFEST.items() if k != "trainer"}, "parents": [],
         "origin": "local"}))
@@ -135,7 +137,7 @@ def topics():
             "block": f"device/d1/in/block/{H1}/0",
             "trainer-block": f"trainer/t.1/in/d1/block/{H1}/1048575",
             "grant": "trainer/t.1/in/d1/grant", "job": "trainer/t.1/job/d1",
-            "fleet": "fleet/cmd", "reply": "reply/me/a/1", "wild": "device/+/status",
+            "key": "device/d1/in/key", "key-wish": "trainer/t.1/in/d1/key", "fleet": "fleet/cmd", "reply": "reply/me/a/1", "wild": "device/+/status",
             "dots": "device/../status", "leading-zero": f"device/d1/in/block/{H1}/01"}.items():
         put("topic", name, base + text)
     put("topic", "id", "cam-1._X")

@@ -1,6 +1,6 @@
 # build: gcc
-"""Two brokers, as broker-config/ has them for a site and a region: a handover across, over a bridge that is cut in
-the middle, and what MQTT must carry across for it."""
+"""Two brokers, as broker-config/ has them for a site and a region, everyone with a certificate: a handover across, over a bridge
+that is cut in the middle, and what MQTT must carry across for it."""
 import socket
 import subprocess
 import sys
@@ -9,27 +9,27 @@ import rig
 from fault_proxy import FaultProxy
 from rig import WAIT, body, wait_for
 
-CONFIG = rig.ROOT / 'broker-config'
 RATE = 80000  # bytes a second between the brokers: a checkpoint takes a second
 
 
 class Bridge(rig.Case):
     def setUp(self):
         super().setUp()
-        self.region = rig.Fleet(self.work / 'region', rig.BUILD, site=self.site)
+        self.fleet = rig.Fleet(self.work, rig.BUILD, site=self.site, secure=True)
+        self.region = rig.Fleet(self.work / 'region', rig.BUILD, site=self.site, secure=True, pki=self.fleet.pki)
         self.addCleanup(self.region.stop)
 
     def start(self):
         for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
             self.digits(name, n, seed, test=False)
-        self.region.start_broker(self.config('region'))
-        self.link = FaultProxy(self.region.port)
+        self.region.start_broker()
+        self.link = FaultProxy(self.region.ports['broker'])
         self.addCleanup(self.link.stop)
         self.link.up.rate = self.link.down.rate = RATE
-        self.fleet.start_broker(self.config('site').replace('region.example:1883', f'127.0.0.1:{self.link.port}'))
+        self.fleet.start_broker(self.site_conf())
         self.there, self.here = self.region.listen('#'), self.fleet.listen('#')
         # Of its own network: one with enough blocks that a transfer has a middle.
-        self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': self.region.port},
+        self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': self.region.ports['trainer']},
                                                                'model': {'cfg': self.cfg()}, 'queue': {'block_size': 1024},
                                                                'transfer': {'encoding': 'raw'}})
         self.quick_agent('cam-1', self.work / 'data/cam', {'model': {'cfg': self.cfg()}, 'train': {'rounds': 0},
@@ -37,10 +37,10 @@ class Bridge(rig.Case):
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
 
-    def config(self, name):
-        """As it is, but for this test's ports, site, folders and patience."""
-        return (CONFIG / f'{name}.conf').read_text().replace('/home/', f'/{self.site}/') \
-            .replace('persistence true', 'persistence false').replace('restart_timeout 2 60', 'restart_timeout 1 2')
+    def site_conf(self):
+        """With the bridge, this test's way to the region, and its patience."""
+        return self.fleet.broker_conf(bridge=True).replace('region.example:8887', f'127.0.0.1:{self.link.port}') \
+            .replace('restart_timeout 2 60', 'restart_timeout 1 2')
 
     def cfg(self):
         path = self.work / 'model.cfg'
@@ -132,7 +132,7 @@ class Bridge(rig.Case):
 
     def test_report_of_100_mb(self):
         """Ends its own connection before it is held in memory, and others are served."""
-        self.fleet.start_broker(self.config('site'))
+        self.fleet.start_broker()
         listener = self.fleet.listen('#')
         rig.time.sleep(0.5)
         broker = self.fleet.programs['broker'].pid

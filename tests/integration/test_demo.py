@@ -28,8 +28,20 @@ class Demo(rig.Case):
         return found
 
     def test_embedded(self):
-        r = subprocess.run(self.argv(), capture_output=True, text=True, timeout=300)
+        self.embedded()
+
+    def test_secure(self):
+        self.embedded('--secure')
+        conf = (self.work / 'demo/broker/mosquitto.conf').read_text()
+        self.assertEqual(conf.count('\nlistener '), conf.count('\nrequire_certificate true\n'))
+        self.assertNotIn('allow_anonymous true', conf)
+        for log in ('cam-1/cam-1.log', 'cam-2/cam-2.log', 'edge-1/edge-1.log'):
+            self.assertNotIn('refused', (self.work / 'demo' / log).read_text())
+
+    def embedded(self, *how):
+        r = subprocess.run(self.argv(*how), capture_output=True, text=True, timeout=300)
         self.assertEqual(r.returncode, 0, r.stdout[-2000:] + r.stderr)
+        self.assertEqual('the loopback only' in r.stdout, not how)
         self.assertEqual(r.stdout.count('the same at both ends, to the image'), 2)
         self.assertEqual(r.stdout.count('never worse than before'), 2)
         self.assertRegex(r.stdout, r'cam-1: its checkpoint, \d+ kB, crossed the broker as \d+ kB of delta, and came back as \d+ kB of \w+')

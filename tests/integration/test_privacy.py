@@ -7,101 +7,11 @@ import array
 import base64
 import hashlib
 import json
-import re
-import socket
 import statistics
-import struct
 import sys
-import threading
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
-
-WINDOW = 64
-DISTINCT = 16  # windows of fewer distinct values say nothing
-
-
-class Recorder:
-    """A subscriber to '#' of our own, so that binary payloads come through as they are (MQTT 3.1.1)."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(('127.0.0.1', port))
-        ident = b'recorder'
-        self.packet(0x10, b'\x00\x04MQTT\x04\x02\x00\x00' + struct.pack('>H', len(ident)) + ident)
-        assert self.read()[0] == 0x20
-        self.packet(0x82, b'\x00\x01\x00\x01#\x00')
-        assert self.read()[0] == 0x90
-        self.data, self.topics = [], []
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def packet(self, kind, payload):
-        length, out = len(payload), bytes([kind])
-        while True:
-            length, digit = length >> 7, length & 127
-            out += bytes([digit | (128 if length else 0)])
-            if not length:
-                break
-        self.socket.sendall(out + payload)
-
-    def exactly(self, n):
-        out = b''
-        while len(out) < n:
-            got = self.socket.recv(n - len(out))
-            if not got:
-                raise ConnectionError
-            out += got
-        return out
-
-    def read(self):
-        kind, length, shift = self.exactly(1)[0], 0, 0
-        while True:
-            b = self.exactly(1)[0]
-            length |= (b & 127) << shift
-            shift += 7
-            if not b & 128:
-                return kind, self.exactly(length)
-
-    def run(self):
-        try:
-            while True:
-                kind, payload = self.read()
-                if kind & 0xf0 == 0x30:
-                    n = struct.unpack('>H', payload[:2])[0]
-                    self.topics.append(payload[2:2 + n].decode())
-                    self.data.append(payload[2 + n:])
-        except (ConnectionError, OSError):
-            pass
-
-    def stop(self):
-        self.socket.close()
-
-
-def windows_of(images):
-    found = set()
-    for pixels in images:
-        for i in range(len(pixels) - WINDOW + 1):
-            w = pixels[i:i + WINDOW]
-            if len(set(w)) >= DISTINCT:
-                found.add(w)
-    return found
-
-
-def hits(traffic, windows):
-    """Windows found in what crossed: as it is, and decoded from base64 and hex."""
-    found = 0
-    for payload in traffic:
-        forms = [payload]
-        # Text that hides in a message begins anywhere: every alignment is decoded.
-        text = re.sub(rb'[^A-Za-z0-9+/]', b'', payload)
-        forms += [base64.b64decode(text[i:len(text) - (len(text) - i) % 4]) for i in range(4)]
-        digits = re.sub(rb'[^0-9a-fA-F]', b'', payload)
-        forms += [bytes.fromhex(digits[i:len(digits) - (len(digits) - i) % 2].decode()) for i in range(2)]
-        for form in forms:
-            for i in range(len(form) - WINDOW + 1):
-                if form[i:i + WINDOW] in windows:
-                    found += 1
-    return found
-
+from recorder import WINDOW, Recorder, hits, windows_of
 
 SECRET = 'Someone-Nobody-Knows'
 PUBLIC = 9
@@ -130,8 +40,8 @@ class Privacy(rig.Case):
         public = [f'digit{i}' for i in range(PUBLIC)]
         (self.work / 'classes.txt').write_text('\n'.join(public) + '\n')
         (self.work / 'mine.txt').write_text(SECRET + '\n')
-        edge = self.folders('edge', 300, 1, public, mix=','.join(['1'] * 9 + ['0']))
-        cam = self.folders('cam', 150, 2, [*public, SECRET])
+        edge = self.class_folders('edge', 300, 1, public, mix=','.join(['1'] * 9 + ['0']))
+        cam = self.class_folders('cam', 150, 2, [*public, SECRET])
         self.fleet.start_broker()
         recorder = Recorder(self.fleet.port)
         listener = self.fleet.listen('trainer/+/in/+/ack', 'device/+/offer')

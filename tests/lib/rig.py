@@ -3,11 +3,13 @@
 A test program defines unittest cases and calls rig.main(). Exit code 0: passed; 77: something that it needs is
 missing (it says what); 1: failed.
 """
+import getpass
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -18,7 +20,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'deploy/lib'))
-from fleet import Fleet, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
+from fleet import Fleet, Pki, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
 
 BUILD = pathlib.Path(os.environ.get('TASUKI_BUILD', ROOT / 'build-gcc'))
 SLOW = bool(os.environ.get('TASUKI_SLOW'))
@@ -88,6 +90,15 @@ class Case(unittest.TestCase):
             for f in out.glob('t10k-*'):
                 f.unlink()
         return out
+
+    def class_folders(self, name, n, seed, names, mix=None):
+        """Drawn digits as one folder of images a class."""
+        images, labels, rows, cols = read_idx(self.digits(name + '-idx', n, seed, mix=mix), 'train')
+        for i, (image, label) in enumerate(zip(images, labels)):
+            path = self.work / 'data' / name / names[label] / f'{i}.pgm'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b'P5 %d %d 255\n' % (cols, rows) + image)
+        return self.work / 'data' / name
 
     def shared_test_images(self, n=200, seed=99):
         out = self.digits('test', n * 5, seed)

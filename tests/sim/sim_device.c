@@ -290,6 +290,7 @@ struct sim_device *sim_device_new(unsigned number, const char *dir, const struct
 	strcpy(c->site, SITE);
 	snprintf(c->id, sizeof(c->id), "cam-%u", number);
 	file_path(c->state, sizeof(c->state), "%s/cam-%u", dir, number);
+	sim_identity(ROLE_DEVICE, c->id, &c->identity);
 	c->block_size = 1024;
 	c->encoding = sim_encoding;
 	if (sim_handovers_max)

@@ -209,6 +209,7 @@ struct sim_trainer *sim_trainer_new(unsigned number, const char *dir, const stru
 	snprintf(c->id, sizeof(c->id), "edge-%u", number);
 	file_path(c->state, sizeof(c->state), "%s/edge-%u", dir, number);
 	file_mkdirs(c->state, NULL);
+	sim_identity(ROLE_TRAINER, c->id, &c->identity);
 	c->epochs = 2;
 	c->seed = 1;
 	c->slots = SLOTS;

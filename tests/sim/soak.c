@@ -3,9 +3,10 @@
  * the end of a seed here: every handover has ended, exactly once; no report is lost; what is active
  * was made by a worker, to the byte.
  *
- *   soak [--from SEED] [--seeds N] [--verbose]
+ *   soak [--from SEED] [--seeds N] [--secure] [--verbose]
  *
- * A seed that fails is printed with its history, and can be run again by its number. */
+ * A seed that fails is printed with its history, and can be run again by its number. (With --secure keys, nonces and
+ * signatures are other ones each time; what happens when is not.) */
 #include "tests/sim/soak.h"
 
 #include <stdlib.h>
@@ -179,6 +180,7 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	sim_encoding = sim_chance(0.5) ? (int)ENCODING_RAW
 				       : (int)rng_below(&sim_rng, ENCODING_N + 1);
 	sim_handovers_max = sim_chance(0.3) ? 1 + rng_below(&sim_rng, 6) : 0;
+	sim_identity_begin(dir);
 	for (unsigned i = 0; i < n_devices; i++)
 		devices[i] = sim_device_new(i, dir, m);
 	for (unsigned i = 0; i < TRAINERS; i++)
@@ -197,6 +199,7 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 		sim_device_free(devices[i]);
 	for (unsigned i = 0; i < TRAINERS; i++)
 		sim_trainer_free(trainers[i]);
+	sim_identity_end();
 	model_free(m);
 	file_remove(dir, NULL);
 	return !history_failed();
@@ -216,9 +219,11 @@ int main(int argc, char **argv)
 			n = strtoull(argv[++i], NULL, 10);
 		else if (strcmp(argv[i], "--verbose") == 0)
 			verbose = true;
+		else if (strcmp(argv[i], "--secure") == 0)
+			sim_secure = true;
 		else
-			return fprintf(stderr,
-				       "usage: soak [--from SEED] [--seeds N] [--verbose]\n"),
+			return fprintf(stderr, "usage: soak [--from SEED] [--seeds N] [--secure] "
+					       "[--verbose]\n"),
 			       2;
 	log_init("soak", verbose ? LOG_P_INFO : (enum log_priority)0);
 	clock_gettime(CLOCK_MONOTONIC, &began);

@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "common/checkpoint/model.h"
 #include "common/protocol/message.h"
+#include "common/trust/identity.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_worker.h"
 
@@ -68,5 +69,11 @@ extern int64_t sim_down_max_ms;
 extern int sim_encoding;
 /* Handovers that each device's [privacy] budget is for; 0: without noise. */
 extern unsigned sim_handovers_max;
+/* sim_identity.c: whether they have identities: messages are signed, blocks sealed. Without it
+ * sim_identity() gives none. */
+extern bool sim_secure;
+void sim_identity_begin(const char *dir); /* of the history's folder */
+void sim_identity(enum role role, const char *name, struct identity_paths *ret);
+void sim_identity_end(void);
 /* soak.c: the fence that this device gave out last. */
 int64_t soak_fence(const char *device);

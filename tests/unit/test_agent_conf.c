@@ -218,6 +218,9 @@ static void test_refused(void **state)
 		       "agent.conf:9: [handover] private_rows");
 	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
 	assert_refused("[worker]\nprogram = agent.conf\n", -EACCES, "[worker] program");
+	assert_refused("[device]\ncommands = signed\n", -EINVAL,
+		       "agent.conf:9: [device] commands: found signed, expected broker without");
+	assert_refused("[device]\ncommands = all\n", -EINVAL, "[device] commands");
 	assert_refused("[broker]\nhost =\n", -EINVAL, "agent.conf:9: [broker] host");
 	assert_refused("[device]\nstate = w/state\n", -ENOTDIR, "agent.conf:9: [device] state");
 	assert_refused("[device]\nstate =\n", -ENOENT, "agent.conf:9: [device] state");

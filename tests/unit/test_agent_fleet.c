@@ -7,7 +7,7 @@
 static struct msg_fleet offer_of(uint64_t seed, int64_t sequence, char path[FILE_PATH_MAX])
 {
 	struct msg_fleet f = {
-		.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
+		.manifest.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
 	struct manifest *m = &f.manifest;
 	file_path(path, FILE_PATH_MAX, "%s/fleet-%d", dir, (int)seed);
 	util_write_weights(model, path, seed, 4000);
@@ -286,7 +286,7 @@ static void test_refused(void **state)
 	memset(g.manifest.model, 'd', HASH_HEX);
 	tell(&g, false);
 	g = f;
-	g.sequence = JSON_INT_MAX; /* the last one for ever */
+	g.manifest.sequence = JSON_INT_MAX; /* the last one for ever */
 	tell(&g, false);
 	g = f;
 	g.manifest.size = 1 << 30;

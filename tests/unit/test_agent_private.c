@@ -247,9 +247,10 @@ static void test_offered_without_rows(void **state)
 static void test_fleet_gets_rows(void **state)
 {
 	char path[FILE_PATH_MAX], judged[HASH_SIZE], own[HASH_SIZE];
-	struct msg_fleet f = {.sequence = 9, .share = 100, .starts_in_ms = -1};
+	struct msg_fleet f = {.share = 100, .starts_in_ms = -1};
 	epoch(1, 10, own);
 	f.manifest = result_of(own, 77, 1, path).manifest;
+	f.manifest.sequence = 9;
 	f.manifest.n_parents = 0;
 	f.manifest.origin = ORIGIN_FLEET;
 	say_text("tasuki/v1/home/fleet/offer", msg_fleet_print(&f));

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -97,6 +98,12 @@ static void fill(void)
 	COPY(s->rounds.best_snapshot, hash('d'));
 	COPY(s->rounds.train_snapshot, hash('e'));
 	s->link = (struct meter_day){20717, 12345};
+	s->sequence = 1790000000001;
+	state_taken_put(s, "edge-1", 77, hash('c'));
+	state_taken_put(s, "edge-2", 78, hash('d'));
+	s->taken[0].last.over = true;
+	s->fleet.sequence = 1790000000;
+	COPY(s->fleet.id, hash('8'));
 	s->privacy.spent = 0.1 + 0.2; /* to the last bit */
 	s->privacy.handovers = 2;
 	COPY(s->privacy.counted, hash('1'));
@@ -110,6 +117,8 @@ static void fill(void)
 	COPY(h->granted, hash('c'));
 	h->open = true;
 	fill_result(&h->result);
+	COPY(s->seal.secret, hash('1'));
+	COPY(s->seal.theirs, hash('2'));
 	COPY(h->decided[0].trainer, "edge-2");
 	struct msg_ack *ack = &h->decided[0].ack;
 	COPY(ack->checkpoint, hash('9'));
@@ -140,11 +149,36 @@ static void test_all_comes_back(void **state)
 	if (state_load(path, t, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_memory_equal(&s->rounds, &t->rounds, sizeof(s->rounds));
+	assert_int_equal(t->sequence, s->sequence);
+	assert_int_equal(t->n_taken, 2);
+	assert_memory_equal(&s->taken, &t->taken, sizeof(s->taken));
+	assert_int_equal(t->fleet.sequence, s->fleet.sequence);
+	assert_string_equal(t->fleet.id, s->fleet.id);
 	assert_memory_equal(&s->handover.decided, &t->handover.decided,
 			    sizeof(t->handover.decided));
 	assert_string_equal(t->handover.result.manifest.id, hash('e'));
 	assert_int_equal(t->handover.result.after.correct, 350);
 	assert_memory_equal(s, t, sizeof(*s));
+}
+
+static mode_t mode(void)
+{
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mode & 0777;
+}
+
+/* While a secret is in it. */
+static void test_secrets_are_the_owners(void **state)
+{
+	fill();
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_equal(mode(), 0600);
+	s->seal = (struct sealed){0};
+	assert_int_equal(state_save(path, s, &err), 0);
+	assert_int_not_equal(mode(), 0600);
+	assert_int_equal(state_load(path, t, &err), 0);
+	assert_string_equal(t->seal.secret, "");
 }
 
 static void test_missing(void **state)
@@ -195,6 +229,8 @@ static void test_bad_files(void **state)
 	assert_bad("\"trainer\":\"edge-1\"", "\"trainer\":\"../x\"", "trainer");
 	assert_bad("\\\"fence\\\":3", "\\\"fence\\\":\\\"x\\\"", "decided[0]");
 	assert_bad(hash('d'), "dd", "expected 64 hex digits");
+	assert_bad("\"secret\":\"1", "\"secret\":\"X", "secret");
+	assert_bad("\"theirs\":\"2", "\"theirs\":\"X", "theirs");
 	assert_bad("\"commands\":[{", "\"commands\":[7,{", "commands[0]");
 	assert_bad("\"kind\":\"tuned\"", "\"kind\":\"tune\"", "candidates[4]: kind");
 	assert_bad("\"percent\":75", "\"percent\":101", "percent");
@@ -288,6 +324,22 @@ static void test_undecided(void **state)
 	assert_string_equal(s->undecided[1], hash('e'));
 }
 
+/* One entry a trainer; whose result is the oldest goes first. */
+static void test_taken(void **state)
+{
+	char trainer[ID_SIZE];
+	for (int i = 0; i < STATE_TAKEN_MAX + 3; i++) {
+		snprintf(trainer, sizeof(trainer), "edge-%d", i);
+		state_taken_put(s, trainer, 100 + i, hash('a'));
+		state_taken_put(s, "edge-0", 200 + i, hash('b'));
+	}
+	assert_int_equal(s->n_taken, STATE_TAKEN_MAX);
+	assert_null(state_taken_find(s, "edge-3"));
+	assert_int_equal(state_taken_find(s, "edge-4")->last.sequence, 104);
+	assert_int_equal(state_taken_find(s, "edge-0")->last.sequence, 200 + STATE_TAKEN_MAX + 2);
+	assert_string_equal(state_taken_find(s, "edge-0")->last.id, hash('b'));
+}
+
 static void test_commands(void **state)
 {
 	char id[ID_SIZE];
@@ -326,9 +378,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_all_comes_back), T(test_missing),    T(test_bad_files),
+		T(test_all_comes_back), T(test_secrets_are_the_owners), T(test_missing),    T(test_bad_files),
 		T(test_judges_nothing), T(test_older_file), T(test_scores),
-		T(test_undecided),      T(test_commands),   T(test_full_state_is_read),
+		T(test_undecided),      T(test_taken), T(test_commands),   T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@
 #include "common/base/bucket.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
+#include "common/base/hex.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -537,9 +538,26 @@ static void bucket_lets_a_burst_and_a_rate(void **state)
 	assert_in_range(n, 202, 204);
 }
 
+static void test_hex(void **state)
+{
+	static const char *const bad[] = {"", "0", "000", "0g", "0A", "00 ", " 00", "0000", "0x"};
+	uint8_t b;
+	char text[5];
+	for (unsigned i = 0; i < 256; i++) {
+		hex_print((const uint8_t[]){(uint8_t)i, 0xa5}, 2, text);
+		assert_string_equal(text + 2, "a5");
+		text[2] = 0;
+		assert_int_equal(hex_parse(text, &b, 1), 0);
+		assert_int_equal(b, i);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(hex_parse(bad[i], &b, 1), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hex),
 		cmocka_unit_test(err_formats_and_returns_its_code),
 		cmocka_unit_test(err_allows_null),
 		cmocka_unit_test(err_keeps_within_its_size),

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/mem.h"
+
 static void test_boot(void **state)
 {
 	int64_t a, b;
@@ -231,6 +233,42 @@ static void test_jobs(void **state)
 	assert_int_equal(query("SELECT updated_ms FROM jobs WHERE id = 1"), 400);
 }
 
+static bool file_has(const char *name, const char *text)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t len = 0;
+
+	return file_read(name, 1 << 24, &data, &len, NULL) == 0 &&
+	       memmem(data, len, text, strlen(text));
+}
+
+/* As long as the job is open; then they are gone from the file, too. */
+static void test_keys_of_jobs(void **state)
+{
+	static struct taken got;
+	struct job a;
+
+	(void)state;
+	make_job(&a, "cam-1", C1, 1);
+	strcpy(a.seal.secret, S1);
+	save(&a, 100);
+	strcpy(a.seal.theirs, W1);
+	save(&a, 200);
+	reopen();
+	assert_true(file_has(path, S1));
+	got.n = 0;
+	assert_int_equal(db_job_each(db, take_job, &got, &err), 0);
+	assert_memory_equal(&got.jobs[0].seal, &a.seal, sizeof(a.seal));
+	a.state = JOB_DONE;
+	save(&a, 300);
+	assert_int_equal(query("SELECT count(*) FROM jobs WHERE seal_secret IS NULL AND"
+			       " seal_theirs IS NULL"),
+			 1);
+	reopen();
+	assert_false(file_has(path, S1));
+	assert_false(file_has(path, W1));
+}
+
 /* A device that lost its state gives the same fence to the same checkpoint again. */
 static void test_same_fence_again(void **state)
 {
@@ -402,6 +440,40 @@ static void test_runs_after_reboot(void **state)
 	assert_int_equal(query("SELECT ended_ms FROM runs"), 130000);
 }
 
+/* What keeps messages from being played again survives a kill, and its device. */
+static void test_offers(void **state)
+{
+	struct freshness_last last = {.sequence = 7, .id = C1}, found = {.sequence = 1};
+	struct db_device d = {.id = "cam-1"};
+	int64_t n, first;
+
+	(void)state;
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_int_equal(found.sequence, 0);
+	assert_int_equal(db_device_put(db, &d, NULL), 0);
+	assert_int_equal(db_offer_put(db, "cam-1", &last, NULL), 0);
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_memory_equal(&found, &last, sizeof(last));
+	last.sequence = 8;
+	last.over = true;
+	assert_int_equal(db_offer_put(db, "cam-1", &last, NULL), 0);
+	assert_int_equal(db_device_forget(db, "cam-1", NULL), 0);
+	assert_int_equal(db_sequence(db, 1000, &first, NULL), 0);
+	assert_int_equal(first, 1000);
+	assert_int_equal(db_sequence(db, 900, &n, NULL), 0);
+	assert_int_equal(n, 1001);
+	assert_int_equal(db_sequence(db, 5000, &n, NULL), 0);
+	assert_int_equal(n, 5000);
+	assert_int_equal(db_commit(db, NULL), 0);
+	reopen();
+	assert_int_equal(db_offer_get(db, "cam-1", &found, NULL), 0);
+	assert_int_equal(found.sequence, 8);
+	assert_string_equal(found.id, last.id);
+	assert_true(found.over);
+	assert_int_equal(db_sequence(db, 0, &n, NULL), 0);
+	assert_int_equal(n, 5001);
+}
+
 static void test_newer_schema(void **state)
 {
 	sqlite3 *h;
@@ -536,12 +608,13 @@ int main(void)
 		TEST(test_logs),
 		TEST(test_devices),
 		TEST(test_jobs),
-		TEST(test_same_fence_again),
+		TEST(test_keys_of_jobs), TEST(test_same_fence_again),
 		TEST(test_kept_and_served),
 		TEST(test_sent_and_known),
 		TEST(test_kept_newest_first),
 		TEST(test_runs),
 		TEST(test_runs_after_reboot),
+		TEST(test_offers),
 		TEST(test_newer_schema),
 		TEST(test_not_a_database),
 		TEST(test_full_disk),

@@ -55,6 +55,18 @@ static void assert_content(const char *path, const char *expected)
 	assert_string_equal(data, expected);
 }
 
+/* Also over a leftover that others may read. */
+static void secrets_are_the_owners(void **state)
+{
+	struct stat st;
+	assert_int_equal(file_write("f.tmp", "left", 4, NULL), 0);
+	assert_int_equal(file_write("f", "all may", 7, NULL), 0);
+	assert_int_equal(file_write_private("f", "secret", 6, NULL), 0);
+	assert_content("f", "secret");
+	assert_int_equal(stat("f", &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+}
+
 static void write_then_read(void **state)
 {
 	struct err err = {0};
@@ -282,6 +294,7 @@ int main(void)
 #define FILE_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		FILE_TEST(write_then_read),
+		FILE_TEST(secrets_are_the_owners),
 		FILE_TEST(read_names_what_is_wrong),
 		FILE_TEST(write_into_nothing),
 		FILE_TEST(write_without_room_keeps_the_old_file),

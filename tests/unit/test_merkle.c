@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/base/hex.h"
 #include "common/base/mem.h"
 #include "common/crypto/hash.h"
 #include "common/crypto/merkle.h"
@@ -88,8 +89,7 @@ static const struct {
 
 static void from_hex(const char *hex, uint8_t *out)
 {
-	for (size_t i = 0; i < MERKLE_HASH; i++)
-		assert_int_equal(sscanf(hex + 2 * i, "%2hhx", &out[i]), 1);
+	assert_int_equal(hex_parse(hex, out, MERKLE_HASH), 0);
 }
 
 static void the_published_paths_prove_the_published_leaves(void **state)
@@ -186,7 +186,7 @@ static void the_definition_has_the_published_roots(void **state)
 		plain_hash(0, ct_leaves[i].bytes, ct_leaves[i].len, "", 0, leaf[i]);
 	for (uint32_t n = 1; n <= 8; n++) {
 		defined_root((const uint8_t(*)[MERKLE_HASH])leaf, n, root);
-		hash_text(root, hex);
+		hex_print(root, MERKLE_HASH, hex);
 		assert_string_equal(hex, ct_roots[n - 1]);
 	}
 }
@@ -203,7 +203,7 @@ static void every_small_tree_is_as_defined(void **state)
 		small_file(n, last, data, leaf);
 		assert_int_equal(merkle_file(file, (n - 1) * BLOCK + last, BLOCK, &m, &err), 0);
 		defined_root((const uint8_t(*)[MERKLE_HASH])leaf, n, want);
-		hash_text(want, want_root);
+		hex_print(want, MERKLE_HASH, want_root);
 		merkle_root(m, root);
 		assert_string_equal(root, want_root);
 		for (uint32_t i = 0; i < n; i++) {

@@ -14,6 +14,9 @@
 #define H1 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define H2 "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 
+#define SITE_KEY                                                   \
+	"00112233445566778899aabb00112233445566778899aabb00112233" \
+	"445566778899aabb00112233445566778899aabb00112233445566778899aabb"
 #define SCORE "{\"n\":100,\"correct\":44,\"accuracy\":0.44,\"loss\":1.5}"
 #define MANIFEST                                                                               \
 	"\"id\":\"" H1 "\",\"parents\":[\"" H2 "\"],\"model\":\"" H2                           \
@@ -49,11 +52,11 @@ static const char *const good[] = {
 		"{\"trainer\":\"t1\",\"checkpoint\":\"" H1
 		"\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
 		"\"reason\":\"another model\",\"phase\":\"queued\","
-		"\"progress\":0.5}",
+		"\"progress\":0.5,\"seal\":\"" H2 "\"}",
 	[GRANT] =
 		"{\"checkpoint\":\"" H1
 		"\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":60000,"
-		"\"reason\":\"again\"}",
+		"\"reason\":\"again\",\"seal\":\"" H2 "\"}",
 	[RESULT] =
 		"{" MANIFEST ",\"fence\":9,\"before\":" SCORE ",\"after\":" SCORE
 		",\"snapshot\":\"" H2 "\",\"images_trained\":5000,\"duration_ms\":60000}",
@@ -82,9 +85,11 @@ static const char *const good[] = {
 		"{\"id\":\"" H1 "\",\"parents\":[],\"model\":\"" H2
 		"\",\"origin\":\"fleet\",\"device\":\"t1\",\"trainer\":\"t1\",\"epoch\":3,"
 		"\"images_seen\":1000,\"classes\":10,\"size\":70000,\"block_size\":32768,"
-		"\"created\":\"2024-11-23T12:00:00.123Z\",\"encoding\":\"raw\",\"sequence\":9,"
+		"\"created\":\"2024-11-23T12:00:00.123Z\",\"sequence\":9,\"encoding\":\"raw\","
 		"\"share\":10,\"halted\":true,\"reason\":\"worse\",\"starts_in_ms\":2000,"
 		"\"spread_ms\":10000,\"test\":" SCORE "}",
+	[KEY] =
+		"{\"trainer\":\"t1\",\"sequence\":9,\"seal\":\"" H1 "\",\"key\":\"" SITE_KEY "\"}",
 };
 
 static void assert_taken(enum codec_kind k, const char *text, const char *expected)
@@ -312,11 +317,13 @@ static const struct change refused[] = {
 	{CLAIM, "claim", "0"}, {CLAIM, "claim", "-1"}, {CLAIM, "claim", "\"1\""},
 	{CLAIM, "reason", "\"a\\nb\""}, {CLAIM, "reason", "7"},
 	{CLAIM, "lacks", "\"base\""},
+	{CLAIM, "seal", "\"" LONG65 "\""}, {CLAIM, "seal", "\"\""}, {CLAIM, "seal", "7"},
 
 	{GRANT, "checkpoint", NULL}, {GRANT, "granted", NULL}, {GRANT, "granted", "1"},
 	{GRANT, "fence", NULL}, {GRANT, "fence", "0"}, {GRANT, "lease_ms", NULL},
 	{GRANT, "lease_ms", "0"}, {GRANT, "lease_ms", "86400001"}, {GRANT, "reason", "7"},
 	{GRANT, "claim", "0"}, {GRANT, "claim", "1.5"}, {GRANT, "claim", "null"},
+	{GRANT, "seal", "\"ABC\""}, {GRANT, "seal", "\"" LONG65 "\""}, {GRANT, "seal", "true"},
 
 	{RESULT, "id", NULL}, {RESULT, "parents", "[]"}, {RESULT, "parents", NULL},
 	{RESULT, "trainer", NULL}, {RESULT, "fence", NULL}, {RESULT, "fence", "0"},
@@ -324,6 +331,11 @@ static const struct change refused[] = {
 	{RESULT, "snapshot", NULL}, {RESULT, "snapshot", "\"\""},
 	{RESULT, "images_trained", NULL}, {RESULT, "images_trained", "-1"},
 	{RESULT, "duration_ms", NULL}, {RESULT, "duration_ms", "-1"},
+
+	{KEY, "trainer", NULL}, {KEY, "trainer", "\"a/b\""}, {KEY, "sequence", NULL},
+	{KEY, "sequence", "0"}, {KEY, "sequence", "\"9\""}, {KEY, "seal", NULL},
+	{KEY, "seal", "\"\""}, {KEY, "seal", "\"" LONG65 "\""}, {KEY, "key", "\"00\""},
+	{KEY, "key", "\"" SITE_KEY "0\""}, {KEY, "key", "\"" LONG65 LONG33 "123456789012345678901A\""},
 
 	{WANT, "trainer", "\"a/b\""}, {WANT, "checkpoint", NULL}, {WANT, "checkpoint", "\"x\""},
 	{WANT, "blocks", NULL}, {WANT, "blocks", "[]"}, {WANT, "blocks", "[-1]"},
@@ -390,6 +402,7 @@ static const struct change taken[] = {
 	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},
 	{CLAIM, "phase", NULL}, {CLAIM, "claim", NULL}, {CLAIM, "reason", NULL},
 	{CLAIM, "claim", "9007199254740991"}, {GRANT, "claim", NULL}, {GRANT, "reason", NULL},
+	{CLAIM, "seal", NULL}, {GRANT, "seal", NULL},
 	{STATUS, "log", NULL}, {STATUS, "log", "\"12345678901234567890123456789012\""},
 	{STATUS, "report_first", NULL}, {REPORT, "log", NULL}, {GRANT, "lease_ms", "86400000"},
 	{WANT, "trainer", NULL}, {WANT, "reports", NULL},

@@ -176,20 +176,25 @@ static void test_claim_and_grant_fields(void **state)
 				   "\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
 				   "\"reason\":\"another model\"}";
 	static const char plain[] = "{\"trainer\":\"t1\",\"checkpoint\":\"" H1
-				    "\",\"fence\":0,\"retry_ms\":5000,\"reason\":\"why?\"}";
+				    "\",\"fence\":0,\"retry_ms\":5000,\"reason\":\"why?\","
+				    "\"seal\":\"" H2 "\"}";
 	static const char grant[] = "{\"checkpoint\":\"" H1
-				    "\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":1}";
+				    "\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":1,"
+				    "\"seal\":\"" H2 "\"}";
 	struct msg_claim c;
 	struct msg_grant g;
 	assert_int_equal(msg_claim_parse(busy, strlen(busy), &c, NULL), 0);
 	assert_true(c.busy && c.retry_ms == 5000 && c.claim == 41);
 	assert_string_equal(c.reason, "another model");
+	assert_string_equal(c.seal, "");
 	/* What only says something of a busy one is not there without it. */
 	assert_int_equal(msg_claim_parse(plain, strlen(plain), &c, NULL), 0);
 	assert_true(!c.busy && c.retry_ms == 0 && c.claim == 0);
 	assert_string_equal(c.reason, "");
+	assert_string_equal(c.seal, H2);
 	assert_int_equal(msg_grant_parse(grant, strlen(grant), &g, NULL), 0);
 	assert_int_equal(g.claim, 41);
+	assert_string_equal(g.seal, H2);
 }
 
 static void test_want_fields(void **state)

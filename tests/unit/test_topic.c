@@ -25,6 +25,7 @@ static const struct {
 	{{.kind = TOPIC_DEVICE_WANT, .device = "d1"}, "device/d1/in/want"},
 	{{.kind = TOPIC_DEVICE_BLOCK, .device = "d1", .checkpoint = H, .block = 0},
 	 "device/d1/in/block/" H "/0"},
+	{{.kind = TOPIC_DEVICE_KEY, .device = "d1"}, "device/d1/in/key"},
 	{{.kind = TOPIC_DEVICE_ACK, .device = "d1"}, "device/d1/in/ack"},
 	{{.kind = TOPIC_DEVICE_CMD, .device = "d1"}, "device/d1/in/cmd"},
 	{{.kind = TOPIC_FLEET_CMD}, "fleet/cmd"},
@@ -42,6 +43,7 @@ static const struct {
 	  .checkpoint = H,
 	  .block = XFER_BLOCKS_MAX - 1},
 	 "trainer/t.1/in/d1/block/" H "/1048575"},
+	{{.kind = TOPIC_TRAINER_KEY, .trainer = "t.1", .device = "d1"}, "trainer/t.1/in/d1/key"},
 	{{.kind = TOPIC_TRAINER_ACK, .trainer = "t.1", .device = "d1"}, "trainer/t.1/in/d1/ack"},
 	{{.kind = TOPIC_REPLY, .client = "me"}, "reply/me"},
 };

@@ -306,12 +306,12 @@ static void test_restart(void **state)
 	(void)state;
 	publish(1, id);
 	assert_true(last_offer(&o));
-	sequence = o.sequence;
+	sequence = o.manifest.sequence;
 	tick(1000);
 	forget_sent();
 	kill_and_reopen(); /* before anything was sent */
 	assert_true(last_offer(&o));
-	assert_int_equal(o.sequence, sequence);
+	assert_int_equal(o.manifest.sequence, sequence);
 	tick(o.starts_in_ms);
 	assert_int_equal(blocks_sent(id), N_BLOCKS);
 	forget_sent();
@@ -351,10 +351,10 @@ static void rollout(bool good, bool killed)
 	assert_true(last_offer(&o));
 	assert_in_range(o.share, 10, 30);
 	tick(o.starts_in_ms);
-	assert_int_equal(first_group(o.sequence, o.share, names, 4), 4);
+	assert_int_equal(first_group(o.manifest.sequence, o.share, names, 4), 4);
 	for (int i = 0; i < 200; i++) {
 		snprintf(last, sizeof(last), "cam-%d", i);
-		if (!fleet_has(last, o.sequence, o.share))
+		if (!fleet_has(last, o.manifest.sequence, o.share))
 			break;
 	}
 	forget_sent();
@@ -452,13 +452,13 @@ static void test_gives_way(void **state)
 	other = o;
 	strcpy(other.manifest.trainer, "edge-2");
 	strcpy(other.manifest.id, OTHER);
-	other.sequence--;
+	other.manifest.sequence--;
 	say(TOPIC_FLEET_OFFER, "", msg_fleet_print(&other));
 	say(TOPIC_FLEET_OFFER, "", strdup("{}"));
 	say(TOPIC_FLEET_OFFER, "", msg_fleet_print(&o)); /* its own */
 	tick(500);
 	forget_sent();
-	other.sequence += 1000;
+	other.manifest.sequence += 1000;
 	text = msg_fleet_print(&other);
 	say_raw(TOPIC_FLEET_OFFER, "", "", 0, text, 0, true); /* somebody clears it */
 	say_raw(TOPIC_FLEET_OFFER, "", "", 0, text, strlen(text), true);
@@ -470,11 +470,11 @@ static void test_gives_way(void **state)
 	/* The next of this one is newer than that. */
 	publish(2, id);
 	assert_true(last_offer(&o));
-	assert_true(o.sequence > other.sequence);
+	assert_true(o.manifest.sequence > other.manifest.sequence);
 	snprintf(path, sizeof(path), "%s/store/checkpoints/%s", f.dir, id);
 	assert_true(file_exists(path));
 	/* Nothing could be newer than that: it is nobody's. */
-	other.sequence = JSON_INT_MAX;
+	other.manifest.sequence = JSON_INT_MAX;
 	say(TOPIC_FLEET_OFFER, "", msg_fleet_print(&other));
 	publish(3, id); /* what is offered no more has no place here */
 	assert_false(file_exists(path));

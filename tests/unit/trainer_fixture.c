@@ -241,6 +241,13 @@ void say_raw(enum topic_kind kind, const char *device, const char *checkpoint,
 
 void say(enum topic_kind kind, const char *device, char *text)
 {
+	struct topic t = {.kind = kind, .trainer = "edge-1"};
+	char topic[TOPIC_SIZE];
+
+	strcpy(t.device, device);
+	assert_int_equal(topic_format(topic, "home", &t), 0);
+	if (f.sign)
+		text = f.sign(kind, topic, text);
 	assert_non_null(text);
 	say_raw(kind, device, NULL, 0, text, strlen(text), false);
 	free(text);

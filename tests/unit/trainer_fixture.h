@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -68,6 +69,8 @@ struct trainer_fixture {
 	unsigned n_work, worked;
 	uint64_t last_id;
 	int64_t claim; /* number of the last one that was looked at */
+	/* What the device says as it says it where messages are signed; text is taken. NULL: plain. */
+	char *(*sign)(enum topic_kind kind, const char *topic, char *text);
 	/* what the device holds */
 	char *weights;
 	char id[HASH_SIZE];
