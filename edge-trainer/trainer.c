@@ -229,6 +229,7 @@ unsigned trainer_subscriptions(const struct trainer *t, char filters[][MQTT_TOPI
 	};
 	unsigned n = 0;
 
+	_Static_assert(ARRAY_LEN(subs) == TRAINER_SUBS_MAX, "the caller has room for these");
 	for (unsigned i = 0; i < ARRAY_LEN(subs); i++) {
 		struct topic topic = {.kind = subs[i].kind};
 

@@ -24,7 +24,7 @@
 
 #define TRAINER_DEVICES_MAX 100000
 #define TRAINER_JOBS_MAX    4096 /* in memory: all that are not done */
-#define TRAINER_SUBS_MAX    9
+#define TRAINER_SUBS_MAX    10
 
 struct trainer_ports {
 	void *user;

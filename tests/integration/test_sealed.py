@@ -45,7 +45,10 @@ class Keeper:
 
     def run(self):
         while not self.ended.wait(0.05):
-            self.look()
+            try:
+                self.look()
+            except FileNotFoundError:
+                pass  # a folder that went while it was looked into: again
 
     def stop(self):
         self.ended.set()
