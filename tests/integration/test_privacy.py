@@ -7,10 +7,7 @@ import array
 import base64
 import hashlib
 import json
-import re
-import socket
 import statistics
-import struct
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig

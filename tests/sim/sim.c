@@ -18,6 +18,15 @@ uint64_t __wrap_rng_entropy(void)
 	return rng_u64(&sim_rng);
 }
 
+/* Noise, too, comes from the seed. */
+int __wrap_seal_random(uint8_t *ret, size_t len);
+int __wrap_seal_random(uint8_t *ret, size_t len)
+{
+	while (len-- > 0)
+		*ret++ = (uint8_t)rng_u64(&sim_rng);
+	return 0;
+}
+
 /* --- time: a heap by time, then by order of asking --- */
 
 struct due {

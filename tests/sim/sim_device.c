@@ -1,5 +1,6 @@
 /* A device: the real agent with its files, between the simulated broker and worker. */
 #include "common/crypto/hash.h"
+#include "common/privacy/accountant.h"
 #include "device-agent/agent_impl.h"
 #include "tests/sim/soak.h"
 
@@ -21,10 +22,13 @@ struct sim_device {
 	uint64_t life;
 	bool doomed, inside;    /* killed as soon as what it does now returns */
 	char active[HASH_SIZE]; /* as checked last */
+	char noised[HASH_SIZE]; /* of the last grant that got out, and of how many */
+	int64_t n_noised;
 };
 
 double sim_crash;
 int sim_encoding;
+unsigned sim_handovers_max;
 int64_t sim_down_max_ms = 5000;
 
 static void start(void *arg, uint64_t life);
@@ -84,6 +88,31 @@ void sim_device_kill(struct sim_device *d)
 
 /* --- ports --- */
 
+/* What is granted has noise, and is in the account before anybody hears of the grant: over all
+ * kills, each noised one at least once, and never more of them than the budget is for. */
+static void check_account(struct sim_device *d, const struct mqtt_publish *p)
+{
+	const struct state *s = d->a->state;
+	struct manifest m;
+	struct msg_grant g;
+	struct topic t;
+
+	if (sim_handovers_max == 0 || topic_parse(p->topic, SITE, &t) < 0 ||
+	    t.kind != TOPIC_TRAINER_GRANT || msg_grant_parse(p->payload, p->len, &g, NULL) < 0 ||
+	    !g.granted || store_manifest(d->a->store, g.checkpoint, &m, NULL) < 0)
+		return;
+	if (strcmp(m.noised, d->noised) != 0)
+		d->n_noised++;
+	snprintf(d->noised, sizeof(d->noised), "%s", m.noised);
+	if (!*m.noised || strcmp(m.noised, s->privacy.counted) != 0 ||
+	    s->privacy.handovers < d->n_noised || s->privacy.handovers > sim_handovers_max)
+		history_fail("%s grants %.12s: noised %.12s, counted %.12s, %lld handovers, "
+			     "expected %lld to %u",
+			     d->conf.id, g.checkpoint, m.noised, s->privacy.counted,
+			     (long long)s->privacy.handovers, (long long)d->n_noised,
+			     sim_handovers_max);
+}
+
 static int publish(void *user, const struct mqtt_publish *p)
 {
 	struct sim_device *d = user;
@@ -98,6 +127,8 @@ static int publish(void *user, const struct mqtt_publish *p)
 	r = sim_publish(&d->client, p);
 	if (r == 0)
 		history_sent(p);
+	if (r == 0)
+		check_account(d, p);
 	return r;
 }
 
@@ -262,6 +293,13 @@ struct sim_device *sim_device_new(unsigned number, const char *dir, const struct
 	sim_identity(ROLE_DEVICE, c->id, &c->identity);
 	c->block_size = 1024;
 	c->encoding = sim_encoding;
+	if (sim_handovers_max)
+		c->privacy = (struct privacy_conf){
+			.noise = 2,
+			.clip = 1,
+			.delta = 1e-5,
+			.budget = accountant_epsilon(
+				(sim_handovers_max + 0.5) * accountant_handover(2), 1e-5)};
 	c->live = (struct agent_live){.round_epochs = EPOCHS,
 				      .rounds = 1,
 				      .every_epochs = 2,

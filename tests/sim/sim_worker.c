@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "common/checkpoint/weights.h"
 #include "common/crypto/hash.h"
 #include "common/encoding/encoding.h"
 #include "tests/sim/sim.h"
@@ -185,6 +186,33 @@ static enum encoding encoding_of(const struct json *args, char base[FILE_PATH_MA
 	return *base ? ENCODING_DELTA : ENCODING_INT8;
 }
 
+static int noise(struct sim_worker *w, const struct sim_request *q, struct json *result,
+		 struct err *err)
+{
+	char weights[FILE_PATH_MAX], base[FILE_PATH_MAX], out[FILE_PATH_MAX], id[HASH_SIZE];
+	struct weights_noise conf = {.first_row = w->model->outputs};
+	double norm;
+	int r = json_get_str(q->args, "weights", weights, sizeof(weights), err);
+
+	if (r == 0)
+		r = json_get_str(q->args, "base", base, sizeof(base), err);
+	if (r == 0)
+		r = json_get_str(q->args, "out", out, sizeof(out), err);
+	if (r == 0)
+		r = json_get_num(q->args, "clip", 0, WEIGHTS_CLIP_MAX, &conf.clip, err);
+	if (r == 0)
+		r = json_get_num(q->args, "noise", 0, WEIGHTS_NOISE_MAX, &conf.noise, err);
+	if (r == 0)
+		r = weights_noise(w->model, weights, base, &conf, out, &norm, err);
+	if (r == 0)
+		r = hash_file(out, id, err);
+	if (r < 0)
+		return r;
+	sim_worker_made(id);
+	json_set_num(result, "norm", norm);
+	return 0;
+}
+
 static int encode(struct sim_worker *w, const struct sim_request *q, struct json *result,
 		  struct err *err)
 {
@@ -277,6 +305,8 @@ static void answer(struct sim_worker *w, uint64_t id, int code)
 		code = evaluate(w, &q, result, &err);
 	else if (is(&q, "first"))
 		code = first(w, &q, &err);
+	else if (is(&q, "noise"))
+		code = noise(w, &q, result, &err);
 	else if (is(&q, "encode"))
 		code = encode(w, &q, result, &err);
 	else if (is(&q, "decode"))
@@ -346,7 +376,7 @@ int sim_worker_request(struct sim_worker *w, const char *op, struct json *args, 
 	*ret_id = q->id;
 	w->n++;
 	if (is(q, "train") || is(q, "evaluate") || is(q, "merge") || is(q, "encode") ||
-	    is(q, "decode")) {
+	    is(q, "decode") || is(q, "noise")) {
 		if (args && json_has(args, "until_ms"))
 			json_get_int(args, "until_ms", 0, JSON_INT_MAX, &q->until_ms, NULL);
 		sim_at(sim_now() + sim_between(10, w->step_max_ms), due, w, q->id);

@@ -194,6 +194,7 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	faulty_until_ms = T0_MS + FAULTY_MS;
 	sim_encoding = sim_chance(0.5) ? (int)ENCODING_RAW
 				       : (int)rng_below(&sim_rng, ENCODING_N + 1);
+	sim_handovers_max = sim_chance(0.3) ? 1 + rng_below(&sim_rng, 6) : 0;
 	sim_identity_begin(dir);
 	for (unsigned i = 0; i < n_devices; i++)
 		devices[i] = sim_device_new(i, dir, m);

@@ -67,6 +67,8 @@ extern double sim_crash;
 extern int64_t sim_down_max_ms;
 /* In what form checkpoints go both ways: an enum encoding, or ENCODING_AUTO. */
 extern int sim_encoding;
+/* Handovers that each device's [privacy] budget is for; 0: without noise. */
+extern unsigned sim_handovers_max;
 /* sim_identity.c: whether they have identities: messages are signed, blocks sealed. Without it
  * sim_identity() gives none. */
 extern bool sim_secure;

@@ -432,7 +432,7 @@ static inline void path_of(const struct asked *q, const char *key, char path[FIL
 		fail_msg("%s", err.text);
 }
 
-static inline void answer(struct asked *q, struct json *result)
+static inline void request_done(struct asked *q, struct json *result)
 {
 	agent_worker_reply(a, q->id, result, NULL);
 	json_free(result);
@@ -447,7 +447,7 @@ static inline void first_made(char id[HASH_SIZE])
 	path_of(&q, "out", out);
 	util_write_weights(model, out, 99, 0);
 	assert_int_equal(hash_file(out, id, NULL), 0);
-	answer(&q, json_new_obj());
+	request_done(&q, json_new_obj());
 }
 
 static inline void a_second_later(void)

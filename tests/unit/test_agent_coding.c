@@ -52,7 +52,7 @@ static void coded(enum encoding e, size_t base, size_t of_bases, char id[HASH_SI
 		fail_msg("%s", err.text);
 	if (e == ENCODING_DELTA)
 		json_set_int(r, "base", (int64_t)base);
-	answer(&q, r);
+	request_done(&q, r);
 }
 
 /* The blocks that a trainer gets are those of the form, which it makes the offered checkpoint of.
@@ -123,7 +123,7 @@ static void test_both_ways(void **state)
 	path_of(&q, "out", out);
 	path_of(&q, "base", with);
 	assert_int_equal(encoding_decode(model, ENCODING_DELTA, in, with, out, id, &err), 0);
-	answer(&q, json_new_obj());
+	request_done(&q, json_new_obj());
 	evaluated(r.manifest.id, SPLIT_TEST, 8);
 	evaluated(r.manifest.id, SPLIT_VALIDATION, 15);
 	assert_active(r.manifest.id);

@@ -60,7 +60,7 @@ static void noise_added(const char *of, const char *base, char id[HASH_SIZE])
 	assert_int_equal(hash_file(out, id, &err), 0);
 	struct json *r = json_new_obj();
 	json_set_num(r, "norm", norm);
-	answer(&q, r);
+	request_done(&q, r);
 }
 
 /* Until a checkpoint with noise is on offer. */
@@ -177,7 +177,7 @@ static void test_forms(void **state)
 		json_set_str(r, "encoding", encoding_name(c.encoding));
 		if (!i)
 			json_set_int(r, "base", 0);
-		answer(&q, r);
+		request_done(&q, r);
 		evaluated(id[i], SPLIT_TEST, 5);
 		now += 3000;
 		agent_tick(a);
