@@ -5,8 +5,8 @@
  *
  *   soak [--from SEED] [--seeds N] [--secure] [--verbose]
  *
- * A seed that fails is printed with its history, and can be run again by its number. (With --secure keys, nonces and
- * signatures are other ones each time; what happens when is not.) */
+ * A seed that fails is printed with its history, and can be run again by its number. (With --secure
+ * keys, nonces and signatures are other ones each time; what happens when is not.) */
 #include "tests/sim/soak.h"
 
 #include <stdlib.h>
@@ -177,8 +177,8 @@ static bool run(uint64_t seed, const char *dir, bool verbose, struct totals *tot
 	sim_worker_made = history_made;
 	n_devices = 2 + rng_below(&sim_rng, DEVICES_MAX - 1);
 	faulty_until_ms = T0_MS + FAULTY_MS;
-	sim_encoding = sim_chance(0.5) ? (int)ENCODING_RAW
-				       : (int)rng_below(&sim_rng, ENCODING_N + 1);
+	sim_encoding =
+		sim_chance(0.5) ? (int)ENCODING_RAW : (int)rng_below(&sim_rng, ENCODING_N + 1);
 	sim_identity_begin(dir);
 	for (unsigned i = 0; i < n_devices; i++)
 		devices[i] = sim_device_new(i, dir, m);
