@@ -5,8 +5,8 @@
  *
  *   soak [--from SEED] [--seeds N] [--secure] [--verbose]
  *
- * A seed that fails is printed with its history, and can be run again by its number. (With --secure keys, nonces and
- * signatures are other ones each time; what happens when is not.) */
+ * A seed that fails is printed with its history, and can be run again by its number. (With --secure
+ * keys, nonces and signatures are other ones each time; what happens when is not.) */
 #include "tests/sim/soak.h"
 
 #include <stdlib.h>
