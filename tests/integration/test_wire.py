@@ -103,11 +103,15 @@ class Wire(unittest.TestCase):
     def test_bench(self):
         """tests/bench/wire runs and says what it promises; no figure is judged."""
         doc = self.work / 'doc.md'
-        doc.write_text('before\n<!-- measured: loopback -->\nold\n<!-- end: loopback -->\nafter\n')
-        r = subprocess.run([rig.ROOT / 'tests/bench/wire', '--loopback', '--rounds', '1', '--megabytes', '2', '--build',
+        doc.write_text('before\n<!-- measured: loopback -->\nold\n<!-- end: loopback -->\nafter\n'
+                       '<!-- measured: secure -->\nold\n<!-- end: secure -->\n')
+        r = subprocess.run([rig.ROOT / 'tests/bench/wire', '--loopback', '--secure', '--rounds', '1', '--megabytes', '2', '--build',
                             rig.BUILD, '--json', '--write', doc], capture_output=True, text=True, timeout=120)
         self.assertEqual(r.returncode, 0, r.stderr)
-        found, = json.loads(r.stdout)['loopback']
+        run = json.loads(r.stdout)
+        found, = run['loopback']
+        self.assertEqual([bool(row['rate']) for row in run['secure']], [False, True])
+        self.assertGreater(min(v for row in run['secure'] for v in row['median'].values()), 0)
         self.assertGreater(found['bytes'], 1_900_000)
         self.assertGreater(min(found['median'].values()), 0)
         text = doc.read_text()

@@ -296,7 +296,7 @@ struct sim_device *sim_device_new(unsigned number, const char *dir, const struct
 	if (sim_handovers_max)
 		c->privacy = (struct privacy_conf){
 			.noise = 2,
-			.clip = 1,
+			.clip = 0.02, /* less than the weights, or it is screened out */
 			.delta = 1e-5,
 			.budget = accountant_epsilon(
 				(sim_handovers_max + 0.5) * accountant_handover(2), 1e-5)};
