@@ -25,7 +25,7 @@ extern size_t fuzz_taken;
 
 /* A file in memory with this content, for functions that take a path; close *ret_fd after. */
 void fuzz_file(const void *data, size_t size, int *ret_fd, char path[FILE_PATH_MAX]);
-/* A path in a folder of this process, under TMPDIR, that goes when it ends; "": the folder's. */
+/* A path in a folder of this process that goes when it ends; "": the folder's. */
 void fuzz_path(const char *name, char path[FILE_PATH_MAX]);
 /* Writes the file, in no way that outlives a crash. */
 void fuzz_put(const char *path, const void *data, size_t size);

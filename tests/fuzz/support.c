@@ -27,6 +27,13 @@ void fuzz_file(const void *data, size_t size, int *ret_fd, char path[FILE_PATH_M
 	*ret_fd = fd;
 }
 
+/* In memory, unless told where, or there is no such place. */
+static const char *tmp_dir(void)
+{
+	const char *told = getenv("TMPDIR");
+	return told ? told : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
 static char dir[FILE_PATH_MAX];
 
 static void remove_dir(void)
@@ -36,10 +43,8 @@ static void remove_dir(void)
 
 void fuzz_path(const char *name, char path[FILE_PATH_MAX])
 {
-	const char *tmp = getenv("TMPDIR");
 	if (!*dir) {
-		FUZZ_CHECK(file_path(dir, sizeof(dir), "%s/tasuki-fuzz-XXXXXX",
-				     tmp ? tmp : "/tmp") == 0);
+		FUZZ_CHECK(file_path(dir, sizeof(dir), "%s/tasuki-fuzz-XXXXXX", tmp_dir()) == 0);
 		FUZZ_CHECK(mkdtemp(dir));
 		atexit(remove_dir);
 	}

@@ -1,5 +1,6 @@
 """libFuzzer campaigns over the targets of tests/fuzz, and what of a campaign's corpus is kept."""
 import concurrent.futures
+import contextlib
 import dataclasses
 import glob
 import hashlib
@@ -69,10 +70,12 @@ def program(build, name):
     return build / f'tests/fuzz/fuzz_{name}_lf'
 
 
-def environment(work):
-    """Files of targets lie in memory where there is such a place."""
-    shm = pathlib.Path('/dev/shm')
-    return {**os.environ, **runner.SANITIZER_ENV, 'TMPDIR': str(shm if os.access(shm, os.W_OK) else work)}
+@contextlib.contextmanager
+def environment():
+    """Files of targets lie in memory where there is such a place, and go with it, whatever a target died of."""
+    shm = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix='tasuki-fuzz-', dir=shm) as tmp:
+        yield {**os.environ, **runner.SANITIZER_ENV, 'TMPDIR': tmp}
 
 
 def dictionary(name, work):
@@ -111,8 +114,8 @@ class Campaign:
     def wait(self, argv, log):
         """Its exit status, or why there is none."""
         limit = self.seconds + SLACK_S
-        with open(log, 'w') as f, subprocess.Popen(list(map(str, argv)), stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=self.work,
-                                                   env=environment(self.work)) as p:
+        with open(log, 'w') as f, environment() as env, subprocess.Popen(
+                list(map(str, argv)), stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=self.work, env=env) as p:
             self.running.add(p)
             try:
                 return p.wait(limit)
@@ -151,8 +154,9 @@ def covered(build, name, files, work):
     control.unlink(missing_ok=True)
     for i, f in enumerate(files):
         shutil.copyfile(f, folder / str(i))
-    r = runner.sh([program(build, name), '-set_cover_merge=1', f'-merge_control_file={control}', f'-timeout={INPUT_S}',
-                   f'-rss_limit_mb={MEMORY_MB}', f'-artifact_prefix={work}/merge-', empty, folder], env=environment(work), cwd=work)
+    with environment() as env:
+        r = runner.sh([program(build, name), '-set_cover_merge=1', f'-merge_control_file={control}', f'-timeout={INPUT_S}',
+                       f'-rss_limit_mb={MEMORY_MB}', f'-artifact_prefix={work}/merge-', empty, folder], env=env, cwd=work)
     if r.returncode:
         raise ChildProcessError(f'{name}: merging ended with {r.returncode}:\n{r.stdout[-3000:]}')
     lines = control.read_text().split('\n')
