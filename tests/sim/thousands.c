@@ -668,6 +668,9 @@ int main(int argc, char **argv)
 	winding_up = true;
 	sim_run(sim_now() + 4 * REPORT_MS, NULL);
 	good &= check_reports();
+	for (unsigned i = 0; i < n_devs; i++)
+		devs[i].up = false;
+	sim_run(sim_now() + 1000, NULL); /* what is on its way arrives */
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	printf("in %ld s\n", (long)(now.tv_sec - began.tv_sec));
 	trainer_free(t);
