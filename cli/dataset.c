@@ -19,7 +19,8 @@ static const char help[] =
 	"        test images; --mix weighs the classes\n"
 	"share   deals a data set out to parts, and OUT/test beside them; a part gets WEIGHT / all weights\n"
 	"        of the images; CLASSES (0-4,7) names the outputs that it has more of, --skew X: so many\n"
-	"        times more (4); --test-share X (0.2), where there are no test files; --seed S (1)\n"
+	"        times more (4); --test-share X (0.2), where there are no test files; --seed S (1);\n"
+	"        photos become links: [worker] readable (--readable) must name where they lead\n"
 	"sheet   draws a contact sheet; --columns N --rows N (20 x 10), --side PX (64), --split NAME (train)\n"
 	"count   images per class and split\n" CLI_DATA_HELP "  --json\n";
 

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "common/trust/signed.h"
 
 #define CONNECT_TIMEOUT_MS 5000
 #define SAY_AFTER_MS	   1000
@@ -254,6 +255,12 @@ int online_identify(struct online *o, struct err *err)
 	r = identity_check(i, &key, &why);
 	if (r < 0)
 		return err_set(err, r, "--%s: %s", key, why.text);
+	/* That they belong together: TLS would only say that there is no connection. */
+	struct signer *own;
+	r = signer_read(i, &own, err);
+	if (r < 0)
+		return r;
+	signer_free(own);
 	/* Answers come where this person may read, to all of the person's tools: each knows its own by
 	 * the command's id. */
 	r = identity_name(i, o->client, err);

@@ -245,6 +245,7 @@ struct agent {
 	} fleet;
 
 	/* What is told. */
+	char not_offered[ERR_TEXT_MAX]; /* why, as last logged; "" */
 	char *status_text; /* as last published, without its time */
 	int64_t status_sent_ms, status_repeat_ms;
 	bool status_dirty;

@@ -264,10 +264,12 @@ int64_t exchange_deadline_ms(const struct agent *a)
 
 /* ---- offering ---- */
 
-/* Said once each time that one is due. */
+/* Said each time that one is due, but not the same again: a spent budget stays so for good. */
 static int not_offered(struct agent *a, int64_t epoch, const struct err *why)
 {
-	log_error("device=%s not offered: %s", a->conf.id, why->text);
+	if (!same(a->not_offered, why->text))
+		log_error("device=%s not offered: %s", a->conf.id, why->text);
+	COPY(a->not_offered, why->text);
 	a->candidate[0] = 0;
 	struct state *next = agent_draft(a);
 	rounds_offered(&next->rounds, epoch);

@@ -187,8 +187,9 @@ static int run(struct program *p, const char *path, bool check_only)
 		return EXIT_FAILURE;
 	}
 	log_notify("READY=1");
-	log_info("device=%s site=%s boot=%lld model=%.12s started", p->conf.id, p->conf.site,
-		 (long long)agent_boot(p->session.agent), p->model->id);
+	log_info("device=%s site=%s boot=%lld model=%.12s started %s", p->conf.id, p->conf.site,
+		 (long long)agent_boot(p->session.agent), p->model->id,
+		 identity_mode(&p->conf.identity));
 	r = loop_run(p->loop);
 	if (r < 0) {
 		log_error("event loop: %s", strerror(-r));

@@ -160,16 +160,12 @@ int db_commit(struct db *db, struct err *err)
 	return r;
 }
 
-int db_next(struct db *db, const char *what, int64_t *ret, struct err *err)
+/* The number that a statement which counts returns. */
+static int counted(struct db *db, sqlite3_stmt *s, int64_t *ret, struct err *err)
 {
-	sqlite3_stmt *s = db_write(db, DB_NEXT, err);
 	int64_t n;
-	int r;
+	int r = db_row(db, s, err);
 
-	if (!s)
-		return -EIO;
-	db_bind_str(s, ":key", what);
-	r = db_row(db, s, err);
 	if (r < 0)
 		return r;
 	n = sqlite3_column_int64(s, 0);
@@ -179,23 +175,24 @@ int db_next(struct db *db, const char *what, int64_t *ret, struct err *err)
 	return r;
 }
 
+int db_next(struct db *db, const char *what, int64_t *ret, struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_NEXT, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":key", what);
+	return counted(db, s, ret, err);
+}
+
 int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err)
 {
 	sqlite3_stmt *s = db_write(db, DB_SEQUENCE, err);
-	int64_t n;
-	int r;
 
 	if (!s)
 		return -EIO;
 	db_bind_int(s, ":now", now_ms);
-	r = db_row(db, s, err);
-	if (r < 0)
-		return r;
-	n = sqlite3_column_int64(s, 0);
-	r = db_run(db, s, err);
-	if (r == 0)
-		*ret = n;
-	return r;
+	return counted(db, s, ret, err);
 }
 
 int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err)

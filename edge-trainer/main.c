@@ -316,9 +316,9 @@ static int run(struct daemon *d, const char *path, bool check)
 		r = start(d, &err);
 		if (r == 0) {
 			log_info("started version=%s site=%s trainer=%s model=%.12s jobs=%u "
-				 "capacity=%u",
+				 "capacity=%u %s",
 				 TASUKI_VERSION, d->conf.site, d->conf.id, d->model->id,
-				 d->conf.slots, d->conf.capacity);
+				 d->conf.slots, d->conf.capacity, identity_mode(&d->conf.identity));
 			log_notify("READY=1");
 			r = loop_run(d->loop);
 			if (r < 0)

@@ -183,7 +183,7 @@ int certifier_read(const char *crt, const char *crl, struct certifier **ret, str
 	if (!c->store || !X509_STORE_add_cert(c->store, ca) ||
 	    !X509_STORE_set_depth(c->store, 0)) /* nobody between root and leaf */
 		r = err_errno(err, -ENOMEM, "%s", crt);
-	if (r == 0 && *crl)
+	if (r == 0)
 		r = add_crl(c, crl, ca, err);
 	ERR_clear_error();
 	if (r < 0) {
@@ -222,6 +222,19 @@ static int code_of(int x509_error)
 	}
 }
 
+/* OpenSSL's texts, but where they do not say what to do. */
+static const char *text_of(int x509_error)
+{
+	switch (x509_error) {
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+		return "signed by another authority";
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+		return "the authority's list of revoked certificates is outdated";
+	default:
+		return X509_verify_cert_error_string(x509_error);
+	}
+}
+
 int certifier_verify(const struct certifier *c, const void *der, size_t len, int64_t now_ms,
 		     struct certificate *ret, struct err *err)
 {
@@ -241,7 +254,7 @@ int certifier_verify(const struct certifier *c, const void *der, size_t len, int
 	if (X509_verify_cert(ctx) != 1) {
 		int e = X509_STORE_CTX_get_error(ctx);
 		r = err_set(err, code_of(e), "certificate of %s: %s", found.name,
-			    X509_verify_cert_error_string(e));
+			    text_of(e));
 	}
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();

@@ -23,11 +23,10 @@ int certificate_parse(const void *der, size_t len, struct certificate *ret, stru
 int certificate_read(const char *path, unsigned char ret[CERTIFICATE_MAX], size_t *ret_len,
 		     struct err *err);
 
-/* An authority: a self-signed root and, where there is one, its list of revoked certificates. */
+/* An authority: a self-signed root and its list of revoked certificates. */
 struct certifier;
 
-/* Both PEM; crl "": none. -EINVAL: also where the list is not this authority's. Errors name the
- * file. */
+/* Both PEM. -EINVAL: also where the list is not this authority's. Errors name the file. */
 int certifier_read(const char *crt, const char *crl, struct certifier **ret, struct err *err);
 void certifier_free(struct certifier *c); /* NULL allowed */
 /* That the certificate is signed by this very authority (nobody in between), valid at that time

@@ -24,7 +24,6 @@ struct one {
 	char crt[FILE_PATH_MAX], crl[FILE_PATH_MAX];
 	struct certifier *certifier; /* NULL: the list cannot be read */
 	struct err broken;
-	bool has_crl;
 	struct stat seen; /* the list as it was read */
 	uint64_t reading; /* counts */
 };
@@ -45,22 +44,22 @@ static bool same_file(const struct stat *a, const struct stat *b)
 /* Reads the authority where it was not yet, or its list has changed. */
 static int refresh(struct one *o, struct err *err)
 {
-	struct stat st = {0};
-	bool there = stat(o->crl, &st) == 0;
-	if (o->has_crl && !there)
+	struct stat st;
+	if (stat(o->crl, &st) < 0)
 		return err_set(err, -EKEYREJECTED,
-			       "%s is gone: nobody is believed before it is back", o->crl);
-	if (o->reading && there == o->has_crl && same_file(&st, &o->seen)) {
+			       "%s: found no list of revoked certificates (%s), expected one, empty "
+			       "or not: nobody is believed without it",
+			       o->crl, strerror(errno));
+	if (o->reading && same_file(&st, &o->seen)) {
 		if (!o->certifier)
 			*err = o->broken;
 		return o->certifier ? 0 : o->broken.code;
 	}
 	certifier_free(o->certifier);
 	o->certifier = NULL;
-	o->has_crl = there;
 	o->seen = st;
 	o->reading++;
-	int r = certifier_read(o->crt, there ? o->crl : "", &o->certifier, &o->broken);
+	int r = certifier_read(o->crt, o->crl, &o->certifier, &o->broken);
 	if (r < 0)
 		*err = o->broken;
 	return r;

@@ -4,7 +4,8 @@
  * its authority's word ends, or the list of revoked ones changes; so a trainer of thousands of
  * devices verifies each chain once. What was found bad is not remembered: whoever sends rubbish
  * pays for nobody's memory. The list is looked at with each question and read again when the file
- * has changed; one that cannot be read, or that was there and is gone, lets nobody in. */
+ * has changed; one that cannot be read, or is not there, lets nobody in: who forgot to copy it would
+ * let revoked ones in without a word. */
 #pragma once
 
 #include <stddef.h>
@@ -18,7 +19,7 @@
 
 struct authority;
 
-/* Reads all of them; a broken file is an error that names it. */
+/* Reads all of them; a broken or missing file is an error that names it. */
 int authority_new(const struct identity_paths *paths, struct authority **ret, struct err *err);
 void authority_free(struct authority *a); /* NULL allowed */
 /* That the role's authority stands for this certificate at that time (UTC). Errors as

@@ -22,6 +22,11 @@ int identity_authority(const struct identity_paths *p, enum role role, const cha
 	return file_path(ret, FILE_PATH_MAX, "%s/%s.%s", p->authorities, roles[role], suffix);
 }
 
+const char *identity_mode(const struct identity_paths *p)
+{
+	return *p->certificate ? "with certificates" : "without certificates: all is in the clear";
+}
+
 static int check_file(const char *path, const char *expected, struct stat *ret, struct err *err)
 {
 	int r = stat(path, ret) < 0 || access(path, R_OK) < 0 ? -errno : 0;

@@ -30,6 +30,9 @@ struct identity_paths {
 /* "device": also the name of its files. */
 const char *role_name(enum role role);
 
+/* Whether there is one, for the log's first line. */
+const char *identity_mode(const struct identity_paths *p);
+
 /* The section [identity]; each of its keys is required where it stands. Errors as conf_fail()'s. */
 int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err);
 /* That the files are there, and the key is nobody else's to read. *ret_key is the name of the key

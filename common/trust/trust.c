@@ -26,7 +26,7 @@ static int check_own(struct trust *t, enum role own, int64_t now_ms, struct err 
 	const unsigned char *der = signer_der(t->signer, &len);
 	int r = authority_check(t->authority, own, der, len, now_ms, &c, err);
 	if (r < 0) {
-		err_prefix(err, "%s: not a good certificate of a %s", t->file, role_name(own));
+		err_prefix(err, "%s: not a good %s's certificate", t->file, role_name(own));
 		return r;
 	}
 	t->until_ms = c.until_ms;

@@ -172,6 +172,8 @@ class Demo:
         edge_epochs = a.edge_epochs or (5 if photos else 4)
         augment = {'shift_px': 4 if photos else 2, 'flip': photos, 'blur': 0.8, 'brightness': 0.2}
         common = {'data': {'test': data / 'test', 'center_crop': self.crop, 'limit': a.limit}}
+        if photos:  # they were dealt out as links, which the worker's cage follows nowhere else
+            common['worker'] = {'readable': pathlib.Path(a.data).resolve()}
         fold = 9 if photos else 2
         self.fleet.start_broker(guarded=True)
         self.listener = self.fleet.listen(
@@ -184,7 +186,7 @@ class Demo:
         for d in DEVICES:
             # One seed: from the same first weights, so that a first handover can be the difference to them.
             self.fleet.agent_conf(d, self.cfg, self.classes, data / d, {
-                'data': {**common['data'], 'validation_share': 0.4},
+                **common, 'data': {**common['data'], 'validation_share': 0.4},
                 'augment': {**augment, 'fold': fold},
                 'train': {'seed': 1, 'threads': 1, 'nice': 5},
                 'handover': {'every_epochs': 1000000, 'min_epochs': self.epochs}})

@@ -51,7 +51,7 @@ class Damage(rig.Case):
         self.agent.start()
         wait_for('the one before it', lambda: os.path.basename(os.readlink(self.state / 'active')) == previous, WAIT)
         self.assertEqual(self.consistent('cam-1'), previous)
-        self.assertTrue((self.state / 'damaged' / active).is_dir())
+        wait_for('the damaged one aside', (self.state / 'damaged' / active).is_dir, WAIT)
         report = body(self.listener.wait('a report of it', lambda m: m['topic'].endswith('cam-1/report') and 'reason' in body(m), WAIT))
         self.assertEqual((report['checkpoint'], report['decision'], report['against']['checkpoint']), (previous, 'activated', active))
         self.listener.wait('the status to say it', lambda m: m['topic'].endswith('cam-1/status')

@@ -75,11 +75,11 @@ class PkiTool(rig.Case):
                     self.assertIsNot(self.verify(other, crt), True)
             self.assertIsNot(self.verify(role, crt, '-purpose', 'sslserver'), True)
             self.assertEqual(self.shown(crt, ['-subject']).strip(), 'subject=CN = some_one.x-1')
-            (self.out / 'some_one.x-1.key').unlink()
-            (self.out / 'some_one.x-1.csr').unlink()
             for days, still in ((29, True), (31, False)):
                 r = subprocess.run(['openssl', 'x509', '-in', crt, '-noout', '-checkend', str(days * 86400)], capture_output=True)
                 self.assertEqual(r.returncode == 0, still)
+            for file in self.out.glob('some_one.x-1.*'):
+                file.unlink()
         crt = self.issue('broker', 'broker.example', '--also', '192.0.2.7', '--also', '2001:db8::7', '--also', 'other.example')
         self.assertIs(self.verify('broker', crt, '-purpose', 'sslserver'), True)
         self.assertIs(self.verify('broker', crt, '-purpose', 'sslclient'), True)  # a bridge
@@ -97,6 +97,7 @@ class PkiTool(rig.Case):
         self.refused('is there already', 'init', self.folder)
         self.refused("role: found 'robot'", i, self.folder, 'robot', csr, code=2)
         self.refused('has a certificate until', i, self.folder, 'device', csr)
+        self.refused('not of a trainer', i, self.folder, 'trainer', csr)
         self.refused('has no certificate', 'renew', self.folder, 'trainer', csr)
         self.refused('has no certificate', 'revoke', self.folder, 'device', 'cam-2')
         self.refused('found no file', i, self.folder, 'device', self.out / 'none.csr')

@@ -392,6 +392,29 @@ static inline struct msg_result result_of(const char *parent, uint64_t seed, int
 	return r;
 }
 
+/* An offer to everyone, made from `seed`, likewise. */
+static inline struct msg_fleet fleet_offer_of(uint64_t seed, int64_t sequence,
+					      char path[FILE_PATH_MAX])
+{
+	struct msg_fleet f = {
+		.manifest.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
+	struct manifest *m = &f.manifest;
+	file_path(path, FILE_PATH_MAX, "%s/fleet-%d", dir, (int)seed);
+	util_write_weights(model, path, seed, 4000);
+	assert_int_equal(hash_file(path, m->id, NULL), 0);
+	memcpy(m->model, model->id, HASH_SIZE);
+	m->origin = ORIGIN_FLEET;
+	strcpy(m->device, "edge-1");
+	strcpy(m->trainer, "edge-1");
+	m->epoch = 6;
+	m->images_seen = 4000;
+	m->classes = model->n_classes;
+	m->size = (int64_t)model->file_bytes;
+	m->block_size = 1024;
+	m->created_ms = 1790000000000;
+	return f;
+}
+
 /* Sends the blocks that the agent's last want names, until it wants no more. */
 static inline void send_blocks(const struct manifest *m, const char *path, bool flip_a_bit)
 {

@@ -90,7 +90,38 @@ static inline X509 *pki_certificate(struct pki *p, const char *name, EVP_PKEY *k
 	return x;
 }
 
-/* An authority for each role; they hold from 1990 to 2100, so that any clock of a test will do. */
+/* The role's list of revoked certificates; `by`: whose authority signs it. */
+static inline void pki_revoke(struct pki *p, enum role role, enum role by, const long *serials,
+			      size_t n, int64_t now_ms, int64_t next_ms)
+{
+	char folder[FILE_PATH_MAX], path[FILE_PATH_MAX];
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *at = ASN1_TIME_set(NULL, (time_t)(now_ms / 1000));
+	ASN1_TIME *next = ASN1_TIME_set(NULL, (time_t)(next_ms / 1000));
+	X509_CRL_set_version(crl, 1);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(p->ca[role]));
+	X509_CRL_set1_lastUpdate(crl, at);
+	X509_CRL_set1_nextUpdate(crl, next);
+	for (size_t i = 0; i < n; i++) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		ASN1_INTEGER *serial = ASN1_INTEGER_new();
+		ASN1_INTEGER_set(serial, serials[i]);
+		X509_REVOKED_set_serialNumber(r, serial);
+		X509_REVOKED_set_revocationDate(r, at);
+		X509_CRL_add0_revoked(crl, r);
+		ASN1_INTEGER_free(serial);
+	}
+	X509_CRL_sort(crl);
+	assert_true(X509_CRL_sign(crl, p->key[by], NULL));
+	snprintf(folder, sizeof(folder), "%.900s/authorities", p->dir);
+	pki_write(folder, role_name(role), "crl", path, pki_put_crl, crl);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(at);
+	ASN1_TIME_free(next);
+}
+
+/* An authority for each role, with an empty list; they hold from 1990 to 2100, so that any clock of
+ * a test will do. */
 static inline void pki_init(struct pki *p, const char *where)
 {
 	char folder[FILE_PATH_MAX], path[FILE_PATH_MAX], name[32];
@@ -104,6 +135,7 @@ static inline void pki_init(struct pki *p, const char *where)
 		p->ca[i] = pki_certificate(p, name, p->key[i], NULL, NULL, true, 631152000000,
 					   4102444800000);
 		pki_write(folder, role_name((enum role)i), "crt", path, pki_put_x509, p->ca[i]);
+		pki_revoke(p, (enum role)i, (enum role)i, NULL, 0, 631152000000, 4102444800000);
 	}
 }
 
@@ -139,34 +171,4 @@ static inline long pki_issue(struct pki *p, enum role role, const char *name,
 			     struct identity_paths *ret)
 {
 	return pki_issue_for(p, role, name, 631152000000, 4102444800000, ret);
-}
-
-/* The role's list of revoked certificates; `by`: whose authority signs it. */
-static inline void pki_revoke(struct pki *p, enum role role, enum role by, const long *serials,
-			      size_t n, int64_t now_ms, int64_t next_ms)
-{
-	char folder[FILE_PATH_MAX], path[FILE_PATH_MAX];
-	X509_CRL *crl = X509_CRL_new();
-	ASN1_TIME *at = ASN1_TIME_set(NULL, (time_t)(now_ms / 1000));
-	ASN1_TIME *next = ASN1_TIME_set(NULL, (time_t)(next_ms / 1000));
-	X509_CRL_set_version(crl, 1);
-	X509_CRL_set_issuer_name(crl, X509_get_subject_name(p->ca[role]));
-	X509_CRL_set1_lastUpdate(crl, at);
-	X509_CRL_set1_nextUpdate(crl, next);
-	for (size_t i = 0; i < n; i++) {
-		X509_REVOKED *r = X509_REVOKED_new();
-		ASN1_INTEGER *serial = ASN1_INTEGER_new();
-		ASN1_INTEGER_set(serial, serials[i]);
-		X509_REVOKED_set_serialNumber(r, serial);
-		X509_REVOKED_set_revocationDate(r, at);
-		X509_CRL_add0_revoked(crl, r);
-		ASN1_INTEGER_free(serial);
-	}
-	X509_CRL_sort(crl);
-	assert_true(X509_CRL_sign(crl, p->key[by], NULL));
-	snprintf(folder, sizeof(folder), "%.900s/authorities", p->dir);
-	pki_write(folder, role_name(role), "crl", path, pki_put_crl, crl);
-	X509_CRL_free(crl);
-	ASN1_TIME_free(at);
-	ASN1_TIME_free(next);
 }

@@ -4,27 +4,6 @@
 
 #define FLEET "tasuki/v1/home/fleet/"
 
-static struct msg_fleet offer_of(uint64_t seed, int64_t sequence, char path[FILE_PATH_MAX])
-{
-	struct msg_fleet f = {
-		.manifest.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
-	struct manifest *m = &f.manifest;
-	file_path(path, FILE_PATH_MAX, "%s/fleet-%d", dir, (int)seed);
-	util_write_weights(model, path, seed, 4000);
-	assert_int_equal(hash_file(path, m->id, NULL), 0);
-	memcpy(m->model, model->id, HASH_SIZE);
-	m->origin = ORIGIN_FLEET;
-	strcpy(m->device, "edge-1");
-	strcpy(m->trainer, "edge-1");
-	m->epoch = 6;
-	m->images_seen = 4000;
-	m->classes = model->n_classes;
-	m->size = (int64_t)model->file_bytes;
-	m->block_size = 1024;
-	m->created_ms = 1790000000000;
-	return f;
-}
-
 static void tell(const struct msg_fleet *f, bool retained)
 {
 	char *text = msg_fleet_print(f);
@@ -73,7 +52,7 @@ static void test_better_one_takes_over(void **state)
 {
 	char own[HASH_SIZE], path[FILE_PATH_MAX];
 	local(10, own);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	assert_subscribed(f.manifest.id);
 	block(&f, path, 0, true, 0);
@@ -100,7 +79,7 @@ static void test_worse_one_does_not(void **state)
 {
 	char own[HASH_SIZE], path[FILE_PATH_MAX];
 	local(10, own);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	block(&f, path, 1, true, 0);
 	block(&f, path, 0, true, 0);
@@ -113,7 +92,7 @@ static void test_worse_one_does_not(void **state)
 static void test_first_of_all(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	block(&f, path, 0, true, 0);
 	block(&f, path, 1, true, 0);
@@ -125,7 +104,7 @@ static void test_first_of_all(void **state)
 static void test_missed(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	struct msg_want w;
 	tell(&f, false);
 	later(6000);
@@ -155,7 +134,7 @@ static void test_missed(void **state)
 static void test_heard_late(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	f.spread_ms = 0;
 	tell(&f, true);
 	later(4900);
@@ -169,7 +148,7 @@ static void test_heard_late(void **state)
 static void test_killed_in_the_middle(void **state)
 {
 	char path[FILE_PATH_MAX], filter[MQTT_TOPIC_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	bool retained;
 	int qos;
 	tell(&f, false);
@@ -183,7 +162,7 @@ static void test_killed_in_the_middle(void **state)
 	evaluated(f.manifest.id, SPLIT_VALIDATION, 3);
 	assert_active(f.manifest.id);
 	/* Again, once it is in the store and not yet decided. */
-	struct msg_fleet g = offer_of(51, 10, path);
+	struct msg_fleet g = fleet_offer_of(51, 10, path);
 	tell(&g, false);
 	block(&g, path, 0, true, 0);
 	block(&g, path, 1, true, 0);
@@ -197,7 +176,7 @@ static void test_damaged(void **state)
 {
 	char own[HASH_SIZE], path[FILE_PATH_MAX];
 	local(1, own);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	f.spread_ms = 0;
 	tell(&f, false);
 	block(&f, path, 0, true, 1);
@@ -207,7 +186,7 @@ static void test_damaged(void **state)
 	send_blocks(&f.manifest, path, false);
 	evaluated(f.manifest.id, SPLIT_VALIDATION, 3);
 	assert_active(f.manifest.id);
-	struct msg_fleet g = offer_of(51, 10, path);
+	struct msg_fleet g = fleet_offer_of(51, 10, path);
 	g.spread_ms = 0;
 	tell(&g, false);
 	block(&g, path, 0, true, 1);
@@ -226,7 +205,7 @@ static void test_damaged(void **state)
 static void test_groups(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	f.share = fleet_place("cam-1", 9); /* this device is the next one */
 	if (f.share > 0)
 		tell(&f, false);
@@ -240,7 +219,7 @@ static void test_halted(void **state)
 {
 	char own[HASH_SIZE], path[FILE_PATH_MAX];
 	local(1, own);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	block(&f, path, 0, true, 0);
 	f.halted = true;
@@ -255,7 +234,7 @@ static void test_halted(void **state)
 	assert_null(last(TRAINER "want"));
 	assert_active(own);
 	/* One that nobody takes any more is not taken up either. */
-	struct msg_fleet g = offer_of(51, 10, path);
+	struct msg_fleet g = fleet_offer_of(51, 10, path);
 	g.halted = true;
 	tell(&g, true);
 	assert_subscribed("");
@@ -265,7 +244,7 @@ static void test_halted(void **state)
 static void test_newer(void **state)
 {
 	char path[FILE_PATH_MAX], second[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path), g = offer_of(51, 10, second);
+	struct msg_fleet f = fleet_offer_of(50, 9, path), g = fleet_offer_of(51, 10, second);
 	tell(&f, false);
 	block(&f, path, 0, true, 0);
 	tell(&g, false);
@@ -282,7 +261,7 @@ static void test_newer(void **state)
 static void test_refused(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path), g = f;
+	struct msg_fleet f = fleet_offer_of(50, 9, path), g = f;
 	memset(g.manifest.model, 'd', HASH_HEX);
 	tell(&g, false);
 	g = f;
@@ -317,7 +296,7 @@ static void test_refused(void **state)
 static void test_full_disk(void **state)
 {
 	char path[FILE_PATH_MAX];
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	f.spread_ms = 0;
 	limit_files(10);
 	tell(&f, false);
@@ -342,7 +321,7 @@ static void test_beside_a_handover(void **state)
 	char offered[HASH_SIZE], path[FILE_PATH_MAX], result[FILE_PATH_MAX];
 	until_offered(offered);
 	claim(0, offered);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	block(&f, path, 0, true, 0);
 	struct msg_result r = result_of(offered, 77, 1, result);
@@ -367,7 +346,7 @@ static void test_pinned(void **state)
 	evaluated(second, SPLIT_TEST, 3);
 	say(DEVICE "in/cmd", pin, strlen(pin));
 	assert_active(own);
-	struct msg_fleet f = offer_of(50, 9, path);
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
 	tell(&f, false);
 	block(&f, path, 0, true, 0);
 	block(&f, path, 1, true, 0);

@@ -64,23 +64,9 @@ static int teardown_sealed(void **state)
 
 static struct msg_fleet offer_of(uint64_t seed, int64_t sequence)
 {
-	struct msg_fleet f = {.share = 100, .starts_in_ms = 13000, .spread_ms = 10000};
-	struct manifest *m = &f.manifest;
-	file_path(weights, sizeof(weights), "%s/fleet-%d", dir, (int)seed);
-	util_write_weights(model, weights, seed, 4000);
-	assert_int_equal(hash_file(weights, m->id, NULL), 0);
-	memcpy(m->model, model->id, HASH_SIZE);
-	m->origin = ORIGIN_FLEET;
-	m->sequence = sequence;
-	strcpy(m->device, "edge-1");
-	strcpy(m->trainer, "edge-1");
-	m->epoch = 6;
-	m->images_seen = 4000;
-	m->classes = model->n_classes;
-	m->size = (int64_t)model->file_bytes;
-	m->block_size = 1024;
-	m->created_ms = 1790000000000;
-	assert_int_equal(proof_root(&proof, weights, m, NULL), 0);
+	struct msg_fleet f = fleet_offer_of(seed, sequence, weights);
+	f.starts_in_ms = 13000;
+	assert_int_equal(proof_root(&proof, weights, &f.manifest, NULL), 0);
 	return f;
 }
 

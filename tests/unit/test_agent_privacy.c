@@ -3,6 +3,7 @@
 #include "agent_rig.h"
 
 #include <math.h>
+#include <sys/mman.h>
 
 #include "common/checkpoint/weights.h"
 #include "common/encoding/encoding.h"
@@ -235,6 +236,31 @@ static void test_counted_once(void **state)
 }
 
 /* The next one is from the result, and is counted, too; with it the account is used up. */
+/* How often standard error has `text`, from now on: to be begun, then ended. */
+static int log_fd, kept_stderr;
+
+static void log_begin(void)
+{
+	kept_stderr = dup(STDERR_FILENO);
+	log_fd = memfd_create("log", 0);
+	dup2(log_fd, STDERR_FILENO);
+}
+
+static int log_end(const char *text)
+{
+	static char got[1 << 16];
+	int found = 0;
+	dup2(kept_stderr, STDERR_FILENO);
+	close(kept_stderr);
+	ssize_t n = pread(log_fd, got, sizeof(got) - 1, 0);
+	close(log_fd);
+	assert_true(n >= 0);
+	got[n] = 0;
+	for (const char *at = got; (at = strstr(at, text)); at++)
+		found++;
+	return found;
+}
+
 static void test_base_and_budget(void **state)
 {
 	char result[2][HASH_SIZE], newest[HASH_SIZE];
@@ -247,7 +273,10 @@ static void test_base_and_budget(void **state)
 	assert_string_equal(last_offer().manifest.id, noised_id);
 	handed_over(2, 78, result[1]);
 	forget_sent();
+	log_begin();
 	next_epochs(5, newest);
+	next_epochs(7, newest);
+	assert_int_equal(log_end("not offered: privacy budget"), 1);
 	assert_false(is_asked("noise"));
 	assert_null(last(DEVICE "offer"));
 	assert_int_equal(reported().handovers, 2);
@@ -259,13 +288,13 @@ static void test_base_and_budget(void **state)
 	assert_said("tasuki/v1/home/reply/cam-1", "privacy budget");
 	assert_true(is_asked("train")); /* all else goes on */
 	restart();
-	next_epochs(7, newest);
+	next_epochs(9, newest);
 	assert_false(is_asked("noise"));
 	assert_null(last(DEVICE "offer"));
 	/* A person allows more. */
 	conf.privacy.budget = epsilon_of(3);
 	again();
-	next_epochs(9, newest);
+	next_epochs(11, newest);
 	noise_added(newest, result[1], noised_id);
 	assert_string_equal(last_offer().manifest.id, noised_id);
 }

@@ -172,7 +172,7 @@ static void the_list_of_revoked_ones_is_read_again(void **state)
 	assert_true(check(&cam, ROLE_DEVICE, NOW_MS, NULL) < 0);
 	unlink(path);
 	assert_int_equal(check(&cam, ROLE_DEVICE, NOW_MS, NULL), -EKEYREJECTED);
-	assert_non_null(strstr(err.text, "gone"));
+	assert_non_null(strstr(err.text, "found no list"));
 	pki_revoke(&pki, ROLE_DEVICE, ROLE_DEVICE, NULL, 0, NOW_MS - 1000, NOW_MS + PKI_DAY_MS);
 	assert_int_equal(check(&cam, ROLE_DEVICE, NOW_MS, NULL), 0);
 	assert_int_equal(check(&bad, ROLE_DEVICE, NOW_MS, NULL), 0);
@@ -211,6 +211,11 @@ static void broken_files_end_the_start(void **state)
 	/* A certificate that is no authority's. */
 	assert_int_equal(rename(cam.certificate, path), 0);
 	assert_int_equal(authority_new(&cam, &none, &err), -EINVAL);
+	/* Without its list nobody would be shut out. */
+	assert_int_equal(identity_authority(&cam, ROLE_DEVICE, "crl", path), 0);
+	unlink(path);
+	assert_int_equal(authority_new(&cam, &none, &err), -EKEYREJECTED);
+	assert_non_null(strstr(err.text, path));
 	assert_null(none);
 }
 
