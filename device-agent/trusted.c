@@ -139,6 +139,7 @@ bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err)
 		.last = &last,
 		.now_ms = utc(a),
 		.lifetime_ms = FRESHNESS_FLEET_MS,
+		.sequence_unit_ms = FRESHNESS_FLEET_UNIT_MS,
 	};
 	enum refusal refusal = freshness_check(&m->manifest, &here, err);
 	m->manifest.expires_ms = 0;

@@ -188,6 +188,7 @@ int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err)
 	if (!s)
 		return -EIO;
 	db_bind_int(s, ":now", now_ms);
+	db_bind_int(s, ":ahead", FRESHNESS_AHEAD_MS);
 	r = db_row(db, s, err);
 	if (r < 0)
 		return r;

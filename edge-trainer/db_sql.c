@@ -104,8 +104,9 @@ const char *const db_sql[DB_STMT_N] = {
 	[DB_NEXT] = "INSERT INTO meta(key, value) VALUES(:key, 1)"
 		    " ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value",
 	[DB_SEQUENCE] = "INSERT INTO meta(key, value) VALUES('sequence', :now)"
-			" ON CONFLICT(key) DO UPDATE SET value = max(value + 1, excluded.value)"
-			" RETURNING value",
+			" ON CONFLICT(key) DO UPDATE SET value = CASE"
+			" WHEN value - excluded.value >= :ahead THEN excluded.value"
+			" ELSE max(value + 1, excluded.value) END RETURNING value",
 	[DB_OFFER_GET] = "SELECT sequence, checkpoint, over FROM offers WHERE device = :device",
 	[DB_OFFER_PUT] = "INSERT OR REPLACE INTO offers(device, sequence, checkpoint, over)"
 			 " VALUES(:device, :sequence, :checkpoint, :over)",

@@ -103,6 +103,8 @@ bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by)
 		r = REFUSAL_SIGNER;
 	} else {
 		r = freshness_expires(m->expires_ms, trainer_utc(t), FRESHNESS_FLEET_MS, &err);
+		if (r == REFUSAL_NONE)
+			r = freshness_sequence(m->sequence, FRESHNESS_FLEET_UNIT_MS, trainer_utc(t), &err);
 	}
 	m->expires_ms = 0;
 	if (trust_refuse(t->trust, r, &err) == REFUSAL_NONE)

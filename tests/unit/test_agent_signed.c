@@ -528,6 +528,10 @@ static void offers_to_the_fleet_are_of_now(void **state)
 	memset(f.manifest.model, 'a', HASH_HEX);
 	say_text(FLEET, fleet_text(&f));
 	assert_refused_as(REFUSAL_MODEL, 0);
+	/* After it nobody's would be newer, also when its trainer has been revoked. */
+	f = fleet_of(first, 50LL * 365 * 86400 + utc() / 1000);
+	say_text(FLEET, fleet_text(&f));
+	assert_true(agent_refused(a, REFUSAL_ROLLBACK) == 2);
 	f = fleet_of(first, 300);
 	strcpy(f.manifest.trainer, "edge-2");
 	say_text(FLEET, fleet_text(&f));

@@ -439,6 +439,7 @@ static void other_trainers_offers_are_theirs(void **state)
 	_cleanup_free_ char *named = fleet_text(edge_2, "edge-3", 1700000002, utc() + 1000);
 	_cleanup_free_ char *of_device = fleet_text(cam, "edge-2", 1700000003, utc() + 1000);
 	_cleanup_free_ char *endless = fleet_text(edge_2, "edge-2", 1700000004, 0);
+	_cleanup_free_ char *far = fleet_text(edge_2, "edge-2", 3000000000, utc() + 1000);
 
 	(void)state;
 	play(TOPIC_FLEET_OFFER, good);
@@ -450,6 +451,8 @@ static void other_trainers_offers_are_theirs(void **state)
 	assert_refused_as(REFUSAL_FOREIGN, 0);
 	play(TOPIC_FLEET_OFFER, endless);
 	assert_refused_as(REFUSAL_FREEZE, 0);
+	play(TOPIC_FLEET_OFFER, far);
+	assert_refused_as(REFUSAL_ROLLBACK, 0);
 }
 
 /* What it has on offer is said again before its time is over. */
