@@ -353,7 +353,9 @@ void trainer_connected(struct trainer *t, bool up)
 }
 
 /* Whether the device keeps to its rate, and it was the device; one that is not known yet has said
- * nothing so far. Only what it signed counts in its rate, but beyond that nothing is verified. */
+ * nothing so far, and is known once it has signed something, whatever that is: else what it signs and
+ * nobody understands would be verified without end. Only what it signed counts in its rate, but beyond
+ * that nothing is verified. */
 static bool heeded(struct trainer *t, const struct topic *topic, const struct mqtt_message *m,
 		   char by[ID_SIZE])
 {
@@ -361,11 +363,13 @@ static bool heeded(struct trainer *t, const struct topic *topic, const struct mq
 	enum say say = topic->kind == TOPIC_DEVICE_REPORT ? SAY_REPORT :
 		       topic->kind == TOPIC_DEVICE_OFFER  ? SAY_OFFER :
 							     SAY_OTHER;
-	bool counts = d && topic->kind != TOPIC_TRAINER_BLOCK && topic->kind != TOPIC_TRAINER_WANT;
+	bool counts = topic->kind != TOPIC_TRAINER_BLOCK && topic->kind != TOPIC_TRAINER_WANT;
 
-	if ((counts && !device_heed(t, d, say)) || !vouched_open(t, topic, d, m, by))
+	if ((counts && d && !device_heed(t, d, say)) || !vouched_open(t, topic, d, m, by))
 		return false;
-	if (counts)
+	if (!d && *by && *topic->device)
+		d = device_get(t, topic->device);
+	if (counts && d)
 		device_said(d, say);
 	return true;
 }
