@@ -234,6 +234,17 @@ int db_offer_put(struct db *db, const char *device, const struct freshness_last 
 	return db_run(db, s, err);
 }
 
+int db_offer_over(struct db *db, const char *device, const char *checkpoint, struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_OFFER_OVER, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_text(s, ":device", device);
+	db_bind_text(s, ":checkpoint", checkpoint);
+	return db_run(db, s, err);
+}
+
 /* --- statements --- */
 
 sqlite3_stmt *db_get(struct db *db, enum db_stmt which, struct err *err)

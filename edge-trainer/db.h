@@ -82,6 +82,8 @@ int db_standing_prune(struct db *db, int64_t before_ms, struct err *err);
 int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err);
 int db_offer_put(struct db *db, const char *device, const struct freshness_last *last,
 		 struct err *err);
+/* That nothing comes of it any more, if it is of that checkpoint. */
+int db_offer_over(struct db *db, const char *device, const char *checkpoint, struct err *err);
 /* The number of the next message of its own, as freshness_next()'s. */
 int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err);
 

@@ -110,6 +110,7 @@ const char *const db_sql[DB_STMT_N] = {
 	[DB_OFFER_GET] = "SELECT sequence, checkpoint, over FROM offers WHERE device = :device",
 	[DB_OFFER_PUT] = "INSERT OR REPLACE INTO offers(device, sequence, checkpoint, over)"
 			 " VALUES(:device, :sequence, :checkpoint, :over)",
+	[DB_OFFER_OVER] = "UPDATE offers SET over = 1 WHERE device = :device AND checkpoint = :checkpoint",
 	[DB_DEVICE_PUT] =
 		"INSERT INTO devices(id, status, boot, online, report_seq, report_have, seen_ms, log,"
 		" handovers, weight, error) VALUES(:id, :status, :boot, :online, :report_seq,"

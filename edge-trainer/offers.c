@@ -192,7 +192,7 @@ static void admit(struct trainer *t, struct device *d)
 			    queue_spread_ms(&t->queue, BUSY_NO_DISK_MS, rng_unit(&t->rng)), "");
 		return;
 	}
-	vouched_accepted(t, d, &w.manifest, false);
+	vouched_accepted(t, d, &w.manifest);
 	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
 	if (e) {
 		take_form(t, e, &w.manifest);
@@ -309,7 +309,7 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		take_or_send_away(t, d, o);
 		return;
 	}
-	vouched_accepted(t, d, &o->manifest, false);
+	vouched_accepted(t, d, &o->manifest);
 	take_form(t, e, &o->manifest);
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
@@ -364,10 +364,11 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 	}
 	for (struct entry *e = d->jobs; e; e = e->next_of_device)
 		if (e->job.state == JOB_OFFERING && strcmp(e->job.partial, a.checkpoint) == 0) {
-			struct manifest offered = e->job.manifest;
+			char offered[HASH_SIZE];
 
+			memcpy(offered, e->job.manifest.id, sizeof(offered));
 			if (!entry_event(t, e, &(struct job_event){.kind = JOB_E_ACK, .ack = &a}))
-				vouched_accepted(t, d, &offered, true);
+				vouched_over(t, d, offered);
 			return;
 		}
 	log_debug("ack for no result device=%s fence=%lld", d->id, (long long)a.fence);

@@ -432,8 +432,10 @@ bool vouched_open(struct trainer *t, const struct topic *topic, struct device *d
 		  const struct mqtt_message *m, char by[ID_SIZE]);
 /* Whether an offer is of now, and meant for here. */
 bool vouched_offer(struct trainer *t, struct device *d, struct manifest *m);
-/* From here on nothing older of that device is; over: nor this one again. */
-void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m, bool over);
+/* From here on nothing older of that device is. */
+void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m);
+/* Nor this one again. */
+void vouched_over(struct trainer *t, struct device *d, const char *checkpoint);
 /* The same of an offer to the fleet that another trainer signed. */
 bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by);
 /* A result's number, kept, and its end; false: it cannot be kept. */

@@ -247,6 +247,48 @@ static void a_flood_of_forged_ones_is_cut(void **state)
 	assert_true(trainer_refused(f.t, REFUSAL_DEVICE) + trainer_refused(f.t, REFUSAL_FORGED) < 2500);
 }
 
+static uint64_t verified_forged(int n)
+{
+	_cleanup_free_ char *forged = signed_print(cam, "another topic", strdup("{\"a\":1}"));
+	uint64_t before = trainer_refused(f.t, REFUSAL_FORGED);
+
+	for (int i = 0; i < n; i++)
+		play(TOPIC_TRAINER_GRANT, forged);
+	return trainer_refused(f.t, REFUSAL_FORGED) - before;
+}
+
+/* Nor does a device with a certificate, that nobody has heard of, have the processor by signing what
+ * nobody understands: it is known then, and has its rate. */
+static void a_flood_of_signed_rubbish_is_cut(void **state)
+{
+	_cleanup_free_ char *topic = strdup("tasuki/v1/home/trainer/edge-1/in/cam-1/grant");
+	_cleanup_free_ char *rubbish = signed_print(cam, topic, strdup("{\"a\":1}"));
+
+	(void)state;
+	for (int i = 0; i < 5000; i++)
+		play(TOPIC_TRAINER_GRANT, rubbish);
+	/* Beyond the rate nothing is verified, so what is forged is not found out either. */
+	assert_int_equal(verified_forged(40), 0);
+	f.now_ms += 1000;
+	assert_int_equal(verified_forged(40), 40);
+}
+
+/* A device that starts anew gives the offer on its way a later number: that one is over as well. */
+static void an_offer_is_over_under_its_last_number(void **state)
+{
+	(void)state;
+	struct msg_result r = until_offering();
+	_cleanup_free_ char *later = offer_text(++end.sequence, utc() + FRESHNESS_HANDOVER_MS);
+
+	play(TOPIC_DEVICE_OFFER, later);
+	ack("cam-1", r.manifest.id, 1, DECISION_KEPT);
+	tick(2000);
+	f.read = f.n_sent;
+	play(TOPIC_DEVICE_OFFER, later);
+	assert_refused_as(REFUSAL_REPLAY, 0);
+	assert_null(next(TOPIC_DEVICE_CLAIM));
+}
+
 static void a_chain_is_verified_once_a_device(void **state)
 {
 	(void)state;
@@ -493,6 +535,8 @@ int main(void)
 		SIGNED(only_the_device_itself_is_heard),
 		SIGNED(it_speaks_for_itself_only),
 		SIGNED(a_flood_of_forged_ones_is_cut),
+		SIGNED(a_flood_of_signed_rubbish_is_cut),
+		SIGNED(an_offer_is_over_under_its_last_number),
 		SIGNED(a_chain_is_verified_once_a_device),
 		SIGNED(an_offer_that_is_over_cannot_be_played_again),
 		SIGNED(an_older_offer_is_not_taken),
