@@ -511,6 +511,8 @@ int trusted_number(struct agent *a, struct manifest *m);
 bool trusted_result(struct agent *a, struct msg_result *r, struct err *err);
 bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err);
 bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err);
+/* A command has changed something: a signed one is not carried out again while it is valid. */
+void trusted_carried_out(const struct agent *a, struct state *next, const struct msg_cmd *c);
 /* A handover was decided on by ev: that result is not taken again; into the same write. */
 void trusted_decided(struct state *next, const struct handover *before,
 		     const struct handover_event *ev);

@@ -232,6 +232,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 		state_command_put(a->state, c->id, text);
 	} else {
 		state_command_put(next, c->id, text);
+		trusted_carried_out(a, next, c);
 		if (agent_commit(a) < 0) {
 			ledger_command(a, c, c->id, false);
 			refuse(a, to, c->id, *a->saving.reason ? a->saving.reason : "cannot save");

@@ -153,9 +153,20 @@ bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err)
 			err_set(err, -ETIME, "expires: the command has expired");
 		return !err->code;
 	}
-	return trust_refuse(a->trust,
-			    freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err),
-			    err) == REFUSAL_NONE;
+	enum refusal refusal =
+		freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err);
+	/* Its answer is not remembered any more. */
+	if (refusal == REFUSAL_NONE && state_is_spent(a->state, c->id)) {
+		err_set(err, -EALREADY, "id: %s was carried out before", c->id);
+		refusal = REFUSAL_REPLAY;
+	}
+	return trust_refuse(a->trust, refusal, err) == REFUSAL_NONE;
+}
+
+void trusted_carried_out(const struct agent *a, struct state *next, const struct msg_cmd *c)
+{
+	if (a->conf.commands_signed)
+		state_spent_put(next, c->id, c->expires_ms + FRESHNESS_SKEW_MS);
 }
 
 /* ---- what is not taken again ---- */

@@ -386,6 +386,7 @@ STATE = {
     "handover": {"phase": 0, "checkpoint": H1, "fence": 4, "trainer": "t1", "granted": H1, "lease_ms": 5000, "open": True,
                  "decided": [{"trainer": "t2", "ack": compact(dict(MESSAGES)["ack"])}]},
     "scores": [{**SCORE, "checkpoint": H1, "split": "test", "snapshot": H2}],
+    "spent": [{"id": "a1", "until": 1790000000000}],
     "commands": [{"id": "a1", "reply": '{"id":"a1","ok":true}'}],
     "pending": {"activate": H1, "seq": 17, "report": '{"seq":17}'},
 }

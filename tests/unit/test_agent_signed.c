@@ -575,6 +575,35 @@ static void commands_are_the_operators(void **state)
 	assert_said(reply, "\"id\":\"c7\",\"ok\":true");
 }
 
+/* Its answer is forgotten with the 64th one after it; that it was carried out is not, while its time
+ * lasts. */
+static void a_recorded_command_is_not_carried_out_again(void **state)
+{
+	static const char topic[] = DEVICE "in/cmd", reply[] = "tasuki/v1/home/reply/cam-1";
+	struct msg_cmd c = {.cmd = CMD_PAUSE, .id = "old", .expires_ms = utc() + 3600000};
+	_cleanup_free_ char *recorded = signed_print(eve, topic, msg_cmd_print(&c));
+	conf.commands_signed = true;
+	again();
+	play(topic, recorded);
+	assert_said(reply, "\"id\":\"old\",\"ok\":true");
+	c.cmd = CMD_RESUME;
+	for (int i = 0; i < 64; i++) {
+		snprintf(c.id, sizeof(c.id), "c%d", i);
+		c.expires_ms = utc() + 1000;
+		say_signed(eve, topic, msg_cmd_print(&c));
+		now += 1000;
+	}
+	for (int i = 0; i < 2; i++) {
+		forget_sent();
+		play(topic, recorded);
+		assert_said(reply, "\"ok\":false,\"error\":\"replay");
+		assert_refused_as(REFUSAL_REPLAY, 0);
+		restart();
+		assert_said(DEVICE "status", "\"phase\":\"");
+		assert_null(strstr(last(DEVICE "status")->payload, "paused"));
+	}
+}
+
 /* ---- its own certificate ---- */
 
 static int begin_with(const struct identity_paths *paths)
@@ -637,6 +666,7 @@ int main(void)
 		SIGNED(what_is_another_sites_is_not_taken),
 		SIGNED(offers_to_the_fleet_are_of_now),
 		SIGNED(commands_are_the_operators),
+		SIGNED(a_recorded_command_is_not_carried_out_again),
 		SIGNED_PLAIN(a_bad_certificate_of_its_own_ends_the_start),
 		SIGNED_PLAIN(in_plain_mode_nothing_is_different),
 	};
