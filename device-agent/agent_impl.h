@@ -536,6 +536,8 @@ int64_t announce_deadline_ms(const struct agent *a);
 void ledger_say(struct agent *a, const struct audit_event *e);
 /* A step of the handover, before it is saved: what is granted or decided is in the log first. */
 void ledger_handover(struct agent *a, const struct handover *was, const struct handover *h);
+/* The head of the log, for a report. */
+void ledger_head(struct agent *a, struct msg_report *ret);
 /* It takes the place of what is active now; on disk when this returns, if it can be. */
 void ledger_activating(struct agent *a, const char *checkpoint);
 /* c: NULL where it could not be read; id: "" then, or not known. done: else it was refused. */

@@ -482,8 +482,9 @@ void record_say(struct trainer *t, const struct audit_event *e);
 /* A job's step, from that state and fence. */
 void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
 		enum job_state was, int64_t fence_was);
-/* What the device's status says of its own log. */
-void record_head(struct trainer *t, struct device *d, const struct msg_status *s);
+/* What the message at hand, the device's, says of its own log; seq 0: nothing. Where messages are
+ * signed, only one that is counts. */
+void record_head(struct trainer *t, struct device *d, int64_t seq, const char *hash);
 
 /* reports.c */
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

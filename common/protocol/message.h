@@ -119,6 +119,8 @@ struct msg_report {
 	double p; /* that two equally good ones come out so, adjusted for all contenders */
 	bool has_privacy;
 	struct msg_privacy privacy;
+	int64_t audit_seq; /* as in msg_status, but signed where messages are */
+	char audit_head[HASH_SIZE];
 	int64_t epoch;
 	int64_t at_ms;
 };

@@ -199,6 +199,7 @@ static void what_it_says_is_signed(void **state)
 	struct msg_offer m;
 	assert_is_signed(DEVICE "offer", true);
 	assert_is_signed(DEVICE "report", true);
+	assert_non_null(strstr(last(DEVICE "report")->payload, "\"audit_head\":\""));
 	assert_is_signed(DEVICE "status", false);
 	assert_is_signed(DEVICE "presence", false);
 	const struct sent *s = last(DEVICE "offer");

@@ -44,7 +44,7 @@ static const char *const good[] = {
 		"\"p\":0.25},"
 		"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
 		"\"privacy\":{\"epsilon\":2.5,\"delta\":1e-05,\"budget\":8,\"handovers\":3},"
-		"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
+		"\"audit_seq\":812,\"audit_head\":\"" H2 "\",\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[OFFER] =
 		"{" MANIFEST ",\"last_trainer\":\"t2\",\"bases\":[\"" H1 "\",\"" H2 "\"],"
 		"\"validation\":" SCORE ",\"test\":" SCORE "}",
@@ -358,6 +358,7 @@ static const struct change refused[] = {
 	{TRAINER, "strategy", "\"" LONG17 "\""}, {TRAINER, "refused", "-1"},
 	{TRAINER, "members", "-1"}, {TRAINER, "window", "[\"a/b\"]"}, {TRAINER, "window", "[7]"},
 	{TRAINER, "window", "{}"}, {TRAINER, "window", "[" IDS33 "]"}, {JOB, "window", "-1"},
+	{REPORT, "audit_seq", NULL}, {REPORT, "audit_seq", "0"}, {REPORT, "audit_head", "7"},
 	{STATUS, "audit_seq", NULL}, {STATUS, "audit_seq", "0"}, {STATUS, "audit_head", NULL},
 	{STATUS, "audit_head", "\"a\""}, {TRAINER, "audit_seq", NULL}, {TRAINER, "audit_head", "7"},
 	{TRAINER, "quarantined", "-1"}, {TRAINER, "quarantine", "{}"}, {TRAINER, "quarantine", "[7]"},

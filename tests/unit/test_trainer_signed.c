@@ -120,6 +120,48 @@ static void the_log_names_them(void **state)
 	assert_null(strstr(strstr(log, expected) + strlen(expected), "signer"));
 }
 
+static size_t lines_of(const char *what)
+{
+	_cleanup_free_ char *log = NULL;
+	char path[FILE_PATH_MAX + 16];
+	size_t len, n = 0;
+
+	snprintf(path, sizeof(path), "%s/audit.log", f.conf.state);
+	assert_int_equal(file_read(path, 65536, &log, &len, NULL), 0);
+	for (const char *at = log; (at = strstr(at, what)); at++)
+		n++;
+	return n;
+}
+
+static char *report_with_head(int64_t seq, char digit)
+{
+	struct msg_report r = {.seq = seq, .audit_seq = 100 + seq, .score = {.n = 10, .correct = 5}};
+
+	memset(r.checkpoint, '1', HASH_HEX);
+	memset(r.snapshot, '2', HASH_HEX);
+	memset(r.audit_head, digit, HASH_HEX);
+	return msg_report_print(&r);
+}
+
+/* Whoever says a false one in its name neither accuses it, nor keeps its own out of the log. */
+static void a_head_is_the_devices_word(void **state)
+{
+	struct msg_status s = {.boot = 1, .phase = PHASE_IDLE, .progress = -1, .loss = NAN,
+			       .images_per_second = NAN, .audit_seq = 7};
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	memcpy(s.model, f.model->id, sizeof(s.model));
+	memset(s.audit_head, 'f', HASH_HEX);
+	text = msg_status_print(&s);
+	play(TOPIC_DEVICE_STATUS, text);
+	assert_int_equal(lines_of("\"head\""), 0);
+	say(TOPIC_DEVICE_REPORT, "cam-1", report_with_head(1, 'a'));
+	assert_int_equal(lines_of("\"event\":\"head\""), 1);
+	assert_int_equal(lines_of("\"head_seq\":101,\"head\":\"aaaa"), 1);
+	assert_int_equal(lines_of("\"signer\":\"cam-1\""), 1);
+}
+
 /* ---- what it says ---- */
 
 static void what_it_says_is_signed(void **state)
@@ -530,7 +572,7 @@ static void an_offer_to_the_fleet_stays_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SIGNED(the_log_names_them), SIGNED(what_it_says_is_signed),
+		SIGNED(the_log_names_them), SIGNED(a_head_is_the_devices_word), SIGNED(what_it_says_is_signed),
 		SIGNED(a_result_keeps_its_number_and_the_next_one_has_a_larger),
 		SIGNED(only_the_device_itself_is_heard),
 		SIGNED(it_speaks_for_itself_only),
