@@ -507,7 +507,11 @@ bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_mess
 bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err);
 /* What is about to be offered gets its number, which is saved, and its end. */
 int trusted_number(struct agent *a, struct manifest *m);
-/* Whether a result, an offer to the fleet, a command is of now, and meant for here. */
+void trusted_offers_again(const struct agent *a, struct state *next);
+/* A refusal tells which offer may be claimed. */
+void trusted_grant(const struct agent *a, struct msg_grant *g);
+/* Whether a claim, a result, an offer to the fleet, a command is of now, and meant for here. */
+bool trusted_claim(struct agent *a, const struct msg_claim *c, struct err *err);
 bool trusted_result(struct agent *a, struct msg_result *r, struct err *err);
 bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err);
 bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err);

@@ -294,7 +294,7 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, const char *
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
 	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
-	    !sealing_claim(a, &c, err))
+	    !trusted_claim(a, &c, err) || !sealing_claim(a, &c, err))
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);

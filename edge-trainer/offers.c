@@ -196,6 +196,7 @@ static void admit(struct trainer *t, struct device *d)
 	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
 	if (e) {
 		take_form(t, e, &w.manifest);
+		e->job.manifest.sequence = w.manifest.sequence;
 	} else {
 		e = entry_new(t, d);
 		if (!e) {
@@ -311,6 +312,7 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 	}
 	vouched_accepted(t, d, &o->manifest);
 	take_form(t, e, &o->manifest);
+	e->job.manifest.sequence = o->manifest.sequence; /* what a claim answers */
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
 
@@ -333,6 +335,8 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 		log_debug("grant for no job device=%s fence=%lld", d->id, (long long)g.fence);
 		return;
 	}
+	if (t->trust && g.sequence > e->job.manifest.sequence)
+		e->job.manifest.sequence = g.sequence;
 	ev.granted = g.granted;
 	ev.fence = g.fence;
 	ev.lease_ms = g.lease_ms;

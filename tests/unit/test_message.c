@@ -52,11 +52,11 @@ static const char *const good[] = {
 		"{\"trainer\":\"t1\",\"checkpoint\":\"" H1
 		"\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
 		"\"reason\":\"another model\",\"phase\":\"queued\","
-		"\"progress\":0.5,\"seal\":\"" H2 "\"}",
+		"\"progress\":0.5,\"seal\":\"" H2 "\",\"sequence\":7}",
 	[GRANT] =
 		"{\"checkpoint\":\"" H1
 		"\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":60000,"
-		"\"reason\":\"again\",\"seal\":\"" H2 "\"}",
+		"\"reason\":\"again\",\"seal\":\"" H2 "\",\"sequence\":7}",
 	[RESULT] =
 		"{" MANIFEST ",\"fence\":9,\"before\":" SCORE ",\"after\":" SCORE
 		",\"snapshot\":\"" H2 "\",\"images_trained\":5000,\"duration_ms\":60000}",
@@ -314,6 +314,7 @@ static const struct change refused[] = {
 	{CLAIM, "checkpoint", "\"" LONG65 "\""}, {CLAIM, "fence", NULL}, {CLAIM, "fence", "-1"},
 	{CLAIM, "busy", "1"}, {CLAIM, "retry_ms", "-1"}, {CLAIM, "retry_ms", "86400001"},
 	{CLAIM, "phase", "\"" LONG17 "\""}, {CLAIM, "progress", "1.1"},
+	{CLAIM, "sequence", "0"}, {CLAIM, "sequence", "\"7\""}, {GRANT, "sequence", "-1"},
 	{CLAIM, "claim", "0"}, {CLAIM, "claim", "-1"}, {CLAIM, "claim", "\"1\""},
 	{CLAIM, "reason", "\"a\\nb\""}, {CLAIM, "reason", "7"},
 	{CLAIM, "lacks", "\"base\""},
@@ -407,7 +408,7 @@ static const struct change taken[] = {
 	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},
 	{CLAIM, "phase", NULL}, {CLAIM, "claim", NULL}, {CLAIM, "reason", NULL},
 	{CLAIM, "claim", "9007199254740991"}, {GRANT, "claim", NULL}, {GRANT, "reason", NULL},
-	{CLAIM, "seal", NULL}, {GRANT, "seal", NULL},
+	{CLAIM, "seal", NULL}, {GRANT, "seal", NULL}, {CLAIM, "sequence", NULL}, {GRANT, "sequence", NULL},
 	{STATUS, "log", NULL}, {STATUS, "log", "\"12345678901234567890123456789012\""},
 	{STATUS, "report_first", NULL}, {REPORT, "log", NULL}, {GRANT, "lease_ms", "86400000"},
 	{WANT, "trainer", NULL}, {WANT, "reports", NULL},

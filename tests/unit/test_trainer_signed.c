@@ -415,6 +415,43 @@ static void one_that_was_held_back_is_not_taken(void **state)
 	assert_null(next(TOPIC_DEVICE_CLAIM));
 }
 
+static int64_t claim_sequence(void)
+{
+	const struct sent *s = NULL, *last = NULL;
+	struct msg_claim c;
+
+	while ((s = next(TOPIC_DEVICE_CLAIM)))
+		last = s;
+	assert_non_null(last);
+	assert_int_equal(msg_claim_parse(last->payload, last->len, &c, NULL), 0);
+	f.claim = c.claim;
+	return c.fence ? -1 : c.sequence;
+}
+
+/* Also one that the device gave a new number, or whose number only a refusal has told. */
+static void a_claim_names_the_offer(void **state)
+{
+	struct msg_grant g = {.lease_ms = 0, .reason = "the lease ran out: claim it anew"};
+
+	(void)state;
+	offer("cam-1");
+	assert_int_equal(claim_sequence(), end.sequence);
+	end.sequence += 5;
+	unsigned before = f.read;
+	offer("cam-1");
+	assert_int_equal(claim_sequence(), end.sequence);
+	f.read = before;
+	grant_sealed(1);
+	strcpy(g.checkpoint, f.id);
+	g.fence = 1;
+	tick(LEASE / 3 + 1000);
+	assert_int_equal(claim_sequence(), -1); /* a renewal */
+	g.claim = f.claim;
+	g.sequence = end.sequence + 3;
+	say(TOPIC_TRAINER_GRANT, "cam-1", msg_grant_print(&g));
+	assert_int_equal(claim_sequence(), end.sequence + 3);
+}
+
 static void a_number_is_of_one_checkpoint(void **state)
 {
 	(void)state;
@@ -583,6 +620,7 @@ int main(void)
 		SIGNED(an_offer_that_is_over_cannot_be_played_again),
 		SIGNED(an_older_offer_is_not_taken),
 		SIGNED(one_that_was_held_back_is_not_taken),
+		SIGNED(a_claim_names_the_offer),
 		SIGNED(a_number_is_of_one_checkpoint),
 		SIGNED(another_models_is_named_and_answered),
 		SIGNED(another_devices_is_not_taken),
