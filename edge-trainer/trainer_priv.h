@@ -206,6 +206,7 @@ struct trainer {
 	struct trainer_ports ports;
 	struct trust *trust; /* NULL: plain */
 	struct bucket forged; /* verifications in vain */
+	struct bucket fleet_offers; /* of other trainers, looked at */
 	struct job_conf job_conf;
 	struct db *db;
 	struct store *store;

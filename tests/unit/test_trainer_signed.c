@@ -289,6 +289,22 @@ static void a_flood_of_forged_ones_is_cut(void **state)
 	assert_true(trainer_refused(f.t, REFUSAL_DEVICE) + trainer_refused(f.t, REFUSAL_FORGED) < 2500);
 }
 
+/* Nor does one insider, a device that nobody knows yet or a trainer, make the trainer deaf to all. */
+static void a_flood_of_one_is_not_charged_to_all(void **state)
+{
+	static const char rubbish[] = "{\"a\":1}";
+
+	(void)state;
+	for (int i = 0; i < 5000; i++)
+		say_raw(TOPIC_DEVICE_OFFER, "cam-2", NULL, 0, rubbish, sizeof(rubbish) - 1, false);
+	assert_true(trainer_refused(f.t, REFUSAL_UNSIGNED) < 100);
+	for (int i = 0; i < 5000; i++)
+		play(TOPIC_FLEET_OFFER, rubbish);
+	assert_true(trainer_refused(f.t, REFUSAL_UNSIGNED) < 200);
+	offer("cam-1");
+	claimed("cam-1");
+}
+
 static uint64_t verified_forged(int n)
 {
 	_cleanup_free_ char *forged = signed_print(cam, "another topic", strdup("{\"a\":1}"));
@@ -614,6 +630,7 @@ int main(void)
 		SIGNED(only_the_device_itself_is_heard),
 		SIGNED(it_speaks_for_itself_only),
 		SIGNED(a_flood_of_forged_ones_is_cut),
+		SIGNED(a_flood_of_one_is_not_charged_to_all),
 		SIGNED(a_flood_of_signed_rubbish_is_cut),
 		SIGNED(an_offer_is_over_under_its_last_number),
 		SIGNED(a_chain_is_verified_once_a_device),
