@@ -103,6 +103,9 @@ int db_report_gap(struct db *db, const char *device, const char *log, int64_t ha
 /* Inserts (id 0; sets it) or updates, with the checkpoint's manifest. A new id stands only once
  * db_commit() succeeded. */
 int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err);
+/* Whether that checkpoint has come from this device, or was made for it. */
+int db_job_shared(struct db *db, const char *device, const char *checkpoint, bool *ret,
+		  struct err *err);
 /* Whether all blocks of that checkpoint have come from this device, ever. */
 int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool *ret,
 		struct err *err);

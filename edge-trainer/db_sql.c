@@ -207,6 +207,8 @@ const char *const db_sql[DB_STMT_N] = {
 			" AND outcome IN ('activated', 'kept') ORDER BY id DESC LIMIT 1",
 	[DB_JOB_SENT] = "SELECT 1 FROM jobs WHERE device = :device AND checkpoint = :checkpoint"
 			" AND pulled LIMIT 1",
+	[DB_JOB_SHARED] = "SELECT 1 FROM jobs WHERE device = :device AND"
+			  " (checkpoint = :checkpoint AND pulled OR partial = :checkpoint) LIMIT 1",
 	[DB_CHECKPOINT_KNOWN] =
 		"SELECT 1 WHERE EXISTS (SELECT 1 FROM checkpoints WHERE id = :id)"
 		" OR EXISTS (SELECT 1 FROM jobs WHERE checkpoint = :id)"

@@ -157,7 +157,7 @@ static int wait_in_line(struct trainer *t, struct device *d, const struct msg_of
 /* What it is a difference to is here, or need not be; else the device is told. */
 static bool may_decode(struct trainer *t, const struct device *d, const struct manifest *m)
 {
-	if (coding_base_here(t, m) || pull_has_proven(t, d, m->id))
+	if (coding_base_here(t, d, m) || pull_has_proven(t, d, m->id))
 		return true;
 	offers_lacks(t, d, m, 0);
 	return false;

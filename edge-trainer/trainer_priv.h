@@ -383,7 +383,7 @@ bool slots_usable(const struct trainer *t); /* at least one has, or will have, a
 /* coding.c */
 bool coding_codes(const struct trainer *t); /* by the configuration */
 /* Whether what a manifest's form is a difference to is here. */
-bool coding_base_here(const struct trainer *t, const struct manifest *m);
+bool coding_base_here(struct trainer *t, const struct device *d, const struct manifest *m);
 void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
 void coding_ask_first(struct trainer *t, unsigned slot);
 /* Has the payload decoded as soon as there is a worker for it; pull_decoded() follows. -ENOKEY: the
