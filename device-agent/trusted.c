@@ -92,7 +92,8 @@ int trusted_number(struct agent *a, struct manifest *m)
 	return 0;
 }
 
-/* In the write that ends a grant without a result: what is offered from here on is another offer. */
+/* In the write that ends a grant without a result: what is offered from here on is another offer.
+ */
 void trusted_offers_again(const struct agent *a, struct state *next)
 {
 	if (a->trust)
@@ -120,7 +121,6 @@ void trusted_grant(const struct agent *a, struct msg_grant *g)
 	if (a->trust && !g->granted && a->state->handover.phase == HANDOVER_OFFERING)
 		g->sequence = a->state->sequence;
 }
-
 
 /* The last result of that trainer: on its way in, or decided on. */
 static void last_result(struct agent *a, const char *trainer, struct freshness_last *ret)
@@ -181,8 +181,7 @@ bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err)
 			err_set(err, -ETIME, "expires: the command has expired");
 		return !err->code;
 	}
-	enum refusal refusal =
-		freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err);
+	enum refusal refusal = freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err);
 	/* Its answer is not remembered any more. */
 	if (refusal == REFUSAL_NONE && state_is_spent(a->state, c->id)) {
 		err_set(err, -EALREADY, "id: %s was carried out before", c->id);

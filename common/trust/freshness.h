@@ -22,7 +22,7 @@
 #define FRESHNESS_FLEET_MS    (24 * 60 * 60 * 1000LL) /* an offer to the fleet, which is retained */
 #define FRESHNESS_COMMAND_MS  (24 * 60 * 60 * 1000LL) /* a command: as long as a session waits */
 
-#define FRESHNESS_AHEAD_MS    (24 * 60 * 60 * 1000LL) /* a number is no clock's of further ahead */
+#define FRESHNESS_AHEAD_MS (24 * 60 * 60 * 1000LL) /* a number is no clock's of further ahead */
 
 /* The last one of a signer that was taken. */
 struct freshness_last {

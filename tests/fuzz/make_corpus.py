@@ -402,7 +402,7 @@ def kept():
         **STATE, "handover": {**STATE["handover"], "phase": 4, "result": result},
         "judgement": {"result": H1, "candidates": candidates}}))
     put("state", "fleet", compact({**STATE, "fleet": {"sequence": 9, "offer": offer}}))
-    later = ("log", "private_classes", "first", "link")
+    later = ("log", "private_classes", "first", "link", "spent")
     put("state", "old", compact({k: v for k, v in STATE.items() if k not in later}))
     put("fleet", "offered", compact({
         "version": 1, "seen": 9, "offer": offer, "position": 3, "phase": 1, "share": 10, "begun_ms": 1790000000000,

@@ -67,7 +67,8 @@ static inline int fake_publish(void *user, const struct mqtt_publish *p)
 	s->payload[p->len] = 0;
 	s->len = p->len;
 	s->retain = p->retain;
-	const char *number = strcmp(s->topic, DEVICE "offer") ? NULL : strstr(s->payload, "\"sequence\":");
+	const char *number =
+		strcmp(s->topic, DEVICE "offer") ? NULL : strstr(s->payload, "\"sequence\":");
 	if (number)
 		offer_number = strtoll(number + strlen("\"sequence\":"), NULL, 10);
 	return 0;

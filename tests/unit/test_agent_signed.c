@@ -621,8 +621,8 @@ static void commands_are_the_operators(void **state)
 	assert_said(reply, "\"id\":\"c7\",\"ok\":true");
 }
 
-/* Its answer is forgotten with the 64th one after it; that it was carried out is not, while its time
- * lasts. */
+/* Its answer is forgotten with the 64th one after it; that it was carried out is not, while its
+ * time lasts. */
 static void a_recorded_command_is_not_carried_out_again(void **state)
 {
 	static const char topic[] = DEVICE "in/cmd", reply[] = "tasuki/v1/home/reply/cam-1";
