@@ -508,10 +508,16 @@ bool trusted_open(struct agent *a, const struct topic *t, const struct mqtt_mess
 bool trusted_is_by(struct agent *a, const char *by, const char *trainer, struct err *err);
 /* What is about to be offered gets its number, which is saved, and its end. */
 int trusted_number(struct agent *a, struct manifest *m);
-/* Whether a result, an offer to the fleet, a command is of now, and meant for here. */
+void trusted_offers_again(const struct agent *a, struct state *next);
+/* A refusal tells which offer may be claimed. */
+void trusted_grant(const struct agent *a, struct msg_grant *g);
+/* Whether a claim, a result, an offer to the fleet, a command is of now, and meant for here. */
+bool trusted_claim(struct agent *a, const struct msg_claim *c, struct err *err);
 bool trusted_result(struct agent *a, struct msg_result *r, struct err *err);
 bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err);
 bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err);
+/* A command has changed something: a signed one is not carried out again while it is valid. */
+void trusted_carried_out(const struct agent *a, struct state *next, const struct msg_cmd *c);
 /* A handover was decided on by ev: that result is not taken again; into the same write. */
 void trusted_decided(struct state *next, const struct handover *before,
 		     const struct handover_event *ev);
@@ -535,6 +541,8 @@ int64_t announce_deadline_ms(const struct agent *a);
 void ledger_say(struct agent *a, const struct audit_event *e);
 /* A step of the handover, before it is saved: what is granted or decided is in the log first. */
 void ledger_handover(struct agent *a, const struct handover *was, const struct handover *h);
+/* The head of the log, for a report. */
+void ledger_head(struct agent *a, struct msg_report *ret);
 /* It takes the place of what is active now; on disk when this returns, if it can be. */
 void ledger_activating(struct agent *a, const char *checkpoint);
 /* c: NULL where it could not be read; id: "" then, or not known. done: else it was refused. */

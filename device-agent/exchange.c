@@ -97,6 +97,7 @@ static void run_action(struct agent *a, const struct handover_action *act)
 		t = to_trainer(a, TOPIC_TRAINER_GRANT, act->trainer);
 		grant = act->grant;
 		sealing_grant(a, &grant);
+		trusted_grant(a, &grant);
 		announce_publish(a, &t, msg_grant_print(&grant), false);
 		if (!act->grant.granted)
 			log_debug("device=%s trainer=%s checkpoint=%.12s not granted: %s",
@@ -204,8 +205,10 @@ static int apply(struct agent *a, struct state *next, const struct handover_even
 			trusted_decided(next, &before, ev);
 		/* Offered again: the next newer one is counted from now. */
 		if (h.phase == HANDOVER_OFFERING &&
-		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING))
+		    (was == HANDOVER_GRANTED || was == HANDOVER_PULLING)) {
 			rounds_offered(&next->rounds, next->rounds.epoch);
+			trusted_offers_again(a, next);
+		}
 		if (r == 0 && h.fence != before.fence)
 			r = privacy_granted(a, next, h.granted);
 		if (r == 0)

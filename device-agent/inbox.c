@@ -232,6 +232,7 @@ static void carry_out(struct agent *a, const struct msg_cmd *c, const struct rep
 		state_command_put(a->state, c->id, text);
 	} else {
 		state_command_put(next, c->id, text);
+		trusted_carried_out(a, next, c);
 		if (agent_commit(a) < 0) {
 			ledger_command(a, c, c->id, false);
 			refuse(a, to, c->id, *a->saving.reason ? a->saving.reason : "cannot save");
@@ -293,7 +294,7 @@ static void on_claim(struct agent *a, const struct mqtt_message *m, const char *
 		return;
 	bool renewal = h->open && c.fence == h->fence && same(c.trainer, h->trainer);
 	if (inbox_flooded(a, renewal ? FLOOD_RENEWAL : FLOOD_CLAIM, NULL) ||
-	    !sealing_claim(a, &c, err))
+	    !trusted_claim(a, &c, err) || !sealing_claim(a, &c, err))
 		return;
 	exchange_event(a, &ev);
 	coding_lacked(a, &c);

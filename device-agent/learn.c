@@ -48,6 +48,7 @@ int learn_report(struct agent *a, struct state *next, const struct state_score *
 	r.split = s->split;
 	r.score = s->score;
 	privacy_report(a, next, &r);
+	ledger_head(a, &r);
 	r.at_ms = a->port.real_ms(a->port.user);
 	const struct detail *known = details_find(a->details, s->checkpoint, s->split, s->snapshot);
 	if (known) {

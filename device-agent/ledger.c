@@ -60,6 +60,16 @@ void ledger_handover(struct agent *a, const struct handover *was, const struct h
 		ledger_say(a, &e);
 }
 
+/* What is told of it must not be lost with the power. */
+void ledger_head(struct agent *a, struct msg_report *ret)
+{
+	struct audit_head head;
+	audit_sync(a->audit);
+	audit_head(a->audit, &head);
+	ret->audit_seq = head.seq;
+	COPY(ret->audit_head, head.seq ? head.hash : "");
+}
+
 void ledger_activating(struct agent *a, const char *checkpoint)
 {
 	if (strcmp(checkpoint, a->activating) == 0)

@@ -157,6 +157,18 @@ static struct json *print_commands(const struct state *s)
 	return a;
 }
 
+static struct json *print_spent(const struct state *s)
+{
+	struct json *a = json_new_arr();
+	for (size_t i = 0; i < s->n_spent; i++) {
+		struct json *j = json_new_obj();
+		json_set_str(j, "id", s->spent[i].id);
+		json_set_int(j, "until", s->spent[i].until_ms);
+		json_push(a, j);
+	}
+	return a;
+}
+
 int state_save(const char *path, const struct state *s, struct err *err)
 {
 	struct json *j = json_new_obj(), *pending = json_new_obj();
@@ -198,6 +210,8 @@ int state_save(const char *path, const struct state *s, struct err *err)
 		json_set(j, "judgement", print_judgement(&s->judgement));
 	json_set(j, "scores", print_scores(s));
 	json_set(j, "commands", print_commands(s));
+	if (s->n_spent)
+		json_set(j, "spent", print_spent(s));
 	json_set_str(pending, "activate", s->pending.activate);
 	json_set_int(pending, "seq", s->pending.seq);
 	json_set_str(pending, "report", s->pending.report);
@@ -434,6 +448,14 @@ static void read_command(struct reader *r, const struct json *j, void *user)
 	read_str(r, j, "reply", c->reply, sizeof(c->reply));
 }
 
+static void read_spent(struct reader *r, const struct json *j, void *user)
+{
+	struct state *s = user;
+	struct state_spent *p = &s->spent[s->n_spent++];
+	read_id(r, j, "id", p->id);
+	read_int(r, j, "until", JSON_INT_MAX, &p->until_ms);
+}
+
 static void read_undecided(struct reader *r, const struct json *j, struct state *s)
 {
 	const struct json *arr = NULL;
@@ -506,6 +528,8 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 		read_judgement(r, judgement, &s->judgement);
 	read_each(r, j, "scores", STATE_SCORES_MAX, read_state_score, s);
 	read_each(r, j, "commands", STATE_COMMANDS_MAX, read_command, s);
+	if (json_has(j, "spent"))
+		read_each(r, j, "spent", STATE_SPENT_MAX, read_spent, s);
 	pending = read_obj(r, j, "pending");
 	if (!pending)
 		return;
@@ -633,4 +657,25 @@ void state_command_put(struct state *s, const char *id, const char *reply)
 	struct state_command *c = &s->commands[s->n_commands++];
 	COPY(c->id, id);
 	COPY(c->reply, reply);
+}
+
+bool state_is_spent(const struct state *s, const char *id)
+{
+	for (size_t i = 0; i < s->n_spent; i++)
+		if (strcmp(s->spent[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+void state_spent_put(struct state *s, const char *id, int64_t until_ms)
+{
+	struct state_spent *p = &s->spent[0];
+	if (s->n_spent < STATE_SPENT_MAX)
+		p = &s->spent[s->n_spent++];
+	else
+		for (size_t i = 1; i < s->n_spent; i++)
+			if (s->spent[i].until_ms < p->until_ms)
+				p = &s->spent[i];
+	COPY(p->id, id);
+	p->until_ms = until_ms;
 }

@@ -21,6 +21,7 @@
 
 #define STATE_BYTES_MAX     (4 * 1024 * 1024)
 #define STATE_COMMANDS_MAX  64
+#define STATE_SPENT_MAX     256
 #define STATE_SCORES_MAX    32
 #define STATE_UNDECIDED_MAX 4
 #define STATE_TAKEN_MAX     16
@@ -36,6 +37,12 @@ struct state_score {
 struct state_command {
 	char id[ID_SIZE];
 	char reply[MESSAGE_SMALL_MAX + 1];
+};
+
+/* A signed command that changed something: until then nobody may have it carried out again. */
+struct state_spent {
+	char id[ID_SIZE];
+	int64_t until_ms; /* UTC */
 };
 
 /* The last result of a trainer that was decided on; only where messages are signed. */
@@ -84,6 +91,8 @@ struct state {
 	size_t n_scores;
 	struct state_command commands[STATE_COMMANDS_MAX]; /* oldest first */
 	size_t n_commands;
+	struct state_spent spent[STATE_SPENT_MAX];
+	size_t n_spent;
 	struct {
 		char activate[HASH_SIZE];           /* "": nothing to swap */
 		int64_t seq;                        /* of `report` */
@@ -112,3 +121,6 @@ void state_undecided_drop(struct state *s, const char *checkpoint);
 const char *state_command_find(const struct state *s, const char *id);
 /* An answer over MESSAGE_SMALL_MAX bytes is not remembered. */
 void state_command_put(struct state *s, const char *id, const char *reply);
+bool state_is_spent(const struct state *s, const char *id);
+/* Where there is no room, the one that ends first gives way, whatever the clock says. */
+void state_spent_put(struct state *s, const char *id, int64_t until_ms);

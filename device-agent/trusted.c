@@ -92,7 +92,35 @@ int trusted_number(struct agent *a, struct manifest *m)
 	return 0;
 }
 
+/* In the write that ends a grant without a result: what is offered from here on is another offer.
+ */
+void trusted_offers_again(const struct agent *a, struct state *next)
+{
+	if (a->trust)
+		next->sequence = freshness_next(next->sequence, utc(a));
+}
+
 /* ---- whether it is of now ---- */
+
+/* A claim may lead to a grant only if it answers the offer at hand. */
+bool trusted_claim(struct agent *a, const struct msg_claim *c, struct err *err)
+{
+	const struct handover *h = &a->state->handover;
+	bool open = h->phase == HANDOVER_GRANTED || h->phase == HANDOVER_PULLING;
+	if (!a->trust || c->busy || c->fence || c->sequence == a->state->sequence ||
+	    !same(c->checkpoint, open ? h->granted : h->checkpoint))
+		return true;
+	err_set(err, -ESTALE, "sequence: found %lld, expected %lld, of what is on offer",
+		(long long)c->sequence, (long long)a->state->sequence);
+	trust_refuse(a->trust, REFUSAL_REPLAY, err);
+	return false;
+}
+
+void trusted_grant(const struct agent *a, struct msg_grant *g)
+{
+	if (a->trust && !g->granted && a->state->handover.phase == HANDOVER_OFFERING)
+		g->sequence = a->state->sequence;
+}
 
 /* The last result of that trainer: on its way in, or decided on. */
 static void last_result(struct agent *a, const char *trainer, struct freshness_last *ret)
@@ -139,6 +167,7 @@ bool trusted_fleet(struct agent *a, struct msg_fleet *m, struct err *err)
 		.last = &last,
 		.now_ms = utc(a),
 		.lifetime_ms = FRESHNESS_FLEET_MS,
+		.sequence_unit_ms = FRESHNESS_FLEET_UNIT_MS,
 	};
 	enum refusal refusal = freshness_check(&m->manifest, &here, err);
 	m->manifest.expires_ms = 0;
@@ -152,9 +181,19 @@ bool trusted_command(struct agent *a, const struct msg_cmd *c, struct err *err)
 			err_set(err, -ETIME, "expires: the command has expired");
 		return !err->code;
 	}
-	return trust_refuse(a->trust,
-			    freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err),
-			    err) == REFUSAL_NONE;
+	enum refusal refusal = freshness_expires(c->expires_ms, utc(a), FRESHNESS_COMMAND_MS, err);
+	/* Its answer is not remembered any more. */
+	if (refusal == REFUSAL_NONE && state_is_spent(a->state, c->id)) {
+		err_set(err, -EALREADY, "id: %s was carried out before", c->id);
+		refusal = REFUSAL_REPLAY;
+	}
+	return trust_refuse(a->trust, refusal, err) == REFUSAL_NONE;
+}
+
+void trusted_carried_out(const struct agent *a, struct state *next, const struct msg_cmd *c)
+{
+	if (a->conf.commands_signed)
+		state_spent_put(next, c->id, c->expires_ms + FRESHNESS_SKEW_MS);
 }
 
 /* ---- what is not taken again ---- */

@@ -18,9 +18,18 @@ bool coding_codes(const struct trainer *t)
 	return t->conf->encoding != (int)ENCODING_RAW;
 }
 
-bool coding_base_here(const struct trainer *t, const struct manifest *m)
+/* Another device's is none, although it is here: what a difference to it decodes to, and whether it
+ * does, is not for anybody who has heard of its id. */
+bool coding_base_here(struct trainer *t, const struct device *d, const struct manifest *m)
 {
-	return m->encoding != ENCODING_DELTA || store_has(t->store, m->base);
+	struct err err = {0};
+	bool shared = strcmp(m->base, t->coding.first) == 0;
+
+	if (m->encoding != ENCODING_DELTA)
+		return true;
+	if (!shared && db_job_shared(t->db, d->id, m->base, &shared, &err) < 0)
+		trainer_fault(t, &err);
+	return shared && store_has(t->store, m->base);
 }
 
 void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o)

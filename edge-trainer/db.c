@@ -192,6 +192,7 @@ int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err)
 	if (!s)
 		return -EIO;
 	db_bind_int(s, ":now", now_ms);
+	db_bind_int(s, ":ahead", FRESHNESS_AHEAD_MS);
 	return counted(db, s, ret, err);
 }
 
@@ -227,6 +228,17 @@ int db_offer_put(struct db *db, const char *device, const struct freshness_last 
 	db_bind_int(s, ":sequence", last->sequence);
 	db_bind_text(s, ":checkpoint", last->id);
 	db_bind_int(s, ":over", last->over);
+	return db_run(db, s, err);
+}
+
+int db_offer_over(struct db *db, const char *device, const char *checkpoint, struct err *err)
+{
+	sqlite3_stmt *s = db_write(db, DB_OFFER_OVER, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_text(s, ":device", device);
+	db_bind_text(s, ":checkpoint", checkpoint);
 	return db_run(db, s, err);
 }
 

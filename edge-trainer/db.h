@@ -82,7 +82,9 @@ int db_standing_prune(struct db *db, int64_t before_ms, struct err *err);
 int db_offer_get(struct db *db, const char *device, struct freshness_last *ret, struct err *err);
 int db_offer_put(struct db *db, const char *device, const struct freshness_last *last,
 		 struct err *err);
-/* The number of the next message of its own: larger than all before, and than now_ms. */
+/* That nothing comes of it any more, if it is of that checkpoint. */
+int db_offer_over(struct db *db, const char *device, const char *checkpoint, struct err *err);
+/* The number of the next message of its own, as freshness_next()'s. */
 int db_sequence(struct db *db, int64_t now_ms, int64_t *ret, struct err *err);
 
 /* --- reports --- */
@@ -101,6 +103,9 @@ int db_report_gap(struct db *db, const char *device, const char *log, int64_t ha
 /* Inserts (id 0; sets it) or updates, with the checkpoint's manifest. A new id stands only once
  * db_commit() succeeded. */
 int db_job_put(struct db *db, struct job *j, int64_t now_ms, struct err *err);
+/* Whether that checkpoint has come from this device, or was made for it. */
+int db_job_shared(struct db *db, const char *device, const char *checkpoint, bool *ret,
+		  struct err *err);
 /* Whether all blocks of that checkpoint have come from this device, ever. */
 int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool *ret,
 		struct err *err);

@@ -270,6 +270,18 @@ int db_job_sent(struct db *db, const char *device, const char *checkpoint, bool 
 	return any_row(db, s, ret, err);
 }
 
+int db_job_shared(struct db *db, const char *device, const char *checkpoint, bool *ret,
+		  struct err *err)
+{
+	sqlite3_stmt *s = db_get(db, DB_JOB_SHARED, err);
+
+	if (!s)
+		return -EIO;
+	db_bind_str(s, ":device", device);
+	db_bind_str(s, ":checkpoint", checkpoint);
+	return any_row(db, s, ret, err);
+}
+
 int db_checkpoint_known(struct db *db, const char *id, bool *ret, struct err *err)
 {
 	sqlite3_stmt *s = db_get(db, DB_CHECKPOINT_KNOWN, err);

@@ -104,11 +104,13 @@ const char *const db_sql[DB_STMT_N] = {
 	[DB_NEXT] = "INSERT INTO meta(key, value) VALUES(:key, 1)"
 		    " ON CONFLICT(key) DO UPDATE SET value = value + 1 RETURNING value",
 	[DB_SEQUENCE] = "INSERT INTO meta(key, value) VALUES('sequence', :now)"
-			" ON CONFLICT(key) DO UPDATE SET value = max(value + 1, excluded.value)"
-			" RETURNING value",
+			" ON CONFLICT(key) DO UPDATE SET value = CASE"
+			" WHEN value - excluded.value >= :ahead THEN excluded.value"
+			" ELSE max(value + 1, excluded.value) END RETURNING value",
 	[DB_OFFER_GET] = "SELECT sequence, checkpoint, over FROM offers WHERE device = :device",
 	[DB_OFFER_PUT] = "INSERT OR REPLACE INTO offers(device, sequence, checkpoint, over)"
 			 " VALUES(:device, :sequence, :checkpoint, :over)",
+	[DB_OFFER_OVER] = "UPDATE offers SET over = 1 WHERE device = :device AND checkpoint = :checkpoint",
 	[DB_DEVICE_PUT] =
 		"INSERT INTO devices(id, status, boot, online, report_seq, report_have, seen_ms, log,"
 		" handovers, weight, error) VALUES(:id, :status, :boot, :online, :report_seq,"
@@ -205,6 +207,8 @@ const char *const db_sql[DB_STMT_N] = {
 			" AND outcome IN ('activated', 'kept') ORDER BY id DESC LIMIT 1",
 	[DB_JOB_SENT] = "SELECT 1 FROM jobs WHERE device = :device AND checkpoint = :checkpoint"
 			" AND pulled LIMIT 1",
+	[DB_JOB_SHARED] = "SELECT 1 FROM jobs WHERE device = :device AND"
+			  " (checkpoint = :checkpoint AND pulled OR partial = :checkpoint) LIMIT 1",
 	[DB_CHECKPOINT_KNOWN] =
 		"SELECT 1 WHERE EXISTS (SELECT 1 FROM checkpoints WHERE id = :id)"
 		" OR EXISTS (SELECT 1 FROM jobs WHERE checkpoint = :id)"

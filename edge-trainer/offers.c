@@ -157,7 +157,7 @@ static int wait_in_line(struct trainer *t, struct device *d, const struct msg_of
 /* What it is a difference to is here, or need not be; else the device is told. */
 static bool may_decode(struct trainer *t, const struct device *d, const struct manifest *m)
 {
-	if (coding_base_here(t, m) || pull_has_proven(t, d, m->id))
+	if (coding_base_here(t, d, m) || pull_has_proven(t, d, m->id))
 		return true;
 	offers_lacks(t, d, m, 0);
 	return false;
@@ -192,10 +192,11 @@ static void admit(struct trainer *t, struct device *d)
 			    queue_spread_ms(&t->queue, BUSY_NO_DISK_MS, rng_unit(&t->rng)), "");
 		return;
 	}
-	vouched_accepted(t, d, &w.manifest, false);
+	vouched_accepted(t, d, &w.manifest);
 	e = entry_find(d, w.manifest.id); /* lapsed; it may have given way */
 	if (e) {
 		take_form(t, e, &w.manifest);
+		e->job.manifest.sequence = w.manifest.sequence;
 	} else {
 		e = entry_new(t, d);
 		if (!e) {
@@ -309,8 +310,9 @@ void offers_offer(struct trainer *t, const struct topic *topic, const struct mqt
 		take_or_send_away(t, d, o);
 		return;
 	}
-	vouched_accepted(t, d, &o->manifest, false);
+	vouched_accepted(t, d, &o->manifest);
 	take_form(t, e, &o->manifest);
+	e->job.manifest.sequence = o->manifest.sequence; /* what a claim answers */
 	entry_event(t, e, &(struct job_event){.kind = JOB_E_OFFER, .score = &o->validation});
 }
 
@@ -333,6 +335,8 @@ void offers_grant(struct trainer *t, const struct topic *topic, const struct mqt
 		log_debug("grant for no job device=%s fence=%lld", d->id, (long long)g.fence);
 		return;
 	}
+	if (t->trust && g.sequence > e->job.manifest.sequence)
+		e->job.manifest.sequence = g.sequence;
 	ev.granted = g.granted;
 	ev.fence = g.fence;
 	ev.lease_ms = g.lease_ms;
@@ -364,10 +368,11 @@ void offers_ack(struct trainer *t, const struct topic *topic, const struct mqtt_
 	}
 	for (struct entry *e = d->jobs; e; e = e->next_of_device)
 		if (e->job.state == JOB_OFFERING && strcmp(e->job.partial, a.checkpoint) == 0) {
-			struct manifest offered = e->job.manifest;
+			char offered[HASH_SIZE];
 
+			memcpy(offered, e->job.manifest.id, sizeof(offered));
 			if (!entry_event(t, e, &(struct job_event){.kind = JOB_E_ACK, .ack = &a}))
-				vouched_accepted(t, d, &offered, true);
+				vouched_over(t, d, offered);
 			return;
 		}
 	log_debug("ack for no result device=%s fence=%lld", d->id, (long long)a.fence);

@@ -134,6 +134,9 @@ static int send_claim(struct trainer *t, struct entry *e, const struct job_actio
 	struct msg_claim c = {
 		.fence = a->fence, .claim = a->claim, .progress = entry_progress(w)};
 
+	if (t->trust && !a->fence)
+		c.sequence = e->job.manifest.sequence;
+
 	memcpy(c.trainer, t->conf->id, sizeof(c.trainer));
 	memcpy(c.checkpoint, e->job.manifest.id, sizeof(c.checkpoint));
 	snprintf(c.phase, sizeof(c.phase), "%s", phase_text(&w->job));

@@ -84,15 +84,18 @@ void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev
 		record_say(t, &line);
 }
 
-void record_head(struct trainer *t, struct device *d, const struct msg_status *s)
+void record_head(struct trainer *t, struct device *d, int64_t seq, const char *hash)
 {
-	struct audit_head head = {.seq = s->audit_seq};
+	struct audit_head head = {.seq = seq};
 	int64_t now_ms = trainer_now(t);
 
+	/* What anybody may have said is no evidence, and must not keep what is out of the log. */
+	if (t->trust && !*t->heard.signer)
+		return;
 	if (head.seq == 0 || head.seq == d->head_seq ||
 	    (d->head_seq && now_ms - d->head_at_ms < HEAD_EVERY_MS))
 		return;
-	memcpy(head.hash, s->audit_head, sizeof(head.hash));
+	memcpy(head.hash, hash, sizeof(head.hash));
 	d->head_seq = head.seq;
 	d->head_at_ms = now_ms;
 	record_say(t, &(struct audit_event){

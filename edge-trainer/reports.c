@@ -118,7 +118,7 @@ void reports_status(struct trainer *t, const struct topic *topic, const struct m
 	free(d->status);
 	d->status = strndup(m->payload, m->len);
 	begin_log(d, s.log);
-	record_head(t, d, &s);
+	record_head(t, d, s.audit_seq, s.audit_head);
 	d->report_seq = MAX_OF(d->report_seq, s.report_seq);
 	d->report_first = MAX_OF(d->report_first, s.report_first);
 	note_gap(t, d);
@@ -156,6 +156,7 @@ void reports_report(struct trainer *t, const struct topic *topic, const struct m
 	d = device_get(t, topic->device);
 	if (d) {
 		heard_live(t, d, m);
+		record_head(t, d, r.audit_seq, r.audit_head);
 		if (db_report_put(t->db, d->id, &r, trainer_utc(t), &is_new, &err) < 0)
 			trainer_fault(t, &err);
 		else

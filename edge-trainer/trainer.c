@@ -10,6 +10,9 @@
 #include "edge-trainer/trainer_priv.h"
 
 #define HOUR_MS (3600 * 1000)
+
+static const struct bucket_limit fleet_offer_rate = {16, 1}; /* as devices take them */
+
 /* Numbers of claims fit JSON_INT_MAX: 32 bits of count below the boot's. */
 #define CLAIM_BOOTS ((int64_t)1 << 20)
 
@@ -352,8 +355,10 @@ void trainer_connected(struct trainer *t, bool up)
 	}
 }
 
-/* Whether the device keeps to its rate, and it was the device; one that is not known yet has said
- * nothing so far. Only what it signed counts in its rate, but beyond that nothing is verified. */
+/* Whether the device keeps to its rate, and it was the device. Only what it signed counts in its rate,
+ * but beyond that nothing is verified. Where messages are signed it is known from its first one, be it
+ * good or not: it alone may write there, and else what it says that is rubbish would be charged to all.
+ * Offers to the fleet, which any trainer writes, have a rate of their own for the same reason. */
 static bool heeded(struct trainer *t, const struct topic *topic, const struct mqtt_message *m,
 		   char by[ID_SIZE])
 {
@@ -361,11 +366,19 @@ static bool heeded(struct trainer *t, const struct topic *topic, const struct mq
 	enum say say = topic->kind == TOPIC_DEVICE_REPORT ? SAY_REPORT :
 		       topic->kind == TOPIC_DEVICE_OFFER  ? SAY_OFFER :
 							     SAY_OTHER;
-	bool counts = d && topic->kind != TOPIC_TRAINER_BLOCK && topic->kind != TOPIC_TRAINER_WANT;
+	bool counts = topic->kind != TOPIC_TRAINER_BLOCK && topic->kind != TOPIC_TRAINER_WANT;
+	enum role role;
 
-	if ((counts && !device_heed(t, d, say)) || !vouched_open(t, topic, d, m, by))
+	if (topic->kind == TOPIC_FLEET_OFFER &&
+	    !bucket_take(&t->fleet_offers, &fleet_offer_rate, trainer_now(t), NULL)) {
+		t->n_refused++;
 		return false;
-	if (counts)
+	}
+	if (!d && t->trust && *topic->device && trust_is_signed(topic->kind, &role))
+		d = device_get(t, topic->device);
+	if ((counts && d && !device_heed(t, d, say)) || !vouched_open(t, topic, d, m, by))
+		return false;
+	if (counts && d)
 		device_said(d, say);
 	return true;
 }

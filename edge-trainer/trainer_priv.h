@@ -206,6 +206,7 @@ struct trainer {
 	struct trainer_ports ports;
 	struct trust *trust; /* NULL: plain */
 	struct bucket forged; /* verifications in vain */
+	struct bucket fleet_offers; /* of other trainers, looked at */
 	struct job_conf job_conf;
 	struct db *db;
 	struct store *store;
@@ -382,7 +383,7 @@ bool slots_usable(const struct trainer *t); /* at least one has, or will have, a
 /* coding.c */
 bool coding_codes(const struct trainer *t); /* by the configuration */
 /* Whether what a manifest's form is a difference to is here. */
-bool coding_base_here(const struct trainer *t, const struct manifest *m);
+bool coding_base_here(struct trainer *t, const struct device *d, const struct manifest *m);
 void coding_note_bases(const struct trainer *t, struct device *d, const struct msg_offer *o);
 void coding_ask_first(struct trainer *t, unsigned slot);
 /* Has the payload decoded as soon as there is a worker for it; pull_decoded() follows. -ENOKEY: the
@@ -432,8 +433,10 @@ bool vouched_open(struct trainer *t, const struct topic *topic, struct device *d
 		  const struct mqtt_message *m, char by[ID_SIZE]);
 /* Whether an offer is of now, and meant for here. */
 bool vouched_offer(struct trainer *t, struct device *d, struct manifest *m);
-/* From here on nothing older of that device is; over: nor this one again. */
-void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m, bool over);
+/* From here on nothing older of that device is. */
+void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m);
+/* Nor this one again. */
+void vouched_over(struct trainer *t, struct device *d, const char *checkpoint);
 /* The same of an offer to the fleet that another trainer signed. */
 bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by);
 /* A result's number, kept, and its end; false: it cannot be kept. */
@@ -480,8 +483,9 @@ void record_say(struct trainer *t, const struct audit_event *e);
 /* A job's step, from that state and fence. */
 void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev,
 		enum job_state was, int64_t fence_was);
-/* What the device's status says of its own log. */
-void record_head(struct trainer *t, struct device *d, const struct msg_status *s);
+/* What the message at hand, the device's, says of its own log; seq 0: nothing. Where messages are
+ * signed, only one that is counts. */
+void record_head(struct trainer *t, struct device *d, int64_t seq, const char *hash);
 
 /* reports.c */
 void reports_presence(struct trainer *t, const struct topic *topic, const struct mqtt_message *m);

@@ -78,9 +78,9 @@ bool vouched_offer(struct trainer *t, struct device *d, struct manifest *m)
 	return false;
 }
 
-void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m, bool over)
+void vouched_accepted(struct trainer *t, struct device *d, const struct manifest *m)
 {
-	struct freshness_last last = {.sequence = m->sequence, .over = over};
+	struct freshness_last last = {.sequence = m->sequence};
 	struct err err = {0};
 
 	if (!t->trust || !m->sequence)
@@ -89,6 +89,18 @@ void vouched_accepted(struct trainer *t, struct device *d, const struct manifest
 	if (db_offer_put(t->db, d->id, &last, &err) < 0)
 		trainer_fault(t, &err);
 	device_touch(t, d); /* a commit is due */
+}
+
+/* Under whatever number it came last: a device that starts anew gives the same offer a later one. */
+void vouched_over(struct trainer *t, struct device *d, const char *checkpoint)
+{
+	struct err err = {0};
+
+	if (!t->trust)
+		return;
+	if (db_offer_over(t->db, d->id, checkpoint, &err) < 0)
+		trainer_fault(t, &err);
+	device_touch(t, d);
 }
 
 bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by)
@@ -103,6 +115,8 @@ bool vouched_fleet(struct trainer *t, struct manifest *m, const char *by)
 		r = REFUSAL_SIGNER;
 	} else {
 		r = freshness_expires(m->expires_ms, trainer_utc(t), FRESHNESS_FLEET_MS, &err);
+		if (r == REFUSAL_NONE)
+			r = freshness_sequence(m->sequence, FRESHNESS_FLEET_UNIT_MS, trainer_utc(t), &err);
 	}
 	m->expires_ms = 0;
 	if (trust_refuse(t->trust, r, &err) == REFUSAL_NONE)

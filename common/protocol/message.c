@@ -213,6 +213,7 @@ char *msg_report_print(const struct msg_report *m)
 	}
 	if (m->has_privacy)
 		json_set(obj, "privacy", print_privacy(&m->privacy));
+	put_audit(obj, m->audit_seq, m->audit_head);
 	json_set_int(obj, "epoch", m->epoch);
 	put_time(obj, "at", m->at_ms);
 	return put_print(obj);
@@ -310,6 +311,7 @@ int msg_report_parse(const void *p, size_t len, struct msg_report *ret, struct e
 	parse_test(&f, &m);
 	parse_against(&f, &m);
 	parse_privacy(&f, &m);
+	field_audit(&f, &m.audit_seq, m.audit_head);
 	field_count(&f, "epoch", REQUIRED, &m.epoch);
 	field_time(&f, "at", REQUIRED, &m.at_ms);
 	if (fields_end(&f) < 0)

@@ -119,6 +119,8 @@ struct msg_report {
 	double p; /* that two equally good ones come out so, adjusted for all contenders */
 	bool has_privacy;
 	struct msg_privacy privacy;
+	int64_t audit_seq; /* as in msg_status, but signed where messages are */
+	char audit_head[HASH_SIZE];
 	int64_t epoch;
 	int64_t at_ms;
 };
@@ -148,6 +150,7 @@ struct msg_claim {
 	char phase[17]; /* "queued", "pulling", "training", ... */
 	double progress; /* 0..1 */
 	char seal[HASH_SIZE]; /* X25519 public key of the trainer's, for this handover; "": none */
+	int64_t sequence; /* of the offer that it answers, where these have one; 0: none */
 };
 
 /* fleet/offer, retained: a checkpoint for everyone. The manifest's members (origin fleet; trainer: who
@@ -194,6 +197,7 @@ struct msg_grant {
 	int64_t lease_ms; /* counted by the trainer from when it sent the claim */
 	char reason[MESSAGE_TEXT_MAX];
 	char seal[HASH_SIZE]; /* the same of the device's, for this fence; "": none */
+	int64_t sequence; /* without `granted`: of what is on offer now; 0: none */
 };
 
 /* device/<id>/in/offer: the manifest's members (parents[0]: the checkpoint handed over) and: */

@@ -83,6 +83,8 @@ char *msg_claim_print(const struct msg_claim *m)
 	put_optional(obj, "phase", m->phase, sizeof(m->phase) - 1);
 	put_within(obj, "progress", m->progress, 0, 1);
 	put_optional(obj, "seal", m->seal, sizeof(m->seal) - 1);
+	if (m->sequence)
+		json_set_int(obj, "sequence", m->sequence);
 	return put_print(obj);
 }
 
@@ -102,6 +104,7 @@ int msg_claim_parse(const void *p, size_t len, struct msg_claim *ret, struct err
 	field_text(&f, "phase", OPTIONAL, m.phase, sizeof(m.phase));
 	field_num(&f, "progress", OPTIONAL, 0, 1, &m.progress);
 	field_hash(&f, "seal", OPTIONAL, m.seal);
+	field_int(&f, "sequence", OPTIONAL, 1, JSON_INT_MAX, &m.sequence);
 	if (fields_end(&f) < 0)
 		return f.r;
 	if (!m.busy) {
@@ -125,6 +128,8 @@ char *msg_grant_print(const struct msg_grant *m)
 	json_set_int(obj, "lease_ms", m->lease_ms);
 	put_optional(obj, "reason", m->reason, sizeof(m->reason) - 1);
 	put_optional(obj, "seal", m->seal, sizeof(m->seal) - 1);
+	if (m->sequence)
+		json_set_int(obj, "sequence", m->sequence);
 	return put_print(obj);
 }
 
@@ -141,6 +146,7 @@ int msg_grant_parse(const void *p, size_t len, struct msg_grant *ret, struct err
 	field_int(&f, "lease_ms", REQUIRED, m.granted, LEASE_MS_MAX, &m.lease_ms);
 	field_text(&f, "reason", OPTIONAL, m.reason, sizeof(m.reason));
 	field_hash(&f, "seal", OPTIONAL, m.seal);
+	field_int(&f, "sequence", OPTIONAL, 1, JSON_INT_MAX, &m.sequence);
 	if (fields_end(&f) < 0)
 		return f.r;
 	*ret = m;

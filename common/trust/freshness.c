@@ -38,6 +38,17 @@ enum refusal freshness_expires(int64_t expires_ms, int64_t now_ms, int64_t lifet
 	return REFUSAL_NONE;
 }
 
+enum refusal freshness_sequence(int64_t sequence, int64_t unit_ms, int64_t now_ms, struct err *err)
+{
+	int64_t most = (now_ms + FRESHNESS_AHEAD_MS) / unit_ms;
+	return sequence <= most
+		       ? REFUSAL_NONE
+		       : refuse(REFUSAL_ROLLBACK, err, -ERANGE,
+				"sequence: found %lld, expected at most %lld, a day from now: all "
+				"later ones would be older",
+				(long long)sequence, (long long)most);
+}
+
 static enum refusal check_sequence(const struct manifest *m, const struct freshness_last *last,
 				   struct err *err)
 {
@@ -68,6 +79,10 @@ enum refusal freshness_check(const struct manifest *m, const struct freshness *h
 	if (m->sequence == 0)
 		return refuse(REFUSAL_ROLLBACK, err, -EINVAL, "sequence: found none");
 	enum refusal r = freshness_expires(m->expires_ms, here->now_ms, here->lifetime_ms, err);
+	if (r == REFUSAL_NONE)
+		r = freshness_sequence(m->sequence,
+				       here->sequence_unit_ms ? here->sequence_unit_ms : 1,
+				       here->now_ms, err);
 	if (r == REFUSAL_NONE)
 		r = check_sequence(m, here->last, err);
 	if (r == REFUSAL_NONE && here->parent &&

@@ -23,6 +23,7 @@ static void check_bounds(const struct state *s)
 {
 	FUZZ_CHECK(s->n_undecided <= STATE_UNDECIDED_MAX && s->n_scores <= STATE_SCORES_MAX);
 	FUZZ_CHECK(s->n_commands <= STATE_COMMANDS_MAX && s->judgement.n <= CANDIDATES_MAX);
+	FUZZ_CHECK(s->n_spent <= STATE_SPENT_MAX);
 	FUZZ_CHECK(s->handover.n_decided <= HANDOVER_DECIDED_MAX);
 	FUZZ_CHECK(s->handover.phase < HANDOVER_PHASE_N && s->report_seq >= 0);
 }

@@ -53,14 +53,15 @@ MESSAGES = [
         "per_class": [{"class": 0, "n": 60, "correct": 40}, {"class": 9, "n": 40, "correct": 4}],
         "decision": "kept", "why": "unsure",
         "test": {"name": "mcnemar", "contenders": 4, "won": 7, "lost": 3, "p": 0.25}, "against": {"checkpoint": H2, "accuracy": 0.65},
-        "privacy": {"epsilon": 2.5, "delta": 1e-05, "budget": 8, "handovers": 3}, "epoch": 3,
-        "at": AT}),
+        "privacy": {"epsilon": 2.5, "delta": 1e-05, "budget": 8, "handovers": 3}, "audit_seq": 812,
+        "audit_head": H2, "epoch": 3, "at": AT}),
     ("offer", {**MANIFEST, "last_trainer": "t2", "bases": [H1, H2], "validation": SCORE,
                "test": SCORE}),
     ("claim", {"trainer": "t1", "checkpoint": H1, "fence": 0, "claim": 41, "busy": True, "lacks": H2,
-               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5, "seal": H2}),
+               "retry_ms": 5000, "reason": "another model", "phase": "queued", "progress": 0.5, "seal": H2,
+               "sequence": 7}),
     ("grant", {"checkpoint": H1, "granted": True, "fence": 9, "claim": 41,
-               "lease_ms": 60000, "reason": "again", "seal": H2}),
+               "lease_ms": 60000, "reason": "again", "seal": H2, "sequence": 7}),
     ("result", {**MANIFEST, "fence": 9, "before": SCORE, "after": SCORE, "snapshot": H2,
                 "images_trained": 5000, "duration_ms": 60000}),
     ("want", {"trainer": "t1", "checkpoint": H1, "blocks": [0, 5, 1048575],
@@ -386,6 +387,7 @@ STATE = {
     "handover": {"phase": 0, "checkpoint": H1, "fence": 4, "trainer": "t1", "granted": H1, "lease_ms": 5000, "open": True,
                  "decided": [{"trainer": "t2", "ack": compact(dict(MESSAGES)["ack"])}]},
     "scores": [{**SCORE, "checkpoint": H1, "split": "test", "snapshot": H2}],
+    "spent": [{"id": "a1", "until": 1790000000000}],
     "commands": [{"id": "a1", "reply": '{"id":"a1","ok":true}'}],
     "pending": {"activate": H1, "seq": 17, "report": '{"seq":17}'},
 }
@@ -400,7 +402,7 @@ def kept():
         **STATE, "handover": {**STATE["handover"], "phase": 4, "result": result},
         "judgement": {"result": H1, "candidates": candidates}}))
     put("state", "fleet", compact({**STATE, "fleet": {"sequence": 9, "offer": offer}}))
-    later = ("log", "private_classes", "first", "link")
+    later = ("log", "private_classes", "first", "link", "spent")
     put("state", "old", compact({k: v for k, v in STATE.items() if k not in later}))
     put("fleet", "offered", compact({
         "version": 1, "seen": 9, "offer": offer, "position": 3, "phase": 1, "share": 10, "begun_ms": 1790000000000,

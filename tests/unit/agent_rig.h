@@ -53,6 +53,8 @@ static uint32_t n_stay; /* images that are never shared */
 
 /* ---- the ports ---- */
 
+static int64_t offer_number; /* of the last offer; 0: it had none */
+
 static inline int fake_publish(void *user, const struct mqtt_publish *p)
 {
 	if (publish_result < 0)
@@ -65,6 +67,10 @@ static inline int fake_publish(void *user, const struct mqtt_publish *p)
 	s->payload[p->len] = 0;
 	s->len = p->len;
 	s->retain = p->retain;
+	const char *number =
+		strcmp(s->topic, DEVICE "offer") ? NULL : strstr(s->payload, "\"sequence\":");
+	if (number)
+		offer_number = strtoll(number + strlen("\"sequence\":"), NULL, 10);
 	return 0;
 }
 

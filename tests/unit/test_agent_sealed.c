@@ -75,7 +75,8 @@ static const uint8_t *key(const char *payload, bool to_device)
 
 static void say_claim(int64_t with, const char *checkpoint, const char *own)
 {
-	struct msg_claim c = {.trainer = "edge-1", .fence = with, .phase = "training"};
+	struct msg_claim c = {.trainer = "edge-1", .fence = with, .phase = "training",
+			      .sequence = with ? 0 : offer_number};
 	COPY(c.checkpoint, checkpoint);
 	COPY(c.seal, own);
 	say_signed(signer, DEVICE "in/claim", msg_claim_print(&c));
@@ -243,7 +244,7 @@ static void test_others_change_no_key(void **state)
 	claim_sealed(0, offered);
 	assert_int_equal(sealed_begin(&other), 0);
 	assert_int_equal(sealed_public(&other, own), 0);
-	struct msg_claim c = {.trainer = "edge-2"};
+	struct msg_claim c = {.trainer = "edge-2", .sequence = offer_number};
 	COPY(c.checkpoint, offered);
 	COPY(c.seal, own);
 	forget_sent();

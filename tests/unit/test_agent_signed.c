@@ -87,7 +87,7 @@ static char *with(char *text, const char *member)
 
 static void claim_by(const struct signer *s, const char *trainer, int64_t fence)
 {
-	struct msg_claim c = {.fence = fence};
+	struct msg_claim c = {.fence = fence, .sequence = fence ? 0 : offer_number};
 	strcpy(c.trainer, trainer);
 	strcpy(c.checkpoint, offered);
 	say_signed(s, DEVICE "in/claim", with(msg_claim_print(&c), "seal"));
@@ -199,6 +199,7 @@ static void what_it_says_is_signed(void **state)
 	struct msg_offer m;
 	assert_is_signed(DEVICE "offer", true);
 	assert_is_signed(DEVICE "report", true);
+	assert_non_null(strstr(last(DEVICE "report")->payload, "\"audit_head\":\""));
 	assert_is_signed(DEVICE "status", false);
 	assert_is_signed(DEVICE "presence", false);
 	const struct sent *s = last(DEVICE "offer");
@@ -345,6 +346,51 @@ static void a_handover_that_is_over_cannot_be_played_again(void **state)
 	play(DEVICE "in/offer", recorded);
 	assert_refused_as(REFUSAL_REPLAY, 0);
 	assert_null(last(TRAINER "ack")); /* whoever plays it learns nothing */
+}
+
+/* Its checkpoint is on offer once more: a claim of before does not cost that offer a lease. */
+static void a_claim_is_good_for_one_offer(void **state)
+{
+	struct msg_claim c = {.trainer = "edge-1", .sequence = offer_number};
+	struct msg_grant g;
+	strcpy(c.checkpoint, offered);
+	_cleanup_free_ char *recorded =
+		signed_print(edge, DEVICE "in/claim", with(msg_claim_print(&c), "seal"));
+	c.sequence = 0;
+	say_signed(edge, DEVICE "in/claim", with(msg_claim_print(&c), "seal"));
+	assert_refused_as(REFUSAL_REPLAY, 0);
+	for (int i = 0; i < 2; i++) {
+		forget_sent();
+		play(DEVICE "in/claim", recorded);
+		assert_said(TRAINER "grant", "\"granted\":true,\"fence\":1");
+	}
+	now += 61000; /* the lease ends: offered again */
+	agent_tick(a);
+	assert_true(offer_number > 0 && last(DEVICE "offer"));
+	forget_sent();
+	play(DEVICE "in/claim", recorded);
+	assert_refused_as(REFUSAL_REPLAY, 1);
+	assert_null(last(TRAINER "grant"));
+	/* Its trainer, which did not hear the new offer, is told of it. */
+	claim_by(edge, "edge-1", 1);
+	const struct sent *s = last(TRAINER "grant");
+	assert_non_null(s);
+	assert_int_equal(msg_grant_parse(s->payload, s->len, &g, &err), 0);
+	assert_true(!g.granted && g.sequence == offer_number);
+	restart();
+	play(DEVICE "in/claim", recorded);
+	assert_refused_as(REFUSAL_REPLAY, 0);
+	claim_by(edge, "edge-1", 0);
+	assert_said(TRAINER "grant", "\"granted\":true,\"fence\":2");
+	/* Given back: what waits to be offered is another offer at once. */
+	struct msg_claim busy = {.trainer = "edge-1", .busy = true, .fence = 2, .retry_ms = 60000};
+	strcpy(busy.checkpoint, offered);
+	c.sequence = offer_number;
+	say_signed(edge, DEVICE "in/claim", msg_claim_print(&busy));
+	forget_sent();
+	say_signed(edge, DEVICE "in/claim", with(msg_claim_print(&c), "seal"));
+	assert_refused_as(REFUSAL_REPLAY, 1);
+	assert_null(last(TRAINER "grant"));
 }
 
 /* A trainer that has not heard the answer asks for it as often as it likes. */
@@ -528,6 +574,10 @@ static void offers_to_the_fleet_are_of_now(void **state)
 	memset(f.manifest.model, 'a', HASH_HEX);
 	say_text(FLEET, fleet_text(&f));
 	assert_refused_as(REFUSAL_MODEL, 0);
+	/* After it nobody's would be newer, also when its trainer has been revoked. */
+	f = fleet_of(first, 50LL * 365 * 86400 + utc() / 1000);
+	say_text(FLEET, fleet_text(&f));
+	assert_true(agent_refused(a, REFUSAL_ROLLBACK) == 2);
 	f = fleet_of(first, 300);
 	strcpy(f.manifest.trainer, "edge-2");
 	say_text(FLEET, fleet_text(&f));
@@ -569,6 +619,35 @@ static void commands_are_the_operators(void **state)
 	forget_sent();
 	say_text(topic, command("c7", 0));
 	assert_said(reply, "\"id\":\"c7\",\"ok\":true");
+}
+
+/* Its answer is forgotten with the 64th one after it; that it was carried out is not, while its
+ * time lasts. */
+static void a_recorded_command_is_not_carried_out_again(void **state)
+{
+	static const char topic[] = DEVICE "in/cmd", reply[] = "tasuki/v1/home/reply/cam-1";
+	struct msg_cmd c = {.cmd = CMD_PAUSE, .id = "old", .expires_ms = utc() + 3600000};
+	_cleanup_free_ char *recorded = signed_print(eve, topic, msg_cmd_print(&c));
+	conf.commands_signed = true;
+	again();
+	play(topic, recorded);
+	assert_said(reply, "\"id\":\"old\",\"ok\":true");
+	c.cmd = CMD_RESUME;
+	for (int i = 0; i < 64; i++) {
+		snprintf(c.id, sizeof(c.id), "c%d", i);
+		c.expires_ms = utc() + 1000;
+		say_signed(eve, topic, msg_cmd_print(&c));
+		now += 1000;
+	}
+	for (int i = 0; i < 2; i++) {
+		forget_sent();
+		play(topic, recorded);
+		assert_said(reply, "\"ok\":false,\"error\":\"replay");
+		assert_refused_as(REFUSAL_REPLAY, 0);
+		restart();
+		assert_said(DEVICE "status", "\"phase\":\"");
+		assert_null(strstr(last(DEVICE "status")->payload, "paused"));
+	}
 }
 
 /* ---- its own certificate ---- */
@@ -624,6 +703,7 @@ int main(void)
 		SIGNED(one_who_was_revoked_is_not),
 		SIGNED(a_flood_of_forged_ones_is_cut),
 		SIGNED(a_handover_that_is_over_cannot_be_played_again),
+		SIGNED(a_claim_is_good_for_one_offer),
 		SIGNED(an_honest_repetition_is_answered_again),
 		SIGNED(an_older_result_never_comes_back),
 		SIGNED(one_that_was_held_back_is_not_taken),
@@ -633,6 +713,7 @@ int main(void)
 		SIGNED(what_is_another_sites_is_not_taken),
 		SIGNED(offers_to_the_fleet_are_of_now),
 		SIGNED(commands_are_the_operators),
+		SIGNED(a_recorded_command_is_not_carried_out_again),
 		SIGNED_PLAIN(a_bad_certificate_of_its_own_ends_the_start),
 		SIGNED_PLAIN(in_plain_mode_nothing_is_different),
 	};

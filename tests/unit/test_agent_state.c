@@ -358,6 +358,22 @@ static void test_commands(void **state)
 	assert_null(state_command_find(s, "big"));
 }
 
+static void test_spent(void **state)
+{
+	char id[ID_SIZE];
+	for (int i = 0; i < STATE_SPENT_MAX; i++) {
+		snprintf(id, sizeof(id), "c%d", i);
+		state_spent_put(s, id, 1000 + (i + 7) % STATE_SPENT_MAX);
+	}
+	assert_int_equal(s->n_spent, STATE_SPENT_MAX);
+	assert_true(state_is_spent(s, "c0"));
+	state_spent_put(s, "one more", 5000);
+	assert_int_equal(s->n_spent, STATE_SPENT_MAX);
+	assert_true(state_is_spent(s, "one more") && state_is_spent(s, "c0"));
+	snprintf(id, sizeof(id), "c%d", STATE_SPENT_MAX - 7);
+	assert_false(state_is_spent(s, id)); /* its time was over first */
+}
+
 static void test_full_state_is_read(void **state)
 {
 	/* Everything at its limit still fits the limit of the file. */
@@ -368,6 +384,8 @@ static void test_full_state_is_read(void **state)
 		COPY(c->id, "x");
 		memset(c->reply, '"', MESSAGE_SMALL_MAX);
 	}
+	while (s->n_spent < STATE_SPENT_MAX)
+		s->spent[s->n_spent++] = (struct state_spent){"x", JSON_INT_MAX};
 	assert_int_equal(state_save(path, s, &err), 0);
 	if (state_load(path, t, &err) < 0)
 		fail_msg("%s", err.text);
@@ -380,7 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_all_comes_back), T(test_secrets_are_the_owners), T(test_missing),    T(test_bad_files),
 		T(test_judges_nothing), T(test_older_file), T(test_scores),
-		T(test_undecided),      T(test_taken), T(test_commands),   T(test_full_state_is_read),
+		T(test_undecided),      T(test_taken), T(test_commands), T(test_spent),   T(test_full_state_is_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

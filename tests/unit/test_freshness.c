@@ -109,8 +109,31 @@ static void numbers_rise_whatever_the_clock_does(void **state)
 	assert_int_equal(freshness_next(0, NOW_MS), NOW_MS);
 	assert_int_equal(freshness_next(NOW_MS, NOW_MS), NOW_MS + 1);
 	assert_int_equal(freshness_next(NOW_MS, NOW_MS - MINUTE_MS), NOW_MS + 1);
+	/* What a clock a year ahead has left is no number that anybody takes. */
+	assert_int_equal(freshness_next(NOW_MS + 365 * 24 * 60 * MINUTE_MS, NOW_MS), NOW_MS);
 	/* Without its memory: beyond all that it has used, unless it made one a millisecond. */
 	assert_true(freshness_next(0, NOW_MS + 1000) > NOW_MS + 1);
+}
+
+/* Whoever has a key, or any trainer's, cannot use up the numbers of those who come after him. */
+static void no_number_is_far_ahead(void **state)
+{
+	struct err err = {0};
+	struct manifest m = good();
+	const struct freshness_last none = {0};
+	const int64_t most = NOW_MS + FRESHNESS_AHEAD_MS;
+	m.sequence = most;
+	assert_int_equal(check(&m, &none, P), REFUSAL_NONE);
+	m.sequence = most + 1;
+	assert_int_equal(check(&m, &none, P), REFUSAL_ROLLBACK);
+	m.sequence = JSON_INT_MAX;
+	assert_int_equal(check(&m, &none, P), REFUSAL_ROLLBACK);
+	assert_int_equal(freshness_sequence(most / 1000, FRESHNESS_FLEET_UNIT_MS, NOW_MS, &err),
+			 REFUSAL_NONE);
+	assert_int_equal(freshness_sequence(most / 1000 + 1, FRESHNESS_FLEET_UNIT_MS, NOW_MS, &err),
+			 REFUSAL_ROLLBACK);
+	/* The next honest one is taken, whatever the largest was that somebody has used. */
+	assert_true(freshness_next(most, NOW_MS + 1000) <= NOW_MS + 1000 + FRESHNESS_AHEAD_MS);
 }
 
 /* 200 offers of a signer are taken in order; from any moment on, none of those before is, and the
@@ -152,6 +175,7 @@ int main(void)
 		cmocka_unit_test(it_must_be_meant_for_here),
 		cmocka_unit_test(it_has_its_time),
 		cmocka_unit_test(numbers_rise_whatever_the_clock_does),
+		cmocka_unit_test(no_number_is_far_ahead),
 		cmocka_unit_test(no_history_can_be_played_again),
 		cmocka_unit_test(each_refusal_has_its_name),
 	};

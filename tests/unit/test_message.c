@@ -44,7 +44,7 @@ static const char *const good[] = {
 		"\"p\":0.25},"
 		"\"against\":{\"checkpoint\":\"" H2 "\",\"accuracy\":0.65},"
 		"\"privacy\":{\"epsilon\":2.5,\"delta\":1e-05,\"budget\":8,\"handovers\":3},"
-		"\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
+		"\"audit_seq\":812,\"audit_head\":\"" H2 "\",\"epoch\":3,\"at\":\"2024-11-23T12:00:00.123Z\"}",
 	[OFFER] =
 		"{" MANIFEST ",\"last_trainer\":\"t2\",\"bases\":[\"" H1 "\",\"" H2 "\"],"
 		"\"validation\":" SCORE ",\"test\":" SCORE "}",
@@ -52,11 +52,11 @@ static const char *const good[] = {
 		"{\"trainer\":\"t1\",\"checkpoint\":\"" H1
 		"\",\"fence\":0,\"claim\":41,\"busy\":true,\"retry_ms\":5000,"
 		"\"reason\":\"another model\",\"phase\":\"queued\","
-		"\"progress\":0.5,\"seal\":\"" H2 "\"}",
+		"\"progress\":0.5,\"seal\":\"" H2 "\",\"sequence\":7}",
 	[GRANT] =
 		"{\"checkpoint\":\"" H1
 		"\",\"granted\":true,\"fence\":9,\"claim\":41,\"lease_ms\":60000,"
-		"\"reason\":\"again\",\"seal\":\"" H2 "\"}",
+		"\"reason\":\"again\",\"seal\":\"" H2 "\",\"sequence\":7}",
 	[RESULT] =
 		"{" MANIFEST ",\"fence\":9,\"before\":" SCORE ",\"after\":" SCORE
 		",\"snapshot\":\"" H2 "\",\"images_trained\":5000,\"duration_ms\":60000}",
@@ -314,6 +314,7 @@ static const struct change refused[] = {
 	{CLAIM, "checkpoint", "\"" LONG65 "\""}, {CLAIM, "fence", NULL}, {CLAIM, "fence", "-1"},
 	{CLAIM, "busy", "1"}, {CLAIM, "retry_ms", "-1"}, {CLAIM, "retry_ms", "86400001"},
 	{CLAIM, "phase", "\"" LONG17 "\""}, {CLAIM, "progress", "1.1"},
+	{CLAIM, "sequence", "0"}, {CLAIM, "sequence", "\"7\""}, {GRANT, "sequence", "-1"},
 	{CLAIM, "claim", "0"}, {CLAIM, "claim", "-1"}, {CLAIM, "claim", "\"1\""},
 	{CLAIM, "reason", "\"a\\nb\""}, {CLAIM, "reason", "7"},
 	{CLAIM, "lacks", "\"base\""},
@@ -358,6 +359,7 @@ static const struct change refused[] = {
 	{TRAINER, "strategy", "\"" LONG17 "\""}, {TRAINER, "refused", "-1"},
 	{TRAINER, "members", "-1"}, {TRAINER, "window", "[\"a/b\"]"}, {TRAINER, "window", "[7]"},
 	{TRAINER, "window", "{}"}, {TRAINER, "window", "[" IDS33 "]"}, {JOB, "window", "-1"},
+	{REPORT, "audit_seq", NULL}, {REPORT, "audit_seq", "0"}, {REPORT, "audit_head", "7"},
 	{STATUS, "audit_seq", NULL}, {STATUS, "audit_seq", "0"}, {STATUS, "audit_head", NULL},
 	{STATUS, "audit_head", "\"a\""}, {TRAINER, "audit_seq", NULL}, {TRAINER, "audit_head", "7"},
 	{TRAINER, "quarantined", "-1"}, {TRAINER, "quarantine", "{}"}, {TRAINER, "quarantine", "[7]"},
@@ -406,7 +408,7 @@ static const struct change taken[] = {
 	{OFFER, "trainer", NULL}, {OFFER, "source", "\"" H2 "\""},
 	{CLAIM, "phase", NULL}, {CLAIM, "claim", NULL}, {CLAIM, "reason", NULL},
 	{CLAIM, "claim", "9007199254740991"}, {GRANT, "claim", NULL}, {GRANT, "reason", NULL},
-	{CLAIM, "seal", NULL}, {GRANT, "seal", NULL},
+	{CLAIM, "seal", NULL}, {GRANT, "seal", NULL}, {CLAIM, "sequence", NULL}, {GRANT, "sequence", NULL},
 	{STATUS, "log", NULL}, {STATUS, "log", "\"12345678901234567890123456789012\""},
 	{STATUS, "report_first", NULL}, {REPORT, "log", NULL}, {GRANT, "lease_ms", "86400000"},
 	{WANT, "trainer", NULL}, {WANT, "reports", NULL},

@@ -279,6 +279,32 @@ static void test_lacks_of_what_is_here(void **state)
 	assert_false(claimed("cam-2").busy);
 }
 
+/* What has come from one device is no base for another one that has heard of its id; for itself it is. */
+static void test_base_of_another(void **state)
+{
+	static const char *const devices[] = {"cam-1", "cam-2"};
+
+	(void)state;
+	to_training("cam-2", 1);
+	for (int i = 0; i < 2; i++) {
+		struct msg_offer o = offer_of(devices[i]);
+
+		memset(o.manifest.id, 'c', HASH_HEX);
+		o.manifest.encoding = ENCODING_DELTA;
+		o.manifest.size = 100;
+		memset(o.manifest.payload, 'e', HASH_HEX);
+		memcpy(o.manifest.base, f.id, HASH_SIZE);
+		f.read = f.n_sent;
+		say(TOPIC_DEVICE_OFFER, devices[i], msg_offer_print(&o));
+		const struct sent *s = next(TOPIC_DEVICE_CLAIM);
+		struct msg_claim c;
+
+		assert_non_null(s);
+		assert_int_equal(msg_claim_parse(s->payload, s->len, &c, NULL), 0);
+		assert_string_equal(c.lacks, i ? "" : f.id);
+	}
+}
+
 /* A payload that is no such thing, or makes another checkpoint; a worker that dies with it. */
 static void test_bad_payloads(void **state)
 {
@@ -535,7 +561,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		A(test_both_ways),    A(test_nothing_is_as_good), A(test_lacks),
-		A(test_lacks_of_what_is_here), A(test_bad_payloads), A(test_another),		  A(test_while_training),
+		A(test_lacks_of_what_is_here), A(test_base_of_another), A(test_bad_payloads), A(test_another),		  A(test_while_training),
 		A(test_ends_workers),  A(test_one_at_a_time),	  A(test_worker_takes_its_time),
 		A(test_decoded_for_nobody), A(test_other_form), A(test_other_form_later),
 	};

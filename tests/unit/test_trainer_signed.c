@@ -120,6 +120,48 @@ static void the_log_names_them(void **state)
 	assert_null(strstr(strstr(log, expected) + strlen(expected), "signer"));
 }
 
+static size_t lines_of(const char *what)
+{
+	_cleanup_free_ char *log = NULL;
+	char path[FILE_PATH_MAX + 16];
+	size_t len, n = 0;
+
+	snprintf(path, sizeof(path), "%s/audit.log", f.conf.state);
+	assert_int_equal(file_read(path, 65536, &log, &len, NULL), 0);
+	for (const char *at = log; (at = strstr(at, what)); at++)
+		n++;
+	return n;
+}
+
+static char *report_with_head(int64_t seq, char digit)
+{
+	struct msg_report r = {.seq = seq, .audit_seq = 100 + seq, .score = {.n = 10, .correct = 5}};
+
+	memset(r.checkpoint, '1', HASH_HEX);
+	memset(r.snapshot, '2', HASH_HEX);
+	memset(r.audit_head, digit, HASH_HEX);
+	return msg_report_print(&r);
+}
+
+/* Whoever says a false one in its name neither accuses it, nor keeps its own out of the log. */
+static void a_head_is_the_devices_word(void **state)
+{
+	struct msg_status s = {.boot = 1, .phase = PHASE_IDLE, .progress = -1, .loss = NAN,
+			       .images_per_second = NAN, .audit_seq = 7};
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	memcpy(s.model, f.model->id, sizeof(s.model));
+	memset(s.audit_head, 'f', HASH_HEX);
+	text = msg_status_print(&s);
+	play(TOPIC_DEVICE_STATUS, text);
+	assert_int_equal(lines_of("\"head\""), 0);
+	say(TOPIC_DEVICE_REPORT, "cam-1", report_with_head(1, 'a'));
+	assert_int_equal(lines_of("\"event\":\"head\""), 1);
+	assert_int_equal(lines_of("\"head_seq\":101,\"head\":\"aaaa"), 1);
+	assert_int_equal(lines_of("\"signer\":\"cam-1\""), 1);
+}
+
 /* ---- what it says ---- */
 
 static void what_it_says_is_signed(void **state)
@@ -247,6 +289,64 @@ static void a_flood_of_forged_ones_is_cut(void **state)
 	assert_true(trainer_refused(f.t, REFUSAL_DEVICE) + trainer_refused(f.t, REFUSAL_FORGED) < 2500);
 }
 
+/* Nor does one insider, a device that nobody knows yet or a trainer, make the trainer deaf to all. */
+static void a_flood_of_one_is_not_charged_to_all(void **state)
+{
+	static const char rubbish[] = "{\"a\":1}";
+
+	(void)state;
+	for (int i = 0; i < 5000; i++)
+		say_raw(TOPIC_DEVICE_OFFER, "cam-2", NULL, 0, rubbish, sizeof(rubbish) - 1, false);
+	assert_true(trainer_refused(f.t, REFUSAL_UNSIGNED) < 100);
+	for (int i = 0; i < 5000; i++)
+		play(TOPIC_FLEET_OFFER, rubbish);
+	assert_true(trainer_refused(f.t, REFUSAL_UNSIGNED) < 200);
+	offer("cam-1");
+	claimed("cam-1");
+}
+
+static uint64_t verified_forged(int n)
+{
+	_cleanup_free_ char *forged = signed_print(cam, "another topic", strdup("{\"a\":1}"));
+	uint64_t before = trainer_refused(f.t, REFUSAL_FORGED);
+
+	for (int i = 0; i < n; i++)
+		play(TOPIC_TRAINER_GRANT, forged);
+	return trainer_refused(f.t, REFUSAL_FORGED) - before;
+}
+
+/* Nor does a device with a certificate, that nobody has heard of, have the processor by signing what
+ * nobody understands: it is known then, and has its rate. */
+static void a_flood_of_signed_rubbish_is_cut(void **state)
+{
+	_cleanup_free_ char *topic = strdup("tasuki/v1/home/trainer/edge-1/in/cam-1/grant");
+	_cleanup_free_ char *rubbish = signed_print(cam, topic, strdup("{\"a\":1}"));
+
+	(void)state;
+	for (int i = 0; i < 5000; i++)
+		play(TOPIC_TRAINER_GRANT, rubbish);
+	/* Beyond the rate nothing is verified, so what is forged is not found out either. */
+	assert_int_equal(verified_forged(40), 0);
+	f.now_ms += 1000;
+	assert_int_equal(verified_forged(40), 40);
+}
+
+/* A device that starts anew gives the offer on its way a later number: that one is over as well. */
+static void an_offer_is_over_under_its_last_number(void **state)
+{
+	(void)state;
+	struct msg_result r = until_offering();
+	_cleanup_free_ char *later = offer_text(++end.sequence, utc() + FRESHNESS_HANDOVER_MS);
+
+	play(TOPIC_DEVICE_OFFER, later);
+	ack("cam-1", r.manifest.id, 1, DECISION_KEPT);
+	tick(2000);
+	f.read = f.n_sent;
+	play(TOPIC_DEVICE_OFFER, later);
+	assert_refused_as(REFUSAL_REPLAY, 0);
+	assert_null(next(TOPIC_DEVICE_CLAIM));
+}
+
 static void a_chain_is_verified_once_a_device(void **state)
 {
 	(void)state;
@@ -329,6 +429,43 @@ static void one_that_was_held_back_is_not_taken(void **state)
 	play(TOPIC_DEVICE_OFFER, recorded);
 	assert_refused_as(REFUSAL_FREEZE, 0);
 	assert_null(next(TOPIC_DEVICE_CLAIM));
+}
+
+static int64_t claim_sequence(void)
+{
+	const struct sent *s = NULL, *last = NULL;
+	struct msg_claim c;
+
+	while ((s = next(TOPIC_DEVICE_CLAIM)))
+		last = s;
+	assert_non_null(last);
+	assert_int_equal(msg_claim_parse(last->payload, last->len, &c, NULL), 0);
+	f.claim = c.claim;
+	return c.fence ? -1 : c.sequence;
+}
+
+/* Also one that the device gave a new number, or whose number only a refusal has told. */
+static void a_claim_names_the_offer(void **state)
+{
+	struct msg_grant g = {.lease_ms = 0, .reason = "the lease ran out: claim it anew"};
+
+	(void)state;
+	offer("cam-1");
+	assert_int_equal(claim_sequence(), end.sequence);
+	end.sequence += 5;
+	unsigned before = f.read;
+	offer("cam-1");
+	assert_int_equal(claim_sequence(), end.sequence);
+	f.read = before;
+	grant_sealed(1);
+	strcpy(g.checkpoint, f.id);
+	g.fence = 1;
+	tick(LEASE / 3 + 1000);
+	assert_int_equal(claim_sequence(), -1); /* a renewal */
+	g.claim = f.claim;
+	g.sequence = end.sequence + 3;
+	say(TOPIC_TRAINER_GRANT, "cam-1", msg_grant_print(&g));
+	assert_int_equal(claim_sequence(), end.sequence + 3);
 }
 
 static void a_number_is_of_one_checkpoint(void **state)
@@ -439,6 +576,7 @@ static void other_trainers_offers_are_theirs(void **state)
 	_cleanup_free_ char *named = fleet_text(edge_2, "edge-3", 1700000002, utc() + 1000);
 	_cleanup_free_ char *of_device = fleet_text(cam, "edge-2", 1700000003, utc() + 1000);
 	_cleanup_free_ char *endless = fleet_text(edge_2, "edge-2", 1700000004, 0);
+	_cleanup_free_ char *far = fleet_text(edge_2, "edge-2", 3000000000, utc() + 1000);
 
 	(void)state;
 	play(TOPIC_FLEET_OFFER, good);
@@ -450,6 +588,8 @@ static void other_trainers_offers_are_theirs(void **state)
 	assert_refused_as(REFUSAL_FOREIGN, 0);
 	play(TOPIC_FLEET_OFFER, endless);
 	assert_refused_as(REFUSAL_FREEZE, 0);
+	play(TOPIC_FLEET_OFFER, far);
+	assert_refused_as(REFUSAL_ROLLBACK, 0);
 }
 
 /* What it has on offer is said again before its time is over. */
@@ -485,15 +625,19 @@ static void an_offer_to_the_fleet_stays_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SIGNED(the_log_names_them), SIGNED(what_it_says_is_signed),
+		SIGNED(the_log_names_them), SIGNED(a_head_is_the_devices_word), SIGNED(what_it_says_is_signed),
 		SIGNED(a_result_keeps_its_number_and_the_next_one_has_a_larger),
 		SIGNED(only_the_device_itself_is_heard),
 		SIGNED(it_speaks_for_itself_only),
 		SIGNED(a_flood_of_forged_ones_is_cut),
+		SIGNED(a_flood_of_one_is_not_charged_to_all),
+		SIGNED(a_flood_of_signed_rubbish_is_cut),
+		SIGNED(an_offer_is_over_under_its_last_number),
 		SIGNED(a_chain_is_verified_once_a_device),
 		SIGNED(an_offer_that_is_over_cannot_be_played_again),
 		SIGNED(an_older_offer_is_not_taken),
 		SIGNED(one_that_was_held_back_is_not_taken),
+		SIGNED(a_claim_names_the_offer),
 		SIGNED(a_number_is_of_one_checkpoint),
 		SIGNED(another_models_is_named_and_answered),
 		SIGNED(another_devices_is_not_taken),
