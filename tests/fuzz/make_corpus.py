@@ -338,6 +338,21 @@ def signatures():
     put("signed", "unsigned", '\0{"a":1,"certificate":"AAAA","signature":"00"}')
 
 
+def sealed():
+    put("sealed", "whole", bytes([1, 0]) + changes())
+    put("sealed", "last", bytes([1, 4]) + changes())
+    put("sealed", "no-such", bytes([1, 7]) + changes())
+    put("sealed", "changed", bytes([1, 1]) + changes((32, 1)))
+    put("sealed", "cut", bytes([1, 1]) + changes((32, 0)))
+    put("sealed", "by-peer", bytes([2, 1, 1]) + changes())
+    put("sealed", "other", bytes([2, 1, 2]) + changes())
+    put("sealed", "path", bytes([2, 3, 3]) + changes((0, 1)))
+    put("sealed", "weak", b"\3" + b"0" * 64 + b"\0abcd")
+    put("sealed", "answer", b"\4" + changes() + b"\0")
+    put("sealed", "answer-changed", b"\4" + changes((64, 1)))
+    put("sealed", "raw", b"\0\1" + bytes(range(100)))
+
+
 def block(i, short=0):
     return bytes([1, i, short])
 
@@ -446,5 +461,5 @@ def worker_lines():
     put("worker", "event", compact({"id": 7, "event": "lunch"}))
 
 
-for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, blocks, kept, audit_logs, worker_lines):
+for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, sealed, blocks, kept, audit_logs, worker_lines):
     write()

@@ -137,7 +137,7 @@ class Campaign:
         text = log.read_text(errors='replace')
         figures = re.findall(r'cov: (\d+) ft: \d+ corp: (\d+)/', text) or [(0, 0)]
         execs = re.findall(r'number_of_executed_units: (\d+)', text) or [0]
-        kept = sorted(str(p) for p in set(found.iterdir()) - before)
+        kept = sorted(str(p) for p in set(found.iterdir()) - (set() if rc else before))
         finding = '' if rc == 0 and not kept else f'{name}: ended with {rc}, input: {" ".join(kept) or "none"}\n{text[-4000:]}'
         return Result(name, int(execs[-1]), *map(int, figures[-1]), finding)
 

@@ -51,10 +51,10 @@ static inline int pki_put_key(FILE *out, const void *k)
 
 static inline EVP_PKEY *pki_new_key(void)
 {
-	static unsigned char secret[32];
+	static uint32_t secret[8];
 	++secret[0];
-	EVP_PKEY *key =
-		EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, sizeof(secret));
+	EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL,
+						     (const unsigned char *)secret, sizeof(secret));
 	assert_non_null(key);
 	return key;
 }
