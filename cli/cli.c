@@ -11,12 +11,27 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/text.h"
 
 #define WORD_MAX 32
 
+void cli_warn(const char *fmt, ...)
+{
+	char *line;
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vasprintf(&line, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	text_blank_controls(line);
+	fprintf(stderr, "%s\n", line);
+	free(line);
+}
+
 int cli_fail(const char *name, const struct err *err)
 {
-	fprintf(stderr, "tasuki %s: %s\n", name, err->text[0] ? err->text : "failed");
+	cli_warn("tasuki %s: %s", name, err->text[0] ? err->text : "failed");
 	return CLI_FAIL;
 }
 

@@ -36,6 +36,8 @@ int cmd_audit(int argc, char **argv);
 int cmd_privacy(int argc, char **argv);
 
 /* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
+/* A line on standard error; what others made may be in it. */
+void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail(const char *name, const struct err *err);
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

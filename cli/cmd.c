@@ -6,6 +6,7 @@
 
 #include "cli/online.h"
 #include "common/base/clock.h"
+#include "common/base/text.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/trust/freshness.h"
@@ -80,6 +81,7 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 	json_get_bool(j, "ok", &ok, NULL);
 	if (json_get_str(j, "device", device, sizeof(device), NULL) < 0)
 		snprintf(device, sizeof(device), "%s", w->target);
+	text_blank_controls(device);
 	json_get_text(j, "error", MESSAGE_LARGE_MAX, &error, NULL);
 	w->answers++;
 	w->refusals += !ok;
@@ -90,7 +92,7 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 	if (ok)
 		print_answer(j, device);
 	else
-		fprintf(stderr, "%s: error: %s\n", device, error);
+		cli_warn("%s: error: %s", device, error);
 	json_free(j);
 }
 

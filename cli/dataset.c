@@ -285,7 +285,7 @@ static int count(struct options *o)
 			printf("%-24s %8u %10u %8u\n", dataset_class_name(d, c), counts[c * SPLIT_N],
 			       counts[c * SPLIT_N + 1], counts[c * SPLIT_N + 2]);
 		for (uint32_t i = 0; i < dataset_skipped(d) && dataset_skipped_name(d, i); i++)
-			fprintf(stderr, "skipped, not readable: %s\n", dataset_skipped_name(d, i));
+			cli_warn("skipped, not readable: %s", dataset_skipped_name(d, i));
 	}
 	dataset_free(d);
 	return r;

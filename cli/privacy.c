@@ -61,7 +61,9 @@ int cmd_privacy(int argc, char **argv)
 			return CLI_USAGE;
 	if (p.help)
 		return fputs(privacy_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-	if (p.noise <= 0 || p.handovers == 0 || argc != optind)
+	if (optind < argc)
+		return cli_usage("privacy", "found '%s', expected options only", argv[optind]);
+	if (p.noise <= 0 || p.handovers == 0)
 		return cli_usage("privacy", "--noise and --handovers are required");
 	double epsilon =
 		accountant_epsilon((double)p.handovers * accountant_handover(p.noise), p.delta);

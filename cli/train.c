@@ -390,7 +390,7 @@ static int print_classes(const struct json *result, bool json)
 		const char *image = "", *name = "", *error;
 		json_get_text(one, "image", FILE_PATH_MAX, &image, NULL);
 		if (json_get_text(one, "error", ERR_TEXT_MAX, &error, NULL) == 0) {
-			fprintf(stderr, "tasuki classify: %s\n", error);
+			cli_warn("tasuki classify: %s", error);
 			failed = 1;
 			continue;
 		}

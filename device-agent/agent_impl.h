@@ -362,6 +362,8 @@ int work_request(struct agent *a, const char *op, struct json *args, uint64_t *r
 		 struct err *err);
 /* The worker is gone, and will be started again; what it was asked for was not at fault. */
 bool work_worker_lost(int code);
+/* n, correct, loss and snapshot of an answer, as the state may have them; the rest is 0. */
+int work_read_score(const struct json *result, struct state_score *ret, struct err *err);
 bool work_may_train(const struct agent *a);
 /* That request is the training in hand. */
 void work_training(struct agent *a, uint64_t id);

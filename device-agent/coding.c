@@ -219,14 +219,10 @@ static int coded_manifest(struct agent *a, const struct json *result, struct man
 /* Scored already, on the images of that moment. */
 static void keep_score(struct agent *a, const struct json *result, const char *id)
 {
-	struct state_score s = {.split = SPLIT_VALIDATION};
-	struct err err = {0};
-	if (!json_has(result, "correct") ||
-	    json_get_int(result, "n", 1, JSON_INT_MAX, &s.score.n, &err) < 0 ||
-	    json_get_int(result, "correct", 0, s.score.n, &s.score.correct, &err) < 0 ||
-	    json_get_num(result, "loss", 0, 1e300, &s.score.loss, &err) < 0 ||
-	    json_get_str(result, "snapshot", s.snapshot, sizeof(s.snapshot), &err) < 0)
+	struct state_score s;
+	if (!json_has(result, "correct") || work_read_score(result, &s, NULL) < 0)
 		return;
+	s.split = SPLIT_VALIDATION;
 	COPY(s.checkpoint, id);
 	state_score_put(a->state, &s);
 }

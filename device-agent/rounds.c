@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
 
 void rounds_restart(struct rounds *r, int64_t now_ms)
 {
@@ -72,7 +73,7 @@ void rounds_trained(struct rounds *r, const struct agent_live *c, int64_t images
 		    const char *train_snapshot, int64_t now_ms)
 {
 	r->epoch++;
-	r->images_seen += images;
+	r->images_seen = MIN_OF(r->images_seen + images, (int64_t)WEIGHTS_SEEN_MAX);
 	r->fresh = false;
 	snprintf(r->train_snapshot, sizeof(r->train_snapshot), "%s", train_snapshot);
 	if (++r->round_epoch < r->round_wanted)

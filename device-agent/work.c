@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/checkpoint/weights.h"
+
 /* Weight of a failed evaluation among EVALUATE_FAILURES_MAX: a worker that was killed says little
  * about the checkpoint it had. */
 #define FAILURE_OF_WORKER     1
@@ -379,7 +381,7 @@ static void on_trained(struct agent *a, const struct json *result, const struct 
 		     NULL);
 	note_replaced(a, result);
 	a->trained.images = 0;
-	json_get_int(result, "images", 0, JSON_INT_MAX, &a->trained.images, NULL);
+	json_get_int(result, "images", 0, (int64_t)WEIGHTS_SEEN_MAX, &a->trained.images, NULL);
 	a->diverged = 0;
 	a->trained.there = true;
 	a->trained.added = false;
@@ -453,19 +455,31 @@ static int read_details(struct agent *a, const struct json *result, const struct
 	return r;
 }
 
-/* Reads a score, and what else was asked for. */
-static int read_score(struct agent *a, const struct json *result, struct state_score *ret,
-		      struct err *err)
+int work_read_score(const struct json *result, struct state_score *ret, struct err *err)
+{
+	struct state_score s = {0};
+	int r;
+	if ((r = json_get_str(result, "snapshot", s.snapshot, sizeof(s.snapshot), err)) < 0 ||
+	    (r = json_get_int(result, "n", 1, DATASET_IMAGES_MAX, &s.score.n, err)) < 0 ||
+	    (r = json_get_int(result, "correct", 0, s.score.n, &s.score.correct, err)) < 0 ||
+	    (r = json_get_num(result, "loss", 0, 1e300, &s.score.loss, err)) < 0)
+		return r;
+	if (!hash_valid(s.snapshot))
+		return err_set(err, -EINVAL, "snapshot: found '%s', expected a sha256", s.snapshot);
+	*ret = s;
+	return 0;
+}
+
+/* A score, and what else was asked for. */
+static int read_evaluation(struct agent *a, const struct json *result, struct state_score *ret,
+			   struct err *err)
 {
 	const struct evaluation *e = &a->evaluation;
 	char checkpoint[HASH_SIZE];
-	int r;
-	memset(ret, 0, sizeof(*ret));
-	if ((r = json_get_str(result, "checkpoint", checkpoint, sizeof(checkpoint), err)) < 0 ||
-	    (r = json_get_str(result, "snapshot", ret->snapshot, sizeof(ret->snapshot), err)) < 0 ||
-	    (r = json_get_int(result, "n", 1, JSON_INT_MAX, &ret->score.n, err)) < 0 ||
-	    (r = json_get_int(result, "correct", 0, ret->score.n, &ret->score.correct, err)) < 0 ||
-	    (r = json_get_num(result, "loss", 0, 1e300, &ret->score.loss, err)) < 0)
+	int r = work_read_score(result, ret, err);
+	if (r == 0)
+		r = json_get_str(result, "checkpoint", checkpoint, sizeof(checkpoint), err);
+	if (r < 0)
 		return r;
 	if (!same(checkpoint, e->checkpoint))
 		return err_set(err, -EBADMSG, "checkpoint: found %s, expected %s", checkpoint,
@@ -524,7 +538,7 @@ static void on_evaluated(struct agent *a, const struct json *result, const struc
 	struct state_score s;
 	struct err err = {0};
 	a->evaluate_id = 0;
-	if (!failed && read_score(a, result, &s, &err) < 0)
+	if (!failed && read_evaluation(a, result, &s, &err) < 0)
 		failed = &err;
 	if (failed) {
 		evaluation_failed(a, &e, failed);

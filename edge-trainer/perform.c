@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/checkpoint/weights.h"
 #include "edge-trainer/trainer_priv.h"
 
 struct entry *entry_new(struct trainer *t, struct device *d)
@@ -156,7 +157,7 @@ static int send_ack(struct trainer *t, struct entry *e, bool result)
 			    MESSAGE_EXPIRY_S);
 }
 
-/* What the partial checkpoint is, now or as the result. */
+/* What the partial checkpoint is, now or as the result. Where its device counts to the limits, it stays at them. */
 void entry_result(const struct trainer *t, const struct entry *e, struct manifest *ret)
 {
 	const struct job *j = &e->job;
@@ -164,8 +165,8 @@ void entry_result(const struct trainer *t, const struct entry *e, struct manifes
 	*ret = (struct manifest){
 		.n_parents = 1,
 		.origin = ORIGIN_EDGE,
-		.epoch = j->manifest.epoch + j->epoch_done,
-		.images_seen = j->manifest.images_seen + j->images_trained,
+		.epoch = MIN_OF(j->manifest.epoch + j->epoch_done, MANIFEST_EPOCH_MAX),
+		.images_seen = MIN_OF(j->manifest.images_seen + j->images_trained, (int64_t)WEIGHTS_SEEN_MAX),
 		.classes = j->manifest.classes,
 		.size = (int64_t)t->model->file_bytes,
 		.block_size = t->conf->block_size,

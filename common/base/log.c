@@ -15,6 +15,7 @@
 
 #include "common/base/bucket.h"
 #include "common/base/clock.h"
+#include "common/base/text.h"
 
 #define LINE_MAX_BYTES 2048
 
@@ -44,19 +45,6 @@ void log_init(const char *program, enum log_priority max)
 	to_journal = stderr_is_journal();
 	limit = (struct bucket){0};
 	left_out = 0;
-}
-
-/* A text from outside must not be able to forge a second line or speak to the terminal: blanks
- * ASCII's control characters and, in UTF-8, those from U+0080 to U+009F. */
-static void blank_controls(char *line, size_t len)
-{
-	unsigned char *u = (unsigned char *)line;
-	for (size_t i = 0; i < len; i++) {
-		if (u[i] < 0x20 || u[i] == 0x7f)
-			u[i] = ' ';
-		else if (u[i] == 0xc2 && i + 1 < len && u[i + 1] >= 0x80 && u[i + 1] <= 0x9f)
-			u[i] = u[i + 1] = ' ';
-	}
 }
 
 static const char *level(enum log_priority p)
@@ -127,7 +115,8 @@ void log_write(enum log_priority p, const char *fmt, ...)
 	len += (size_t)m;
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2;
-	blank_controls(line, len);
+	line[len] = 0;
+	text_blank_controls(line);
 	line[len++] = '\n';
 	ssize_t ignored = write(STDERR_FILENO, line, len);
 	(void)ignored;

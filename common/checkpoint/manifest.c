@@ -13,7 +13,6 @@
 #include "common/checkpoint/weights.h"
 #include "common/crypto/hash.h"
 
-#define EPOCH_MAX    ((int64_t)1 << 31)
 #define BYTES_MAX    ((int64_t)(WEIGHTS_HEADER_SIZE + 4 * MODEL_FLOATS_MAX))
 #define CRITICAL_MAX 64
 
@@ -209,7 +208,7 @@ static int get_names(const struct json *obj, struct manifest *m, struct err *err
 
 static int get_numbers(const struct json *obj, struct manifest *m, struct err *err)
 {
-	int r = json_get_int(obj, "epoch", 0, EPOCH_MAX, &m->epoch, err);
+	int r = json_get_int(obj, "epoch", 0, MANIFEST_EPOCH_MAX, &m->epoch, err);
 	if (r == 0)
 		r = json_get_int(obj, "images_seen", 0, (int64_t)WEIGHTS_SEEN_MAX, &m->images_seen,
 				 err);

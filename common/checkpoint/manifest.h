@@ -15,6 +15,7 @@
 #define MANIFEST_BLOCK_MIN     1024
 #define MANIFEST_BLOCK_MAX     (128 * 1024)
 #define MANIFEST_BLOCKS_MAX    (1024 * 1024)
+#define MANIFEST_EPOCH_MAX     ((int64_t)1 << 31)
 
 /* The form in which a checkpoint travels: common/encoding/encoding.h. */
 enum encoding {

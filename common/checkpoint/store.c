@@ -2,13 +2,14 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add        .store-tmp/<id>.add/ made; manifest.json and a copy of the weights written there and
- * synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's file removed. activate
- * previous.next -> what is active; active -> id; previous.next renamed to previous. A previous.next
- * that names what is active is an attempt that did not get as far as the switch, and is dropped;
- * one that names another ends by its last rename. remove     checkpoints/<id> renamed to
- * .store-tmp/<id>.gone; removed there. set aside  the links that name it switched or removed,
- * active first; checkpoints/<id> renamed to damaged/<id>.
+ *   add         .store-tmp/<id>.add/ made; manifest.json and weights written, copied or linked there
+ *               and synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's file removed
+ *   activate    previous.next -> what is active; active -> id; previous.next renamed to previous. A
+ *               previous.next that names what is active is an attempt that did not get as far as the
+ *               switch, and is dropped; one that names another ends by its last rename
+ *   remove      checkpoints/<id> renamed to .store-tmp/<id>.gone; removed there
+ *   set aside   the links that name it switched or removed, active first; checkpoints/<id> renamed to
+ *               damaged/<id>
  *
  * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
 #include "common/checkpoint/store.h"
@@ -523,11 +524,44 @@ static int copy(int from, int to, char ret_id[HASH_SIZE])
 	return r;
 }
 
-/* A file of m->size bytes, or of any size with `any`, that hashes to `id`: a copy of it on the disk. */
-static int copy_file(const char *from, const char *dir, const char *name, const char *id,
-		     const struct manifest *m, bool any, struct err *err)
+static int copy_in(int from, const char *path, const char *id, struct err *err)
 {
-	char path[FILE_PATH_MAX], found[HASH_SIZE];
+	char found[HASH_SIZE];
+	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (to < 0)
+		return err_errno(err, -errno, "%s", path);
+	int r = copy(from, to, found);
+	if (r < 0)
+		return err_errno(err, r, "%s: copy", path);
+	if (strcmp(found, id) != 0)
+		return err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected %.12s", path, found, id);
+	return 0;
+}
+
+static int link_in(int fd, const char *from, const char *path, struct err *err)
+{
+	if (fsync(fd) < 0)
+		return err_errno(err, -errno, "%s: sync", from);
+	if (link(from, path) < 0)
+		return err_errno(err, -errno, "%s: link to %s", from, path);
+	return 0;
+}
+
+/* Nobody but this program has had it open for writing. */
+static bool is_ours(const struct store *s, const char *path)
+{
+	char incoming[FILE_PATH_MAX];
+	return file_path(incoming, sizeof(incoming), "%s/" STORE_INCOMING "/", s->dir) == 0 &&
+	       strncmp(path, incoming, strlen(incoming)) == 0;
+}
+
+/* A file of m->size bytes, or of any size with `any`, onto the disk: what was received, whose bytes the
+ * caller has verified, by a second name; of any other a copy that hashes to `id`, for whoever wrote it, as a
+ * worker does, may hold it open still. */
+static int take_file(const struct store *s, const char *from, const char *dir, const char *name,
+		     const char *id, const struct manifest *m, bool any, struct err *err)
+{
+	char path[FILE_PATH_MAX];
 	struct stat st;
 	_cleanup_close_ int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -541,14 +575,9 @@ static int copy_file(const char *from, const char *dir, const char *name, const 
 	int r = file_path(path, sizeof(path), "%s/%s", dir, name);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
-	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-	if (to < 0)
-		return err_errno(err, -errno, "%s", path);
-	r = copy(fd, to, found);
+	r = is_ours(s, from) ? link_in(fd, from, path, err) : copy_in(fd, path, id, err);
 	if (r < 0)
-		return err_errno(err, r, "%s: copy to %s", from, path);
-	if (strcmp(found, id) != 0)
-		return err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected %.12s", from, found, id);
+		return r;
 	return file_sync(dir, err);
 }
 
@@ -572,16 +601,17 @@ static int check_outside(const struct store *s, const char *weights_path, struct
 	return 0;
 }
 
-static int fill_and_rename(const char *weights_path, const char *payload_path, const char *dir,
-			   const char *final, const struct manifest *m, struct err *err)
+static int fill_and_rename(const struct store *s, const char *weights_path,
+			   const char *payload_path, const char *dir, const char *final,
+			   const struct manifest *m, struct err *err)
 {
 	int r = file_mkdirs(dir, err);
 	if (r == 0)
 		r = write_manifest(dir, m, err);
 	if (r == 0)
-		r = copy_file(weights_path, dir, "weights", m->id, m, payload_path, err);
+		r = take_file(s, weights_path, dir, "weights", m->id, m, payload_path, err);
 	if (r == 0 && payload_path)
-		r = copy_file(payload_path, dir, "payload", m->payload, m, false, err);
+		r = take_file(s, payload_path, dir, "payload", m->payload, m, false, err);
 	/* Something incomplete of that name is nothing that store_has() counts. */
 	if (r == 0)
 		r = file_remove(final, err);
@@ -613,7 +643,7 @@ static int replace_payload(const struct store *s, const char *payload_path,
 	if (r == 0)
 		r = file_remove(path, err);
 	if (r == 0)
-		r = copy_file(payload_path, dir, "payload", m->payload, m, false, err);
+		r = take_file(s, payload_path, dir, "payload", m->payload, m, false, err);
 	return r < 0 ? r : write_manifest(dir, &coded, err);
 }
 
@@ -646,7 +676,7 @@ static int add(struct store *s, const char *weights_path, const char *payload_pa
 		if (r == 0)
 			r = file_remove(dir, err);
 		if (r == 0)
-			r = fill_and_rename(weights_path, payload_path, dir, final, m, err);
+			r = fill_and_rename(s, weights_path, payload_path, dir, final, m, err);
 		if (r < 0 && !store_has(s, m->id))
 			file_remove(dir, NULL);
 	} else if (payload_path) {

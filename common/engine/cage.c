@@ -14,6 +14,9 @@
 #include "common/engine/cage_parts.h"
 
 #define OPEN_FILES_MAX 256
+/* Of all its user's: the kernel counts them together, and never root's. */
+#define THREADS_MAX     8192
+#define STACK_MAX_BYTES (64 * 1024 * 1024)
 
 static void add(char text[CAGE_TEXT_MAX], const char *what)
 {
@@ -59,6 +62,15 @@ static int limit(int what, uint64_t most)
 		return -errno;
 	rlim_t new = MIN_OF((rlim_t)most, now.rlim_cur); /* a lower one is somebody's wish */
 	return setrlimit(what, &(struct rlimit){new, new}) < 0 ? -errno : 0;
+}
+
+/* A stack is nothing that RLIMIT_DATA counts, so it stays as large as it may be. */
+static int set_limits(void)
+{
+	int r = limit(RLIMIT_NOFILE, OPEN_FILES_MAX);
+	if (r == 0)
+		r = limit(RLIMIT_NPROC, THREADS_MAX);
+	return r < 0 ? r : limit(RLIMIT_STACK, STACK_MAX_BYTES);
 }
 
 int cage_limit_file(uint64_t bytes, struct err *err)
@@ -111,9 +123,9 @@ int cage_enter(const struct cage *c, struct cage_report *ret, struct err *err)
 		add(r.parts, "capabilities");
 	if (code < 0)
 		return code;
-	code = limit(RLIMIT_NOFILE, OPEN_FILES_MAX);
+	code = set_limits();
 	if (code < 0)
-		return err_errno(err, code, "limit of open files");
+		return err_errno(err, code, "limits");
 	add(r.parts, "limits");
 	code = confine_files(c, &r, err);
 	if (code < 0)

@@ -4,12 +4,14 @@
  *
  *   no-new-privileges  no program raises what this process may (prctl(2))
  *   capabilities       all given up but CAP_DAC_OVERRIDE, so that a worker of root's reads what
- * root's daemon could; that also makes limits final limits             open files, and the size of
- * each file written (setrlimit(2)); memory: ceiling.h; time: the daemon's deadlines (worker.h); no
- * core dumps: worker_process.h landlock           files and folders by name; no TCP, no signals to
- * and no abstract sockets of others where the kernel can do that, too (landlock(7)) seccomp a list
- * of allowed system calls; any other ends the process, and its last line says which one it was
- * (seccomp(2), SECCOMP_RET_TRAP)
+ *                      root's daemon could; that also makes limits final
+ *   limits             open files, threads, stack, and the size of each file written;
+ *                      setrlimit(2); memory: ceiling.h; time: the daemon's deadlines (worker.h);
+ *                      no core dumps: worker_process.h
+ *   landlock           files and folders by name; no TCP, no signals to and no abstract sockets of
+ *                      others where the kernel can do that, too (landlock(7))
+ *   seccomp            a list of allowed system calls; any other ends the process, and its last
+ *                      line says which one it was (seccomp(2), SECCOMP_RET_TRAP)
  *
  * What a kernel does not have is left out and named, unless all is required. */
 #pragma once

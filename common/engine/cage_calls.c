@@ -5,7 +5,8 @@
  * Where that signal is blocked, the kernel ends the process by it. (The only door to libseccomp.)
  *
  * Refused with an error instead: clone3(), whose flags a filter cannot see, so that the C library
- * falls back on clone(). Names that an architecture does not have are passed over. */
+ * falls back on clone(), and sched_setaffinity(). Names that an architecture does not have are
+ * passed over. */
 #include "common/engine/cage_parts.h"
 
 #include <errno.h>
@@ -17,7 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,7 +31,8 @@
 #define NAMESPACES                                                                     \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 	 CLONE_NEWPID | CLONE_NEWNET)
-#define PR_SET_VMA_ 0x53564d41 /* names a piece of memory */
+#define MAKES       (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)) /* opening with these: files */
+#define PR_SET_VMA_ 0x53564d41                             /* names a piece of memory */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -41,7 +45,6 @@
 static const char *const allowed[] = {
 	/* memory */
 	"brk",
-	"mmap",
 	"munmap",
 	"mremap",
 	"mprotect",
@@ -57,8 +60,6 @@ static const char *const allowed[] = {
 	"pread64",
 	"pwrite64",
 	"lseek",
-	"open",
-	"openat",
 	"close",
 	"stat",
 	"lstat",
@@ -78,7 +79,6 @@ static const char *const allowed[] = {
 	"fadvise64",
 	"rename",
 	"renameat",
-	"renameat2",
 	"unlink",
 	"unlinkat",
 	"statfs",
@@ -86,8 +86,6 @@ static const char *const allowed[] = {
 	"dup",
 	"getcwd",
 	"umask",
-	"fchmod",
-	"memfd_create",
 	/* threads */
 	"futex",
 	"set_robust_list",
@@ -138,10 +136,23 @@ static const struct {
 	/* A thread of this process, in no namespace of its own. */
 	{"clone", {0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | NAMESPACES, CLONE_THREAD}},
 	{"recvfrom", {0, SCMP_CMP_EQ, WORKER_FD, 0}},
-	{"prlimit64", {0, SCMP_CMP_EQ, 0, 0}},         /* its own */
-	{"sched_setaffinity", {0, SCMP_CMP_EQ, 0, 0}}, /* its own */
-	/* The handler stays. */
-	{"rt_sigaction", {0, SCMP_CMP_NE, SIGSYS, 0}},
+	{"prlimit64", {0, SCMP_CMP_EQ, 0, 0}}, /* its own */
+	/* The handler of SIGSYS stays. Only the number's lower half counts for the kernel, and all
+	   of it here. */
+	{"rt_sigaction", {0, SCMP_CMP_LT, SIGSYS, 0}},
+	{"rt_sigaction", {0, SCMP_CMP_MASKED_EQ, ~(scmp_datum_t)SIGSYS, SIGSYS + 1}}, /* 32 to 63 */
+	{"rt_sigaction", {0, SCMP_CMP_EQ, 64, 0}},
+	/* No memory that the limit does not count: what is shared, but for files, and stacks. */
+	{"mmap", {3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_GROWSDOWN, 0}},
+	{"mmap", {3, SCMP_CMP_MASKED_EQ, MAP_TYPE | MAP_GROWSDOWN, MAP_PRIVATE}},
+	/* No program with its owner's rights: the owner may be root. */
+	{"open", {1, SCMP_CMP_MASKED_EQ, MAKES, 0}},
+	{"open", {2, SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0}},
+	{"openat", {2, SCMP_CMP_MASKED_EQ, MAKES, 0}},
+	{"openat", {3, SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0}},
+	{"fchmod", {1, SCMP_CMP_MASKED_EQ, S_ISUID | S_ISGID, 0}},
+	/* Nothing in the old name's place: that is a device. */
+	{"renameat2", {4, SCMP_CMP_MASKED_EQ, RENAME_WHITEOUT, 0}},
 	{"fcntl", {1, SCMP_CMP_EQ, F_GETFD, 0}},
 	{"fcntl", {1, SCMP_CMP_EQ, F_SETFD, 0}},
 	{"fcntl", {1, SCMP_CMP_EQ, F_GETFL, 0}},
@@ -197,10 +208,12 @@ static int add_call(scmp_filter_ctx f, uint32_t action, const char *name, unsign
 	return number < 0 ? 0 : seccomp_rule_add_array(f, action, number, n, args);
 }
 
-/* What sanitizers do to say what they found: they start a program that knows names. */
+/* And what sanitizers do to say what they found: they start a program that knows names. */
 static int refuse_quietly(scmp_filter_ctx f)
 {
 	int r = add_call(f, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
+	if (r == 0) /* threads that are told to be bound stay on the processors of `cpus` */
+		r = add_call(f, SCMP_ACT_ERRNO(EPERM), "sched_setaffinity", 0, NULL);
 #ifdef SANITIZED
 	static const char *const of_sanitizers[] = {"fork", "vfork", "pipe", "pipe2", "socketpair"};
 	const struct scmp_arg_cmp process = {0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0};

@@ -83,6 +83,9 @@ static int enter(struct session *s, const struct json *args, const struct json *
 		r = add_list(cage, "writable", writable, &n_writable, err);
 	if (r < 0)
 		return r;
+	r = dnet_prepare(err);
+	if (r < 0)
+		return r;
 	const struct cage c = {required, readable, writable};
 	return cage_enter(&c, &s->cage, err);
 }

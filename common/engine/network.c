@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <darknet.h>
 
@@ -30,6 +31,16 @@ struct dnet {
 	float rate;   /* of the cfg */
 	float *input; /* Darknet's own; net->input may point elsewhere (dnet_input_at) */
 };
+
+/* For all cfgs, one after the other. */
+static int cfg_file = -1;
+
+int dnet_prepare(struct err *err)
+{
+	if (cfg_file < 0)
+		cfg_file = memfd_create("cfg", MFD_CLOEXEC);
+	return cfg_file < 0 ? err_errno(err, -errno, "memfd_create") : 0;
+}
 
 void dnet_seed(uint64_t seed)
 {
@@ -59,9 +70,9 @@ static void forget_spare_normal(void)
 		rand_normal();
 }
 
-/* The cfg as a file that Darknet can open by name, with batch and subdivisions put before the
+/* The cfg into the file that Darknet then opens by name, with batch and subdivisions put before the
  * cfg's own: Darknet takes the first of a key. */
-static int cfg_fd(const char *cfg, size_t len, uint32_t batch, struct err *err)
+static int write_cfg(const char *cfg, size_t len, uint32_t batch, struct err *err)
 {
 	size_t head = 0;
 	while (head < len) { /* past the line "[net]", the first with a '[' */
@@ -77,17 +88,19 @@ static int cfg_fd(const char *cfg, size_t len, uint32_t batch, struct err *err)
 	char own[64] = "";
 	if (batch)
 		snprintf(own, sizeof(own), "\nbatch=%u\nsubdivisions=1\n", batch);
-	_cleanup_close_ int fd = memfd_create("cfg", MFD_CLOEXEC);
-	if (fd < 0)
-		return err_errno(err, -errno, "memfd_create");
-	int r = file_write_all(fd, cfg, head);
+	int r = dnet_prepare(err);
+	if (r < 0)
+		return r;
+	if (ftruncate(cfg_file, 0) < 0 || lseek(cfg_file, 0, SEEK_SET) < 0)
+		return err_errno(err, -errno, "cfg");
+	r = file_write_all(cfg_file, cfg, head);
 	if (r == 0)
-		r = file_write_all(fd, own, strlen(own));
+		r = file_write_all(cfg_file, own, strlen(own));
 	if (r == 0)
-		r = file_write_all(fd, cfg + head, len - head);
+		r = file_write_all(cfg_file, cfg + head, len - head);
 	if (r == 0)
-		r = file_write_all(fd, "\n", 1);
-	return r < 0 ? err_errno(err, r, "cfg") : TAKE_FD(fd);
+		r = file_write_all(cfg_file, "\n", 1);
+	return r < 0 ? err_errno(err, r, "cfg") : 0;
 }
 
 static int check_shape(const struct dnet *d, struct err *err)
@@ -159,14 +172,14 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	     struct dnet **ret, struct err *err)
 {
 	uint32_t batch = conf->batch;
-	_cleanup_close_ int fd = cfg_fd(cfg, len, batch, err);
-	if (fd < 0)
-		return fd;
+	int r = write_cfg(cfg, len, batch, err);
+	if (r < 0)
+		return r;
 	struct dnet *d = calloc(1, sizeof(*d));
 	if (!d)
 		return err_errno(err, -ENOMEM, "network");
 	char name[32];
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", cfg_file);
 	d->model = m;
 	set_allocator(MAKING_MAPPED_BYTES);
 	d->training = conf->training;
@@ -176,7 +189,7 @@ int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dn
 	d->net = parse_network_cfg(name);
 	d->rate = d->net->learning_rate;
 	d->input = d->net->input;
-	int r = check_shape(d, err);
+	r = check_shape(d, err);
 	if (r == 0 && batch && d->net->batch != (int)batch)
 		r = err_set(err, -EINVAL, "%s: Darknet takes batch %d, expected %u", m->cfg_path,
 			    d->net->batch, batch);

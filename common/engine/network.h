@@ -34,6 +34,8 @@ struct dnet_conf {
 /* Whether this CPU computes in bfloat16 faster than in float32. */
 bool dnet_has_bf16(void);
 
+/* What the first dnet_new() opens, before: where nothing can be opened any more. */
+int dnet_prepare(struct err *err);
 /* Builds the network of a cfg (text) with new weights from `seed`: the same in every process.
  * -EOPNOTSUPP: the engine or precision asked for is not to be had here. */
 int dnet_new(const struct model *m, const char *cfg, size_t len, const struct dnet_conf *conf,

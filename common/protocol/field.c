@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/base/text.h"
 
 #define TIME_MAX_MS    253402300799999 /* 9999-12-31T23:59:59.999Z */
 #define NAME_SHOWN_MAX 64
@@ -140,15 +141,6 @@ void field_bool(struct fields *f, const char *key, enum need need, bool *ret)
 		f->r = json_get_bool(f->obj, key, ret, f->err);
 }
 
-/* Length of the control character at s: C0, DEL, and C1 as UTF-8; 0: it is none. */
-static size_t control_len(const char *s)
-{
-	const unsigned char *u = (const unsigned char *)s;
-	if (u[0] < 0x20 || u[0] == 0x7f)
-		return 1;
-	return u[0] == 0xc2 && u[1] >= 0x80 && u[1] <= 0x9f ? 2 : 0;
-}
-
 void field_text(struct fields *f, const char *key, enum need need, char *buf, size_t size)
 {
 	const char *text;
@@ -156,7 +148,7 @@ void field_text(struct fields *f, const char *key, enum need need, char *buf, si
 		return;
 	f->r = json_get_text(f->obj, key, size - 1, &text, f->err);
 	for (const char *s = text; f->r == 0 && *s; s++)
-		if (control_len(s))
+		if (text_control(s))
 			f->r = err_set(f->err, -EINVAL,
 				       "%s: found a control character, expected one line of text",
 				       key);
@@ -292,17 +284,6 @@ void field_score(struct fields *f, const char *key, enum need need, struct score
 
 /* ---- writing ---- */
 
-static void blank_controls(char *s)
-{
-	for (; *s; s++) {
-		size_t n = control_len(s);
-		if (n) {
-			memset(s, ' ', n);
-			s += n - 1;
-		}
-	}
-}
-
 /* The whole characters among the first max bytes of UTF-8. */
 static size_t whole_chars(const char *s, size_t max)
 {
@@ -323,7 +304,7 @@ void put_text(struct json *obj, const char *key, const char *text, size_t max)
 		return; /* the tree remembers why */
 	_cleanup_free_ char *line = strndup(stored, whole_chars(stored, max));
 	if (line)
-		blank_controls(line);
+		text_blank_controls(line);
 	json_set_str(obj, key, line); /* NULL: remembered as a failure */
 }
 

@@ -250,6 +250,17 @@ class Offline(rig.Case):
         self.assertGreater(self.run_json('privacy', '--noise', 2, '--handovers', 1, '--delta', 1e-9)['epsilon'], one['epsilon'])
         self.assertIn('epsilon 4.729 at delta 1e-05 after 1 handover with noise 2', self.fleet.run_tasuki('privacy', '--noise', 2, '--handovers', 1).stdout)
 
+        r = self.fleet.run_tasuki('privacy', '--noise', 2, '--handovers', 1, 'x', check=False)
+        self.assertEqual((r.returncode, "found 'x'" in r.stderr), (2, True), r.stderr)
+
+    def test_nothing_speaks_to_the_terminal(self):
+        """What is shown of a log that others made."""
+        log = self.work / 'audit.log'
+        log.write_text(json.dumps({'seq': 1, 'at': '\x1b[2J\x9b31m', 'event': 'x', 'prev': 64 * '0'}, ensure_ascii=True) + '\n')
+        r = self.fleet.run_tasuki('audit', 'verify', log, check=False)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("at: found ' [2J  31m'", r.stderr)
+
     def test_inspect_classes(self):
         data, out = self.digits('d', 60, 1), self.work / 'x.weights'
         old = os.umask(0o022)

@@ -165,6 +165,7 @@ class PkiTool(rig.Case):
         self.refused('others', 'revoke', self.folder, self.folder / 'authorities/device.crt')
         # A revoked id starts anew by `issue`; it is not renewed.
         self.refused('has no certificate', 'renew', self.folder, 'device', csr)
+        self.refused('found the key of a certificate that was revoked', 'issue', self.folder, 'device', csr)
         for kind in ('key', 'csr'):
             (self.out / f'cam-1.{kind}').unlink()
         again = self.issue('device', 'cam-1')
@@ -176,6 +177,31 @@ class PkiTool(rig.Case):
         for role in ROLES:
             text = forge.openssl('crl', '-in', self.folder / f'authorities/{role}.crl', '-noout', '-nextupdate').decode()
             self.assertGreaterEqual(int(re.search(r'(\d{4}) GMT', text).group(1)), rig.time.gmtime().tm_year + 9)
+
+    def test_stopped(self):
+        """Whatever openssl had done when it was stopped, the same command ends it."""
+        crl = self.folder / 'authorities/device.crl'
+        empty = crl.read_bytes()
+        crts = [self.issue('device', f'cam-{i}') for i in range(2)]
+        for crt, what in zip(crts, ((self.folder, crts[0]), (self.folder, 'device', 'cam-1'))):
+            self.run_pki('revoke', *what)
+            crl.write_bytes(empty)  # as before the list was written
+            self.run_pki('revoke', *what)
+            self.assertIn('revoked', self.verify('device', crt))
+            self.refused('revoked', 'revoke', *what)
+        index = self.folder / 'device/index.txt'
+        index.rename(index.with_suffix('.txt.new'))
+        self.assertEqual([s for _, _, s in self.states()], ['revoked', 'revoked'])
+
+    def test_links(self):
+        """Whoever can write where requests lie does not choose which file is written."""
+        precious = self.work / 'precious'
+        precious.write_text('precious')
+        for end in ('key.new', 'csr.new', 'crt.new'):
+            (self.out / f'cam-1.{end}').symlink_to(precious)
+        crt = self.issue('device', 'cam-1')
+        self.assertEqual(precious.read_text(), 'precious')
+        self.assertFalse(any(p.is_symlink() for p in (crt, crt.with_suffix('.key'), crt.with_suffix('.csr'))))
 
     def test_at_once(self):
         """Ten at a time: each is in the list, with a serial number of its own."""

@@ -410,6 +410,42 @@ static void test_wants_what_is_not_there(void **state)
 	assert_int_equal(n, 1);
 }
 
+/* ---- a worker that was taken over ---- */
+
+static void answer(struct asked q, const char *id, int64_t images, const char *images_hash)
+{
+	struct json *r = json_new_obj();
+	json_set_str(r, "checkpoint", id);
+	json_set_str(r, "snapshot", images_hash);
+	json_set_int(r, "images", images);
+	json_set_int(r, "n", 20);
+	json_set_int(r, "correct", 20);
+	json_set_num(r, "loss", 0);
+	request_done(&q, r);
+}
+
+/* What it says gets into the state, which has to be one that can be read and written again. */
+static void test_answers_of_a_worker(void **state)
+{
+	const int64_t images[] = {JSON_INT_MAX, (int64_t)WEIGHTS_SEEN_MAX, 40};
+	char id[HASH_SIZE], out[FILE_PATH_MAX];
+	for (uint64_t i = 0; i < ARRAY_LEN(images); i++) {
+		struct asked q = take("train");
+		path_of(&q, "out", out);
+		util_write_weights(model, out, i + 1, 40);
+		assert_int_equal(hash_file(out, id, NULL), 0);
+		answer(q, id, images[i], "");
+		answer(take("evaluate"), id, 0, "no hash");
+		assert_null(state_score_find(a->state, id, SPLIT_VALIDATION, "no hash"));
+		a_second_later();
+		answer(take("evaluate"), id, 0, snapshot[SPLIT_VALIDATION]);
+		assert_int_equal(a->state->rounds.epoch, i + 1);
+	}
+	restart();
+	assert_int_equal(a->state->rounds.epoch, 3);
+	assert_int_equal(a->state->rounds.images_seen, WEIGHTS_SEEN_MAX);
+}
+
 /* ---- which log a report is of ---- */
 
 static void member(const char *topic, const char *key, char *ret, size_t size)
@@ -487,6 +523,7 @@ int main(void)
 		T(test_result_of_another_size),
 		T(test_bad_blocks),
 		T(test_wants_what_is_not_there),
+		T(test_answers_of_a_worker),
 		T(test_ordered_evaluations),
 		T(test_answers_put_off),
 		T(test_log_of_reports),

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -94,7 +95,7 @@ static int in_child(int (*perform)(const void *), const void *user, char *text, 
 
 struct call {
 	const char *name;
-	long number, args[4];
+	long number, args[5];
 };
 
 static int make_call(const void *user)
@@ -106,7 +107,7 @@ static int make_call(const void *user)
 	if (c->number == SYS_tgkill || c->number == SYS_kill || c->number == SYS_prlimit64)
 		syscall(c->number, getppid(), c->number == SYS_tgkill ? getppid() : 0, 0, 0);
 	else
-		syscall(c->number, c->args[0], c->args[1], c->args[2], c->args[3]);
+		syscall(c->number, c->args[0], c->args[1], c->args[2], c->args[3], c->args[4]);
 	return 2; /* it was not ended */
 }
 
@@ -158,7 +159,16 @@ static void forbidden(void **state)
 		{"fcntl", SYS_fcntl, {0, F_SETOWN, 1}},
 		{"ioctl", SYS_ioctl, {0, TIOCSTI}},
 		{"rt_sigaction", SYS_rt_sigaction, {SIGSYS}},
-		{"sched_setaffinity", SYS_sched_setaffinity, {1}},
+		{"rt_sigaction", SYS_rt_sigaction, {(1L << 32) + SIGSYS}},
+		{"memfd_create", SYS_memfd_create},
+		{"mmap", SYS_mmap, {0, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1}},
+		{"mmap",
+		 SYS_mmap,
+		 {0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1}},
+		{"openat", SYS_openat, {AT_FDCWD, 0, O_CREAT, S_ISUID | 0700}},
+		{"openat", SYS_openat, {AT_FDCWD, 0, O_TMPFILE, S_ISGID | 0700}},
+		{"fchmod", SYS_fchmod, {0, S_ISUID | 0700}},
+		{"renameat2", SYS_renameat2, {AT_FDCWD, 0, AT_FDCWD, 0, RENAME_WHITEOUT}},
 		{"exotic: 550", 550},
 	};
 	char text[512], expected[128];
@@ -254,7 +264,8 @@ static int work(const void *user)
 	struct cage_report r;
 	pthread_t thread;
 	int found = 0;
-	struct rlimit files, core = {1, 1};
+	struct rlimit files, threads, stack, core = {1, 1};
+	cpu_set_t cpus;
 	if (enter(false, &r, NULL) < 0)
 		return 1;
 	signal(SIGUSR1, on_signal);
@@ -264,8 +275,17 @@ static int work(const void *user)
 	    found != -EACCES)
 		return 3;
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_max > 256 ||
+	    getrlimit(RLIMIT_NPROC, &threads) < 0 || threads.rlim_max > 8192 ||
+	    getrlimit(RLIMIT_STACK, &stack) < 0 || stack.rlim_max > (rlim_t)64 << 20 ||
 	    setrlimit(RLIMIT_CORE, &core) == 0)
 		return 4;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ||
+	    sched_setaffinity(0, sizeof(cpus), &cpus) == 0 || errno != EPERM)
+		return 8;
+	for (int s = 1; s < NSIG; s++) /* 32 and 33 are the C library's */
+		if (s != SIGSYS && s != SIGKILL && s != SIGSTOP && s != 32 && s != 33 &&
+		    signal(s, SIG_DFL) == SIG_ERR)
+			return 9;
 	char *big = malloc((size_t)64 << 20);
 	if (!big || syscall(SYS_clone3, NULL, 0) != -1 || errno != ENOSYS)
 		return 5;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 
+#include "common/checkpoint/weights.h"
 #include "edge-trainer/trainer_priv.h"
 
 static unsigned entries_in(const char *name)
@@ -518,6 +519,26 @@ static void test_other_bytes(void **state)
 	assert_string_equal(was, f.id);
 }
 
+/* Made of a checkpoint whose device counts to the limits: it can be told and read again. */
+static void test_counts_at_their_limits(void **state)
+{
+	struct entry e = {.job = {.epoch_done = 2, .images_trained = 1200}};
+	struct json *j = json_new_obj();
+	struct manifest m;
+	struct err err = {0};
+
+	(void)state;
+	e.job.manifest = offer_of("cam-1").manifest;
+	e.job.manifest.epoch = MANIFEST_EPOCH_MAX;
+	e.job.manifest.images_seen = (int64_t)WEIGHTS_SEEN_MAX;
+	memcpy(e.job.partial, OTHER, sizeof(e.job.partial));
+	entry_result(f.t, &e, &m);
+	manifest_to_json(&m, j);
+	if (manifest_from_json(j, NULL, &m, &err) < 0)
+		fail_msg("%s", err.text);
+	json_free(j);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -528,7 +549,7 @@ int main(void)
 		TEST(test_possession),        TEST(test_bad_blocks),
 		TEST(test_other_bytes),       TEST(test_many_checkpoints),
 		TEST(test_clock_a_year_off),  TEST(test_jobs_in_memory),
-		TEST(test_lapsed_jobs),
+		TEST(test_lapsed_jobs),       TEST(test_counts_at_their_limits),
 	};
 
 	log_init("test_trainer_hostile", LOG_P_ERROR);
