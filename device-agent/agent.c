@@ -448,7 +448,7 @@ static int open_folder(struct agent *a, struct err *err)
 	if (r == 0)
 		r = file_lock(path, &a->lock_fd, err);
 	if (r == 0)
-		r = file_path(a->incoming, sizeof(a->incoming), "%s/" STORE_INCOMING, a->conf.state);
+		r = file_path(a->incoming, sizeof(a->incoming), "%s/incoming", a->conf.state);
 	if (r == 0)
 		r = file_mkdirs(a->incoming, err);
 	if (r == 0)

@@ -406,7 +406,7 @@ static bool keep_result(struct agent *a, const char *weights)
 	if (r == 0 && !raw && !same(id, m->id))
 		r = err_set(&err, -EBADMSG, "found sha256 %s, expected %s", id, m->id);
 	if (r == 0)
-		r = store_add(a->store, weights, &kept, &err);
+		r = (raw ? store_add_own : store_add)(a->store, weights, &kept, &err);
 	if (r < 0) {
 		pull_failed(a, &err);
 		return false;

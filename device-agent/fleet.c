@@ -318,7 +318,7 @@ static bool finish(struct agent *a)
 	if (r == -EBADMSG && (whole || a->fleet.retry.failures))
 		return refuse(a, &err);
 	if (r == 0)
-		r = store_add(a->store, path, &kept, &err);
+		r = store_add_own(a->store, path, &kept, &err);
 	if (r == 0)
 		return hand_on(a);
 	retry_failed(a, &a->fleet.retry, "the fleet's checkpoint could not be kept", &err);

@@ -63,7 +63,7 @@ static int keep(struct trainer *t, struct entry *e, const char *weights, struct 
 	if (r == 0 && !raw && strcmp(id, m.id) != 0)
 		r = err_set(err, -EBADMSG, "%s: sha256: found %s, expected %s", weights, id, m.id);
 	manifest_decoded(&m, t->model->file_bytes);
-	return r < 0 ? r : store_add(t->store, weights, &m, err);
+	return r < 0 ? r : (raw ? store_add_own : store_add)(t->store, weights, &m, err);
 }
 
 static void pulled(struct entry *e)

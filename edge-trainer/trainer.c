@@ -137,7 +137,7 @@ static int open_state(struct trainer *t, struct err *err)
 	int r = file_path(path, sizeof(path), "%s/trainer.db", dir);
 
 	if (r == 0)
-		r = file_path(t->incoming, sizeof(t->incoming), "%s/" STORE_INCOMING, dir);
+		r = file_path(t->incoming, sizeof(t->incoming), "%s/incoming", dir);
 	if (r < 0)
 		return err_set(err, r, "%s: path of the state folder is too long", dir);
 	r = t->seal ? keys_protect(path, err) : 0;

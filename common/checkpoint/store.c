@@ -2,14 +2,14 @@
  * that it reveals is on the disk. So every prefix of the steps below is a state that store_open()
  * takes up:
  *
- *   add         .store-tmp/<id>.add/ made; manifest.json and weights written, copied or linked there
- *               and synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's file removed
- *   activate    previous.next -> what is active; active -> id; previous.next renamed to previous. A
- *               previous.next that names what is active is an attempt that did not get as far as the
- *               switch, and is dropped; one that names another ends by its last rename
- *   remove      checkpoints/<id> renamed to .store-tmp/<id>.gone; removed there
- *   set aside   the links that name it switched or removed, active first; checkpoints/<id> renamed to
- *               damaged/<id>
+ * - add: .store-tmp/<id>.add/ made; manifest.json and weights written, copied or linked there and
+ *   synced; renamed to checkpoints/<id>; checkpoints/ synced; the caller's file removed.
+ * - activate: previous.next -> what is active; active -> id; previous.next renamed to previous. A
+ *   previous.next that names what is active is an attempt that did not get as far as the switch,
+ *   and is dropped; one that names another ends by its last rename.
+ * - remove: checkpoints/<id> renamed to .store-tmp/<id>.gone; removed there.
+ * - set aside: the links that name it switched or removed, active first; checkpoints/<id> renamed
+ *   to damaged/<id>.
  *
  * Nothing is kept in memory but the folder's name: the links are the truth, also after an error. */
 #include "common/checkpoint/store.h"
@@ -534,7 +534,8 @@ static int copy_in(int from, const char *path, const char *id, struct err *err)
 	if (r < 0)
 		return err_errno(err, r, "%s: copy", path);
 	if (strcmp(found, id) != 0)
-		return err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected %.12s", path, found, id);
+		return err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected %.12s", path, found,
+			       id);
 	return 0;
 }
 
@@ -547,19 +548,11 @@ static int link_in(int fd, const char *from, const char *path, struct err *err)
 	return 0;
 }
 
-/* Nobody but this program has had it open for writing. */
-static bool is_ours(const struct store *s, const char *path)
-{
-	char incoming[FILE_PATH_MAX];
-	return file_path(incoming, sizeof(incoming), "%s/" STORE_INCOMING "/", s->dir) == 0 &&
-	       strncmp(path, incoming, strlen(incoming)) == 0;
-}
-
-/* A file of m->size bytes, or of any size with `any`, onto the disk: what was received, whose bytes the
- * caller has verified, by a second name; of any other a copy that hashes to `id`, for whoever wrote it, as a
- * worker does, may hold it open still. */
-static int take_file(const struct store *s, const char *from, const char *dir, const char *name,
-		     const char *id, const struct manifest *m, bool any, struct err *err)
+/* A file of m->size bytes, or of any size with `any`, onto the disk: a copy that hashes to `id`,
+ * for whoever wrote it, as a worker does, may hold it open still; with `own`, of a file that nobody
+ * else has had open and that is verified, a second name. */
+static int take_file(const char *from, const char *dir, const char *name, const char *id,
+		     const struct manifest *m, bool any, bool own, struct err *err)
 {
 	char path[FILE_PATH_MAX];
 	struct stat st;
@@ -575,7 +568,7 @@ static int take_file(const struct store *s, const char *from, const char *dir, c
 	int r = file_path(path, sizeof(path), "%s/%s", dir, name);
 	if (r < 0)
 		return err_errno(err, r, "%s", dir);
-	r = is_ours(s, from) ? link_in(fd, from, path, err) : copy_in(fd, path, id, err);
+	r = own ? link_in(fd, from, path, err) : copy_in(fd, path, id, err);
 	if (r < 0)
 		return r;
 	return file_sync(dir, err);
@@ -601,17 +594,16 @@ static int check_outside(const struct store *s, const char *weights_path, struct
 	return 0;
 }
 
-static int fill_and_rename(const struct store *s, const char *weights_path,
-			   const char *payload_path, const char *dir, const char *final,
-			   const struct manifest *m, struct err *err)
+static int fill_and_rename(const char *weights_path, const char *payload_path, const char *dir,
+			   const char *final, const struct manifest *m, bool own, struct err *err)
 {
 	int r = file_mkdirs(dir, err);
 	if (r == 0)
 		r = write_manifest(dir, m, err);
 	if (r == 0)
-		r = take_file(s, weights_path, dir, "weights", m->id, m, payload_path, err);
+		r = take_file(weights_path, dir, "weights", m->id, m, payload_path, own, err);
 	if (r == 0 && payload_path)
-		r = take_file(s, payload_path, dir, "payload", m->payload, m, false, err);
+		r = take_file(payload_path, dir, "payload", m->payload, m, false, false, err);
 	/* Something incomplete of that name is nothing that store_has() counts. */
 	if (r == 0)
 		r = file_remove(final, err);
@@ -643,7 +635,7 @@ static int replace_payload(const struct store *s, const char *payload_path,
 	if (r == 0)
 		r = file_remove(path, err);
 	if (r == 0)
-		r = take_file(s, payload_path, dir, "payload", m->payload, m, false, err);
+		r = take_file(payload_path, dir, "payload", m->payload, m, false, false, err);
 	return r < 0 ? r : write_manifest(dir, &coded, err);
 }
 
@@ -660,7 +652,7 @@ int store_payload(const struct store *s, const char *id, char path[FILE_PATH_MAX
 }
 
 static int add(struct store *s, const char *weights_path, const char *payload_path,
-	       const struct manifest *m, struct err *err)
+	       const struct manifest *m, bool own, struct err *err)
 {
 	char dir[FILE_PATH_MAX], final[FILE_PATH_MAX], name[HASH_SIZE + 8];
 	if (!hash_valid(m->id))
@@ -676,7 +668,7 @@ static int add(struct store *s, const char *weights_path, const char *payload_pa
 		if (r == 0)
 			r = file_remove(dir, err);
 		if (r == 0)
-			r = fill_and_rename(s, weights_path, payload_path, dir, final, m, err);
+			r = fill_and_rename(weights_path, payload_path, dir, final, m, own, err);
 		if (r < 0 && !store_has(s, m->id))
 			file_remove(dir, NULL);
 	} else if (payload_path) {
@@ -691,13 +683,25 @@ static int add(struct store *s, const char *weights_path, const char *payload_pa
 	return 0;
 }
 
-int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err)
+static int add_raw(struct store *s, const char *weights_path, const struct manifest *m, bool own,
+		   struct err *err)
 {
 	if (m->encoding != ENCODING_RAW)
 		return err_set(err, -EINVAL,
 			       "%s: checkpoint %.12s: found encoding %s, expected raw", s->dir,
 			       m->id, encoding_name(m->encoding));
-	return add(s, weights_path, NULL, m, err);
+	return add(s, weights_path, NULL, m, own, err);
+}
+
+int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err)
+{
+	return add_raw(s, weights_path, m, false, err);
+}
+
+int store_add_own(struct store *s, const char *weights_path, const struct manifest *m,
+		  struct err *err)
+{
+	return add_raw(s, weights_path, m, true, err);
 }
 
 int store_add_coded(struct store *s, const char *weights_path, const char *payload_path,
@@ -708,7 +712,7 @@ int store_add_coded(struct store *s, const char *weights_path, const char *paylo
 			       "%s: checkpoint %.12s: found encoding raw, expected another", s->dir,
 			       m->id);
 	int r = check_outside(s, payload_path, err);
-	return r < 0 ? r : add(s, weights_path, payload_path, m, err);
+	return r < 0 ? r : add(s, weights_path, payload_path, m, false, err);
 }
 
 /* ---- collecting ---- */

@@ -27,8 +27,7 @@
 struct store;
 
 #define STORE_CHECKPOINTS "checkpoints"
-#define STORE_OUT	  ".store-tmp/out"
-#define STORE_INCOMING	  "incoming" /* part files: this program alone writes there */
+#define STORE_OUT         ".store-tmp/out"
 #define STORE_DAMAGED_MAX 2
 
 /* Opens or makes it; repairs what a crash left: empties .store-tmp (-EEXIST where that is somebody
@@ -46,11 +45,15 @@ static inline void store_freep(struct store **s)
 /* A name in .store-tmp/out/ for the caller to write to. */
 int store_tmp(struct store *s, const char *name, char path[FILE_PATH_MAX], struct err *err);
 /* Takes `weights_path` (moved in; left alone on failure) under m->id, which the caller has
- * verified with weights_check. What comes in, but for what lies in STORE_INCOMING, is a copy that is hashed
- * as it is made: whoever wrote the file, and may have it open still, has no way to what is in the store.
- * -EBADMSG: it is not what m says.
- * Already there: success, the file is removed, the manifest stays the one that is there. */
+ * verified with weights_check. What comes in is a copy that is hashed as it is made: whoever wrote
+ * the file, and may have it open still, has no way to what is in the store. -EBADMSG: it is not
+ * what m says. Already there: success, the file is removed, the manifest stays the one that is
+ * there. */
 int store_add(struct store *s, const char *weights_path, const struct manifest *m, struct err *err);
+/* The same of a file that only this program has had open for writing, as one that it received: by a
+ * second name. Its bytes are verified to be m->id. */
+int store_add_own(struct store *s, const char *weights_path, const struct manifest *m,
+		  struct err *err);
 /* The same with the form in which it travels, as m says (its encoding, payload, base and size):
  * moved in, too. Where the checkpoint is already there, that and m take the place of what it had;
  * but one that stays goes on to. */

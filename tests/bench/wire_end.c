@@ -158,7 +158,7 @@ static void finish(struct end *e)
 	e->arrived_us = now_us();
 	if (part_finish(&e->part, path, &err) < 0 ||
 	    weights_check(e->model, path, NULL, NULL, &err) < 0 ||
-	    store_add(e->store, path, &e->manifest, &err) < 0)
+	    store_add_own(e->store, path, &e->manifest, &err) < 0)
 		die("finish", &err);
 	int64_t end_us = now_us();
 	mqtt_get_stats(e->mqtt, &s);

@@ -82,6 +82,15 @@ static void held_open(void **state)
 	assert_int_equal(store_weights(s, m.id, path), 0);
 	assert_int_equal(hash_file(path, found, NULL), 0);
 	assert_string_equal(found, m.id);
+	/* One that nobody else has had is not copied. */
+	struct stat before, after;
+	assert_int_equal(store_tmp(s, "received", path, NULL), 0);
+	assert_int_equal(make_checkpoint(path, 2, &m), 0);
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(store_add_own(s, path, &m, NULL), 0);
+	assert_int_equal(store_weights(s, m.id, path), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
 }
 
 static void path_of(char path[FILE_PATH_MAX], const char *dir, const char *name)
