@@ -28,7 +28,7 @@ static void add(char text[CAGE_TEXT_MAX], const char *what)
 static int lack(const struct cage *c, struct cage_report *r, int code, const char *part,
 		const char *why, struct err *err)
 {
-	char text[CAGE_TEXT_MAX];
+	char text[CAGE_TEXT_MAX - 2]; /* ", " may come before it */
 	snprintf(text, sizeof(text), "%s: %s", part, why);
 	if (c->required)
 		return err_set(err, code,

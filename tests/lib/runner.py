@@ -198,7 +198,7 @@ def main():
     if not args.only:
         for name in ('gcc', 'clang'):
             if built[name]:
-                meson_tests(name, tally, suites=('unit', 'bits', 'fuzz', *(['sim'] if name == 'gcc' else [])))
+                meson_tests(name, tally, suites=('unit', 'unwrapped', 'fuzz', *(['sim'] if name == 'gcc' else [])))
         if built['plain']:
             meson_tests('plain', tally, suites=('unit',), label='valgrind',
                         wrap='valgrind --quiet --error-exitcode=87 --leak-check=full --errors-for-leak-kinds=definite '
