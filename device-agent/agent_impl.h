@@ -473,8 +473,8 @@ void fleet_offer(struct agent *a, const struct msg_fleet *m, bool retained, stru
 void fleet_block(struct agent *a, const struct topic *t, const void *data, size_t len,
 		 struct err *err);
 bool fleet_step(struct agent *a);
-/* The key has come: now the blocks are of use. */
-void fleet_key_here(struct agent *a);
+/* To the blocks of what is taken; where they are sealed, once their key is here. */
+void fleet_subscribe(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);

@@ -122,15 +122,10 @@ static void halted(struct agent *a, const struct msg_fleet *m)
 }
 
 /* What is sent to all comes whether there is room for it or not. */
-static void subscribe_if_covered(struct agent *a)
+void fleet_subscribe(struct agent *a)
 {
 	if (meter_covers(&a->meter, wanted(a)->size, a->port.real_ms(a->port.user)))
 		subscribe(a, wanted(a)->id, true);
-}
-
-void fleet_key_here(struct agent *a)
-{
-	subscribe_if_covered(a);
 }
 
 static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)
@@ -153,7 +148,7 @@ static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)
 		 there ? "is here already" : "taken up");
 	fleet_key_forget(a);
 	if (!there && !fleet_key_missing(a))
-		subscribe_if_covered(a);
+		fleet_subscribe(a);
 	else if (!there)
 		fleet_key_plan(a, retained || m->starts_in_ms < 0 ? m->spread_ms : m->starts_in_ms);
 	ledger_say(a, &(struct audit_event){.event = "fleet",

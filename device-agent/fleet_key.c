@@ -13,10 +13,10 @@
 #include "common/base/hex.h"
 #include "common/trust/sitekey.h"
 
-#define KEY_MARGIN_MS                                                                           \
-	3000              /* asked for so long before the blocks come, if there is so much time \
-			   */
-#define KEY_FIRST_MS 5000 /* between two wishes: doubling */
+/* Asked for so long before the blocks come, if there is so much time. */
+#define KEY_MARGIN_MS 3000
+/* Between two wishes: doubling. */
+#define KEY_FIRST_MS 5000
 #define KEY_CAP_MS   60000
 
 static const struct msg_fleet *taken(const struct agent *a)
@@ -106,5 +106,5 @@ void fleet_key_heard(struct agent *a, const struct msg_key *m, struct err *err)
 		return; /* it is asked for again */
 	fleet_key_forget(a);
 	log_debug("device=%s fleet sequence=%lld has its key", a->conf.id, (long long)m->sequence);
-	fleet_key_here(a);
+	fleet_subscribe(a);
 }

@@ -372,28 +372,33 @@ static inline void until_offered(char offered[HASH_SIZE])
 	assert_said(DEVICE "offer", offered);
 }
 
+/* What comes from edge-1: a file made from `seed`, and its manifest. */
+static inline struct manifest from_edge(enum origin origin, const char *path, uint64_t seed)
+{
+	struct manifest m = {.origin = origin,
+			     .epoch = 6,
+			     .images_seen = 4000,
+			     .classes = model->n_classes,
+			     .size = (int64_t)model->file_bytes,
+			     .block_size = 1024,
+			     .created_ms = 1790000000000,
+			     .encoding = ENCODING_RAW};
+	util_write_weights(model, path, seed, 4000);
+	assert_int_equal(hash_file(path, m.id, NULL), 0);
+	memcpy(m.model, model->id, HASH_SIZE);
+	strcpy(m.trainer, "edge-1");
+	return m;
+}
+
 /* The result of a trainer, made from `seed`, as file in the test's folder and as message. */
 static inline struct msg_result result_of(const char *parent, uint64_t seed, int64_t fence,
 					  char path[FILE_PATH_MAX])
 {
 	struct msg_result r = {.fence = fence, .before = {10, 5, 1}, .after = {10, 9, 0.5}};
-	struct manifest *m = &r.manifest;
 	file_path(path, FILE_PATH_MAX, "%s/result", dir);
-	util_write_weights(model, path, seed, 4000);
-	assert_int_equal(hash_file(path, m->id, NULL), 0);
-	memcpy(m->parents[0], parent, HASH_SIZE);
-	m->n_parents = 1;
-	memcpy(m->model, model->id, HASH_SIZE);
-	m->origin = ORIGIN_EDGE;
-	strcpy(m->device, "cam-1");
-	strcpy(m->trainer, "edge-1");
-	m->epoch = 6;
-	m->images_seen = 4000;
-	m->classes = model->n_classes;
-	m->size = (int64_t)model->file_bytes;
-	m->block_size = 1024;
-	m->created_ms = 1790000000000;
-	m->encoding = ENCODING_RAW;
+	r.manifest = from_edge(ORIGIN_EDGE, path, seed);
+	manifest_add_parent(&r.manifest, parent);
+	strcpy(r.manifest.device, "cam-1");
 	memcpy(r.snapshot, snapshot[SPLIT_TEST], HASH_SIZE);
 	return r;
 }
@@ -402,22 +407,11 @@ static inline struct msg_result result_of(const char *parent, uint64_t seed, int
 static inline struct msg_fleet fleet_offer_of(uint64_t seed, int64_t sequence,
 					      char path[FILE_PATH_MAX])
 {
-	struct msg_fleet f = {
-		.manifest.sequence = sequence, .share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
-	struct manifest *m = &f.manifest;
+	struct msg_fleet f = {.share = 100, .starts_in_ms = 2000, .spread_ms = 10000};
 	file_path(path, FILE_PATH_MAX, "%s/fleet-%d", dir, (int)seed);
-	util_write_weights(model, path, seed, 4000);
-	assert_int_equal(hash_file(path, m->id, NULL), 0);
-	memcpy(m->model, model->id, HASH_SIZE);
-	m->origin = ORIGIN_FLEET;
-	strcpy(m->device, "edge-1");
-	strcpy(m->trainer, "edge-1");
-	m->epoch = 6;
-	m->images_seen = 4000;
-	m->classes = model->n_classes;
-	m->size = (int64_t)model->file_bytes;
-	m->block_size = 1024;
-	m->created_ms = 1790000000000;
+	f.manifest = from_edge(ORIGIN_FLEET, path, seed);
+	f.manifest.sequence = sequence;
+	strcpy(f.manifest.device, "edge-1");
 	return f;
 }
 

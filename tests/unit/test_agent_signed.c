@@ -517,7 +517,7 @@ static void what_is_another_sites_is_not_taken(void **state)
 	struct msg_result r = result(first, 1);
 	claim_by(edge, "edge-1", 0);
 	_cleanup_free_ char *recorded =
-		signed_print(edge, "tasuki/v1/work/device/cam-1/in/offer", msg_result_print(&r));
+		signed_print(edge, "tasuki/v1/mill/device/cam-1/in/offer", msg_result_print(&r));
 	play(DEVICE "in/offer", recorded);
 	assert_refused_as(REFUSAL_FORGED, 0);
 }

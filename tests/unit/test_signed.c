@@ -200,7 +200,7 @@ static void it_is_for_one_topic(void **state)
 {
 	static const char *const others[] = {
 		"tasuki/v1/home/device/cam-2/in/offer",
-		"tasuki/v1/work/device/cam-1/in/offer",
+		"tasuki/v1/mill/device/cam-1/in/offer",
 		"tasuki/v1/home/device/cam-1/in/claim",
 		"tasuki/v1/home/device/cam-1/offer",
 		"",

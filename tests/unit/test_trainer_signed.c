@@ -238,7 +238,7 @@ static void only_the_device_itself_is_heard(void **state)
 	as_device = cam;
 	/* What it said elsewhere: as a report, at another site. */
 	_cleanup_free_ char *elsewhere =
-		signed_print(cam, "tasuki/v1/work/device/cam-1/offer",
+		signed_print(cam, "tasuki/v1/mill/device/cam-1/offer",
 			     numbered(msg_offer_print(&o), end.sequence, utc() + 1000));
 	play(TOPIC_DEVICE_OFFER, elsewhere);
 	assert_refused_as(REFUSAL_FORGED, 0);
