@@ -106,13 +106,28 @@ static double share(const struct worker_progress *p)
 	return p->steps > 0 ? (double)MIN_OF(p->step, p->steps) / (double)p->steps : 0;
 }
 
+/* Looked at once a minute, and rounded down to five binary digits: a status is not worth each megabyte. */
+static int64_t disk_free(struct agent *a)
+{
+	uint64_t bytes, step = 1;
+	if (a->disk_looked_ms && a->now_ms < a->disk_looked_ms + AGENT_DISK_MS)
+		return a->disk_free_bytes;
+	a->disk_looked_ms = MAX_OF(a->now_ms, 1);
+	a->disk_free_bytes = -1;
+	if (file_free_bytes(a->conf.state, &bytes) == 0 && bytes <= JSON_INT_MAX) {
+		while (bytes / step >= 32)
+			step *= 2;
+		a->disk_free_bytes = (int64_t)(bytes / step * step);
+	}
+	return a->disk_free_bytes;
+}
+
 void announce_status_fill(struct agent *a, struct msg_status *ret)
 {
 	const struct state *s = a->state;
 	const struct handover *h = &s->handover;
 	struct manifest m;
 	memset(ret, 0, sizeof(*ret));
-	ret->moved_bytes = ret->data_bytes = ret->disk_free_bytes = -1;
 	ret->boot = s->boot;
 	COPY(ret->agent, TASUKI_VERSION);
 	COPY(ret->model, a->model->id);
@@ -145,6 +160,9 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	if (h->phase != HANDOVER_IDLE && h->open)
 		COPY(ret->trainer, h->trainer);
 	ret->skipped_images = a->data.skipped;
+	ret->moved_bytes = a->meter.total;
+	ret->data_bytes = a->data.bytes ? a->data.bytes : -1;
+	ret->disk_free_bytes = disk_free(a);
 	struct audit_head head;
 	audit_head(a->audit, &head);
 	ret->audit_seq = head.seq;
