@@ -16,6 +16,7 @@
  *   announce.c  presence, status, reports
  *   chronicle.c the history that people look at
  *   ledger.c    what the audit log says
+ *   figures.c   what Prometheus is told
  *   inbox.c     messages and commands
  *   trusted.c   who signed what comes in, and whether it is of now
  *
@@ -139,6 +140,7 @@ struct agent {
 
 	/* The worker. */
 	bool worker_ready, worker_paused;
+	uint64_t n_worker_deaths;
 	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
 	bool warned_none, warned_few;              /* of validation images */
@@ -538,6 +540,13 @@ void announce_status(struct agent *a, bool force);
 /* Others, too, have come back just now: status and reports follow in a while. */
 void announce_later(struct agent *a);
 void announce_status_fill(struct agent *a, struct msg_status *ret);
+/* Why it waits, pauses or failed: all reasons that there can be, the first one that holds is told.
+ * kind: a word for figures; text: "" where it does not hold. */
+#define ANNOUNCE_REASONS_MAX 16
+struct announce_reason {
+	const char *kind, *text;
+};
+size_t announce_reasons(const struct agent *a, struct announce_reason ret[ANNOUNCE_REASONS_MAX]);
 void announce_reports(struct agent *a);
 void announce_reports_want(struct agent *a, int64_t from, int64_t to);
 int64_t announce_deadline_ms(const struct agent *a);
@@ -572,6 +581,7 @@ void ledger_command(struct agent *a, const struct msg_cmd *c, const char *id, bo
 /* inbox.c */
 /* Whether there is too much of that; counted, and logged now and then. ret_wait_ms may be NULL. */
 bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms);
+const char *inbox_flood_name(enum flood kind);
 void inbox_message(struct agent *a, const struct mqtt_message *m);
 void inbox_reply(struct agent *a, const struct reply_to *to, char *text);
 void inbox_replies_due(struct agent *a);

@@ -331,6 +331,7 @@ void agent_worker_died(struct agent *a, const struct err *why)
 	a->worker_ready = false;
 	a->worker_paused = false;
 	a->worker_reason = err_category_text(why->category);
+	a->n_worker_deaths++;
 	log_warning("device=%s worker: %s", a->conf.id, why->text);
 	a->status_dirty = true;
 	agent_turn(a);
