@@ -155,7 +155,7 @@ void term_live_draw(const char *text)
 	for (int left = term_height(); left > 0 && *text; left--) {
 		size_t n = strcspn(text, "\n");
 		/* The last line ends without a newline: the screen would scroll. */
-		fprintf(f, "%.*s\033[K%s", (int)n, text, left > 1 ? "\r\n" : "");
+		fprintf(f, "%.*s\033[K%s", (int)n, text, left > 1 ? "\n" : "");
 		text += n + (text[n] == '\n');
 	}
 	fputs("\033[J", f);

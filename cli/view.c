@@ -171,7 +171,7 @@ static void devices_table(const struct online *o, const struct filter *f, FILE *
 	if (n > max)
 		fprintf(out, "... and %zu more (--phase, --below, --sort and patterns choose)\n", n - max);
 	if (!o->n_devices)
-		fprintf(out, "(no device has said anything at site %s)\n", o->site);
+		fprintf(out, "(no device has said anything at site %s: is that the name? --site, TASUKI_SITE)\n", o->site);
 	else if (!n)
 		fprintf(out, "(none of %zu devices is so)\n", o->n_devices);
 	fputc('\n', out);
