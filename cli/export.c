@@ -16,11 +16,12 @@
 #include "common/checkpoint/store.h"
 #include "common/checkpoint/weights.h"
 #include "common/conf/conf.h"
+#include "device-agent/private_names.h"
+#include "edge-trainer/conf.h"
 
 #define PREFIX_MIN 4 /* digits of an id that tell one from another */
 #define NAME	   "model"
 #define MANIFEST_FILE_MAX 65536
-#define PRIVATE	   "private-classes.txt"
 
 enum { OPT_OUT = 256, OPT_CHECKPOINT, OPT_PRIVATE };
 
@@ -46,6 +47,7 @@ struct export {
 	const char *out, *which;
 	bool private_names, json, of_trainer;
 	char id[ID_SIZE], state[FILE_PATH_MAX], cfg[FILE_PATH_MAX], classes[FILE_PATH_MAX];
+	char store[FILE_PATH_MAX]; /* the folder that has `checkpoints` */
 	struct model *model;
 	struct classes names;
 	struct manifest manifest;
@@ -74,6 +76,8 @@ static int read_conf(struct export *e, const char *path, struct err *err)
 	if (r == 0)
 		r = conf_file(c, "model", "classes", NULL, e->classes, sizeof(e->classes), err);
 	conf_free(c);
+	if (r == 0 && file_path(e->store, sizeof(e->store), e->of_trainer ? "%s/" TRAINER_STORE : "%s", e->state) < 0)
+		r = err_set(err, -ENAMETOOLONG, "%s: path too long", e->state);
 	return r;
 }
 
@@ -98,7 +102,7 @@ static int by_listing(struct export *e, const char *prefix, struct err *err)
 	char dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
 	int64_t newest = 0;
 	int found = 0;
-	DIR *folder = file_path(dir, sizeof(dir), "%s/" STORE_CHECKPOINTS, e->state) == 0 ? opendir(dir) : NULL;
+	DIR *folder = file_path(dir, sizeof(dir), "%s/" STORE_CHECKPOINTS, e->store) == 0 ? opendir(dir) : NULL;
 	if (!folder)
 		return err_errno(err, -errno, "%s", dir);
 	for (struct dirent *f; (f = readdir(folder));) {
@@ -140,14 +144,14 @@ static int load(struct export *e, struct err *err)
 	int r = classes_load(e->classes, &e->names, err);
 	if (r == 0)
 		r = model_load(e->cfg, (const char *const *)e->names.names, e->names.n, &e->model, err);
-	if (r == 0 && file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json", e->state, e->checkpoint) < 0)
+	if (r == 0 && file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json", e->store, e->checkpoint) < 0)
 		r = err_set(err, -ENAMETOOLONG, "%s: path too long", e->state);
 	if (r == 0)
 		r = json_parse_file(path, MANIFEST_FILE_MAX, &j, err);
 	if (r == 0 && (r = manifest_from_json(j, NULL, &e->manifest, err)) < 0)
 		err_prefix(err, "%s", path);
 	if (r == 0)
-		r = file_path(e->weights, sizeof(e->weights), "%s/" STORE_CHECKPOINTS "/%s/weights", e->state, e->checkpoint);
+		r = file_path(e->weights, sizeof(e->weights), "%s/" STORE_CHECKPOINTS "/%s/weights", e->store, e->checkpoint);
 	if (r == 0)
 		r = weights_check(e->model, e->weights, NULL, id, err);
 	if (r == 0 && strcmp(id, e->checkpoint) != 0)
@@ -198,7 +202,7 @@ static int put_names(const struct export *e, struct err *err)
 	char path[FILE_PATH_MAX], data[256];
 	struct classes private = {0};
 	int r = 0;
-	if (e->private_names && file_path(path, sizeof(path), "%s/" PRIVATE, e->state) == 0 && file_exists(path))
+	if (e->private_names && file_path(path, sizeof(path), "%s/" PRIVATE_NAMES_FILE, e->state) == 0 && file_exists(path))
 		r = classes_load(path, &private, err);
 	_cleanup_free_ char *text = r == 0 ? names_text(e, &private) : NULL;
 	classes_done(&private);

@@ -30,12 +30,13 @@ static void on_report(const struct mqtt_message *m)
 	struct msg_report r;
 	if (msg_report_parse(m->payload, m->len, &r, NULL) < 0)
 		return;
-	if (follow.begun && r.has_decision && r.split == SPLIT_VALIDATION &&
+	if (r.has_decision && r.split == SPLIT_VALIDATION &&
 	    (r.origin == ORIGIN_EDGE || r.origin == ORIGIN_BLEND || r.origin == ORIGIN_TUNED) &&
 	    (r.activated || !follow.decided || !follow.decision.activated)) {
 		follow.decision = r;
 		follow.decision.per_class = NULL;
-		follow.decided = true;
+		/* Statuses come once a second at most: a short handover may be in none of them. */
+		follow.decided = follow.begun = true;
 	}
 	msg_report_done(&r);
 }

@@ -11,7 +11,9 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/checkpoint/model.h"
+#include "common/checkpoint/store.h"
 #include "common/json/json.h"
+#include "edge-trainer/conf.h"
 
 #define STATE_FILE_MAX (256 * 1024)
 #define REPORTS_MAX    100
@@ -89,7 +91,7 @@ static int lay_aside(const char *state, const char *id, struct err *err)
 	char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
 	_cleanup_free_ char *data = NULL;
 	size_t len;
-	int r = file_path(from, sizeof(from), "%s/checkpoints/%s/weights", state, id);
+	int r = file_path(from, sizeof(from), "%s/" TRAINER_STORE "/" STORE_CHECKPOINTS "/%s/weights", state, id);
 	if (r < 0)
 		return err_errno(err, r, "%s", state);
 	clear_aside(state);

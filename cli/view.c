@@ -9,7 +9,7 @@
 
 #define BAR_WIDTH	 10
 #define ROWS_MIN	 3 /* of devices, however low the terminal is */
-#define LINES_AROUND	 5 /* summary, titles, blank lines between */
+#define LINES_AROUND	 3 /* titles, a blank line, summary */
 
 static const char *presence_name(bool known, bool online)
 {
