@@ -22,7 +22,8 @@ static bool is_hash_of(const char *key)
 	       !strcmp(key, "message");
 }
 
-/* "key=value", hashes shortened; seq, at and event are the line's beginning, and prev is the chain's. */
+/* "key=value", hashes shortened; seq, at and event are the line's beginning, and prev is the
+ * chain's. */
 static void print_member(FILE *f, const struct json *e)
 {
 	static const char *const said[] = {"seq", "at", "event", "prev"};
@@ -60,10 +61,12 @@ static char *for_people(const struct audit_head *is, const struct json *line)
 static bool has(const struct json *line, const char *key, const char *expected)
 {
 	const char *text = NULL;
-	return !expected || (json_get_text(line, key, AUDIT_LINE_MAX, &text, NULL) == 0 && !strcmp(text, expected));
+	return !expected || (json_get_text(line, key, AUDIT_LINE_MAX, &text, NULL) == 0 &&
+			     !strcmp(text, expected));
 }
 
-static int show_line(void *user, const struct audit_head *is, const struct json *line, struct err *err)
+static int show_line(void *user, const struct audit_head *is, const struct json *line,
+		     struct err *err)
 {
 	struct show *s = user;
 	const struct audit_view *v = s->view;

@@ -10,13 +10,13 @@
 
 struct audit_view {
 	const char *event, *peer; /* NULL: any */
-	size_t last;		  /* 0: all */
-	bool json;		  /* as they are in the log */
+	size_t last;              /* 0: all */
+	bool json;                /* as they are in the log */
 };
 
 /* A state folder's files, or one file, as audit_check() takes it. */
 int audit_check_path(const char *path, struct audit_chain *c, audit_each *each, void *user,
 		     struct err *err);
-/* Prints them to standard output; the error names the first line that is wrong, and nothing after it is
- * printed. */
+/* Prints them to standard output; the error names the first line that is wrong, and nothing after
+ * it is printed. */
 int audit_show(char *const *paths, int n, const struct audit_view *v, struct err *err);

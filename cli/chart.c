@@ -8,11 +8,11 @@
 
 #include "common/base/mem.h"
 
-#define DAY	      86400
-#define GUTTER	      7 /* characters of "100 % |" */
-#define WIDTH_MIN     40
-#define HEIGHT_MIN    4
-#define LABEL_APART   12 /* characters between two times, at least */
+#define DAY         86400
+#define GUTTER      7 /* characters of "100 % |" */
+#define WIDTH_MIN   40
+#define HEIGHT_MIN  4
+#define LABEL_APART 12 /* characters between two times, at least */
 
 char chart_letter(enum origin o)
 {
@@ -30,7 +30,8 @@ static double nice_step(double span)
 
 static int64_t nice_tick(int64_t span)
 {
-	static const int64_t ticks[] = {1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200};
+	static const int64_t ticks[] = {1,   2,   5,    10,   15,   30,    60,    120,  300,
+					600, 900, 1800, 3600, 7200, 10800, 21600, 43200};
 	for (size_t i = 0; i < ARRAY_LEN(ticks); i++)
 		if (span / ticks[i] <= CHART_TICKS_MAX)
 			return ticks[i];
@@ -40,7 +41,8 @@ static int64_t nice_tick(int64_t span)
 
 struct chart_scale chart_scale(const struct msg_history *h)
 {
-	struct chart_scale s = {.low = 1, .high = 0, .from = h->points[0].at_s, .to = h->points[0].at_s};
+	struct chart_scale s = {
+		.low = 1, .high = 0, .from = h->points[0].at_s, .to = h->points[0].at_s};
 	for (size_t i = 0; i < h->n_points; i++) {
 		double a = chart_accuracy(&h->points[i]);
 		s.low = fmin(s.low, a);
@@ -101,13 +103,15 @@ static void draw_active(struct canvas *c, const struct chart_scale *s, const str
 	}
 }
 
-static void draw_points(struct canvas *c, const struct chart_scale *s, const struct msg_history *h, bool swaps)
+static void draw_points(struct canvas *c, const struct chart_scale *s, const struct msg_history *h,
+			bool swaps)
 {
 	for (size_t i = 0; i < h->n_points; i++) {
 		const struct history_point *p = &h->points[i];
 		char letter = chart_letter(p->origin);
 		if (p->swap == swaps)
-			c->at[row(c, s, chart_accuracy(p)) * c->width + column(c, s, p->at_s)] = (char)(swaps ? letter - 32 : letter);
+			c->at[row(c, s, chart_accuracy(p)) * c->width + column(c, s, p->at_s)] =
+				(char)(swaps ? letter - 32 : letter);
 	}
 }
 
@@ -167,7 +171,8 @@ static void print_times(FILE *f, const struct canvas *c, const struct chart_scal
 
 char *chart_text(const struct msg_history *h, int width, int height, bool colour)
 {
-	struct canvas c = {.width = MAX_OF(width, WIDTH_MIN) - GUTTER, .height = MAX_OF(height, HEIGHT_MIN)};
+	struct canvas c = {.width = MAX_OF(width, WIDTH_MIN) - GUTTER,
+			   .height = MAX_OF(height, HEIGHT_MIN)};
 	struct chart_scale s = chart_scale(h);
 	_cleanup_free_ char *cells = c.at = malloc((size_t)c.width * (size_t)c.height);
 	char *text = NULL;

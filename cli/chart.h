@@ -1,5 +1,6 @@
-/* A device's history as a chart: accuracy over time, origins apart, and what was in use. The scales and the
- * drawing in text are pure; chart_file() is the only door to cairo (chart_cairo.c; chart_none.c without it). */
+/* A device's history as a chart: accuracy over time, origins apart, and what was in use. The scales
+ * and the drawing in text are pure; chart_file() is the only door to cairo (chart_cairo.c;
+ * chart_none.c without it). */
 #pragma once
 
 #include <stdbool.h>
@@ -26,13 +27,13 @@ static inline double chart_accuracy(const struct history_point *p)
 	return (double)p->correct / (double)p->n;
 }
 
-/* One letter an origin, a capital where the checkpoint became active; dashes: what was in use. The lines
- * are at most `width` characters (40 at least), `height` of them for the plot. Caller frees; NULL: out of
- * memory. */
+/* One letter an origin, a capital where the checkpoint became active; dashes: what was in use. The
+ * lines are at most `width` characters (40 at least), `height` of them for the plot. Caller frees;
+ * NULL: out of memory. */
 char *chart_text(const struct msg_history *h, int width, int height, bool colour);
 char chart_letter(enum origin o);
 
 /* Draws it into a file, replaced atomically; `title` above it. -EOPNOTSUPP: built without cairo. */
 enum chart_form { CHART_PNG, CHART_SVG };
-int chart_file(const struct msg_history *h, const char *title, enum chart_form form, const char *path,
-	       struct err *err);
+int chart_file(const struct msg_history *h, const char *title, enum chart_form form,
+	       const char *path, struct err *err);

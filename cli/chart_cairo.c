@@ -13,17 +13,17 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
-#define WIDTH	   1200
-#define HEIGHT	   640
-#define LEFT	   92
-#define RIGHT	   40
-#define TOP	   96
-#define BOTTOM	   76
-#define RADIUS	   5.5
-#define FONT	   "sans-serif"
-#define INK	   0x222222
-#define GRID	   0xdddddd
-#define PALE	   0x666666
+#define WIDTH  1200
+#define HEIGHT 640
+#define LEFT   92
+#define RIGHT  40
+#define TOP    96
+#define BOTTOM 76
+#define RADIUS 5.5
+#define FONT   "sans-serif"
+#define INK    0x222222
+#define GRID   0xdddddd
+#define PALE   0x666666
 
 struct look {
 	uint32_t rgb;
@@ -32,8 +32,9 @@ struct look {
 };
 
 static const struct look looks[ORIGIN_N] = {
-	[ORIGIN_LOCAL] = {0x0072b2, 0, 0},    [ORIGIN_EDGE] = {0xd55e00, 4, 0.5}, [ORIGIN_BLEND] = {0x009e73, 3, -1},
-	[ORIGIN_TUNED] = {0xcc79a7, 4, 0},    [ORIGIN_FLEET] = {0xe69f00, 3, 1},
+	[ORIGIN_LOCAL] = {0x0072b2, 0, 0},  [ORIGIN_EDGE] = {0xd55e00, 4, 0.5},
+	[ORIGIN_BLEND] = {0x009e73, 3, -1}, [ORIGIN_TUNED] = {0xcc79a7, 4, 0},
+	[ORIGIN_FLEET] = {0xe69f00, 3, 1},
 };
 
 struct drawing {
@@ -44,12 +45,14 @@ struct drawing {
 
 static void colour(cairo_t *c, uint32_t rgb)
 {
-	cairo_set_source_rgb(c, (rgb >> 16 & 255) / 255.0, (rgb >> 8 & 255) / 255.0, (rgb & 255) / 255.0);
+	cairo_set_source_rgb(c, (rgb >> 16 & 255) / 255.0, (rgb >> 8 & 255) / 255.0,
+			     (rgb & 255) / 255.0);
 }
 
 static double x_of(const struct drawing *d, int64_t at_s)
 {
-	return LEFT + (double)(at_s - d->s.from) / (double)(d->s.to - d->s.from) * (WIDTH - LEFT - RIGHT);
+	return LEFT +
+	       (double)(at_s - d->s.from) / (double)(d->s.to - d->s.from) * (WIDTH - LEFT - RIGHT);
 }
 
 static double y_of(const struct drawing *d, double accuracy)
@@ -58,10 +61,12 @@ static double y_of(const struct drawing *d, double accuracy)
 }
 
 /* `align` 0: begins at x, 0.5: is around it, 1: ends there. */
-static double text(cairo_t *c, double x, double y, double align, double size, bool bold, const char *s)
+static double text(cairo_t *c, double x, double y, double align, double size, bool bold,
+		   const char *s)
 {
 	cairo_text_extents_t e;
-	cairo_select_font_face(c, FONT, CAIRO_FONT_SLANT_NORMAL, bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+	cairo_select_font_face(c, FONT, CAIRO_FONT_SLANT_NORMAL,
+			       bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
 	cairo_set_font_size(c, size);
 	cairo_text_extents(c, s, &e);
 	cairo_move_to(c, x - align * e.x_advance, y);
@@ -108,7 +113,8 @@ static void axes(const struct drawing *d)
 		snprintf(label, sizeof(label), d->s.step < 0.01 ? "%.1f %%" : "%.0f %%", 100 * a);
 		text(c, LEFT - 10, y + 5, 1, 15, false, label);
 	}
-	for (int64_t t = (d->s.from + d->s.tick - 1) / d->s.tick * d->s.tick; t <= d->s.to; t += d->s.tick) {
+	for (int64_t t = (d->s.from + d->s.tick - 1) / d->s.tick * d->s.tick; t <= d->s.to;
+	     t += d->s.tick) {
 		double x = x_of(d, t);
 		colour(c, GRID);
 		line(c, x, TOP, x, HEIGHT - BOTTOM, 1);
@@ -176,7 +182,8 @@ static void points(const struct drawing *d, bool swaps)
 	for (size_t i = 0; i < d->h->n_points; i++) {
 		const struct history_point *p = &d->h->points[i];
 		if (p->swap == swaps)
-			marker(d->c, x_of(d, p->at_s), y_of(d, chart_accuracy(p)), p->origin, swaps);
+			marker(d->c, x_of(d, p->at_s), y_of(d, chart_accuracy(p)), p->origin,
+			       swaps);
 	}
 }
 
@@ -230,15 +237,16 @@ static cairo_status_t append(void *user, const unsigned char *data, unsigned len
 	return fwrite(data, 1, len, b->f) == len ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
 }
 
-int chart_file(const struct msg_history *h, const char *title, enum chart_form form, const char *path,
-	       struct err *err)
+int chart_file(const struct msg_history *h, const char *title, enum chart_form form,
+	       const char *path, struct err *err)
 {
 	struct buffer b = {0};
 	b.f = open_memstream(&b.data, &b.len);
 	if (!b.f)
 		return err_set(err, -ENOMEM, "out of memory");
-	cairo_surface_t *s = form == CHART_PNG ? cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT)
-					       : cairo_svg_surface_create_for_stream(append, &b, WIDTH, HEIGHT);
+	cairo_surface_t *s =
+		form == CHART_PNG ? cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT)
+				  : cairo_svg_surface_create_for_stream(append, &b, WIDTH, HEIGHT);
 	struct drawing d = {.c = cairo_create(s), .h = h, .s = chart_scale(h)};
 	draw(&d, title);
 	cairo_status_t status = cairo_status(d.c);
@@ -251,7 +259,8 @@ int chart_file(const struct msg_history *h, const char *title, enum chart_form f
 	cairo_surface_destroy(s);
 	int r = fclose(b.f) == 0 && status == CAIRO_STATUS_SUCCESS
 			? file_write(path, b.data, b.len, err)
-			: err_set(err, -EIO, "%s: not drawn: %s", path, cairo_status_to_string(status));
+			: err_set(err, -EIO, "%s: not drawn: %s", path,
+				  cairo_status_to_string(status));
 	free(b.data);
 	return r;
 }

@@ -14,13 +14,21 @@
 
 enum { OPT_WATCH = 256, OPT_SECONDS, OPT_RELEASE, OPT_STATE };
 
-#define SECONDS_OPTION {"seconds", "N", "stop watching after so long", OPT_SECONDS}
+#define SECONDS_OPTION                                                     \
+	{                                                                  \
+		"seconds", "N", "stop watching after so long", OPT_SECONDS \
+	}
 
 static const struct cli_option devices_options[] = {
 	FILTER_OPTIONS,
-	{"watch", NULL, "go on: a live table on a terminal, which Ctrl-C ends; elsewhere a line a change", OPT_WATCH},
+	{"watch", NULL,
+	 "go on: a live table on a terminal, which Ctrl-C ends; elsewhere a line a change",
+	 OPT_WATCH},
 	SECONDS_OPTION,
-	{"release", "DEVICE", "ends its quarantine at the trainer on this machine whose state folder is --state, within a second", OPT_RELEASE},
+	{"release", "DEVICE",
+	 "ends its quarantine at the trainer on this machine whose state folder is --state, within "
+	 "a second",
+	 OPT_RELEASE},
 	{"state", "DIR", "of that trainer", OPT_STATE},
 	ONLINE_OPTIONS,
 	CLI_JSON,
@@ -28,16 +36,21 @@ static const struct cli_option devices_options[] = {
 };
 const struct cli_spec spec_devices = {
 	"[PATTERN ...] [OPTION ...]\n--release DEVICE --state DIR",
-	"The devices and trainers of the site, from what they last said. A PATTERN is as in a shell,\n"
-	"on ids. Of a device that is offline phase and progress are not shown: they are long past.\n",
+	"The devices and trainers of the site, from what they last said. A PATTERN is as in a "
+	"shell,\n"
+	"on ids. Of a device that is offline phase and progress are not shown: they are long "
+	"past.\n",
 	devices_options,
-	"tasuki devices --phase training --below 90 'cam-*'\ntasuki devices --watch --sort accuracy",
+	"tasuki devices --phase training --below 90 'cam-*'\ntasuki devices --watch --sort "
+	"accuracy",
 };
 
-static const struct cli_option watch_options[] = {FILTER_OPTIONS, SECONDS_OPTION, ONLINE_OPTIONS, CLI_JSON, {0}};
+static const struct cli_option watch_options[] = {
+	FILTER_OPTIONS, SECONDS_OPTION, ONLINE_OPTIONS, CLI_JSON, {0}};
 const struct cli_spec spec_watch = {
 	"[PATTERN ...] [OPTION ...]",
-	"The same as tasuki devices --watch: the fleet as a live table; Ctrl-C ends it. In a pipe, or\n"
+	"The same as tasuki devices --watch: the fleet as a live table; Ctrl-C ends it. In a pipe, "
+	"or\n"
 	"with --json, one JSON object a line, of each device that has changed.\n",
 	watch_options,
 	"tasuki watch --handover",
@@ -70,7 +83,8 @@ static bool take(struct online *o, struct options *opt, int c)
 	}
 }
 
-static int parse(struct online *o, struct options *opt, const struct cli_spec *spec, int argc, char **argv)
+static int parse(struct online *o, struct options *opt, const struct cli_spec *spec, int argc,
+		 char **argv)
 {
 	int c;
 	optind = 1;
@@ -134,7 +148,8 @@ static void draw(const struct online *o, const struct filter *f)
 	FILE *out = open_memstream(&text, &len);
 	if (!out)
 		return;
-	fprintf(out, "tasuki watch, site %s%s\n\n", o->site, o->up ? "" : "   (connection to the broker lost; trying again)");
+	fprintf(out, "tasuki watch, site %s%s\n\n", o->site,
+		o->up ? "" : "   (connection to the broker lost; trying again)");
 	view_tables(o, f, out, term_width(), term_height() - 2, cli_colour());
 	if (fclose(out) == 0)
 		term_live_draw(text);

@@ -1,5 +1,5 @@
-/* tasuki export: a checkpoint out of a device's or trainer's state folder, with all that stock darknet needs
- * to use it. Only reads there: the daemon may run. */
+/* tasuki export: a checkpoint out of a device's or trainer's state folder, with all that stock
+ * darknet needs to use it. Only reads there: the daemon may run. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -19,31 +19,38 @@
 #include "device-agent/private_names.h"
 #include "edge-trainer/conf.h"
 
-#define PREFIX_MIN 4 /* digits of an id that tell one from another */
-#define NAME	   "model"
+#define PREFIX_MIN        4 /* digits of an id that tell one from another */
+#define NAME              "model"
 #define MANIFEST_FILE_MAX 65536
 
 enum { OPT_OUT = 256, OPT_CHECKPOINT, OPT_PRIVATE };
 
 static const struct cli_option options[] = {
 	{"out", "DIR", "where the files go; it is made", OPT_OUT},
-	{"checkpoint", "WHICH", "active, previous, newest, or the beginning of an id (a device's active, a trainer's newest)", OPT_CHECKPOINT},
-	{"private-names", NULL, "a device's: also the names of its private classes, which then leave it with the list", OPT_PRIVATE},
+	{"checkpoint", "WHICH",
+	 "active, previous, newest, or the beginning of an id (a device's active, a trainer's "
+	 "newest)",
+	 OPT_CHECKPOINT},
+	{"private-names", NULL,
+	 "a device's: also the names of its private classes, which then leave it with the list",
+	 OPT_PRIVATE},
 	CLI_JSON,
 	{0},
 };
 const struct cli_spec spec_export = {
 	"CONF --out DIR [OPTION ...]",
-	"Copies a checkpoint out of the state folder that an agent.conf or trainer.conf names, checked,\n"
-	"with its cfg, class list and facts. The program may run meanwhile. In DIR lie " NAME ".weights,\n"
-	NAME ".cfg, " NAME ".names, " NAME ".data and " NAME ".json; there\n"
+	"Copies a checkpoint out of the state folder that an agent.conf or trainer.conf names, "
+	"checked,\n"
+	"with its cfg, class list and facts. The program may run meanwhile. In DIR lie " NAME
+	".weights,\n" NAME ".cfg, " NAME ".names, " NAME ".data and " NAME ".json; there\n"
 	"  darknet classifier predict " NAME ".data " NAME ".cfg " NAME ".weights IMAGE\n"
 	"uses them. What a device's private classes taught its weights is in them.\n",
 	options,
 	"tasuki export /etc/tasuki/agent.conf --out for-the-bench",
 };
 
-struct export {
+struct export
+{
 	const char *out, *which;
 	bool private_names, json, of_trainer;
 	char id[ID_SIZE], state[FILE_PATH_MAX], cfg[FILE_PATH_MAX], classes[FILE_PATH_MAX];
@@ -66,7 +73,10 @@ static int read_conf(struct export *e, const char *path, struct err *err)
 	e->of_trainer = conf_has_section(c, "trainer");
 	const char *section = e->of_trainer ? "trainer" : "device";
 	if (!e->of_trainer && !conf_has_section(c, section))
-		r = err_set(err, -EINVAL, "%s: found neither [device] nor [trainer], expected an agent.conf or trainer.conf", path);
+		r = err_set(err, -EINVAL,
+			    "%s: found neither [device] nor [trainer], expected an agent.conf or "
+			    "trainer.conf",
+			    path);
 	if (r == 0)
 		r = conf_id(c, section, "id", NULL, e->id, sizeof(e->id), err);
 	if (r == 0)
@@ -76,7 +86,8 @@ static int read_conf(struct export *e, const char *path, struct err *err)
 	if (r == 0)
 		r = conf_file(c, "model", "classes", NULL, e->classes, sizeof(e->classes), err);
 	conf_free(c);
-	if (r == 0 && file_path(e->store, sizeof(e->store), e->of_trainer ? "%s/" TRAINER_STORE : "%s", e->state) < 0)
+	if (r == 0 && file_path(e->store, sizeof(e->store),
+				e->of_trainer ? "%s/" TRAINER_STORE : "%s", e->state) < 0)
 		r = err_set(err, -ENAMETOOLONG, "%s: path too long", e->state);
 	return r;
 }
@@ -91,7 +102,9 @@ static int by_link(struct export *e, const char *name, struct err *err)
 	to[n] = 0;
 	const char *slash = strrchr(to, '/');
 	if (!hash_valid(slash ? slash + 1 : to))
-		return err_set(err, -EINVAL, "%s: found a link to '%s', expected a checkpoint's folder", path, to);
+		return err_set(err, -EINVAL,
+			       "%s: found a link to '%s', expected a checkpoint's folder", path,
+			       to);
 	memcpy(e->checkpoint, slash ? slash + 1 : to, HASH_SIZE);
 	return 0;
 }
@@ -102,13 +115,16 @@ static int by_listing(struct export *e, const char *prefix, struct err *err)
 	char dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
 	int64_t newest = 0;
 	int found = 0;
-	DIR *folder = file_path(dir, sizeof(dir), "%s/" STORE_CHECKPOINTS, e->store) == 0 ? opendir(dir) : NULL;
+	DIR *folder = file_path(dir, sizeof(dir), "%s/" STORE_CHECKPOINTS, e->store) == 0
+			      ? opendir(dir)
+			      : NULL;
 	if (!folder)
 		return err_errno(err, -errno, "%s", dir);
 	for (struct dirent *f; (f = readdir(folder));) {
 		struct stat st;
 		if (!hash_valid(f->d_name) || strncmp(f->d_name, prefix, strlen(prefix)) != 0 ||
-		    file_path(path, sizeof(path), "%s/%s/weights", dir, f->d_name) < 0 || stat(path, &st) < 0)
+		    file_path(path, sizeof(path), "%s/%s/weights", dir, f->d_name) < 0 ||
+		    stat(path, &st) < 0)
 			continue;
 		int64_t at = st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
 		if (!found++ || at > newest) {
@@ -118,9 +134,12 @@ static int by_listing(struct export *e, const char *prefix, struct err *err)
 	}
 	closedir(folder);
 	if (!found)
-		return err_set(err, -ENOENT, "%s: found no checkpoint%s%s", dir, *prefix ? " whose id begins with " : "", prefix);
+		return err_set(err, -ENOENT, "%s: found no checkpoint%s%s", dir,
+			       *prefix ? " whose id begins with " : "", prefix);
 	if (*prefix && found > 1)
-		return err_set(err, -EINVAL, "%s: found %d checkpoints whose id begins with %s, expected one", dir, found, prefix);
+		return err_set(err, -EINVAL,
+			       "%s: found %d checkpoints whose id begins with %s, expected one",
+			       dir, found, prefix);
 	return 0;
 }
 
@@ -132,7 +151,9 @@ static int choose(struct export *e, struct err *err)
 	if (!strcmp(which, "newest"))
 		return by_listing(e, "", err);
 	if (strlen(which) < PREFIX_MIN || strspn(which, "0123456789abcdef") != strlen(which))
-		return err_set(err, -EINVAL, "--checkpoint: found '%s', expected active, previous, newest or at least %d digits of an id",
+		return err_set(err, -EINVAL,
+			       "--checkpoint: found '%s', expected active, previous, newest or at "
+			       "least %d digits of an id",
 			       which, PREFIX_MIN);
 	return by_listing(e, which, err);
 }
@@ -143,23 +164,30 @@ static int load(struct export *e, struct err *err)
 	_cleanup_(json_freep) struct json *j = NULL;
 	int r = classes_load(e->classes, &e->names, err);
 	if (r == 0)
-		r = model_load(e->cfg, (const char *const *)e->names.names, e->names.n, &e->model, err);
-	if (r == 0 && file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json", e->store, e->checkpoint) < 0)
+		r = model_load(e->cfg, (const char *const *)e->names.names, e->names.n, &e->model,
+			       err);
+	if (r == 0 && file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json",
+				e->store, e->checkpoint) < 0)
 		r = err_set(err, -ENAMETOOLONG, "%s: path too long", e->state);
 	if (r == 0)
 		r = json_parse_file(path, MANIFEST_FILE_MAX, &j, err);
 	if (r == 0 && (r = manifest_from_json(j, NULL, &e->manifest, err)) < 0)
 		err_prefix(err, "%s", path);
 	if (r == 0)
-		r = file_path(e->weights, sizeof(e->weights), "%s/" STORE_CHECKPOINTS "/%s/weights", e->store, e->checkpoint);
+		r = file_path(e->weights, sizeof(e->weights), "%s/" STORE_CHECKPOINTS "/%s/weights",
+			      e->store, e->checkpoint);
 	if (r == 0)
 		r = weights_check(e->model, e->weights, NULL, id, err);
 	if (r == 0 && strcmp(id, e->checkpoint) != 0)
-		r = err_set(err, -EBADMSG, "%s: found sha256 %.12s, expected what its folder is called: the file is damaged", e->weights, id);
+		r = err_set(err, -EBADMSG,
+			    "%s: found sha256 %.12s, expected what its folder is called: the file "
+			    "is damaged",
+			    e->weights, id);
 	return r;
 }
 
-static int put(const struct export *e, const char *suffix, const void *data, size_t len, struct err *err)
+static int put(const struct export *e, const char *suffix, const void *data, size_t len,
+	       struct err *err)
 {
 	char path[FILE_PATH_MAX];
 	int r = file_path(path, sizeof(path), "%s/" NAME "%s", e->out, suffix);
@@ -171,7 +199,8 @@ static int put(const struct export *e, const char *suffix, const void *data, siz
 	return r;
 }
 
-static int copy(const struct export *e, const char *from, size_t max, const char *suffix, struct err *err)
+static int copy(const struct export *e, const char *from, size_t max, const char *suffix,
+		struct err *err)
 {
 	_cleanup_free_ char *data = NULL;
 	size_t len;
@@ -202,7 +231,9 @@ static int put_names(const struct export *e, struct err *err)
 	char path[FILE_PATH_MAX], data[256];
 	struct classes private = {0};
 	int r = 0;
-	if (e->private_names && file_path(path, sizeof(path), "%s/" PRIVATE_NAMES_FILE, e->state) == 0 && file_exists(path))
+	if (e->private_names &&
+	    file_path(path, sizeof(path), "%s/" PRIVATE_NAMES_FILE, e->state) == 0 &&
+	    file_exists(path))
 		r = classes_load(path, &private, err);
 	_cleanup_free_ char *text = r == 0 ? names_text(e, &private) : NULL;
 	classes_done(&private);
@@ -211,7 +242,8 @@ static int put_names(const struct export *e, struct err *err)
 	if (r == 0)
 		r = put(e, ".names", text, strlen(text), err);
 	/* darknet reads these from where it is started. */
-	int n = snprintf(data, sizeof(data), "classes=%u\nnames=" NAME ".names\nlabels=" NAME ".names\ntop=%u\n",
+	int n = snprintf(data, sizeof(data),
+			 "classes=%u\nnames=" NAME ".names\nlabels=" NAME ".names\ntop=%u\n",
 			 e->model->outputs, MIN_OF(e->model->outputs, 5u));
 	return r < 0 ? r : put(e, ".data", data, (size_t)n, err);
 }
@@ -250,7 +282,8 @@ static int write_all(const struct export *e, struct err *err)
 	_cleanup_free_ char *text = json_print_pretty(j);
 	json_free(j);
 	if (r == 0)
-		r = text ? put(e, ".json", text, strlen(text), err) : err_set(err, -ENOMEM, "out of memory");
+		r = text ? put(e, ".json", text, strlen(text), err)
+			 : err_set(err, -ENOMEM, "out of memory");
 	return r;
 }
 
@@ -271,8 +304,10 @@ int cmd_export(int argc, char **argv)
 		e.json |= c == CLI_OPT_JSON;
 	}
 	if (argc - optind != 1 || !e.out)
-		return cli_usage("export", "an agent.conf or trainer.conf, and --out, are expected");
-	if (read_conf(&e, argv[optind], &err) < 0 || choose(&e, &err) < 0 || load(&e, &err) < 0 || write_all(&e, &err) < 0)
+		return cli_usage("export",
+				 "an agent.conf or trainer.conf, and --out, are expected");
+	if (read_conf(&e, argv[optind], &err) < 0 || choose(&e, &err) < 0 || load(&e, &err) < 0 ||
+	    write_all(&e, &err) < 0)
 		r = cli_fail("export", &err);
 	else if (e.json)
 		r = cli_print_json(facts(&e));

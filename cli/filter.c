@@ -9,13 +9,15 @@
 static const char *const sorts[FILTER_SORT_N] = {"id", "accuracy", "phase", "seen"};
 
 /* The index of `value` among n words, or -1 and a message. */
-static int choose(const char *name, const char *option, const char *value, const char *const *words, int n)
+static int choose(const char *name, const char *option, const char *value, const char *const *words,
+		  int n)
 {
 	for (int i = 0; i < n; i++)
 		if (!strcmp(value, words[i]))
 			return i;
 	const char *near = cli_nearest(value, words, (size_t)n);
-	cli_usage(name, "%s: found '%s', expected one of those in --help%s", option, value, cli_did_you_mean(near));
+	cli_usage(name, "%s: found '%s', expected one of those in --help%s", option, value,
+		  cli_did_you_mean(near));
 	return -1;
 }
 
@@ -75,7 +77,8 @@ static bool named(const struct filter *f, const char *id)
 
 bool filter_takes(const struct filter *f, const struct online_device *d)
 {
-	if (!named(f, d->id) || (f->online && !d->online) || (f->offline && (!d->has_presence || d->online)))
+	if (!named(f, d->id) || (f->online && !d->online) ||
+	    (f->offline && (!d->has_presence || d->online)))
 		return false;
 	if (f->phase >= 0 && (!filter_is_now(d) || (int)d->status.phase != f->phase))
 		return false;
@@ -104,7 +107,8 @@ static int compare(const void *one, const void *other, void *by)
 	return x < y ? -1 : x > y ? 1 : strcmp(a->id, b->id);
 }
 
-const struct online_device **filter_devices(const struct filter *f, const struct online *o, size_t *ret_n)
+const struct online_device **filter_devices(const struct filter *f, const struct online *o,
+					    size_t *ret_n)
 {
 	const struct online_device **found = calloc(o->n_devices + 1, sizeof(*found));
 	size_t n = 0;

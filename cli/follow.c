@@ -12,7 +12,8 @@
 static struct {
 	const char *device;
 	bool begun, over;
-	struct msg_report decision; /* the last one that told what came of it; its arrays are not kept */
+	struct msg_report
+		decision; /* the last one that told what came of it; its arrays are not kept */
 	bool decided;
 } follow;
 
@@ -65,11 +66,14 @@ static void show(const struct online *o)
 	if (!d || !d->has_status)
 		return;
 	const struct msg_status *s = &d->status;
-	snprintf(what, sizeof(what), "%.32s %s", d->id, d->has_presence && !d->online ? "offline" : *s->handover ? s->handover : "waits");
+	snprintf(what, sizeof(what), "%.32s %s", d->id,
+		 d->has_presence && !d->online ? "offline"
+		 : *s->handover                ? s->handover
+					       : "waits");
 	if (d->has_job && *s->handover && !strcmp(d->trainer, s->trainer)) {
 		share = d->job.progress;
-		snprintf(detail, sizeof(detail), "%s at %s, epoch %lld of %lld", d->job.phase, d->trainer,
-			 (long long)d->job.epoch, (long long)d->job.epochs);
+		snprintf(detail, sizeof(detail), "%s at %s, epoch %lld of %lld", d->job.phase,
+			 d->trainer, (long long)d->job.epoch, (long long)d->job.epochs);
 	} else if (*s->trainer) {
 		snprintf(detail, sizeof(detail), "at %s", s->trainer);
 	}
@@ -88,13 +92,15 @@ static void tell(struct json *answers)
 			json_set_str(j, "checkpoint", r->checkpoint);
 		json_push(answers, j);
 	} else if (!follow.decided) {
-		printf("%s: the handover is over without a decision (tasuki show %s)\n", follow.device, follow.device);
+		printf("%s: the handover is over without a decision (tasuki show %s)\n",
+		       follow.device, follow.device);
 	} else if (r->activated) {
-		printf("%s: activated %.12s (%s), %.2f %%\n", follow.device, r->checkpoint, origin_name(r->origin),
-		       100 * score_accuracy(&r->score));
+		printf("%s: activated %.12s (%s), %.2f %%\n", follow.device, r->checkpoint,
+		       origin_name(r->origin), 100 * score_accuracy(&r->score));
 	} else {
-		printf("%s: kept its own, %.2f %%; %.12s (%s) has %.2f %%\n", follow.device, 100 * r->against_accuracy,
-		       r->checkpoint, origin_name(r->origin), 100 * score_accuracy(&r->score));
+		printf("%s: kept its own, %.2f %%; %.12s (%s) has %.2f %%\n", follow.device,
+		       100 * r->against_accuracy, r->checkpoint, origin_name(r->origin),
+		       100 * score_accuracy(&r->score));
 	}
 }
 
@@ -110,7 +116,8 @@ int follow_handover(struct online *o, struct json *answers, struct err *err)
 	if (r < 0)
 		return err_errno(err, r, "%s", follow.device);
 	if (!follow.over)
-		return err_set(err, -EINTR, "%s: no longer followed; the handover goes on", follow.device);
+		return err_set(err, -EINTR, "%s: no longer followed; the handover goes on",
+			       follow.device);
 	tell(answers);
 	return 0;
 }

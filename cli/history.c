@@ -12,7 +12,7 @@
 
 #define CHART_HEIGHT 14
 #define CHART_WIDTH  78 /* where there is no terminal */
-#define LAST	     20
+#define LAST         20
 
 enum { OPT_PNG = 256, OPT_SVG, OPT_LAST, OPT_CONFUSION };
 
@@ -20,16 +20,22 @@ static const struct cli_option options[] = {
 	{"png", "FILE", "draw it into a picture", OPT_PNG},
 	{"svg", "FILE", "the same without pixels", OPT_SVG},
 	{"last", "N", "list so many of the newest checkpoints (20)", OPT_LAST},
-	{"confusion", NULL, "also which classes the active checkpoint takes for which: by number, as names never leave", OPT_CONFUSION},
+	{"confusion", NULL,
+	 "also which classes the active checkpoint takes for which: by number, as names never "
+	 "leave",
+	 OPT_CONFUSION},
 	ONLINE_OPTIONS,
 	CLI_JSON,
 	{0},
 };
 const struct cli_spec spec_history = {
 	"DEVICE [--png FILE] [--svg FILE] [OPTION ...]",
-	"Accuracy of a device's checkpoints on its validation images, by time (UTC) and origin: l local,\n"
-	"e edge, b blend, t tuned, f fleet; a capital, and a star in the list, where the checkpoint became\n"
-	"active. The line is what was in use. Of many, the device keeps the swaps and some between.\n",
+	"Accuracy of a device's checkpoints on its validation images, by time (UTC) and origin: l "
+	"local,\n"
+	"e edge, b blend, t tuned, f fleet; a capital, and a star in the list, where the "
+	"checkpoint became\n"
+	"active. The line is what was in use. Of many, the device keeps the swaps and some "
+	"between.\n",
 	options,
 	"tasuki history cam-1 --png cam-1.png",
 };
@@ -50,7 +56,8 @@ struct options {
 static void on_history(struct online *o, const struct topic *t, const struct mqtt_message *m)
 {
 	struct history *h = o->user;
-	if (t->kind == TOPIC_DEVICE_HISTORY && m->len && msg_history_parse(m->payload, m->len, &h->m, &h->err) == 0)
+	if (t->kind == TOPIC_DEVICE_HISTORY && m->len &&
+	    msg_history_parse(m->payload, m->len, &h->m, &h->err) == 0)
 		h->there = true;
 }
 
@@ -64,8 +71,9 @@ static void time_text(char buf[CLOCK_TEXT_MAX], int64_t at_s)
 static void list(const struct msg_history *m, size_t last)
 {
 	static const struct table_column columns[] = {
-		{"TIME (UTC)", false, 0}, {"EPOCH", true, 2}, {"ORIGIN", false, 0}, {"CORRECT", true, 3},
-		{"ACCURACY", true, 0},	  {"", false, 0},     {"CHECKPOINT", false, 1},
+		{"TIME (UTC)", false, 0}, {"EPOCH", true, 2},    {"ORIGIN", false, 0},
+		{"CORRECT", true, 3},     {"ACCURACY", true, 0}, {"", false, 0},
+		{"CHECKPOINT", false, 1},
 	};
 	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_LEN(columns));
 	char at[CLOCK_TEXT_MAX];
@@ -91,7 +99,8 @@ static void confusion(const struct msg_history *m)
 		printf("\nno confusion matrix: none was told\n");
 		return;
 	}
-	printf("\nCONFUSION of %.12s: a row for each true class, a column for each answer\n%5s", m->confusion.checkpoint, "");
+	printf("\nCONFUSION of %.12s: a row for each true class, a column for each answer\n%5s",
+	       m->confusion.checkpoint, "");
 	for (int64_t c = 0; c < k; c++)
 		printf(" %5lld", (long long)c);
 	for (int64_t r = 0; r < k; r++) {
@@ -109,9 +118,10 @@ static void show_text(const struct history *h, const struct options *opt)
 	size_t swaps = 0;
 	for (size_t i = 0; i < m->n_points; i++)
 		swaps += m->points[i].swap;
-	_cleanup_free_ char *chart = m->n_points ? chart_text(m, width, CHART_HEIGHT, cli_colour()) : NULL;
-	printf("%s: %zu checkpoints scored, %zu became active\n\n%s%s", h->device, m->n_points, swaps, chart ? chart : "",
-	       chart ? "\n" : "");
+	_cleanup_free_ char *chart =
+		m->n_points ? chart_text(m, width, CHART_HEIGHT, cli_colour()) : NULL;
+	printf("%s: %zu checkpoints scored, %zu became active\n\n%s%s", h->device, m->n_points,
+	       swaps, chart ? chart : "", chart ? "\n" : "");
 	list(m, (size_t)opt->last);
 	if (opt->confusion)
 		confusion(m);
@@ -134,7 +144,9 @@ static int draw(const struct history *h, const char *path, enum chart_form form,
 	if (!path)
 		return 0;
 	if (!h->m.n_points)
-		return err_set(err, -ENODATA, "%s: nothing to draw: %s has scored no checkpoint yet", path, h->device);
+		return err_set(err, -ENODATA,
+			       "%s: nothing to draw: %s has scored no checkpoint yet", path,
+			       h->device);
 	int r = chart_file(&h->m, title, form, path, err);
 	if (r == 0)
 		cli_share_modes(path);
@@ -159,7 +171,10 @@ static int hear(struct online *o, struct history *h, struct err *err)
 	if (r == 0 && !h->there && h->err.code)
 		r = err_set(err, h->err.code, "%s: %s", h->device, h->err.text);
 	if (r == 0 && !h->there && (r = online_get(o, h->device, &d, err)) == 0)
-		r = err_set(err, -ENODATA, "%s has told no history: it has scored no checkpoint yet, or its agent is older", h->device);
+		r = err_set(err, -ENODATA,
+			    "%s has told no history: it has scored no checkpoint yet, or its agent "
+			    "is older",
+			    h->device);
 	return r;
 }
 
@@ -203,7 +218,8 @@ int cmd_history(int argc, char **argv)
 	if (!h)
 		return CLI_FAIL;
 	h->device = argv[optind];
-	if (hear(&o, h, &err) < 0 || draw(h, opt.png, CHART_PNG, &err) < 0 || draw(h, opt.svg, CHART_SVG, &err) < 0)
+	if (hear(&o, h, &err) < 0 || draw(h, opt.png, CHART_PNG, &err) < 0 ||
+	    draw(h, opt.svg, CHART_SVG, &err) < 0)
 		r = cli_fail("history", &err);
 	else if (opt.json)
 		r = show_json(h);

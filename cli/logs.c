@@ -1,5 +1,5 @@
-/* tasuki logs: what devices and trainers say over the broker, as lines, as it happens. A machine's own log
- * has paths and names of classes, and stays there. */
+/* tasuki logs: what devices and trainers say over the broker, as lines, as it happens. A machine's
+ * own log has paths and names of classes, and stays there. */
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
@@ -24,10 +24,14 @@ static const struct cli_option options[] = {
 };
 const struct cli_spec spec_logs = {
 	"[PATTERN ...] [OPTION ...]",
-	"A line for each thing that devices and trainers say from now on: presence, phases, handovers,\n"
-	"jobs, reports and decisions, checkpoints for everyone, answers to you; Ctrl-C ends it. A PATTERN\n"
-	"is as in a shell, on ids of devices and trainers. What a machine's own log says (paths, names of\n"
-	"classes) never leaves it: journalctl -u tasuki-agent there. Times are UTC, of this machine.\n",
+	"A line for each thing that devices and trainers say from now on: presence, phases, "
+	"handovers,\n"
+	"jobs, reports and decisions, checkpoints for everyone, answers to you; Ctrl-C ends it. A "
+	"PATTERN\n"
+	"is as in a shell, on ids of devices and trainers. What a machine's own log says (paths, "
+	"names of\n"
+	"classes) never leaves it: journalctl -u tasuki-agent there. Times are UTC, of this "
+	"machine.\n",
 	options,
 	"tasuki logs 'cam-*'",
 };
@@ -69,16 +73,19 @@ static void print(void *user, const char *what, const char *text)
 	if (l->json)
 		print_json(l, at, what, text);
 	else
-		printf("%s%.19s%s %-16s %s\n", cli_colour() ? "\033[2m" : "", at, cli_colour() ? "\033[0m" : "", l->who, text);
+		printf("%s%.19s%s %-16s %s\n", cli_colour() ? "\033[2m" : "", at,
+		       cli_colour() ? "\033[0m" : "", l->who, text);
 	fflush(stdout);
 }
 
-static void device_said(struct online *o, const struct online_device *d, const struct topic *t, const struct mqtt_message *m)
+static void device_said(struct online *o, const struct online_device *d, const struct topic *t,
+			const struct mqtt_message *m)
 {
 	struct msg_presence p;
 	struct msg_status s;
 	struct msg_report r;
-	if (t->kind == TOPIC_DEVICE_PRESENCE && msg_presence_parse(m->payload, m->len, &p, NULL) == 0)
+	if (t->kind == TOPIC_DEVICE_PRESENCE &&
+	    msg_presence_parse(m->payload, m->len, &p, NULL) == 0)
 		lines_presence(d && d->has_presence ? &d->presence : NULL, &p, print, o->user);
 	if (t->kind == TOPIC_DEVICE_STATUS && msg_status_parse(m->payload, m->len, &s, NULL) == 0)
 		lines_status(d && d->has_status ? &d->status : NULL, &s, print, o->user);
@@ -96,10 +103,14 @@ static void trainer_said(struct online *o, const struct topic *t, const struct m
 	for (size_t i = 0; i < o->n_trainers; i++)
 		if (!strcmp(o->trainers[i]->id, t->trainer))
 			known = o->trainers[i];
-	if (t->kind == TOPIC_TRAINER_PRESENCE && msg_presence_parse(m->payload, m->len, &p, NULL) == 0)
-		lines_presence(known && known->has_presence ? &known->presence : NULL, &p, print, o->user);
-	if (t->kind == TOPIC_TRAINER_STATUS && msg_trainer_status_parse(m->payload, m->len, &s, NULL) == 0)
-		lines_trainer(known && known->has_status ? &known->status : NULL, &s, print, o->user);
+	if (t->kind == TOPIC_TRAINER_PRESENCE &&
+	    msg_presence_parse(m->payload, m->len, &p, NULL) == 0)
+		lines_presence(known && known->has_presence ? &known->presence : NULL, &p, print,
+			       o->user);
+	if (t->kind == TOPIC_TRAINER_STATUS &&
+	    msg_trainer_status_parse(m->payload, m->len, &s, NULL) == 0)
+		lines_trainer(known && known->has_status ? &known->status : NULL, &s, print,
+			      o->user);
 }
 
 /* What is retained tells what was: only what comes after is of now. */
@@ -113,7 +124,8 @@ static void on_message(struct online *o, const struct topic *t, const struct mqt
 	if (m->retained || (!wanted(l, t->device) && !wanted(l, t->trainer)))
 		return;
 	if (t->kind == TOPIC_TRAINER_JOB && msg_job_parse(m->payload, m->len, &job, NULL) == 0)
-		lines_job(d && d->has_job && !strcmp(d->trainer, t->trainer) ? &d->job : NULL, &job, print, l);
+		lines_job(d && d->has_job && !strcmp(d->trainer, t->trainer) ? &d->job : NULL, &job,
+			  print, l);
 	else if (t->kind == TOPIC_FLEET_OFFER && msg_fleet_parse(m->payload, m->len, &f, NULL) == 0)
 		lines_fleet(&f, print, l);
 	else if (*t->trainer)
@@ -135,7 +147,8 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 	json_get_str(j, "device", device, sizeof(device), NULL);
 	json_get_bool(j, "ok", &ok, NULL);
 	json_get_text(j, "error", MESSAGE_LARGE_MAX, &error, NULL);
-	snprintf(text, sizeof(text), "answer to %s: %s%s", id, ok ? "ok" : "error: ", ok ? "" : error);
+	snprintf(text, sizeof(text), "answer to %s: %s%s", id,
+		 ok ? "ok" : "error: ", ok ? "" : error);
 	text_blank_controls(text);
 	text_blank_controls(device);
 	l->who = device;
@@ -152,7 +165,8 @@ static int follow(struct online *o, const struct logs *l)
 	while (r == 0 && !term_interrupted() && clock_mono_ms() < end) {
 		r = online_listen(o, MIN_OF(clock_mono_ms() + LISTEN_MS, end), 0);
 		if (up != o->up)
-			cli_warn(o->up ? "connected again" : "connection to the broker lost; trying again");
+			cli_warn(o->up ? "connected again"
+				       : "connection to the broker lost; trying again");
 		up = o->up;
 	}
 	return r;
@@ -169,7 +183,8 @@ int cmd_logs(int argc, char **argv)
 		return CLI_USAGE;
 	while ((c = cli_next(&spec_logs, argc, argv)) != CLI_END) {
 		if (c == CLI_WRONG || online_option(&o, c, optarg) < 0 ||
-		    (c == OPT_SECONDS && !cli_int("logs", "--seconds", optarg, 1, 1000000, &l.seconds)))
+		    (c == OPT_SECONDS &&
+		     !cli_int("logs", "--seconds", optarg, 1, 1000000, &l.seconds)))
 			return CLI_USAGE;
 		l.json |= c == CLI_OPT_JSON;
 	}

@@ -11,15 +11,18 @@ static const struct cli_command commands[] = {
 	{"evaluate", "score a checkpoint on images", cmd_evaluate, &spec_evaluate},
 	{"classify", "say what images show", cmd_classify, &spec_classify},
 	{"blend", "mix two checkpoints", cmd_blend, &spec_blend},
-	{"inspect", "what a checkpoint is made of, and whether it is well-formed", cmd_inspect, &spec_inspect},
-	{"dataset", "make and look at data sets: digits, share, sheet, count", cmd_dataset, &spec_dataset},
+	{"inspect", "what a checkpoint is made of, and whether it is well-formed", cmd_inspect,
+	 &spec_inspect},
+	{"dataset", "make and look at data sets: digits, share, sheet, count", cmd_dataset,
+	 &spec_dataset},
 	{"devices", "the fleet as a table", cmd_devices, &spec_devices},
 	{"show", "one device in full", cmd_show, &spec_show},
 	{"watch", "the fleet, live", cmd_watch, &spec_watch},
 	{"history", "a device's accuracy by checkpoint and origin", cmd_history, &spec_history},
 	{"cmd", "send a command to a device or the fleet", cmd_cmd, &spec_cmd},
 	{"publish", "offer a checkpoint to all devices", cmd_publish, &spec_publish},
-	{"rollout", "how far a checkpoint for everyone is; halt it, or go on", cmd_rollout, &spec_rollout},
+	{"rollout", "how far a checkpoint for everyone is; halt it, or go on", cmd_rollout,
+	 &spec_rollout},
 	{"logs", "what devices and trainers say, as it happens", cmd_logs, &spec_logs},
 	{"export", "a checkpoint with all that stock darknet needs", cmd_export, &spec_export},
 	{"audit", "check an audit log, or read it", cmd_audit, &spec_audit},
@@ -52,6 +55,19 @@ static int run(const struct cli_command *c, int argc, char **argv)
 	return c->run(argc, argv);
 }
 
+static int run_by_name(const char *word, int argc, char **argv)
+{
+	const char *names[ARRAY_LEN(commands)];
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		names[i] = commands[i].name;
+		if (!strcmp(word, commands[i].name))
+			return run(&commands[i], argc, argv);
+	}
+	fprintf(stderr, "tasuki: no command '%s'%s (tasuki --help)\n", word,
+		cli_did_you_mean(cli_nearest(word, names, ARRAY_LEN(names))));
+	return CLI_USAGE;
+}
+
 static int list(void)
 {
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
@@ -66,7 +82,9 @@ int main(int argc, char **argv)
 		help(stderr);
 		return CLI_USAGE;
 	}
-	const char *word = argv[1], *names[ARRAY_LEN(commands)];
+	const char *word = argv[1];
+	if (!strcmp(word, "help") && argc > 2)
+		return run_by_name(argv[2], 2, (char *[]){argv[2], "--help", NULL});
 	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
 		help(stdout);
 		return CLI_OK;
@@ -77,12 +95,5 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(word, "--list-commands"))
 		return list();
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		names[i] = commands[i].name;
-		if (!strcmp(word, commands[i].name))
-			return run(&commands[i], argc - 1, argv + 1);
-	}
-	fprintf(stderr, "tasuki: no command '%s'%s (tasuki --help)\n", word,
-		cli_did_you_mean(cli_nearest(word, names, ARRAY_LEN(names))));
-	return CLI_USAGE;
+	return run_by_name(word, argc - 1, argv + 1);
 }

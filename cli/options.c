@@ -13,7 +13,8 @@
 #define OPTIONS_MAX 64
 
 static const struct cli_option common[] = {
-	{"color", "WHEN", "auto, always or never; auto: on a terminal, unless NO_COLOR is set", CLI_OPT_COLOR},
+	{"color", "WHEN", "auto, always or never; auto: on a terminal, unless NO_COLOR is set",
+	 CLI_OPT_COLOR},
 	{"no-color", NULL, "the same as --color never", CLI_OPT_NO_COLOR},
 	{"help", NULL, "this text", CLI_OPT_HELP},
 	{0},
@@ -22,7 +23,8 @@ static const struct cli_option common[] = {
 static size_t add(const struct cli_option *from, struct option *to, size_t n)
 {
 	for (; from->name && n < OPTIONS_MAX; from++)
-		to[n++] = (struct option){from->name, from->arg ? required_argument : no_argument, NULL, from->id};
+		to[n++] = (struct option){from->name, from->arg ? required_argument : no_argument,
+					  NULL, from->id};
 	return n;
 }
 
@@ -87,7 +89,8 @@ static void help_options(FILE *f, const struct cli_option *o)
 }
 
 /* Each line of `lines`, after `first`, then `next`, and the command's name where there is one. */
-static void each_line(FILE *f, const char *lines, const char *first, const char *next, const char *name)
+static void each_line(FILE *f, const char *lines, const char *first, const char *next,
+		      const char *name)
 {
 	const char *lead = first;
 	while (*lines) {
@@ -112,7 +115,8 @@ void cli_help(FILE *f, const struct cli_command *c)
 static void list_options(FILE *f, const char *command, const struct cli_option *o)
 {
 	for (; o->name; o++)
-		fprintf(f, "option\t%s\t--%s\t%s\t%s\n", command, o->name, o->arg ? o->arg : "", o->help);
+		fprintf(f, "option\t%s\t--%s\t%s\t%s\n", command, o->name, o->arg ? o->arg : "",
+			o->help);
 }
 
 void cli_list(FILE *f, const struct cli_command *c)

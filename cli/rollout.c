@@ -15,7 +15,10 @@
 enum { OPT_STATE = 256, OPT_ALL };
 
 static const struct cli_option options[] = {
-	{"state", "DIR", "state folder of the trainer on this machine that offers it: its own count of reports; needed for halt, next and resume", OPT_STATE},
+	{"state", "DIR",
+	 "state folder of the trainer on this machine that offers it: its own count of reports; "
+	 "needed for halt, next and resume",
+	 OPT_STATE},
 	{"all", NULL, "list every device, also those whose turn comes later", OPT_ALL},
 	ONLINE_OPTIONS,
 	CLI_JSON,
@@ -23,7 +26,8 @@ static const struct cli_option options[] = {
 };
 const struct cli_spec spec_rollout = {
 	"[--state DIR] [OPTION ...]\nhalt|next|resume --state DIR [OPTION ...]",
-	"How far the checkpoint is that is offered to everyone: whom it is for by now, how many devices\n"
+	"How far the checkpoint is that is offered to everyone: whom it is for by now, how many "
+	"devices\n"
 	"have taken it up, and what it scored there, against what they had.\n\n"
 	"halt    nobody is to take it any more; devices that use it go on doing so\n"
 	"next    offer it to all devices now, whatever the first ones have reported\n"
@@ -36,7 +40,7 @@ struct seen {
 	struct idx {
 		char device[ID_SIZE];
 		struct msg_history *history;
-	} *at;
+	} * at;
 	size_t n, room;
 };
 
@@ -52,7 +56,8 @@ static void on_history(struct online *o, const struct topic *t, const struct mqt
 		return;
 	if (s->n == s->room) {
 		size_t room = s->room ? 2 * s->room : 64;
-		void *more = room <= ONLINE_DEVICES_MAX ? realloc(s->at, room * sizeof(*s->at)) : NULL;
+		void *more =
+			room <= ONLINE_DEVICES_MAX ? realloc(s->at, room * sizeof(*s->at)) : NULL;
 		if (!more)
 			return;
 		s->at = more;
@@ -121,7 +126,8 @@ static void cell(struct table *t, double accuracy)
 static void list(const struct picture *p, bool all)
 {
 	static const struct table_column columns[] = {
-		{"DEVICE", false, 0}, {"STATE", false, 0}, {"ACCURACY", true, 0}, {"BEFORE", true, 1}, {"POINTS", true, 2},
+		{"DEVICE", false, 0}, {"STATE", false, 0}, {"ACCURACY", true, 0},
+		{"BEFORE", true, 1},  {"POINTS", true, 2},
 	};
 	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_LEN(columns));
 	for (size_t i = 0; t && i < p->o->n_devices; i++) {
@@ -130,8 +136,11 @@ static void list(const struct picture *p, bool all)
 		if (!all && (u.state == TAKEUP_LATER || table_rows(t) == ROWS))
 			continue;
 		table_add(t, TABLE_PLAIN, "%s", d->id);
-		table_add(t, u.state == TAKEUP_IN_USE ? TABLE_GREEN : u.state == TAKEUP_OFFLINE ? TABLE_RED : TABLE_PLAIN, "%s",
-			  takeup_name(u.state));
+		table_add(t,
+			  u.state == TAKEUP_IN_USE    ? TABLE_GREEN
+			  : u.state == TAKEUP_OFFLINE ? TABLE_RED
+						      : TABLE_PLAIN,
+			  "%s", takeup_name(u.state));
 		cell(t, u.accuracy);
 		cell(t, u.before);
 		if (u.accuracy >= 0 && u.before >= 0)
@@ -156,7 +165,8 @@ static void show_text(const struct picture *p, bool all)
 		return;
 	}
 	clock_format(f->manifest.created_ms, since);
-	printf("checkpoint  %s\noffered     by %s, since %s\n", f->manifest.id, f->manifest.trainer, since);
+	printf("checkpoint  %s\noffered     by %s, since %s\n", f->manifest.id, f->manifest.trainer,
+	       since);
 	if (f->halted)
 		printf("stage       halted: %s\n", f->reason);
 	else if (f->share < 100)
@@ -164,19 +174,23 @@ static void show_text(const struct picture *p, bool all)
 	else
 		printf("stage       for all devices\n");
 	if (f->test.n)
-		printf("tested      %.2f %% (%lld of %lld) on the trainer's images\n", 100 * score_accuracy(&f->test),
-		       (long long)f->test.correct, (long long)f->test.n);
+		printf("tested      %.2f %% (%lld of %lld) on the trainer's images\n",
+		       100 * score_accuracy(&f->test), (long long)f->test.correct,
+		       (long long)f->test.n);
 	if (p->state)
-		printf("counted     %lld reports of the first group, %lld took it into use; %+.2f points in the mean\n",
+		printf("counted     %lld reports of the first group, %lld took it into use; %+.2f "
+		       "points in the mean\n",
 		       (long long)p->state->reports, (long long)p->state->activated,
 		       p->state->reports ? 100 * p->state->gain / (double)p->state->reports : 0.0);
 	printf("devices     %zu:", p->o->n_devices);
 	for (int s = TAKEUP_N - 1; s >= 0; s--)
 		if (p->counts[s])
-			printf(" %zu %s%s", p->counts[s], takeup_name((enum takeup_state)s), s ? ";" : "");
+			printf(" %zu %s%s", p->counts[s], takeup_name((enum takeup_state)s),
+			       s ? ";" : "");
 	putchar('\n');
 	if (p->compared)
-		printf("scores      %+.2f points in the mean of %zu devices\n", 100 * p->gain / (double)p->compared, p->compared);
+		printf("scores      %+.2f points in the mean of %zu devices\n",
+		       100 * p->gain / (double)p->compared, p->compared);
 	list(p, all);
 }
 
@@ -273,9 +287,11 @@ static int order(const char *word, const struct options *opt, int64_t timeout_s)
 		return cli_print_json(j);
 	}
 	if (resume)
-		printf("checkpoint %.12s: the trainer offers it again, to another first group\n", id);
+		printf("checkpoint %.12s: the trainer offers it again, to another first group\n",
+		       id);
 	else
-		printf("%s: %s\n", word, taken ? "done" : "the trainer is away; it takes it when it is back");
+		printf("%s: %s\n", word,
+		       taken ? "done" : "the trainer is away; it takes it when it is back");
 	return CLI_OK;
 }
 
@@ -297,14 +313,18 @@ int cmd_rollout(int argc, char **argv)
 		opt.json |= c == CLI_OPT_JSON;
 	}
 	if (argc - optind > 1)
-		return cli_usage("rollout", "found '%s', no further argument expected", argv[optind + 1]);
+		return cli_usage("rollout", "found '%s', no further argument expected",
+				 argv[optind + 1]);
 	if (optind == argc)
 		return show(&o, &opt);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (strcmp(argv[optind], words[i]) != 0)
 			continue;
 		return opt.state ? order(words[i], &opt, o.timeout_s)
-				 : cli_usage("rollout", "%s: --state is required: it is done on the trainer's machine", words[i]);
+				 : cli_usage("rollout",
+					     "%s: --state is required: it is done on the trainer's "
+					     "machine",
+					     words[i]);
 	}
 	return cli_usage("rollout", "found '%s', expected halt, next or resume%s", argv[optind],
 			 cli_did_you_mean(cli_nearest(argv[optind], words, ARRAY_LEN(words))));

@@ -18,9 +18,9 @@
 #define STATE_FILE_MAX (256 * 1024)
 #define REPORTS_MAX    100
 #define WEIGHTS_MAX    (WEIGHTS_HEADER_SIZE + 4 * MODEL_FLOATS_MAX)
-#define ASIDE	       ".halted"
-#define POLL_MS	       50
-#define SAY_MS	       800
+#define ASIDE          ".halted"
+#define POLL_MS        50
+#define SAY_MS         800
 
 static int read_offer(const struct json *j, struct rollout_state *s, struct err *err)
 {
@@ -49,7 +49,9 @@ int rollout_state_read(const char *state, struct rollout_state *ret, struct err 
 	char path[FILE_PATH_MAX];
 	int r = file_path(path, sizeof(path), "%s/publish", state);
 	if (r == 0 && !file_exists(path))
-		return err_set(err, -ENOENT, "--state: found no %s, expected the state folder of a trainer", path);
+		return err_set(err, -ENOENT,
+			       "--state: found no %s, expected the state folder of a trainer",
+			       path);
 	if (r == 0)
 		r = file_path(path, sizeof(path), "%s/fleet.json", state);
 	if (r < 0)
@@ -79,7 +81,8 @@ static void clear_aside(const char *state)
 	DIR *folder = file_path(dir, sizeof(dir), "%s/publish", state) == 0 ? opendir(dir) : NULL;
 	for (struct dirent *e; folder && (e = readdir(folder));) {
 		size_t n = strlen(e->d_name), k = strlen(ASIDE);
-		if (n > k && !strcmp(e->d_name + n - k, ASIDE) && file_path(path, sizeof(path), "%s/%s", dir, e->d_name) == 0)
+		if (n > k && !strcmp(e->d_name + n - k, ASIDE) &&
+		    file_path(path, sizeof(path), "%s/%s", dir, e->d_name) == 0)
 			file_remove(path, NULL);
 	}
 	if (folder)
@@ -91,7 +94,8 @@ static int lay_aside(const char *state, const char *id, struct err *err)
 	char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
 	_cleanup_free_ char *data = NULL;
 	size_t len;
-	int r = file_path(from, sizeof(from), "%s/" TRAINER_STORE "/" STORE_CHECKPOINTS "/%s/weights", state, id);
+	int r = file_path(from, sizeof(from),
+			  "%s/" TRAINER_STORE "/" STORE_CHECKPOINTS "/%s/weights", state, id);
 	if (r < 0)
 		return err_errno(err, r, "%s", state);
 	clear_aside(state);
@@ -111,7 +115,8 @@ static int lay_order(const char *path, struct err *err)
 	return 0;
 }
 
-int rollout_order(const char *state, const char *word, int64_t timeout_s, bool *ret_taken, struct err *err)
+int rollout_order(const char *state, const char *word, int64_t timeout_s, bool *ret_taken,
+		  struct err *err)
 {
 	struct rollout_state s;
 	char path[FILE_PATH_MAX];
@@ -121,17 +126,21 @@ int rollout_order(const char *state, const char *word, int64_t timeout_s, bool *
 	if (!s.offer.manifest.sequence)
 		return err_set(err, -ENOENT, "%s: nothing is offered to everyone", state);
 	if (s.offer.halted)
-		return err_set(err, -EALREADY, "checkpoint %.12s is halted already: %s", s.offer.manifest.id, s.offer.reason);
+		return err_set(err, -EALREADY, "checkpoint %.12s is halted already: %s",
+			       s.offer.manifest.id, s.offer.reason);
 	if (!strcmp(word, "next") && s.offer.share == 100)
-		return err_set(err, -EALREADY, "checkpoint %.12s is offered to all devices already", s.offer.manifest.id);
+		return err_set(err, -EALREADY, "checkpoint %.12s is offered to all devices already",
+			       s.offer.manifest.id);
 	if (!strcmp(word, "halt") && (r = lay_aside(state, s.offer.manifest.id, err)) < 0)
 		return r;
-	r = file_path(path, sizeof(path), "%s/rollout/%s.%lld", state, word, (long long)s.offer.manifest.sequence);
+	r = file_path(path, sizeof(path), "%s/rollout/%s.%lld", state, word,
+		      (long long)s.offer.manifest.sequence);
 	if (r < 0)
 		return err_errno(err, r, "%s", state);
 	r = lay_order(path, err);
 	int64_t begun = clock_mono_ms(), said = 0, now = begun;
-	for (; r == 0 && file_exists(path) && now - begun < timeout_s * 1000; now = clock_mono_ms()) {
+	for (; r == 0 && file_exists(path) && now - begun < timeout_s * 1000;
+	     now = clock_mono_ms()) {
 		if (now - begun > SAY_MS && !said++)
 			cli_warn("waiting for the trainer of %s to take it", state);
 		usleep(POLL_MS * 1000);
@@ -154,7 +163,9 @@ int rollout_resume(const char *state, char id[HASH_SIZE], struct err *err)
 	if (r < 0)
 		return r;
 	if (!file_exists(from))
-		return err_set(err, -ENOENT, "checkpoint %.12s was not laid aside, as the trainer itself halted it: tasuki publish WEIGHTS begins it again",
+		return err_set(err, -ENOENT,
+			       "checkpoint %.12s was not laid aside, as the trainer itself halted "
+			       "it: tasuki publish WEIGHTS begins it again",
 			       which);
 	r = file_path(to, sizeof(to), "%s/publish/%s.weights", state, which);
 	if (r < 0)

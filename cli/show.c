@@ -21,9 +21,9 @@ static void show_handover(const struct online_device *d)
 	if (s->handover[0])
 		printf("handover   %s %s\n", s->handover, s->trainer);
 	if (d->has_job)
-		printf("job        %s at %s, %.0f %%, epoch %lld of %lld%s\n", d->job.phase, d->trainer,
-		       100 * d->job.progress, (long long)d->job.epoch, (long long)d->job.epochs,
-		       d->job.window ? ", merged with others" : "");
+		printf("job        %s at %s, %.0f %%, epoch %lld of %lld%s\n", d->job.phase,
+		       d->trainer, 100 * d->job.progress, (long long)d->job.epoch,
+		       (long long)d->job.epochs, d->job.window ? ", merged with others" : "");
 }
 
 static void show_amounts(const struct msg_status *s)
@@ -51,10 +51,11 @@ static void show_text(const struct online_device *d)
 		return;
 	/* A Will has no time: the last status is the last that is known of it. */
 	if (away)
-		printf("offline    since %s, its last word, or later; what follows was so then\n", at);
+		printf("offline    since %s, its last word, or later; what follows was so then\n",
+		       at);
 	printf("agent      %s, boot %lld\nmodel      %s\n", s->agent, (long long)s->boot, s->model);
-	printf("phase      %s%s%s%s, epoch %lld\n", away ? "offline, was " : "", phase_name(s->phase),
-	       s->reason[0] ? ": " : "", s->reason, (long long)s->epoch);
+	printf("phase      %s%s%s%s, epoch %lld\n", away ? "offline, was " : "",
+	       phase_name(s->phase), s->reason[0] ? ": " : "", s->reason, (long long)s->epoch);
 	if (s->has_active && s->active.accuracy >= 0)
 		snprintf(accuracy, sizeof(accuracy), "%.2f %%", 100 * s->active.accuracy);
 	if (s->has_active)
@@ -66,7 +67,8 @@ static void show_text(const struct online_device *d)
 	show_amounts(s);
 	if (s->audit_seq)
 		printf("audit log  line %lld, sha256 %s\n", (long long)s->audit_seq, s->audit_head);
-	printf("reports    %lld (tasuki history %s)\nsaid at    %s\n", (long long)s->report_seq, d->id, at);
+	printf("reports    %lld (tasuki history %s)\nsaid at    %s\n", (long long)s->report_seq,
+	       d->id, at);
 }
 
 int cmd_show(int argc, char **argv)

@@ -6,7 +6,7 @@
 
 #include "common/base/mem.h"
 
-#define GAP	    2
+#define GAP         2
 #define COLUMNS_MAX 16
 
 struct cell {
@@ -110,8 +110,8 @@ static void leave_out(const struct table *t, int width, int widths[COLUMNS_MAX])
 	}
 }
 
-static void print_line(const struct table *t, FILE *f, bool colour, const int widths[COLUMNS_MAX], size_t row,
-		       bool titles)
+static void print_line(const struct table *t, FILE *f, bool colour, const int widths[COLUMNS_MAX],
+		       size_t row, bool titles)
 {
 	static const char *const codes[] = {"", "\033[32m", "\033[31m", "\033[33m", "\033[2m"};
 	int blanks = 0; /* owed: none are written at the end of a line */
@@ -119,7 +119,8 @@ static void print_line(const struct table *t, FILE *f, bool colour, const int wi
 		if (widths[c] < 0)
 			continue;
 		const char *text = titles ? t->columns[c].title : text_of(t, row, c);
-		enum table_colour k = titles ? TABLE_PLAIN : t->cells[row * t->n_columns + c].colour;
+		enum table_colour k =
+			titles ? TABLE_PLAIN : t->cells[row * t->n_columns + c].colour;
 		int pad = widths[c] - characters(text);
 		if (t->columns[c].right)
 			blanks += pad;

@@ -1,5 +1,6 @@
-/* Text in columns, as wide as what is in them; where a terminal is narrower, columns are left out. No
- * I/O but printing. Widths count characters of UTF-8, which fits names, numbers and most text. */
+/* Text in columns, as wide as what is in them; where a terminal is narrower, columns are left out.
+ * No I/O but printing. Widths count characters of UTF-8, which fits names, numbers and most text.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -11,8 +11,9 @@ const char *takeup_name(enum takeup_state s)
 
 static bool is_of(const struct msg_fleet *f, const struct history_point *p)
 {
-	return p->origin == ORIGIN_FLEET && (!strncmp(p->checkpoint, f->manifest.id, HISTORY_DIGITS) ||
-					     p->at_s * 1000 >= f->manifest.created_ms);
+	return p->origin == ORIGIN_FLEET &&
+	       (!strncmp(p->checkpoint, f->manifest.id, HISTORY_DIGITS) ||
+		p->at_s * 1000 >= f->manifest.created_ms);
 }
 
 /* The last point that is of it; `before` is of the swap before that point. */
@@ -35,7 +36,8 @@ static bool look(const struct msg_fleet *f, const struct msg_history *h, struct 
 	return found;
 }
 
-struct takeup takeup_of(const struct msg_fleet *f, const struct online_device *d, const struct msg_history *h)
+struct takeup takeup_of(const struct msg_fleet *f, const struct online_device *d,
+			const struct msg_history *h)
 {
 	struct takeup t = {.accuracy = -1, .before = -1};
 	const struct msg_status *s = &d->status;

@@ -1,5 +1,5 @@
-/* The person's terminal: colours, its size, progress, a screen that is drawn anew; left as it was found,
- * also when Ctrl-C ends the program. One thread. */
+/* The person's terminal: colours, its size, progress, a screen that is drawn anew; left as it was
+ * found, also when Ctrl-C ends the program. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,8 +16,8 @@ bool cli_colour(void);
 int term_width(void);
 int term_height(void);
 
-/* Progress on standard error: a bar on a terminal; in a pipe a line once a second has passed, and then
- * one every TERM_LINE_MS. `share` 0..1. */
+/* Progress on standard error: a bar on a terminal; in a pipe a line once a second has passed, and
+ * then one every TERM_LINE_MS. `share` 0..1. */
 #define TERM_LINE_MS 5000
 void cli_progress(const char *what, double share, const char *detail);
 void cli_progress_end(void);
@@ -30,6 +30,7 @@ bool term_interrupted(void);
 
 /* A screen of its own, until term_live_end(). */
 void term_live_begin(void);
-/* The whole picture at once, so that nothing flickers; lines beyond the terminal's height are left out. */
+/* The whole picture at once, so that nothing flickers; lines beyond the terminal's height are left
+ * out. */
 void term_live_draw(const char *text);
 void term_live_end(void);

@@ -7,9 +7,9 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-#define BAR_WIDTH	 10
-#define ROWS_MIN	 3 /* of devices, however low the terminal is */
-#define LINES_AROUND	 3 /* titles, a blank line, summary */
+#define BAR_WIDTH    10
+#define ROWS_MIN     3 /* of devices, however low the terminal is */
+#define LINES_AROUND 3 /* titles, a blank line, summary */
 
 static const char *presence_name(bool known, bool online)
 {
@@ -90,9 +90,9 @@ void view_bytes(char buf[VIEW_BYTES_MAX], int64_t bytes)
 }
 
 static const struct table_column device_columns[] = {
-	{"DEVICE", false, 0},	{"PRESENCE", false, 0}, {"PHASE", false, 0},
-	{"EPOCH", true, 3},	{"PROGRESS", false, 4}, {"ACTIVE", false, 2},
-	{"ACCURACY", true, 1},	{"MOVED", true, 6},	{"HANDOVER", false, 5},
+	{"DEVICE", false, 0},  {"PRESENCE", false, 0}, {"PHASE", false, 0},
+	{"EPOCH", true, 3},    {"PROGRESS", false, 4}, {"ACTIVE", false, 2},
+	{"ACCURACY", true, 1}, {"MOVED", true, 6},     {"HANDOVER", false, 5},
 };
 
 static void add_handover(struct table *t, const struct online_device *d)
@@ -101,7 +101,8 @@ static void add_handover(struct table *t, const struct online_device *d)
 	const struct msg_status *s = &d->status;
 	if (d->has_job && d->has_status && s->handover[0])
 		term_bar(edge, sizeof(edge), BAR_WIDTH, d->job.progress);
-	table_add(t, TABLE_PLAIN, "%s%s%s%s%s", s->handover, s->trainer[0] ? " " : "", s->trainer, *edge ? " " : "", edge);
+	table_add(t, TABLE_PLAIN, "%s%s%s%s%s", s->handover, s->trainer[0] ? " " : "", s->trainer,
+		  *edge ? " " : "", edge);
 }
 
 static enum table_colour phase_colour(const struct msg_status *s)
@@ -115,7 +116,11 @@ static void add_device(struct table *t, const struct online_device *d)
 	const struct msg_status *s = &d->status;
 	bool now = filter_is_now(d), active = d->has_status && s->has_active;
 	table_add(t, TABLE_PLAIN, "%s", d->id);
-	table_add(t, !d->has_presence ? TABLE_PLAIN : d->online ? TABLE_GREEN : TABLE_RED, "%s", view_presence(d));
+	table_add(t,
+		  !d->has_presence ? TABLE_PLAIN
+		  : d->online      ? TABLE_GREEN
+				   : TABLE_RED,
+		  "%s", view_presence(d));
 	table_add(t, now ? phase_colour(s) : TABLE_PLAIN, "%s", now ? phase_name(s->phase) : "-");
 	if (d->has_status)
 		table_add(t, TABLE_PLAIN, "%lld", (long long)s->epoch);
@@ -124,7 +129,8 @@ static void add_device(struct table *t, const struct online_device *d)
 	if (now)
 		term_bar(progress, sizeof(progress), BAR_WIDTH, s->progress);
 	table_add(t, TABLE_PLAIN, "%s", *progress ? progress : "-");
-	table_add(t, TABLE_PLAIN, "%s%s", active ? origin_name(s->active.origin) : "-", active && s->active.pinned ? " pinned" : "");
+	table_add(t, TABLE_PLAIN, "%s%s", active ? origin_name(s->active.origin) : "-",
+		  active && s->active.pinned ? " pinned" : "");
 	if (active && s->active.accuracy >= 0)
 		table_add(t, TABLE_PLAIN, "%.1f %%", 100 * s->active.accuracy);
 	else
@@ -145,7 +151,8 @@ static void summary(const struct online *o, size_t shown, FILE *out)
 		if (filter_is_now(d))
 			phases[d->status.phase]++;
 	}
-	fprintf(out, "%zu device%s: %zu online", o->n_devices, o->n_devices == 1 ? "" : "s", online);
+	fprintf(out, "%zu device%s: %zu online", o->n_devices, o->n_devices == 1 ? "" : "s",
+		online);
 	for (int p = 0; p < PHASE_N; p++)
 		if (phases[p])
 			fprintf(out, ", %zu %s", phases[p], phase_name((enum phase)p));
@@ -156,11 +163,13 @@ static void summary(const struct online *o, size_t shown, FILE *out)
 	fputc('\n', out);
 }
 
-static void devices_table(const struct online *o, const struct filter *f, FILE *out, int width, int height, bool colour)
+static void devices_table(const struct online *o, const struct filter *f, FILE *out, int width,
+			  int height, bool colour)
 {
 	size_t n = 0, max = height ? (size_t)height : SIZE_MAX;
 	_cleanup_free_ const struct online_device **found = filter_devices(f, o, &n);
-	_cleanup_(table_freep) struct table *t = table_new(device_columns, ARRAY_LEN(device_columns));
+	_cleanup_(table_freep) struct table *t =
+		table_new(device_columns, ARRAY_LEN(device_columns));
 	if (!t || !found)
 		return;
 	if (n > max)
@@ -169,9 +178,13 @@ static void devices_table(const struct online *o, const struct filter *f, FILE *
 		add_device(t, found[i]);
 	table_print(t, out, width, colour, max);
 	if (n > max)
-		fprintf(out, "... and %zu more (--phase, --below, --sort and patterns choose)\n", n - max);
+		fprintf(out, "... and %zu more (--phase, --below, --sort and patterns choose)\n",
+			n - max);
 	if (!o->n_devices)
-		fprintf(out, "(no device has said anything at site %s: is that the name? --site, TASUKI_SITE)\n", o->site);
+		fprintf(out,
+			"(no device has said anything at site %s: is that the name? --site, "
+			"TASUKI_SITE)\n",
+			o->site);
 	else if (!n)
 		fprintf(out, "(none of %zu devices is so)\n", o->n_devices);
 	fputc('\n', out);
@@ -179,8 +192,8 @@ static void devices_table(const struct online *o, const struct filter *f, FILE *
 }
 
 static const struct table_column trainer_columns[] = {
-	{"TRAINER", false, 0},	{"PRESENCE", false, 0}, {"ACTIVE", true, 1},	{"QUEUED", true, 2},
-	{"CAPACITY", true, 4},	{"HANDOVERS", true, 3}, {"STRATEGY", false, 7}, {"REFUSED", true, 5},
+	{"TRAINER", false, 0}, {"PRESENCE", false, 0}, {"ACTIVE", true, 1},    {"QUEUED", true, 2},
+	{"CAPACITY", true, 4}, {"HANDOVERS", true, 3}, {"STRATEGY", false, 7}, {"REFUSED", true, 5},
 	{"BAD-MSGS", true, 6}, {"WINDOW", false, 8},
 };
 
@@ -201,14 +214,18 @@ static void add_window(struct table *t, const struct msg_trainer_status *s)
 
 static void trainers_table(const struct online *o, FILE *out, int width, bool colour)
 {
-	_cleanup_(table_freep) struct table *t = table_new(trainer_columns, ARRAY_LEN(trainer_columns));
+	_cleanup_(table_freep) struct table *t =
+		table_new(trainer_columns, ARRAY_LEN(trainer_columns));
 	for (size_t i = 0; t && i < o->n_trainers; i++) {
 		const struct online_trainer *r = o->trainers[i];
 		const struct msg_trainer_status *s = &r->status;
 		const int64_t numbers[] = {s->active, s->queued, s->capacity, s->handovers};
 		table_add(t, TABLE_PLAIN, "%s", r->id);
-		table_add(t, !r->has_presence ? TABLE_PLAIN : r->presence.online ? TABLE_GREEN : TABLE_RED, "%s",
-			  trainer_presence(r));
+		table_add(t,
+			  !r->has_presence     ? TABLE_PLAIN
+			  : r->presence.online ? TABLE_GREEN
+					       : TABLE_RED,
+			  "%s", trainer_presence(r));
 		for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
 			table_add(t, TABLE_PLAIN, "%lld", (long long)numbers[k]);
 		table_add(t, TABLE_PLAIN, "%s", s->strategy);
@@ -228,7 +245,8 @@ static void fleet_row(const struct msg_fleet *f, FILE *out)
 	if (f->halted)
 		fprintf(out, ", halted: %s\n", f->reason);
 	else
-		fprintf(out, ", to %s%lld %% of the devices\n", f->share < 100 ? "the first " : "", (long long)f->share);
+		fprintf(out, ", to %s%lld %% of the devices\n", f->share < 100 ? "the first " : "",
+			(long long)f->share);
 }
 
 static void quarantine_rows(const struct online_trainer *t, FILE *out)
@@ -240,11 +258,13 @@ static void quarantine_rows(const struct online_trainer *t, FILE *out)
 	for (size_t i = 0; i < s->n_quarantine; i++) {
 		clock_format(s->quarantine[i].since_ms, since);
 		clock_format(s->quarantine[i].until_ms, until);
-		fprintf(out, "%-20s until %s, since %s: %s\n", s->quarantine[i].device, until, since, s->quarantine[i].why);
+		fprintf(out, "%-20s until %s, since %s: %s\n", s->quarantine[i].device, until,
+			since, s->quarantine[i].why);
 	}
 }
 
-void view_tables(const struct online *o, const struct filter *f, FILE *out, int width, int height, bool colour)
+void view_tables(const struct online *o, const struct filter *f, FILE *out, int width, int height,
+		 bool colour)
 {
 	_cleanup_free_ char *rest = NULL;
 	size_t len;

@@ -14,6 +14,7 @@ import sys
 import termios
 import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
+import mqtt5
 import rig
 
 
@@ -301,7 +302,7 @@ class Offline(rig.Case):
             else:
                 commands[name][1].append(rest)
         self.assertGreaterEqual(len(commands), 17)
-        overview = self.fleet.run_tasuki('--help').stdout
+        overview, tried = self.fleet.run_tasuki('--help').stdout, set()
         for name, (summary, options) in commands.items():
             self.assertRegex(overview, rf'(?m)^  {name} +{re.escape(summary)}$')
             text = self.fleet.run_tasuki(name, '--help').stdout
@@ -312,8 +313,11 @@ class Offline(rig.Case):
                 shown = f'  {option}{" " * bool(arg)}{arg} '
                 self.assertIn(shown.rstrip() + ('\n' if len(shown) > 24 else ' '), text, (name, option))
                 self.assertTrue(about, (name, option))
-                typo = option[:-1] + '_' if len(option) > 6 else None
-                if typo:
+                if option in tried:
+                    continue
+                tried.add(option)
+                typo = option[:-1] + '_'
+                if len(option) > 6:
                     r = self.fleet.run_tasuki(name, typo, check=False)
                     self.assertEqual(r.returncode, 2, (name, typo))
                     self.assertRegex(r.stderr, rf"^tasuki {name}: no option '{typo}'; did you mean '--[a-z-]+'\?", (name, option))
@@ -449,6 +453,20 @@ class Online(rig.Case):
         self.assertEqual(shown.split(b'\x1b[H')[1].count(b'\n'), 19)
         lines = self.fleet.run_tasuki('watch', '--seconds', 1, 'cam-*').stdout.splitlines()
         self.assertEqual([json.loads(x)['id'] for x in lines], ['cam-1', 'cam-2'])
+
+    def test_two_thousand(self):
+        self.fleet.start_broker()
+        with mqtt5.Client(self.fleet.port) as c:
+            for i in range(2000):
+                c.publish(self.fleet.topic(f'device/cam-{i:04}/presence'), '{"online": true, "boot": 1}', retain=True)
+                c.publish(self.fleet.topic(f'device/cam-{i:04}/status'), json.dumps(made_up(i)), retain=True)
+        began = time.monotonic()
+        text = self.fleet.run_tasuki('devices').stdout
+        took = time.monotonic() - began
+        rig.figure(f'2,000 devices as a table after {took:.2f} s')
+        self.assertEqual(len(re.findall(r'(?m)^cam-\d{4} +online +idle ', text)), 2000)
+        self.assertIn('2000 devices: 2000 online, 2000 idle\n', text)
+        self.assertEqual([d['id'] for d in self.run_json('devices', 'cam-199?', '--phase', 'idle')['devices']], [f'cam-199{i}' for i in range(10)])
 
     def test_history(self):
         self.start()

@@ -1,4 +1,5 @@
-/* What `tasuki` says to people: what was perhaps meant, columns that fit, which devices, charts, lines. */
+/* What `tasuki` says to people: what was perhaps meant, columns that fit, which devices, charts,
+ * lines. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,13 +20,26 @@
 
 static void test_nearest(void **state)
 {
-	static const char *const words[] = {"train", "evaluate", "devices", "show", "cmd", "cam-1", "cam-10"};
+	static const char *const words[] = {"train", "evaluate", "devices", "show",
+					    "cmd",   "cam-1",    "cam-10"};
 	static const struct {
 		const char *typed, *meant;
 	} rows[] = {
-		{"trian", "train"}, {"tarin", "train"},	  {"evalute", "evaluate"}, {"device", "devices"}, {"shwo", "show"},
-		{"cmd", "cmd"},	    {"cdm", "cmd"},	  {"cam-l", "cam-1"},	   {"cam-01", "cam-1"},	  {"xyz", NULL},
-		{"a", NULL},	    {"rollout", NULL},	  {"evalxate", "evaluate"}, {"", NULL},		  {"xxevaluatexx", NULL},
+		{"trian", "train"},
+		{"tarin", "train"},
+		{"evalute", "evaluate"},
+		{"device", "devices"},
+		{"shwo", "show"},
+		{"cmd", "cmd"},
+		{"cdm", "cmd"},
+		{"cam-l", "cam-1"},
+		{"cam-01", "cam-1"},
+		{"xyz", NULL},
+		{"a", NULL},
+		{"rollout", NULL},
+		{"evalxate", "evaluate"},
+		{"", NULL},
+		{"xxevaluatexx", NULL},
 		{"0123456789012345678901234567890123456789012345678901234567890123456789", NULL},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -39,7 +53,8 @@ static void test_nearest(void **state)
 	assert_string_equal(cli_did_you_mean(NULL), "");
 }
 
-static const struct table_column columns[] = {{"NAME", false, 0}, {"N", true, 2}, {"TEXT", false, 1}};
+static const struct table_column columns[] = {
+	{"NAME", false, 0}, {"N", true, 2}, {"TEXT", false, 1}};
 
 static char *print_table(int width, bool colour, size_t max_rows)
 {
@@ -69,13 +84,15 @@ static void test_table(void **state)
 	} rows[] = {
 		{0, false, 9, "NAME       N  TEXT\na          1  früh\nlonger  1000\n"},
 		{18, false, 9, "NAME       N  TEXT\na          1  früh\nlonger  1000\n"},
-		{17, false, 9, "NAME    TEXT\na       früh\nlonger\n"}, /* the highest rank goes first */
+		{17, false, 9,
+		 "NAME    TEXT\na       früh\nlonger\n"}, /* the highest rank goes first */
 		{11, false, 9, "NAME\na\nlonger\n"},
 		{1, false, 9, "NAME\na\nlonger\n"}, /* rank 0 stays */
 		{0, true, 1, "NAME  N  TEXT\n\033[32ma\033[0m     1  früh\n"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		_cleanup_free_ char *text = print_table(rows[i].width, rows[i].colour, rows[i].rows);
+		_cleanup_free_ char *text =
+			print_table(rows[i].width, rows[i].colour, rows[i].rows);
 		assert_string_equal(text, rows[i].expected);
 	}
 }
@@ -85,7 +102,9 @@ static void test_bytes(void **state)
 	static const struct {
 		int64_t bytes;
 		const char *text;
-	} rows[] = {{-1, "-"}, {0, "0 B"}, {999, "999 B"}, {1000, "1.0 kB"}, {9949, "9.9 kB"}, {12345678, "12 MB"}, {1500000000, "1.5 GB"}, {999600, "1.0 MB"}};
+	} rows[] = {
+		{-1, "-"},        {0, "0 B"},          {999, "999 B"},         {1000, "1.0 kB"},
+		{9949, "9.9 kB"}, {12345678, "12 MB"}, {1500000000, "1.5 GB"}, {999600, "1.0 MB"}};
 	char buf[VIEW_BYTES_MAX];
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		view_bytes(buf, rows[i].bytes);
@@ -99,8 +118,9 @@ static void test_bytes(void **state)
 	assert_string_equal(buf, "####");
 }
 
-static struct online_device device(const char *id, bool online, enum phase phase, enum origin origin, double accuracy,
-				   const char *handover, int64_t at_ms)
+static struct online_device device(const char *id, bool online, enum phase phase,
+				   enum origin origin, double accuracy, const char *handover,
+				   int64_t at_ms)
 {
 	struct online_device d = {.has_presence = true, .online = online, .has_status = true};
 	snprintf(d.id, sizeof(d.id), "%s", id);
@@ -150,12 +170,15 @@ static void test_filter(void **state)
 		char *pattern = (char *)filters[i].pattern, text[256] = "";
 		size_t n;
 		if (filters[i].option)
-			assert_int_equal(filter_option(&f, "devices", filters[i].option[0], filters[i].value), 1);
+			assert_int_equal(filter_option(&f, "devices", filters[i].option[0],
+						       filters[i].value),
+					 1);
 		f.patterns = &pattern;
 		f.n_patterns = pattern ? 1 : 0;
 		_cleanup_free_ const struct online_device **found = filter_devices(&f, &o, &n);
 		for (size_t k = 0; k < n; k++)
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", k ? " " : "", found[k]->id);
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+				 k ? " " : "", found[k]->id);
 		assert_string_equal(text, filters[i].taken);
 	}
 	struct filter f = FILTER_NONE;
@@ -269,21 +292,37 @@ static void test_lines(void **state)
 	memset(s.active.checkpoint, 'b', 64);
 	lines_status(&before, &s, hear, &h);
 	lines_status(&s, &before, hear, &h);
-	assert_string_equal(h.text, "phase: waiting, epoch 4: no bytes left\nhandover: handover pulling at edge-1\n"
-				    "active: active bbbbbbbbbbbb (local), 97.50 %\n"
-				    "phase: training, epoch 4\nhandover: handover over\nactive: active aaaaaaaaaaaa (local), 97.50 %\n");
+	assert_string_equal(
+		h.text,
+		"phase: waiting, epoch 4: no bytes left\nhandover: handover pulling at edge-1\n"
+		"active: active bbbbbbbbbbbb (local), 97.50 %\n"
+		"phase: training, epoch 4\nhandover: handover over\nactive: active aaaaaaaaaaaa "
+		"(local), 97.50 %\n");
 
 	memset(&h, 0, sizeof(h));
-	struct msg_report r = {.seq = 7, .split = SPLIT_VALIDATION, .origin = ORIGIN_EDGE, .score = {200, 190, 0.1}, .has_decision = true,
-			       .activated = true, .has_against = true, .against_accuracy = 0.9};
+	struct msg_report r = {.seq = 7,
+			       .split = SPLIT_VALIDATION,
+			       .origin = ORIGIN_EDGE,
+			       .score = {200, 190, 0.1},
+			       .has_decision = true,
+			       .activated = true,
+			       .has_against = true,
+			       .against_accuracy = 0.9};
 	memset(r.checkpoint, 'c', 64);
 	memset(r.against, 'd', 64);
 	lines_report(&r, hear, &h);
-	assert_string_equal(h.text, "report: report 7: cccccccccccc (edge) 95.00 %, 190 of 200 validation images; activated against "
+	assert_string_equal(h.text, "report: report 7: cccccccccccc (edge) 95.00 %, 190 of 200 "
+				    "validation images; activated against "
 				    "dddddddddddd, 90.00 %\n");
 
 	memset(&h, 0, sizeof(h));
-	struct msg_job j = {.device = "cam-1", .fence = 2, .phase = "training", .epoch = 1, .epochs = 2, .before = {100, 80, 0}}, j2 = j;
+	struct msg_job j = {.device = "cam-1",
+			    .fence = 2,
+			    .phase = "training",
+			    .epoch = 1,
+			    .epochs = 2,
+			    .before = {100, 80, 0}},
+		       j2 = j;
 	lines_job(NULL, &j, hear, &h);
 	j2.progress = 0.7;
 	lines_job(&j, &j2, hear, &h);
@@ -291,18 +330,22 @@ static void test_lines(void **state)
 	j2.after = (struct score){100, 95, 0};
 	memset(j2.checkpoint, 'e', 64);
 	lines_job(&j, &j2, hear, &h);
-	assert_string_equal(h.text, "job: job of cam-1: training, epoch 1 of 2, came with 80.00 %\n"
-				    "job: job of cam-1: offering, eeeeeeeeeeee, from 80.00 % to 95.00 %\n");
+	assert_string_equal(h.text,
+			    "job: job of cam-1: training, epoch 1 of 2, came with 80.00 %\n"
+			    "job: job of cam-1: offering, eeeeeeeeeeee, from 80.00 % to 95.00 %\n");
 
 	memset(&h, 0, sizeof(h));
-	struct msg_trainer_status t = {.active = 1, .queued = 2, .capacity = 4, .handovers = 9}, t2 = t;
+	struct msg_trainer_status t = {.active = 1, .queued = 2, .capacity = 4, .handovers = 9},
+				  t2 = t;
 	lines_trainer(&t, &t2, hear, &h);
 	t2.refused = 1;
 	t2.quarantined = 1;
 	lines_trainer(&t, &t2, hear, &h);
 	lines_trainer(NULL, &t, hear, &h);
-	assert_string_equal(h.text, "refused: 1 checkpoints screened out, in all\nquarantine: 1 devices in quarantine\n"
-				    "load: 1 active, 2 queued of 4; 9 handovers done\n");
+	assert_string_equal(
+		h.text,
+		"refused: 1 checkpoints screened out, in all\nquarantine: 1 devices in quarantine\n"
+		"load: 1 active, 2 queued of 4; 9 handovers done\n");
 
 	memset(&h, 0, sizeof(h));
 	struct msg_fleet f = {.share = 10};
@@ -311,19 +354,22 @@ static void test_lines(void **state)
 	f.halted = true;
 	strcpy(f.reason, "by an operator");
 	lines_fleet(&f, hear, &h);
-	assert_string_equal(h.text, "rollout: for everyone: ffffffffffff, to the first 10 % of the devices\n"
-				    "rollout: for everyone: ffffffffffff halted: by an operator\n");
+	assert_string_equal(
+		h.text, "rollout: for everyone: ffffffffffff, to the first 10 % of the devices\n"
+			"rollout: for everyone: ffffffffffff halted: by an operator\n");
 }
 
 static void test_takeup(void **state)
 {
-	struct msg_fleet f = {.share = 100, .manifest = {.sequence = 1, .created_ms = (T0 + 1500) * 1000LL}};
+	struct msg_fleet f = {.share = 100,
+			      .manifest = {.sequence = 1, .created_ms = (T0 + 1500) * 1000LL}};
 	struct online_device d = device("cam-1", true, PHASE_IDLE, ORIGIN_LOCAL, 0.8, "", 1);
 	struct msg_history *h = history();
 	memset(f.manifest.id, '1', 64); /* another id: with rows of its own */
 	struct takeup t = takeup_of(&f, &d, h);
 	assert_int_equal(t.state, TAKEUP_IN_USE);
-	assert_true(t.accuracy > 0.899 && t.accuracy < 0.901 && t.before > 0.799 && t.before < 0.801);
+	assert_true(t.accuracy > 0.899 && t.accuracy < 0.901 && t.before > 0.799 &&
+		    t.before < 0.801);
 	h->points[3].swap = false;
 	assert_int_equal(takeup_of(&f, &d, h).state, TAKEUP_KEPT);
 	/* Of an offer before this one. */
@@ -343,9 +389,10 @@ static void test_takeup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nearest),	    cmocka_unit_test(test_table),  cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_filter),	    cmocka_unit_test(test_chart_scale),
-		cmocka_unit_test(test_chart_text),  cmocka_unit_test(test_lines),  cmocka_unit_test(test_takeup),
+		cmocka_unit_test(test_nearest),     cmocka_unit_test(test_table),
+		cmocka_unit_test(test_bytes),       cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_chart_scale), cmocka_unit_test(test_chart_text),
+		cmocka_unit_test(test_lines),       cmocka_unit_test(test_takeup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
