@@ -1,38 +1,38 @@
-/* tasuki audit verify: whether an audit log is what was written. */
+/* tasuki audit: whether an audit log is what was written; what it says (audit_show.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/audit_show.h"
 #include "cli/cli.h"
 #include "common/audit/audit.h"
 #include "common/base/mem.h"
 
 #define HEADS_MAX 100000 /* that are compared: of --head, and of a trainer's log */
 
-static const char audit_help[] =
-	"usage: tasuki audit verify [--head SEQ:HASH ...] [--device ID --against FILE|FOLDER]\n"
-	"                           [--json] FOLDER | FILE ...\n\n"
-	"Checks an audit log: each line, its number and time, and the chain of hashes. FOLDER is\n"
-	"the state folder of an agent or a trainer, with all its files; of single FILEs the oldest\n"
-	"comes first. Says the first line that is wrong, and the head: the last line's number and\n"
-	"hash.\n\n"
-	"  --head SEQ:HASH       a head that was told before (a status has audit_seq, audit_head):\n"
-	"                        that line must be there, and have that hash. Without any, nothing\n"
-	"                        shows that a whole file was made anew, or its end is missing\n"
-	"  --against FILE|FOLDER the same of all heads of --device in a trainer's audit log\n"
-	"  --device ID           whose log this is\n"
-	"  --json\n";
+enum { OPT_HEAD = 256, OPT_AGAINST, OPT_DEVICE, OPT_EVENT, OPT_PEER, OPT_LAST };
 
-enum { OPT_HEAD = 256, OPT_AGAINST, OPT_DEVICE, OPT_JSON, OPT_HELP };
-static const struct option long_options[] = {
-	{"head", required_argument, NULL, OPT_HEAD},
-	{"against", required_argument, NULL, OPT_AGAINST},
-	{"device", required_argument, NULL, OPT_DEVICE},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
+static const struct cli_option options[] = {
+	{"head", "SEQ:HASH", "verify: a head that was told before (a status has audit_seq, audit_head): that line must be there, and have that hash. Without any, nothing shows that a whole file was made anew, or its end is missing", OPT_HEAD},
+	{"against", "FILE|FOLDER", "verify: the same of all heads of --device in a trainer's audit log", OPT_AGAINST},
+	{"device", "ID", "verify: whose log this is", OPT_DEVICE},
+	{"event", "NAME", "show: only lines of this event (activated, command, refused, ...)", OPT_EVENT},
+	{"peer", "ID", "show: only lines about this device or trainer", OPT_PEER},
+	{"last", "N", "show: only the last so many of them", OPT_LAST},
+	CLI_JSON,
 	{0},
+};
+const struct cli_spec spec_audit = {
+	"verify [--head SEQ:HASH ...] [--device ID --against FILE|FOLDER] FOLDER | FILE ...\n"
+	"show [--event NAME] [--peer ID] [--last N] FOLDER | FILE ...",
+	"verify checks an audit log: each line, its number and time, and the chain of hashes. FOLDER\n"
+	"is the state folder of an agent or a trainer, with all its files; of single FILEs the oldest\n"
+	"comes first. Says the first line that is wrong, and the head: the last line's number and\n"
+	"hash. show prints the lines for people, checked as they are read; with --json as they are.\n",
+	options,
+	"tasuki audit verify state\ntasuki audit show --event command --last 20 state",
 };
 
 struct heads {
@@ -104,8 +104,8 @@ static int compare(void *user, const struct audit_head *is, const struct json *l
 	return 0;
 }
 
-static int check_path(const char *path, struct audit_chain *c, audit_each *each, void *user,
-		      struct err *err)
+int audit_check_path(const char *path, struct audit_chain *c, audit_each *each, void *user,
+		     struct err *err)
 {
 	struct stat st;
 	if (stat(path, &st) < 0)
@@ -120,7 +120,7 @@ static int verify(char *const *paths, int n, struct heads *h, struct audit_chain
 	if (h->n)
 		qsort(h->at, h->n, sizeof(*h->at), by_seq);
 	for (int i = 0; i < n && r == 0; i++)
-		r = check_path(paths[i], c, compare, h, err);
+		r = audit_check_path(paths[i], c, compare, h, err);
 	if (r == 0 && h->n_found < h->n)
 		r = err_set(err, -EBADMSG, "%s: ends with line %lld; told before was %lld:%.12s",
 			    paths[n - 1], (long long)c->head.seq,
@@ -151,33 +151,65 @@ static int tell(const struct heads *h, const struct audit_chain *c, const struct
 	return cli_print_json(j);
 }
 
-static int parse(int argc, char **argv, struct heads *h, const char **against, bool *json, bool *help)
+struct options {
+	const char *against;
+	bool show, json;
+	struct audit_view view;
+};
+
+static bool take(struct options *o, struct heads *h, int c)
 {
 	struct audit_head head;
+	int64_t last;
+	switch (c) {
+	case OPT_HEAD:
+		if (parse_head(optarg, &head))
+			return add_head(h, &head, NULL) == 0;
+		cli_usage("audit", "--head: found '%s', expected SEQ:HASH", optarg);
+		return false;
+	case OPT_AGAINST:
+		o->against = optarg;
+		return true;
+	case OPT_DEVICE:
+		h->device = optarg;
+		return true;
+	case OPT_EVENT:
+		o->view.event = optarg;
+		return true;
+	case OPT_PEER:
+		o->view.peer = optarg;
+		return true;
+	case OPT_LAST:
+		if (!cli_int("audit", "--last", optarg, 1, AUDIT_SHOW_MAX, &last))
+			return false;
+		o->view.last = (size_t)last;
+		return true;
+	case CLI_OPT_JSON:
+		return o->json = o->view.json = true;
+	default:
+		return false;
+	}
+}
+
+static int parse(struct options *o, struct heads *h, int argc, char **argv)
+{
+	static const char *const words[] = {"verify", "show"};
 	int c;
 	optind = 1;
-	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
-		if (c == OPT_HEAD && !parse_head(optarg, &head))
-			return cli_usage("audit", "--head: found '%s', expected SEQ:HASH", optarg);
-		if (c == OPT_HEAD && add_head(h, &head, NULL) < 0)
-			return CLI_FAIL;
-		if (c == OPT_AGAINST)
-			*against = optarg;
-		if (c == OPT_DEVICE)
-			h->device = optarg;
-		*json |= c == OPT_JSON;
-		*help |= c == OPT_HELP;
-		if (c == '?')
+	while ((c = cli_next(&spec_audit, argc, argv)) != CLI_END)
+		if (!take(o, h, c))
 			return CLI_USAGE;
-	}
-	if (*help)
-		return CLI_OK;
-	if (optind >= argc || strcmp(argv[optind], "verify") != 0)
-		return cli_usage("audit", "the word verify is expected");
+	const char *what = optind < argc ? argv[optind] : "";
+	o->show = !strcmp(what, "show");
+	if (!o->show && strcmp(what, "verify") != 0)
+		return cli_usage("audit", "found '%s', expected verify or show%s", what,
+				 cli_did_you_mean(cli_nearest(what, words, ARRAY_LEN(words))));
 	if (++optind >= argc)
 		return cli_usage("audit", "a state folder, or files, are expected");
-	if (!*against != !h->device)
+	if (!o->against != !h->device)
 		return cli_usage("audit", "--against and --device go together");
+	if (o->show ? h->n || o->against : o->view.event || o->view.peer || o->view.last)
+		return cli_usage("audit", "%s takes no such option", what);
 	return CLI_OK;
 }
 
@@ -185,16 +217,16 @@ int cmd_audit(int argc, char **argv)
 {
 	struct heads h = {0};
 	struct audit_chain theirs = {0}, c = {0};
-	const char *against = NULL;
-	bool json = false, help = false;
+	struct options o = {0};
 	struct err err = {0};
-	int r = parse(argc, argv, &h, &against, &json, &help);
-	if (r == CLI_OK && help) {
-		r = fputs(audit_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
+	int r = parse(&o, &h, argc, argv);
+	if (r == CLI_OK && o.show) {
+		if (audit_show(argv + optind, argc - optind, &o.view, &err) < 0)
+			r = cli_fail("audit show", &err);
 	} else if (r == CLI_OK) {
-		if (!against || check_path(against, &theirs, collect, &h, &err) == 0)
+		if (!o.against || audit_check_path(o.against, &theirs, collect, &h, &err) == 0)
 			verify(argv + optind, argc - optind, &h, &c, &err);
-		r = tell(&h, &c, &err, json);
+		r = tell(&h, &c, &err, o.json);
 	}
 	free(h.at);
 	return r;

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <math.h>
@@ -10,10 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/text.h"
 
-#define WORD_MAX 32
+#define WORD_MAX    64 /* bytes of what is compared: an id has as many */
+#define OPTIONS_MAX 64
+#define FILES_MAX   4096 /* of a folder that are compared */
 
 void cli_warn(const char *fmt, ...)
 {
@@ -46,14 +50,38 @@ int cli_usage(const char *name, const char *fmt, ...)
 	return CLI_USAGE;
 }
 
+/* What was typed, up to '=': the last one that getopt looked at. */
+static void unknown_option(const char *command, const char *typed, const struct option *options)
+{
+	char word[WORD_MAX + 1];
+	const char *names[OPTIONS_MAX];
+	size_t n = 0, len = strcspn(typed, "=");
+	for (; n < OPTIONS_MAX && options[n].name; n++)
+		names[n] = options[n].name;
+	snprintf(word, sizeof(word), "%.*s", (int)MIN_OF(len, (size_t)WORD_MAX), typed);
+	const char *near = strncmp(word, "--", 2) ? NULL : cli_nearest(word + 2, names, n);
+	char text[WORD_MAX + 3];
+	snprintf(text, sizeof(text), "--%s", near ? near : "");
+	cli_usage(command, "no option '%s'%s", word, cli_did_you_mean(near ? text : NULL));
+}
+
 int cli_getopt(int argc, char **argv, const struct option *options)
 {
-	char *name = argv[0], whole[WORD_MAX + sizeof("tasuki ")];
-	snprintf(whole, sizeof(whole), "tasuki %.*s", WORD_MAX, name);
-	argv[0] = whole;
-	int c = getopt_long(argc, argv, "", options, NULL);
-	argv[0] = name;
-	return c;
+	opterr = 0;
+	int c = getopt_long(argc, argv, ":", options, NULL);
+	if (c != '?' && c != ':')
+		return c;
+	const char *name = NULL;
+	for (const struct option *o = options; o->name; o++)
+		if (optopt && o->val == optopt)
+			name = o->name;
+	if (c == ':')
+		cli_usage(argv[0], "--%s: found nothing, expected a value", name ? name : "?");
+	else if (name)
+		cli_usage(argv[0], "--%s: found a value, expected none", name);
+	else
+		unknown_option(argv[0], argv[optind - 1], options);
+	return '?';
 }
 
 static int share_mode(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -101,31 +129,34 @@ bool cli_num(const char *name, const char *option, const char *text, double min,
 	return true;
 }
 
-/* Levenshtein distance of short words, one row at a time. */
+/* Optimal string alignment (Levenshtein's distance, and two neighbours exchanged as one edit) of short
+ * words, three rows at a time. */
 static size_t distance(const char *a, const char *b)
 {
-	size_t la = strlen(a), lb = strlen(b), row[WORD_MAX + 1];
+	size_t la = strlen(a), lb = strlen(b), rows[3][WORD_MAX + 1];
 	if (la > WORD_MAX || lb > WORD_MAX)
-		return WORD_MAX;
+		return SIZE_MAX;
 	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
+		rows[0][j] = j;
 	for (size_t i = 1; i <= la; i++) {
-		size_t diagonal = row[0];
+		size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
 		row[0] = i;
 		for (size_t j = 1; j <= lb; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-			best = MIN_OF(best, MIN_OF(row[j], row[j - 1]) + 1);
-			diagonal = row[j];
+			size_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+			best = MIN_OF(best, MIN_OF(above[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				best = MIN_OF(best, before[j - 2] + 1);
 			row[j] = best;
 		}
 	}
-	return row[lb];
+	return rows[la % 3][lb];
 }
 
 const char *cli_nearest(const char *word, const char *const *words, size_t n)
 {
 	const char *best = NULL;
-	size_t best_distance = 3;
+	/* Of a short word nearly all would be another one. */
+	size_t best_distance = MIN_OF((size_t)3, strlen(word) / 2 + 1);
 	for (size_t i = 0; i < n; i++) {
 		size_t d = distance(word, words[i]);
 		if (d < best_distance) {
@@ -134,6 +165,36 @@ const char *cli_nearest(const char *word, const char *const *words, size_t n)
 		}
 	}
 	return best;
+}
+
+const char *cli_did_you_mean(const char *word)
+{
+	static char text[2 * FILE_PATH_MAX];
+	snprintf(text, sizeof(text), word ? "; did you mean '%s'?" : "", word);
+	return text;
+}
+
+int cli_near_file(const char *path, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	char dir[FILE_PATH_MAX], near[FILE_PATH_MAX];
+	if (file_exists(path) || file_path(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path + 1) : 2, slash ? path : "./") < 0)
+		return err->code;
+	DIR *folder = opendir(dir);
+	char *names[FILES_MAX];
+	size_t n = 0;
+	for (struct dirent *e; folder && n < FILES_MAX && (e = readdir(folder));)
+		if (e->d_name[0] != '.' && (names[n] = strdup(e->d_name)))
+			n++;
+	if (folder)
+		closedir(folder);
+	const char *word = cli_nearest(base, (const char *const *)names, n);
+	struct err before = *err;
+	if (word && file_path(near, sizeof(near), "%s%s", slash ? dir : "", word) == 0)
+		err_set(err, before.code, "%s%s", before.text, cli_did_you_mean(near));
+	while (n)
+		free(names[--n]);
+	return err->code;
 }
 
 int cli_print_json(struct json *j)
@@ -145,30 +206,6 @@ int cli_print_json(struct json *j)
 		return CLI_FAIL;
 	}
 	return CLI_OK;
-}
-
-bool cli_colour(void)
-{
-	const char *no = getenv("NO_COLOR");
-	return isatty(STDOUT_FILENO) && !(no && *no);
-}
-
-void cli_progress(const char *what, double share, const char *detail)
-{
-	if (!isatty(STDERR_FILENO))
-		return;
-	const int width = 30;
-	int full = (int)lround(fmin(fmax(share, 0), 1) * width);
-	fprintf(stderr, "\r\033[K%s [", what);
-	for (int i = 0; i < width; i++)
-		fputc(i < full ? '#' : '.', stderr);
-	fprintf(stderr, "] %3.0f %% %s", share * 100, detail);
-}
-
-void cli_progress_end(void)
-{
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K");
 }
 
 static int set_path(const char *name, const char *option, const char *value, char *buf, size_t size)

@@ -1,12 +1,14 @@
 /* What the sub-commands of `tasuki` share: options, output, exit codes.
  *
  * Exit codes: 0 success; 1 failure, with one clear line on standard error; 2 bad usage. With --json
- * exactly one JSON object goes to standard output (watch: one a line). */
+ * exactly one JSON object goes to standard output (one a line of what goes on: watch, logs). */
 #pragma once
 
 #include <getopt.h>
 #include <stdbool.h>
 
+#include "cli/options.h"
+#include "cli/terminal.h"
 #include "common/base/err.h"
 #include "common/engine/worker.h"
 #include "common/json/json.h"
@@ -15,25 +17,15 @@
 #define CLI_FAIL  1
 #define CLI_USAGE 2
 
-struct cli_command {
-	const char *name;
-	const char *summary;
-	int (*run)(int argc, char **argv); /* argv[0]: the sub-command's name */
-};
-
-int cmd_train(int argc, char **argv);
-int cmd_evaluate(int argc, char **argv);
-int cmd_classify(int argc, char **argv);
-int cmd_blend(int argc, char **argv);
-int cmd_inspect(int argc, char **argv);
-int cmd_dataset(int argc, char **argv);
-int cmd_devices(int argc, char **argv);
-int cmd_show(int argc, char **argv);
-int cmd_watch(int argc, char **argv);
-int cmd_cmd(int argc, char **argv);
-int cmd_publish(int argc, char **argv);
-int cmd_audit(int argc, char **argv);
-int cmd_privacy(int argc, char **argv);
+/* Each sub-command, in the file of its subject. */
+#define CLI_COMMANDS(each)                                                                         \
+	each(train) each(evaluate) each(classify) each(blend) each(inspect) each(dataset)          \
+	each(devices) each(show) each(watch) each(history) each(cmd) each(publish) each(rollout)   \
+	each(logs) each(export) each(audit) each(privacy)
+#define CLI_DECLARE(name)                                                                          \
+	int cmd_##name(int argc, char **argv);                                                     \
+	extern const struct cli_spec spec_##name;
+CLI_COMMANDS(CLI_DECLARE)
 
 /* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
 /* A line on standard error; what others made may be in it. */
@@ -41,7 +33,7 @@ void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_fail(const char *name, const struct err *err);
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* getopt_long() whose messages begin like ours. */
+/* getopt_long() whose messages begin like ours, and name what was perhaps meant. */
 int cli_getopt(int argc, char **argv, const struct option *options);
 
 /* What a person asked for is theirs to share: gives the file, or the folder with all that is in it, the
@@ -55,32 +47,26 @@ bool cli_int(const char *name, const char *option, const char *text, int64_t min
 bool cli_num(const char *name, const char *option, const char *text, double min, double max,
 	     double *ret);
 
-/* The nearest of the words within two edits, NULL: none; for "did you mean". */
+/* The nearest of the words within two edits, NULL: none; for "did you mean". Two neighbours that changed places are one edit. */
 const char *cli_nearest(const char *word, const char *const *words, size_t n);
+/* The text "; did you mean 'WORD'?", or "" for NULL; valid until the next call. */
+const char *cli_did_you_mean(const char *word);
+/* Where there is no file `path`: adds to the error what its folder has that is called nearly so. Returns
+ * err->code. */
+int cli_near_file(const char *path, struct err *err);
 
 /* Prints the object and a newline on standard output; frees it. */
 int cli_print_json(struct json *j);
 
-/* Progress on standard error: a bar on a terminal, nothing in a pipe. */
-void cli_progress(const char *what, double share, const char *detail);
-void cli_progress_end(void);
-bool cli_colour(void); /* standard output is a terminal and NO_COLOR is unset */
-
 /* Options that commands with data share; see cli_data_option(). */
-#define CLI_DATA_OPTIONS                                                                          \
-	{"data", required_argument, NULL, 'd'}, {"classes", required_argument, NULL, 'c'},        \
-		{"center-crop", required_argument, NULL, 'C'},                                    \
-		{"validation-share", required_argument, NULL, 'v'},                               \
-		{"test-share", required_argument, NULL, 't'},                                     \
-		{"split-seed", required_argument, NULL, 'S'}, {"limit", required_argument, NULL, 'L'}
-#define CLI_DATA_HELP                                                                             \
-	"  --data DIR            four IDX files, or one folder of images per class\n"             \
-	"  --classes FILE        class list in the order of outputs (default: sorted names)\n"    \
-	"  --center-crop PX      square around the middle of each image (default: all of it)\n"   \
-	"  --test-share X        share of the images split off as test (0.2; own test files win)\n" \
-	"  --validation-share X  likewise for validation (0.1)\n"                                 \
-	"  --split-seed N        seed of the split (1)\n"                                         \
-	"  --limit N             at most so many images\n"
+#define CLI_DATA_OPTIONS                                                                           \
+	{"data", "DIR", "four IDX files, or one folder of images per class", 'd'},                 \
+		{"classes", "FILE", "class list in the order of outputs (default: sorted names)", 'c'}, \
+		{"center-crop", "PX", "square around the middle of each image (default: all of it)", 'C'}, \
+		{"test-share", "X", "share of the images split off as test (0.2; own test files win)", 't'}, \
+		{"validation-share", "X", "likewise for validation (0.1)", 'v'},                   \
+		{"split-seed", "N", "seed of the split (1)", 'S'},                                 \
+		{"limit", "N", "at most so many images", 'L'}
 /* Handles one of CLI_DATA_OPTIONS; 1: done, 0: not one of them; else -CLI_USAGE or -CLI_FAIL (a file
  * that is not there), message printed. */
 int cli_data_option(const char *name, int option, const char *value, struct worker_conf *w);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/follow.h"
 #include "cli/online.h"
 #include "common/base/clock.h"
 #include "common/base/text.h"
@@ -16,27 +17,25 @@
 #define EXPIRY_GRAIN_MS 1000  /* a broker counts expiry in whole seconds, begun ones too */
 #define REFUSAL_MS	200   /* enough for the broker's answer to a publish */
 
-static const char help[] =
-	"usage: tasuki cmd DEVICE|fleet COMMAND [MEMBER=VALUE ...] [OPTION ...]\n\n"
+enum { OPT_LATER = 256, OPT_FOLLOW };
+
+static const struct cli_option options[] = {
+	{"later", NULL, "do not wait; the device carries it out when it is there, within a day. A device that has never said anything has no session that would keep it: an error, and nothing is sent", OPT_LATER},
+	{"follow", NULL, "after handover: show how far it is, until the device has decided", OPT_FOLLOW},
+	ONLINE_OPTIONS,
+	CLI_JSON,
+	{0},
+};
+const struct cli_spec spec_cmd = {
+	"DEVICE|fleet COMMAND [MEMBER=VALUE ...] [OPTION ...]",
 	"  ping | status | train [epochs=N] | handover | pause | resume\n"
 	"  pin checkpoint=HASH | unpin | rollback | evaluate [checkpoint=HASH] [split=NAME]\n"
 	"  set key=NAME value=TEXT\n\n"
-	"  --timeout S           wait so long for the answer, then the command expires (5); a fleet's answers\n"
-	"                        are collected for all of it\n"
-	"  --later               do not wait; the device carries it out when it is there, within a day.\n"
-	"                        A device that has never said anything has no session that would keep it: an\n"
-	"                        error, and nothing is sent\n" ONLINE_HELP
-	"  --json\n\n"
-	"Prints \"DEVICE: ok\", and further members of the answer as \"DEVICE: {...}\".\n";
-
-enum { OPT_JSON = 256, OPT_HELP, OPT_TIMEOUT, OPT_LATER };
-static const struct option long_options[] = {
-	ONLINE_OPTIONS,
-	{"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
-	{"timeout", required_argument, NULL, OPT_TIMEOUT},
-	{"later", no_argument, NULL, OPT_LATER},
-	{0},
+	"Prints \"DEVICE: ok\", and further members of the answer as \"DEVICE: {...}\". An answer that\n"
+	"does not come within --timeout lets the command expire; a fleet's answers are collected for\n"
+	"all of it.\n",
+	options,
+	"tasuki cmd cam-1 handover --follow\ntasuki cmd fleet ping --timeout 3",
 };
 
 struct wait {
@@ -178,23 +177,34 @@ static char *compose(int argc, char **argv, const char *id, int64_t expires_ms)
 			names[i] = cmd_name((enum cmd)i);
 		const char *near = cli_nearest(argv[0], names, CMD_N);
 		bool exact = near && !strcmp(near, argv[0]);
-		cli_usage("cmd", "%s%s%s%s", err.text, near && !exact ? "; did you mean '" : "",
-			  near && !exact ? near : "", near && !exact ? "'?" : "");
+		cli_usage("cmd", "%s%s", err.text, cli_did_you_mean(exact ? NULL : near));
 		free(text);
 		return NULL;
 	}
 	return text;
 }
 
-static int never_heard(const struct online *o, const struct wait *w, struct err *err)
+static int never_heard(struct online *o, const struct wait *w, struct err *err)
 {
 	return err_set(err, -ENOENT,
 		       "%s: no device of that name has ever said anything at site %s: nobody gets the "
-		       "command (tasuki devices)",
-		       w->target, o->site);
+		       "command (tasuki devices)%s",
+		       w->target, o->site, cli_did_you_mean(online_near(o, w->target)));
 }
 
-static int no_answer(const struct online *o, const struct wait *w, int64_t timeout_s, struct err *err)
+static void say_waiting(struct online *o, const struct wait *w)
+{
+	const struct online_device *d = w->fleet ? NULL : online_find(o, w->target);
+	if (w->fleet)
+		online_waits(o, "the fleet's answers, %lld s in all", (long long)o->timeout_s);
+	else
+		online_waits(o, "the answer of %s%s", w->target,
+			     !d				    ? ", of which nothing has been heard"
+			     : d->has_presence && !d->online ? ", which is offline"
+							     : "");
+}
+
+static int no_answer(struct online *o, const struct wait *w, int64_t timeout_s, struct err *err)
 {
 	struct mqtt_stats stats;
 	mqtt_get_stats(o->mqtt, &stats);
@@ -226,9 +236,9 @@ static char *sign(const struct online *o, const char *topic, char *text, struct 
 }
 
 /* Takes `unsigned_text`. */
-static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, int64_t timeout_s,
-			 struct err *err)
+static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, struct err *err)
 {
+	int64_t timeout_s = o->timeout_s;
 	char topic[TOPIC_SIZE], reply[TOPIC_SIZE];
 	struct topic t = {.kind = w->fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
 	if (!w->fleet)
@@ -259,8 +269,11 @@ static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, 
 	int64_t end = clock_mono_ms() + (w->later   ? REFUSAL_MS
 					 : w->fleet ? timeout_s * 1000
 						    : timeout_s * 1000 + EXPIRY_GRAIN_MS);
-	while (r == 0 && clock_mono_ms() < end && (w->fleet || !w->answers))
+	o->waiting_ms = clock_mono_ms();
+	while (r == 0 && clock_mono_ms() < end && (w->fleet || !w->answers)) {
+		say_waiting(o, w);
 		r = online_listen(o, MIN_OF(clock_mono_ms() + 50, end), 0);
+	}
 	struct mqtt_stats stats;
 	mqtt_get_stats(o->mqtt, &stats);
 	if (r == 0 && !w->answers && (!w->later || stats.out_refused))
@@ -288,20 +301,16 @@ int cmd_cmd(int argc, char **argv)
 	struct online o;
 	struct wait w = {0};
 	struct err err = {0};
-	int64_t timeout_s = 5;
+	bool follow = false;
 	int c;
 	optind = 1;
 	if (!online_init(&o, "cmd"))
 		return CLI_USAGE;
-	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
-		int r = online_option(&o, c, optarg);
-		if (r < 0 || c == '?')
+	while ((c = cli_next(&spec_cmd, argc, argv)) != CLI_END) {
+		if (c == CLI_WRONG || online_option(&o, c, optarg) < 0)
 			return CLI_USAGE;
-		if (c == OPT_HELP)
-			return fputs(help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-		if (c == OPT_TIMEOUT && !cli_int("cmd", "--timeout", optarg, 1, 3600, &timeout_s))
-			return CLI_USAGE;
-		w.json |= c == OPT_JSON;
+		w.json |= c == CLI_OPT_JSON;
+		follow |= c == OPT_FOLLOW;
 		w.later |= c == OPT_LATER;
 	}
 	if (argc - optind < 2)
@@ -310,9 +319,11 @@ int cmd_cmd(int argc, char **argv)
 	if (!id_valid(w.target))
 		return cli_usage("cmd", "found device '%s', expected letters, digits, '.', '_', '-'", w.target);
 	w.fleet = !strcmp(w.target, "fleet");
+	if (follow && (w.fleet || w.later || strcmp(argv[optind + 1], cmd_name(CMD_HANDOVER)) != 0))
+		return cli_usage("cmd", "--follow goes with handover to one device, without --later");
 	snprintf(w.id, sizeof(w.id), "%016llx", (unsigned long long)rng_entropy());
 	/* A signed one says how long it is valid; clocks may differ. */
-	int64_t wait_ms = MIN_OF(timeout_s * 1000 + FRESHNESS_SKEW_MS, FRESHNESS_COMMAND_MS);
+	int64_t wait_ms = MIN_OF(o.timeout_s * 1000 + FRESHNESS_SKEW_MS, FRESHNESS_COMMAND_MS);
 	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : wait_ms;
 	char *text = compose(argc - optind - 1, argv + optind + 1, w.id,
 			     *o.identity.certificate ? clock_real_ms() + valid_ms : 0);
@@ -321,7 +332,11 @@ int cmd_cmd(int argc, char **argv)
 	w.all = json_new_arr();
 	o.on_reply = on_reply;
 	o.user = &w;
-	int r = send_and_wait(&o, &w, text, timeout_s, &err);
+	if (follow)
+		follow_prepare(&o, w.target);
+	int r = send_and_wait(&o, &w, text, &err);
+	if (r == 0 && follow && !w.refusals)
+		r = follow_handover(&o, w.json ? w.all : NULL, &err);
 	online_done(&o);
 	r = r < 0 ? cli_fail("cmd", &err) : print_result(&w);
 	json_free(w.all);

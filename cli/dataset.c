@@ -10,38 +10,35 @@
 #include "common/dataset/digits.h"
 #include "common/dataset/share.h"
 
-static const char help[] =
-	"usage: tasuki dataset digits --out DIR --n N --seed S [--mix W0,...,W9]\n"
-	"       tasuki dataset share --data DIR --out DIR --part NAME=WEIGHT[:CLASSES] ... [OPTION ...]\n"
-	"       tasuki dataset sheet --data DIR --out FILE.png [OPTION ...]\n"
-	"       tasuki dataset count --data DIR [OPTION ...]\n\n"
-	"digits  writes handwriting-like digits as the four IDX files of MNIST: N training images and N/5\n"
-	"        test images; --mix weighs the classes\n"
-	"share   deals a data set out to parts, and OUT/test beside them; a part gets WEIGHT / all weights\n"
-	"        of the images; CLASSES (0-4,7) names the outputs that it has more of, --skew X: so many\n"
-	"        times more (4); --test-share X (0.2), where there are no test files; --seed S (1);\n"
-	"        photos become links: [worker] readable (--readable) must name where they lead\n"
-	"sheet   draws a contact sheet; --columns N --rows N (20 x 10), --side PX (64), --split NAME (train)\n"
-	"count   images per class and split\n" CLI_DATA_HELP "  --json\n";
+enum { OPT_OUT = 256, OPT_N, OPT_SEED, OPT_MIX, OPT_PART, OPT_SKEW, OPT_COLUMNS, OPT_ROWS, OPT_SIDE, OPT_SPLIT };
 
-enum { OPT_OUT = 256, OPT_N, OPT_SEED, OPT_MIX, OPT_PART, OPT_SKEW, OPT_COLUMNS, OPT_ROWS, OPT_SIDE,
-       OPT_SPLIT, OPT_JSON, OPT_HELP };
-
-static const struct option long_options[] = {
+static const struct cli_option options[] = {
 	CLI_DATA_OPTIONS,
-	{"out", required_argument, NULL, OPT_OUT},
-	{"n", required_argument, NULL, OPT_N},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"mix", required_argument, NULL, OPT_MIX},
-	{"part", required_argument, NULL, OPT_PART},
-	{"skew", required_argument, NULL, OPT_SKEW},
-	{"columns", required_argument, NULL, OPT_COLUMNS},
-	{"rows", required_argument, NULL, OPT_ROWS},
-	{"side", required_argument, NULL, OPT_SIDE},
-	{"split", required_argument, NULL, OPT_SPLIT},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
+	{"out", "PATH", "what is written: a folder, of sheet a PNG file", OPT_OUT},
+	{"n", "N", "digits: training images; test images are a fifth of it", OPT_N},
+	{"seed", "S", "of what is drawn, or dealt out (share: 1)", OPT_SEED},
+	{"mix", "W0,...,W9", "digits: weights of the classes", OPT_MIX},
+	{"part", "NAME=WEIGHT[:CLASSES]", "share: a part gets WEIGHT / all weights of the images, and more of CLASSES (0-4,7)", OPT_PART},
+	{"skew", "X", "share: so many times more of them (4)", OPT_SKEW},
+	{"columns", "N", "sheet: images side by side (20)", OPT_COLUMNS},
+	{"rows", "N", "sheet: rows of images (10)", OPT_ROWS},
+	{"side", "PX", "sheet: of each image (64)", OPT_SIDE},
+	{"split", "NAME", "sheet: train, validation or test (train)", OPT_SPLIT},
+	CLI_JSON,
 	{0},
+};
+const struct cli_spec spec_dataset = {
+	"digits --out DIR --n N --seed S [--mix W0,...,W9]\n"
+	"share --data DIR --out DIR --part NAME=WEIGHT[:CLASSES] ... [OPTION ...]\n"
+	"sheet --data DIR --out FILE.png [OPTION ...]\n"
+	"count --data DIR [OPTION ...]",
+	"digits  writes handwriting-like digits as the four IDX files of MNIST\n"
+	"share   deals a data set out to parts, and OUT/test beside them; photos become links:\n"
+	"        [worker] readable (--readable) must name where they lead\n"
+	"sheet   draws a contact sheet\n"
+	"count   images per class and split\n",
+	options,
+	"tasuki dataset digits --out digits --n 2000 --seed 1",
 };
 
 struct options {
@@ -49,7 +46,7 @@ struct options {
 	struct worker_conf data; /* its data and classes */
 	int64_t n, seed, columns, rows, side;
 	double mix[10], skew;
-	bool has_mix, json, help;
+	bool has_mix, json;
 	enum split split;
 	struct share_part *parts;
 	size_t n_parts;
@@ -144,10 +141,8 @@ static bool set_option(struct options *o, int c, const char *v)
 			return true;
 		cli_usage("dataset", "--split: found '%s', expected train, validation or test", v);
 		return false;
-	case OPT_JSON:
+	case CLI_OPT_JSON:
 		return o->json = true;
-	case OPT_HELP:
-		return o->help = true;
 	default:
 		return false;
 	}
@@ -297,18 +292,17 @@ int cmd_dataset(int argc, char **argv)
 	int c, r = CLI_OK;
 	optind = 1;
 	cli_worker_defaults(&o.data);
-	while (r == CLI_OK && (c = cli_getopt(argc, argv, long_options)) != -1) {
-		int handled = c == '?' ? 0 : cli_data_option("dataset", c, optarg, &o.data);
+	while (r == CLI_OK && (c = cli_next(&spec_dataset, argc, argv)) != CLI_END) {
+		int handled = c == CLI_WRONG ? 0 : cli_data_option("dataset", c, optarg, &o.data);
 		if (handled < 0)
 			r = -handled;
-		else if (c == '?' || (handled == 0 && !set_option(&o, c, optarg)))
+		else if (c == CLI_WRONG || (handled == 0 && !set_option(&o, c, optarg)))
 			r = CLI_USAGE;
 	}
+	static const char *const words[] = {"digits", "share", "sheet", "count"};
 	const char *what = optind < argc ? argv[optind] : "";
 	if (r != CLI_OK)
 		;
-	else if (o.help)
-		fputs(help, stdout);
 	else if (optind + 1 < argc)
 		r = cli_usage("dataset", "found '%s', no further argument expected", argv[optind + 1]);
 	else if (!strcmp(what, "digits"))
@@ -320,7 +314,8 @@ int cmd_dataset(int argc, char **argv)
 	else if (!strcmp(what, "count"))
 		r = count(&o);
 	else
-		r = cli_usage("dataset", "found '%s', expected digits, share, sheet or count", what);
+		r = cli_usage("dataset", "found '%s', expected digits, share, sheet or count%s", what,
+			      cli_did_you_mean(cli_nearest(what, words, ARRAY_LEN(words))));
 	free(o.parts);
 	return r;
 }

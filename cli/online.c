@@ -1,6 +1,7 @@
 #include "cli/online.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +11,8 @@
 #include "common/base/rng.h"
 #include "common/trust/signed.h"
 
-#define CONNECT_TIMEOUT_MS 5000
-#define SAY_AFTER_MS	   1000
 #define PORT_PLAIN	   1883
 #define RETAINED_QUIET_MS  250 /* retained messages come at once: silence means that was all */
-#define RETAINED_MAX_MS	   900
 
 static bool set_broker(struct online *o, const char *value)
 {
@@ -62,7 +60,7 @@ static const char *from_environment(const char *name, const char *fallback)
 
 bool online_init(struct online *o, const char *name)
 {
-	*o = (struct online){.name = name};
+	*o = (struct online){.name = name, .timeout_s = ONLINE_TIMEOUT_S};
 	o->mqtt_conf.clean_start = true;
 	o->mqtt_conf.keepalive_s = 30;
 	/* One person may run several tools at a time: each has a client id of its own. */
@@ -88,41 +86,46 @@ int online_option(struct online *o, int option, const char *value)
 		return set_path(o, "--certificate", o->identity.certificate, value) ? 1 : -1;
 	if (option == 'k')
 		return set_path(o, "--key", o->identity.key, value) ? 1 : -1;
+	if (option == 'T')
+		return cli_int(o->name, "--timeout", value, 1, 3600, &o->timeout_s) ? 1 : -1;
 	if (option == 'a')
 		return set_path(o, "--authorities", o->identity.authorities, value) ? 1 : -1;
 	return 0;
 }
 
-/* Finds or makes the row of `id` in an array sorted by the id, each row beginning with it. */
-static void *row_of(void **rows, size_t *n, size_t size, size_t max, const char *id)
+/* Finds or makes the row of `id` among pointers to rows, sorted by the id that each row begins with. */
+static void *row_of(void ***rows, size_t *n, size_t size, size_t max, const char *id)
 {
 	size_t lo = 0, hi = *n;
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		int c = strcmp((char *)*rows + mid * size, id);
+		int c = strcmp((*rows)[mid], id);
 		if (c == 0)
-			return (char *)*rows + mid * size;
+			return (*rows)[mid];
 		if (c < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	if (*n >= max)
+	/* Grown when n is a power of two. */
+	void **grown = *rows;
+	if (*n < max && (*n & (*n - 1)) == 0)
+		grown = realloc(grown, (*n ? 2 * *n : 1) * sizeof(*grown));
+	char *row = *n < max && grown ? calloc(1, size) : NULL;
+	if (grown)
+		*rows = grown;
+	if (!row)
 		return NULL;
-	char *grown = realloc(*rows, (*n + 1) * size);
-	if (!grown)
-		return NULL;
-	*rows = grown;
-	memmove(grown + (lo + 1) * size, grown + lo * size, (*n - lo) * size);
-	memset(grown + lo * size, 0, size);
-	strcpy(grown + lo * size, id);
+	strcpy(row, id);
+	memmove(grown + lo + 1, grown + lo, (*n - lo) * sizeof(*grown));
+	grown[lo] = row;
 	(*n)++;
-	return grown + lo * size;
+	return row;
 }
 
 static void on_device(struct online *o, const struct topic *t, const struct mqtt_message *m)
 {
-	struct online_device *d = row_of((void **)&o->devices, &o->n_devices, sizeof(*d),
+	struct online_device *d = row_of((void ***)&o->devices, &o->n_devices, sizeof(*d),
 					 ONLINE_DEVICES_MAX, t->device);
 	struct msg_report report;
 	if (!d)
@@ -145,20 +148,21 @@ static void on_device(struct online *o, const struct topic *t, const struct mqtt
 		d->has_report = true;
 	}
 	d->online = d->has_presence && d->presence.online;
+	d->changed = true;
 }
 
 static void on_trainer(struct online *o, const struct topic *t, const struct mqtt_message *m)
 {
 	if (t->kind == TOPIC_TRAINER_JOB) {
-		struct online_device *d = row_of((void **)&o->devices, &o->n_devices, sizeof(*d),
+		struct online_device *d = row_of((void ***)&o->devices, &o->n_devices, sizeof(*d),
 						 ONLINE_DEVICES_MAX, t->device);
 		if (d && msg_job_parse(m->payload, m->len, &d->job, NULL) == 0) {
-			d->has_job = true;
+			d->has_job = d->changed = true;
 			strcpy(d->trainer, t->trainer);
 		}
 		return;
 	}
-	struct online_trainer *r = row_of((void **)&o->trainers, &o->n_trainers, sizeof(*r),
+	struct online_trainer *r = row_of((void ***)&o->trainers, &o->n_trainers, sizeof(*r),
 					  ONLINE_TRAINERS_MAX, t->trainer);
 	if (!r)
 		return;
@@ -184,8 +188,12 @@ static void on_message(void *user, const struct mqtt_message *m)
 	struct online *o = user;
 	struct topic t;
 	o->last_message_ms = clock_mono_ms();
+	if (m->retained)
+		o->retained_ms = o->last_message_ms;
 	if (topic_parse(m->topic, o->site, &t) < 0)
 		return;
+	if (o->on_message)
+		o->on_message(o, &t, m);
 	switch (t.kind) {
 	case TOPIC_DEVICE_PRESENCE:
 	case TOPIC_DEVICE_STATUS:
@@ -225,12 +233,9 @@ static int subscribe(struct online *o, const char *device)
 		TOPIC_FLEET_OFFER,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		char filter[TOPIC_SIZE];
 		struct topic t = {.kind = kinds[i]};
 		snprintf(t.device, sizeof(t.device), "%s", device);
-		int r = topic_filter(filter, o->site, &t, NULL);
-		if (r == 0)
-			r = mqtt_subscribe(o->mqtt, filter, 1, true);
+		int r = online_subscribe(o, &t);
 		if (r < 0)
 			return r;
 	}
@@ -287,22 +292,38 @@ int online_connect(struct online *o, const char *device, struct err *err)
 	if (r < 0)
 		return err_errno(err, r, "subscriptions of site %s", o->site);
 	r = mqtt_start(o->mqtt, err);
-	int64_t start = clock_mono_ms();
-	bool said = false;
+	int64_t start = o->waiting_ms = clock_mono_ms();
 	while (r == 0 && !o->up) {
-		int64_t waited = clock_mono_ms() - start;
-		if (waited > CONNECT_TIMEOUT_MS)
+		if (clock_mono_ms() - start > o->timeout_s * 1000)
 			return err_set(err, -ETIMEDOUT, "no connection to the broker at %s:%d: %s",
 				       o->mqtt_conf.host, o->mqtt_conf.port,
 				       o->why_down[0] ? o->why_down : "no answer");
-		if (waited > SAY_AFTER_MS && !said) {
-			fprintf(stderr, "waiting for the broker at %s:%d%s%s\n", o->mqtt_conf.host,
-				o->mqtt_conf.port, o->why_down[0] ? ": " : "", o->why_down);
-			said = true;
-		}
+		online_waits(o, "the broker at %s:%d%s%s", o->mqtt_conf.host, o->mqtt_conf.port,
+			     o->why_down[0] ? ": " : "", o->why_down);
 		r = loop_once(o->loop, 50);
 	}
 	return r;
+}
+
+int online_open(struct online *o, const char *device, struct err *err)
+{
+	int r = online_identify(o, err);
+	if (r == 0)
+		r = online_connect(o, device, err);
+	return r == 0 ? online_hear(o) : r;
+}
+
+void online_waits(struct online *o, const char *fmt, ...)
+{
+	char text[512];
+	if (!o->waiting_ms || clock_mono_ms() - o->waiting_ms < ONLINE_SAY_MS)
+		return;
+	o->waiting_ms = 0;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cli_warn("waiting for %s", text);
 }
 
 int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
@@ -321,24 +342,65 @@ int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
 
 int online_hear(struct online *o)
 {
-	return online_listen(o, clock_mono_ms() + RETAINED_MAX_MS, RETAINED_QUIET_MS);
+	int64_t start = o->waiting_ms = clock_mono_ms();
+	for (;;) {
+		int64_t now = clock_mono_ms();
+		if (now - MAX_OF(start, o->retained_ms) >= RETAINED_QUIET_MS || now - start >= o->timeout_s * 1000)
+			return 0;
+		online_waits(o, "the rest of what the broker keeps (%zu devices so far)", o->n_devices);
+		int r = loop_once(o->loop, 50);
+		if (r < 0)
+			return r;
+	}
+}
+
+int online_subscribe(struct online *o, const struct topic *t)
+{
+	char filter[TOPIC_SIZE];
+	int r = topic_filter(filter, o->site, t, NULL);
+	return r < 0 ? r : mqtt_subscribe(o->mqtt, filter, 1, true);
+}
+
+const char *online_near(struct online *o, const char *id)
+{
+	if (online_subscribe(o, &(struct topic){.kind = TOPIC_DEVICE_PRESENCE}) < 0 || online_hear(o) < 0)
+		return NULL;
+	_cleanup_free_ const char **ids = calloc(o->n_devices + 1, sizeof(*ids));
+	for (size_t i = 0; ids && i < o->n_devices; i++)
+		ids[i] = o->devices[i]->id;
+	return ids ? cli_nearest(id, ids, o->n_devices) : NULL;
 }
 
 const struct online_device *online_find(const struct online *o, const char *id)
 {
 	for (size_t i = 0; i < o->n_devices; i++)
-		if (!strcmp(o->devices[i].id, id))
-			return &o->devices[i];
+		if (!strcmp(o->devices[i]->id, id) &&
+		    (o->devices[i]->has_presence || o->devices[i]->has_status || o->devices[i]->has_report))
+			return o->devices[i];
 	return NULL;
+}
+
+int online_get(struct online *o, const char *id, const struct online_device **ret, struct err *err)
+{
+	const struct online_device *d = online_find(o, id);
+	if (!d)
+		return err_set(err, -ENOENT, "no device '%s' has said anything at site %s%s", id, o->site,
+			       cli_did_you_mean(online_near(o, id)));
+	*ret = d;
+	return 0;
 }
 
 void online_done(struct online *o)
 {
 	mqtt_free(o->mqtt, 500, false);
 	loop_free(o->loop);
-	for (size_t i = 0; i < o->n_devices; i++)
-		if (o->devices[i].has_report)
-			msg_report_done(&o->devices[i].report);
+	for (size_t i = 0; i < o->n_devices; i++) {
+		if (o->devices[i]->has_report)
+			msg_report_done(&o->devices[i]->report);
+		free(o->devices[i]);
+	}
+	for (size_t i = 0; i < o->n_trainers; i++)
+		free(o->trainers[i]);
 	free(o->devices);
 	free(o->trainers);
 }

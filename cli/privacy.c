@@ -7,28 +7,28 @@
 
 #define HANDOVERS_MAX 1000000
 
-static const char privacy_help[] =
-	"usage: tasuki privacy --noise X --handovers N [--delta X] [--json]\n\n"
-	"Epsilon after N handovers of a device with `noise = X` and this delta (1e-5) in "
-	"[privacy]\n"
-	"of its agent.conf: any two sets of images that it may have are as hard to tell apart by\n"
-	"all that it handed over. The clip does not matter to it. See docs/security.md.\n";
+enum { OPT_NOISE = 256, OPT_HANDOVERS, OPT_DELTA };
 
-enum { OPT_NOISE = 256, OPT_HANDOVERS, OPT_DELTA, OPT_JSON, OPT_HELP };
-
-static const struct option long_options[] = {
-	{"noise", required_argument, NULL, OPT_NOISE},
-	{"handovers", required_argument, NULL, OPT_HANDOVERS},
-	{"delta", required_argument, NULL, OPT_DELTA},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
+static const struct cli_option options[] = {
+	{"noise", "X", "of each weight, in clips, as in agent.conf", OPT_NOISE},
+	{"handovers", "N", "so many", OPT_HANDOVERS},
+	{"delta", "X", "as in agent.conf (1e-5)", OPT_DELTA},
+	CLI_JSON,
 	{0},
+};
+const struct cli_spec spec_privacy = {
+	"--noise X --handovers N [OPTION ...]",
+	"Epsilon after N handovers of a device with `noise = X` and this delta in [privacy] of its\n"
+	"agent.conf: any two sets of images that it may have are as hard to tell apart by all that\n"
+	"it handed over. The clip does not matter to it. See docs/security.md.\n",
+	options,
+	"tasuki privacy --noise 4 --handovers 10",
 };
 
 struct plan {
 	double noise, delta;
 	int64_t handovers;
-	bool json, help;
+	bool json;
 };
 
 static bool take(struct plan *p, int c)
@@ -42,10 +42,8 @@ static bool take(struct plan *p, int c)
 	case OPT_DELTA:
 		return cli_num("privacy", "--delta", optarg, ACCOUNTANT_DELTA_MIN,
 			       ACCOUNTANT_DELTA_MAX, &p->delta);
-	case OPT_JSON:
+	case CLI_OPT_JSON:
 		return p->json = true;
-	case OPT_HELP:
-		return p->help = true;
 	default:
 		return false;
 	}
@@ -56,11 +54,9 @@ int cmd_privacy(int argc, char **argv)
 	struct plan p = {.delta = 1e-5};
 	int c;
 	optind = 1;
-	while ((c = cli_getopt(argc, argv, long_options)) != -1)
+	while ((c = cli_next(&spec_privacy, argc, argv)) != CLI_END)
 		if (!take(&p, c))
 			return CLI_USAGE;
-	if (p.help)
-		return fputs(privacy_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (optind < argc)
 		return cli_usage("privacy", "found '%s', expected options only", argv[optind]);
 	if (p.noise <= 0 || p.handovers == 0)

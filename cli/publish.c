@@ -9,23 +9,23 @@
 #include "common/base/mem.h"
 #include "common/checkpoint/weights.h"
 
-static const char publish_help[] =
-	"usage: tasuki publish WEIGHTS --cfg FILE --state DIR [--json]\n\n"
+enum { OPT_CFG = 256, OPT_STATE };
+
+static const struct cli_option options[] = {
+	{"cfg", "FILE", "Darknet cfg of the network", OPT_CFG},
+	{"state", "DIR", "state folder of a trainer on this machine", OPT_STATE},
+	CLI_JSON,
+	{0},
+};
+const struct cli_spec spec_publish = {
+	"WEIGHTS --cfg FILE --state DIR [OPTION ...]",
 	"Offers a checkpoint to all devices: a share of them first, the rest when these are no\n"
 	"worse. Each takes it into use only if it scores better there.\n\n"
-	"DIR is the state folder of a trainer on this machine. It takes the file from\n"
-	"DIR/publish within a second; if it is away, when it is back and has heard which devices\n"
-	"there are. One that it cannot use becomes DIR/publish/*.refused; its log says why.\n"
-	"`tasuki devices` shows what is offered, and to whom.\n";
-
-enum { OPT_CFG = 256, OPT_STATE, OPT_JSON, OPT_HELP };
-
-static const struct option long_options[] = {
-	{"cfg", required_argument, NULL, OPT_CFG},
-	{"state", required_argument, NULL, OPT_STATE},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
-	{0},
+	"The trainer takes the file from DIR/publish within a second; if it is away, when it is\n"
+	"back and has heard which devices there are. One that it cannot use becomes\n"
+	"DIR/publish/*.refused; its log says why. `tasuki rollout` shows how far it is.\n",
+	options,
+	"tasuki publish new.weights --cfg model.cfg --state /var/lib/tasuki-trainer",
 };
 
 static int lay_down(const struct model *m, const char *from, const char *state, char id[HASH_SIZE],
@@ -51,29 +51,25 @@ static int lay_down(const struct model *m, const char *from, const char *state, 
 int cmd_publish(int argc, char **argv)
 {
 	const char *cfg = NULL, *state = NULL;
-	bool json = false, help = false;
+	bool json = false;
 	_cleanup_(model_freep) struct model *m = NULL;
 	char id[HASH_SIZE], to[FILE_PATH_MAX];
 	struct err err = {0};
 	int c;
 	optind = 1;
-	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
+	while ((c = cli_next(&spec_publish, argc, argv)) != CLI_END) {
 		if (c == OPT_CFG)
 			cfg = optarg;
 		else if (c == OPT_STATE)
 			state = optarg;
-		else if (c == OPT_JSON)
+		else if (c == CLI_OPT_JSON)
 			json = true;
-		else if (c == OPT_HELP)
-			help = true;
 		else
 			return CLI_USAGE;
 	}
-	if (help)
-		return fputs(publish_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (!cfg || !state || argc - optind != 1)
 		return cli_usage("publish", "--cfg, --state and one checkpoint are required");
-	if (model_load(cfg, NULL, 0, &m, &err) < 0 ||
+	if ((model_load(cfg, NULL, 0, &m, &err) < 0 && cli_near_file(cfg, &err)) ||
 	    lay_down(m, argv[optind], state, id, to, &err) < 0)
 		return cli_fail("publish", &err);
 	cli_share_modes(to);

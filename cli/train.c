@@ -15,85 +15,83 @@
 /* Paths of up to a kilobyte each, and their answers, must fit into a line of WORKER_LINE_MAX. */
 #define CLASSIFY_AT_ONCE 400
 
-#define CLI_ENGINE_HELP                                                                         \
-	"  --engine NAME         auto, onednn or darknet (auto: the fastest there is)\n"        \
-	"  --precision NAME      auto, f32 or bf16 (auto: f32, which scores better on small sets)\n" \
-	"  --threads N           (one a processor)\n"                                           \
-	"  --sandbox HOW         on, require or off: whether the worker is confined (on)\n"     \
-	"  --readable DIR        that the worker may read, too: where links in --data lead\n"
-
-static const char train_help[] =
-	"usage: tasuki train --cfg FILE --data DIR --epochs N --out FILE [OPTION ...]\n\n"
-	"  --cfg FILE            Darknet cfg of the network\n"
-	"  --epochs N            or --steps N: how long\n"
-	"  --weights FILE        go on from this checkpoint (default: new weights from --seed)\n"
-	"  --out FILE            the checkpoint, a Darknet .weights file\n"
-	"  --seed N              of new weights, order and augmentation (1)\n"
-	"  --epoch N             number of the first epoch: each has an order of its own (1)\n"
-	"  --momentum FILE       go on with this file's momentum if it is of --weights; written with --out\n"
-	CLI_ENGINE_HELP
-	"  --fold N              visits of each image an epoch, further ones augmented (1)\n"
-	"  --shift PX, --flip, --blur PX, --brightness X   augmentation\n"
-	CLI_DATA_HELP
-	"  --json\n";
-
-static const char evaluate_help[] =
-	"usage: tasuki evaluate --cfg FILE --weights FILE --data DIR [OPTION ...]\n\n"
-	"  --cfg FILE            Darknet cfg of the network\n"
-	"  --weights FILE        the checkpoint\n"
-	"  --split NAME          train, validation or test (test)\n"
-	CLI_ENGINE_HELP
-	"  --confusion           also the confusion matrix (with --json)\n"
-	CLI_DATA_HELP
-	"  --json\n";
-
-static const char classify_help[] =
-	"usage: tasuki classify --cfg FILE --weights FILE [--classes FILE] IMAGE ...\n\n"
-	"  --cfg FILE            Darknet cfg of the network\n"
-	"  --weights FILE        the checkpoint\n"
-	"  --classes FILE        names of the outputs (default: their numbers)\n"
-	"  --center-crop PX      square around the middle of each image (default: all of it)\n"
-	CLI_ENGINE_HELP
-	"  --json\n";
-
 /* Everything that any of the three commands can be told. */
 struct options {
 	const char *name, *cfg, *weights, *out, *momentum, *readable;
 	struct worker_conf worker;
 	int64_t epochs, steps, seed, epoch;
 	enum split split;
-	bool json, confusion, help;
+	bool json, confusion;
 };
 
 enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_EPOCH, OPT_MOMENTUM, OPT_THREADS, OPT_ENGINE,
-       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_JSON, OPT_CONFUSION, OPT_SANDBOX, OPT_READABLE,
-       OPT_HELP };
+       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_CONFUSION, OPT_SANDBOX, OPT_READABLE };
 
-static const struct option long_options[] = {
+#define CFG_OPTION {"cfg", "FILE", "Darknet cfg of the network", OPT_CFG}
+#define ENGINE_OPTIONS                                                                             \
+	{"engine", "NAME", "auto, onednn or darknet (auto: the fastest there is)", OPT_ENGINE},    \
+		{"precision", "NAME", "auto, f32 or bf16 (auto: f32, which scores better on small sets)", OPT_PRECISION}, \
+		{"threads", "N", "how many compute (one a processor)", OPT_THREADS},               \
+		{"sandbox", "HOW", "on, require or off: whether the worker is confined (on)", OPT_SANDBOX}, \
+		{"readable", "DIR", "that the worker may read, too: where links in --data lead", OPT_READABLE}
+
+static const struct cli_option train_options[] = {
+	CFG_OPTION,
+	{"epochs", "N", "how long", OPT_EPOCHS},
+	{"steps", "N", "the same in batches", OPT_STEPS},
+	{"weights", "FILE", "go on from this checkpoint (default: new weights from --seed)", OPT_WEIGHTS},
+	{"out", "FILE", "the checkpoint, a Darknet .weights file", OPT_OUT},
+	{"seed", "N", "of new weights, order and augmentation (1)", OPT_SEED},
+	{"epoch", "N", "number of the first epoch: each has an order of its own (1)", OPT_EPOCH},
+	{"momentum", "FILE", "go on with this file's momentum if it is of --weights; written with --out", OPT_MOMENTUM},
+	ENGINE_OPTIONS,
+	{"fold", "N", "visits of each image an epoch, further ones augmented (1)", OPT_FOLD},
+	{"shift", "PX", "augmentation: moved by up to so much", OPT_SHIFT},
+	{"flip", NULL, "augmentation: left and right exchanged", OPT_FLIP},
+	{"blur", "PX", "augmentation: out of focus by up to so much", OPT_BLUR},
+	{"brightness", "X", "augmentation: brighter or darker by up to so much", OPT_BRIGHTNESS},
 	CLI_DATA_OPTIONS,
-	{"cfg", required_argument, NULL, OPT_CFG},
-	{"weights", required_argument, NULL, OPT_WEIGHTS},
-	{"out", required_argument, NULL, OPT_OUT},
-	{"epochs", required_argument, NULL, OPT_EPOCHS},
-	{"steps", required_argument, NULL, OPT_STEPS},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"epoch", required_argument, NULL, OPT_EPOCH},
-	{"momentum", required_argument, NULL, OPT_MOMENTUM},
-	{"threads", required_argument, NULL, OPT_THREADS},
-	{"engine", required_argument, NULL, OPT_ENGINE},
-	{"precision", required_argument, NULL, OPT_PRECISION},
-	{"split", required_argument, NULL, OPT_SPLIT},
-	{"fold", required_argument, NULL, OPT_FOLD},
-	{"shift", required_argument, NULL, OPT_SHIFT},
-	{"flip", no_argument, NULL, OPT_FLIP},
-	{"blur", required_argument, NULL, OPT_BLUR},
-	{"brightness", required_argument, NULL, OPT_BRIGHTNESS},
-	{"sandbox", required_argument, NULL, OPT_SANDBOX},
-	{"readable", required_argument, NULL, OPT_READABLE},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"confusion", no_argument, NULL, OPT_CONFUSION},
-	{"help", no_argument, NULL, OPT_HELP},
+	CLI_JSON,
 	{0},
+};
+const struct cli_spec spec_train = {
+	"--cfg FILE --data DIR --epochs N --out FILE [OPTION ...]",
+	"Trains a network, and writes its weights.\n",
+	train_options,
+	"tasuki train --cfg deploy/models/demo.cfg --data digits --epochs 3 --out digits.weights",
+};
+
+static const struct cli_option evaluate_options[] = {
+	CFG_OPTION,
+	{"weights", "FILE", "the checkpoint", OPT_WEIGHTS},
+	{"split", "NAME", "train, validation or test (test)", OPT_SPLIT},
+	ENGINE_OPTIONS,
+	{"confusion", NULL, "also the confusion matrix (with --json)", OPT_CONFUSION},
+	CLI_DATA_OPTIONS,
+	CLI_JSON,
+	{0},
+};
+const struct cli_spec spec_evaluate = {
+	"--cfg FILE --weights FILE --data DIR [OPTION ...]",
+	"How many images a checkpoint gets right, in all and of each class.\n",
+	evaluate_options,
+	"tasuki evaluate --cfg deploy/models/demo.cfg --data digits --weights digits.weights",
+};
+
+static const struct cli_option classify_options[] = {
+	CFG_OPTION,
+	{"weights", "FILE", "the checkpoint", OPT_WEIGHTS},
+	{"classes", "FILE", "names of the outputs (default: their numbers)", 'c'},
+	{"center-crop", "PX", "square around the middle of each image (default: all of it)", 'C'},
+	ENGINE_OPTIONS,
+	CLI_JSON,
+	{0},
+};
+const struct cli_spec spec_classify = {
+	"--cfg FILE --weights FILE [--classes FILE] IMAGE ...",
+	"Says what each image shows, and how sure that is.\n",
+	classify_options,
+	"tasuki classify --cfg deploy/models/demo.cfg --weights digits.weights seven.png",
 };
 
 static bool set_int(struct options *o, const char *option, const char *text, int64_t max, int *ret)
@@ -173,23 +171,21 @@ static bool set_option(struct options *o, int option, const char *v)
 	}
 }
 
-static int parse(struct options *o, int argc, char **argv)
+static int parse(struct options *o, const struct cli_spec *spec, int argc, char **argv)
 {
 	int c;
 	optind = 1;
 	o->name = argv[0];
 	cli_worker_defaults(&o->worker);
-	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
+	while ((c = cli_next(spec, argc, argv)) != CLI_END) {
 		int r = cli_data_option(o->name, c, optarg, &o->worker);
 		if (r < 0)
 			return -r;
 		if (r > 0)
 			continue;
-		if (c == '?')
+		if (c == CLI_WRONG)
 			return CLI_USAGE;
-		if (c == OPT_HELP)
-			o->help = true;
-		else if (c == OPT_JSON)
+		if (c == CLI_OPT_JSON)
 			o->json = true;
 		else if (c == OPT_FLIP)
 			o->worker.augment.flip = true;
@@ -206,8 +202,11 @@ static int parse(struct options *o, int argc, char **argv)
 static int put_path(const char *given, char *buf, size_t size, struct err *err)
 {
 	_cleanup_free_ char *whole = realpath(given, NULL);
-	if (!whole)
-		return err_errno(err, -errno, "%s", given);
+	if (!whole) {
+		int r = err_errno(err, -errno, "%s", given);
+		cli_near_file(given, err);
+		return r;
+	}
 	return file_path(buf, size, "%s", whole) < 0 ? err_set(err, -ENAMETOOLONG, "%s: path too long", given)
 						     : 0;
 }
@@ -298,11 +297,9 @@ static double get_num(const struct json *j, const char *key)
 int cmd_train(int argc, char **argv)
 {
 	struct options o = {.seed = 1, .epoch = 1};
-	int r = parse(&o, argc, argv);
+	int r = parse(&o, &spec_train, argc, argv);
 	if (r != CLI_OK)
 		return r;
-	if (o.help)
-		return fputs(train_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (!o.cfg || !o.worker.has_data || !o.out || !(o.epochs || o.steps) || optind < argc)
 		return cli_usage("train", "--cfg, --data, --out and --epochs (or --steps) are required");
 	struct err err = {0};
@@ -359,11 +356,9 @@ static void print_scores(const struct json *result)
 int cmd_evaluate(int argc, char **argv)
 {
 	struct options o = {.split = SPLIT_TEST};
-	int r = parse(&o, argc, argv);
+	int r = parse(&o, &spec_evaluate, argc, argv);
 	if (r != CLI_OK)
 		return r;
-	if (o.help)
-		return fputs(evaluate_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (!o.cfg || !o.weights || !o.worker.has_data || optind < argc)
 		return cli_usage("evaluate", "--cfg, --weights and --data are required");
 	struct json *args = json_new_obj();
@@ -427,11 +422,9 @@ static int classify_some(struct options *o, char **paths, int n, struct json *al
 int cmd_classify(int argc, char **argv)
 {
 	struct options o = {0};
-	int r = parse(&o, argc, argv);
+	int r = parse(&o, &spec_classify, argc, argv);
 	if (r != CLI_OK)
 		return r;
-	if (o.help)
-		return fputs(classify_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
 	if (!o.cfg || !o.weights || optind >= argc || o.worker.has_data)
 		return cli_usage("classify", "--cfg, --weights and images are required");
 	if (argc - optind > WORKER_CLASSIFY_MAX)

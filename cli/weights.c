@@ -8,46 +8,55 @@
 #include "common/checkpoint/weights.h"
 #include "common/crypto/hash.h"
 
-static const char blend_help[] =
-	"usage: tasuki blend --cfg FILE A B --alpha X --out FILE [--json]\n\n"
-	"Writes (1-X) A + X B, weight by weight. Batch-norm statistics are blended too: what they\n"
-	"ought to be for the blend only images can tell.\n";
+enum { OPT_CFG = 256, OPT_CLASSES, OPT_ALPHA, OPT_OUT };
 
-static const char inspect_help[] =
-	"usage: tasuki inspect WEIGHTS --cfg FILE [--classes FILE] [--json]\n\n"
-	"Header, layers, parameters and norms; exit 1 with the reason when it is not well-formed.\n"
-	"With the class list of a fleet, the model id is the fleet's.\n";
-
-enum { OPT_CFG = 256, OPT_CLASSES, OPT_ALPHA, OPT_OUT, OPT_JSON, OPT_HELP };
-
-static const struct option long_options[] = {
-	{"cfg", required_argument, NULL, OPT_CFG}, {"alpha", required_argument, NULL, OPT_ALPHA},
-	{"out", required_argument, NULL, OPT_OUT}, {"json", no_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},	   {"classes", required_argument, NULL, OPT_CLASSES},
+static const struct cli_option blend_options[] = {
+	{"cfg", "FILE", "Darknet cfg of the network", OPT_CFG},
+	{"alpha", "X", "share of B, 0 to 1", OPT_ALPHA},
+	{"out", "FILE", "the blend, a Darknet .weights file", OPT_OUT},
+	CLI_JSON,
 	{0},
+};
+const struct cli_spec spec_blend = {
+	"--cfg FILE A B --alpha X --out FILE [OPTION ...]",
+	"Writes (1-X) A + X B, weight by weight. Batch-norm statistics are blended too: what they\n"
+	"ought to be for the blend only images can tell.\n",
+	blend_options,
+	"tasuki blend --cfg model.cfg mine.weights theirs.weights --alpha 0.5 --out both.weights",
+};
+
+static const struct cli_option inspect_options[] = {
+	{"cfg", "FILE", "Darknet cfg of the network", OPT_CFG},
+	{"classes", "FILE", "class list of a fleet: then the model id is the fleet's", OPT_CLASSES},
+	CLI_JSON,
+	{0},
+};
+const struct cli_spec spec_inspect = {
+	"WEIGHTS --cfg FILE [--classes FILE] [OPTION ...]",
+	"Header, layers, parameters and norms; exit 1 with the reason when it is not well-formed.\n",
+	inspect_options,
+	"tasuki inspect state/active.weights --cfg model.cfg --classes classes.txt",
 };
 
 struct options {
 	const char *cfg, *classes, *out;
 	double alpha;
-	bool json, help;
+	bool json;
 };
 
-static int parse(struct options *o, int argc, char **argv)
+static int parse(struct options *o, const struct cli_spec *spec, int argc, char **argv)
 {
 	int c;
 	optind = 1;
-	while ((c = cli_getopt(argc, argv, long_options)) != -1) {
+	while ((c = cli_next(spec, argc, argv)) != CLI_END) {
 		if (c == OPT_CFG)
 			o->cfg = optarg;
 		else if (c == OPT_CLASSES)
 			o->classes = optarg;
 		else if (c == OPT_OUT)
 			o->out = optarg;
-		else if (c == OPT_JSON)
+		else if (c == CLI_OPT_JSON)
 			o->json = true;
-		else if (c == OPT_HELP)
-			o->help = true;
 		else if (c != OPT_ALPHA || !cli_num(argv[0], "--alpha", optarg, 0, 1, &o->alpha))
 			return CLI_USAGE;
 	}
@@ -58,16 +67,14 @@ int cmd_blend(int argc, char **argv)
 {
 	struct options o = {.alpha = -1};
 	struct err err = {0};
-	int r = parse(&o, argc, argv);
+	int r = parse(&o, &spec_blend, argc, argv);
 	if (r != CLI_OK)
 		return r;
-	if (o.help)
-		return fputs(blend_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-	if (!o.cfg || o.classes || !o.out || o.alpha < 0 || argc - optind != 2)
+	if (!o.cfg || !o.out || o.alpha < 0 || argc - optind != 2)
 		return cli_usage("blend", "--cfg, --alpha, --out and two checkpoints are required");
 	_cleanup_(model_freep) struct model *m = NULL;
 	char id[HASH_SIZE];
-	if (model_load(o.cfg, NULL, 0, &m, &err) < 0 ||
+	if ((model_load(o.cfg, NULL, 0, &m, &err) < 0 && cli_near_file(o.cfg, &err)) ||
 	    weights_blend(m, argv[optind], argv[optind + 1], o.alpha, o.out, &err) < 0 ||
 	    hash_file(o.out, id, &err) < 0)
 		return cli_fail("blend", &err);
@@ -154,18 +161,16 @@ int cmd_inspect(int argc, char **argv)
 {
 	struct options o = {.alpha = -1};
 	struct err err = {0};
-	int r = parse(&o, argc, argv);
+	int r = parse(&o, &spec_inspect, argc, argv);
 	if (r != CLI_OK)
 		return r;
-	if (o.help)
-		return fputs(inspect_help, stdout) < 0 ? CLI_FAIL : CLI_OK;
-	if (!o.cfg || o.out || o.alpha >= 0 || argc - optind != 1)
+	if (!o.cfg || argc - optind != 1)
 		return cli_usage("inspect", "--cfg and one checkpoint are required");
 	const char *path = argv[optind];
 	_cleanup_(model_freep) struct model *m = NULL;
 	struct weights_header h;
 	char id[HASH_SIZE];
-	if (load(&o, &m, &err) < 0 || weights_check(m, path, &h, id, &err) < 0)
+	if ((load(&o, &m, &err) < 0 && cli_near_file(o.cfg, &err)) || weights_check(m, path, &h, id, &err) < 0)
 		return cli_fail("inspect", &err);
 	_cleanup_free_ struct weights_stat *stats = calloc(m->n_tensors + 1, sizeof(*stats));
 	if (!stats || weights_stats(m, path, stats, &err) < 0)

@@ -88,6 +88,8 @@ int fleet_load(struct trainer *t, struct err *err)
 
 	if (r == 0)
 		r = make_folder(t, err);
+	if (r == 0)
+		r = fleet_orders_open(t, err);
 	if (r < 0 || f->offer.manifest.sequence == 0)
 		return r;
 	if (!may_go_on(t)) {
@@ -148,13 +150,15 @@ static void forget(struct trainer *t, const char *id)
 		trainer_fault(t, &err);
 }
 
-static void halt(struct trainer *t)
+static void halt(struct trainer *t, bool by_operator)
 {
 	struct fleet *f = t->fleet;
 	const struct rollout *r = &f->rollout;
 
 	f->offer.halted = true;
-	if (r->reports < t->conf->rollout.reports)
+	if (by_operator)
+		snprintf(f->offer.reason, sizeof(f->offer.reason), "by an operator");
+	else if (r->reports < t->conf->rollout.reports)
 		snprintf(f->offer.reason, sizeof(f->offer.reason),
 			 "%lld reports in time, expected %lld", (long long)r->reports,
 			 (long long)t->conf->rollout.reports);
@@ -168,15 +172,16 @@ static void halt(struct trainer *t)
 	site_key_forget(f);
 }
 
-static void act(struct trainer *t, enum rollout_action action)
+static void act(struct trainer *t, enum rollout_action action, bool by_operator)
 {
 	struct fleet *f = t->fleet;
 
 	if (action == ROLLOUT_NOTHING)
 		return;
 	if (action == ROLLOUT_HALT)
-		halt(t);
+		halt(t, by_operator);
 	record_say(t, &(struct audit_event){.event = "fleet",
+					    .who = by_operator ? "operator of this machine" : NULL,
 					    .checkpoint = f->offer.manifest.id,
 					    .number = f->offer.manifest.sequence,
 					    .decision = f->offer.halted ? "halted" : "offered",
@@ -196,9 +201,13 @@ static void act(struct trainer *t, enum rollout_action action)
 	announce(t);
 }
 
-static void step(struct trainer *t, const struct rollout_event *ev)
+bool fleet_step(struct trainer *t, const struct rollout_event *ev)
 {
-	act(t, rollout_step(&t->fleet->rollout, &t->conf->rollout, ev, trainer_utc(t)));
+	enum rollout_action action =
+		rollout_step(&t->fleet->rollout, &t->conf->rollout, ev, trainer_utc(t));
+
+	act(t, action, ev->kind == ROLLOUT_EV_HALT || ev->kind == ROLLOUT_EV_NEXT);
+	return action != ROLLOUT_NOTHING;
 }
 
 struct census {
@@ -259,7 +268,7 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	f->n_counted = 0;
 	f->n_peers = 0;
 	ev.share = rollout_share(&t->conf->rollout, c.n);
-	step(t, &ev);
+	fleet_step(t, &ev);
 	forget(t, before);
 }
 
@@ -333,7 +342,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);
 	f->save_due = true;
-	step(t, &ev);
+	fleet_step(t, &ev);
 }
 
 void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test)
@@ -575,7 +584,8 @@ void fleet_second(struct trainer *t)
 		f->announce_due = true;
 	if (f->announce_due)
 		announce(t);
-	step(t, &timer);
+	fleet_step(t, &timer);
+	fleet_orders_look(t);
 	/* A share of the devices is of those that are known. */
 	if (t->up && trainer_now(t) >= f->census_ms)
 		look_for_published(t);

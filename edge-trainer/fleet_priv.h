@@ -35,6 +35,14 @@ struct fleet {
 	uint64_t n_keys, n_keys_told, n_keys_left_out;
 };
 
+/* What follows from it is done. False: nothing does. */
+bool fleet_step(struct trainer *t, const struct rollout_event *ev);
+
+/* fleet_orders.c: `tasuki rollout halt` and `next` lay files into STATE/rollout, which names what is
+ * meant: halt.SEQUENCE. Once a second; each is taken away, also one that is of another offer. */
+int fleet_orders_open(const struct trainer *t, struct err *err);
+void fleet_orders_look(struct trainer *t);
+
 /* site_key.c: without an identity there is no key */
 /* A new one, for what m says; sets m->root. */
 int site_key_make(struct trainer *t, struct manifest *m, struct err *err);

@@ -15,19 +15,28 @@ static enum rollout_action begin(struct rollout *r, int64_t share, int64_t now_m
 	return ROLLOUT_OFFER;
 }
 
+static enum rollout_action widen(struct rollout *r)
+{
+	r->phase = ROLLOUT_REST;
+	r->share = 100;
+	return ROLLOUT_WIDEN;
+}
+
+static enum rollout_action halt(struct rollout *r)
+{
+	r->phase = ROLLOUT_HALTED;
+	return ROLLOUT_HALT;
+}
+
 static enum rollout_action judge(struct rollout *r, const struct rollout_conf *c, int64_t now_ms)
 {
 	bool in_time = now_ms - r->begun_ms < c->wait_ms;
 
 	if (r->reports < c->reports && in_time)
 		return ROLLOUT_NOTHING;
-	if (r->reports < c->reports || r->gain < -c->tolerance * (double)r->reports) {
-		r->phase = ROLLOUT_HALTED;
-		return ROLLOUT_HALT;
-	}
-	r->phase = ROLLOUT_REST;
-	r->share = 100;
-	return ROLLOUT_WIDEN;
+	if (r->reports < c->reports || r->gain < -c->tolerance * (double)r->reports)
+		return halt(r);
+	return widen(r);
 }
 
 enum rollout_action rollout_step(struct rollout *r, const struct rollout_conf *c,
@@ -35,8 +44,14 @@ enum rollout_action rollout_step(struct rollout *r, const struct rollout_conf *c
 {
 	if (ev->kind == ROLLOUT_EV_BEGIN)
 		return begin(r, ev->share, now_ms);
+	if (ev->kind == ROLLOUT_EV_HALT && r->phase == ROLLOUT_REST)
+		return halt(r);
 	if (r->phase != ROLLOUT_FIRST)
 		return ROLLOUT_NOTHING;
+	if (ev->kind == ROLLOUT_EV_HALT)
+		return halt(r);
+	if (ev->kind == ROLLOUT_EV_NEXT)
+		return widen(r);
 	if (ev->kind == ROLLOUT_EV_REPORT) {
 		r->reports++;
 		r->activated += ev->activated;

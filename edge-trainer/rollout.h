@@ -5,6 +5,8 @@
  *              |  \--(enough reports, worse; or too few in time)--> HALTED
  *              `-- a share of 100: REST at once
  *
+ * An operator may end the wait: NEXT takes FIRST to REST whatever was reported, HALT either to HALTED.
+ *
  * A report counts once a device: the trainer brings each decision about this checkpoint once, of
  * devices that are in the first group. */
 #pragma once
@@ -31,7 +33,13 @@ struct rollout {
 	double gain; /* sum, over reports, of accuracy less that of what was active */
 };
 
-enum rollout_event_kind { ROLLOUT_EV_BEGIN, ROLLOUT_EV_REPORT, ROLLOUT_EV_TIMER };
+enum rollout_event_kind {
+	ROLLOUT_EV_BEGIN,
+	ROLLOUT_EV_REPORT,
+	ROLLOUT_EV_TIMER,
+	ROLLOUT_EV_NEXT, /* these two: an operator says so */
+	ROLLOUT_EV_HALT
+};
 
 struct rollout_event {
 	enum rollout_event_kind kind;

@@ -91,6 +91,32 @@ static const struct {
 	  {HOUR, ROLLOUT_EV_REPORT, 1, ROLLOUT_NOTHING}},
 	 ROLLOUT_FIRST,
 	 1},
+	{"an operator goes on",
+	 10,
+	 {{0, ROLLOUT_EV_BEGIN, 0, ROLLOUT_OFFER},
+	  {1, ROLLOUT_EV_REPORT, -1, ROLLOUT_NOTHING},
+	  {2, ROLLOUT_EV_NEXT, 0, ROLLOUT_WIDEN},
+	  {3, ROLLOUT_EV_NEXT, 0, ROLLOUT_NOTHING},
+	  {4, ROLLOUT_EV_REPORT, -1, ROLLOUT_NOTHING},
+	  {2 * HOUR, ROLLOUT_EV_TIMER, 0, ROLLOUT_NOTHING}},
+	 ROLLOUT_REST,
+	 1},
+	{"an operator halts the first",
+	 10,
+	 {{0, ROLLOUT_EV_BEGIN, 0, ROLLOUT_OFFER},
+	  {1, ROLLOUT_EV_HALT, 0, ROLLOUT_HALT},
+	  {2, ROLLOUT_EV_HALT, 0, ROLLOUT_NOTHING},
+	  {3, ROLLOUT_EV_NEXT, 0, ROLLOUT_NOTHING},
+	  {4, ROLLOUT_EV_REPORT, 1, ROLLOUT_NOTHING},
+	  {5, ROLLOUT_EV_TIMER, 0, ROLLOUT_NOTHING}},
+	 ROLLOUT_HALTED,
+	 0},
+	{"an operator halts the rest",
+	 100,
+	 {{0, ROLLOUT_EV_BEGIN, 0, ROLLOUT_OFFER},
+	  {1, ROLLOUT_EV_HALT, 0, ROLLOUT_HALT}},
+	 ROLLOUT_HALTED,
+	 0},
 };
 
 static void test_steps(void **state)
@@ -120,8 +146,10 @@ static void test_nothing_begun(void **state)
 	struct rollout r = {0};
 	struct rollout_event ev = {.kind = ROLLOUT_EV_REPORT};
 
-	assert_int_equal(rollout_step(&r, &conf, &ev, 0), ROLLOUT_NOTHING);
+	for (ev.kind = ROLLOUT_EV_REPORT; ev.kind <= ROLLOUT_EV_HALT; ev.kind++)
+		assert_int_equal(rollout_step(&r, &conf, &ev, 0), ROLLOUT_NOTHING);
 	assert_int_equal(r.reports, 0);
+	assert_int_equal(r.phase, ROLLOUT_NONE);
 }
 
 static void test_share(void **state)

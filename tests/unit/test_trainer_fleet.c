@@ -419,6 +419,52 @@ static void test_halts(void **state)
 	assert_false(o.halted);
 }
 
+/* As `tasuki rollout` does. */
+static bool order(const char *word, int64_t sequence)
+{
+	char path[FILE_PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/rollout/%s.%lld", f.dir, word, (long long)sequence);
+	assert_int_equal(file_write(path, "", 0, NULL), 0);
+	forget_sent();
+	tick(1000);
+	return !file_exists(path);
+}
+
+static void test_orders(void **state)
+{
+	char id[HASH_SIZE], name[16];
+	struct msg_fleet o, next_o;
+
+	(void)state;
+	f.conf.rollout = (struct rollout_conf){10, 3, 3600000, 0.01};
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "cam-%d", i);
+		known(name);
+	}
+	publish(1, id);
+	assert_true(last_offer(&o));
+	assert_true(o.share < 100);
+	/* What is of another offer, or no order, is taken away and does nothing. */
+	assert_true(order("halt", o.manifest.sequence - 1));
+	assert_true(order("resume", o.manifest.sequence));
+	assert_false(last_offer(&next_o));
+	assert_true(order("next", o.manifest.sequence));
+	assert_true(last_offer(&next_o));
+	assert_int_equal(next_o.share, 100);
+	assert_false(next_o.halted);
+	assert_true(order("halt", o.manifest.sequence));
+	assert_true(last_offer(&next_o));
+	assert_true(next_o.halted);
+	assert_string_equal(next_o.reason, "by an operator");
+	forget_sent();
+	kill_and_reopen(); /* it stays so */
+	assert_true(last_offer(&next_o));
+	assert_true(next_o.halted);
+	assert_true(order("next", o.manifest.sequence));
+	assert_true(!last_offer(&next_o) || next_o.halted);
+}
+
 static void test_no_reports(void **state)
 {
 	char id[HASH_SIZE], name[16];
@@ -533,7 +579,7 @@ int main(void)
 		FLEET_TEST(test_widens),     FLEET_TEST(test_widens_after_a_restart),
 		FLEET_TEST(test_halts),      FLEET_TEST(test_no_reports),
 		FLEET_TEST(test_gives_way),  FLEET_TEST(test_bad_file),
-		FLEET_TEST(test_full_disk),
+		FLEET_TEST(test_full_disk),   FLEET_TEST(test_orders),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
