@@ -148,7 +148,7 @@ static void test_wrong_counts(void **state)
 			json_push(rows, json_new_arr());
 		if (i == 1) {
 			json_free(rows);
-			rows = counts_of(21, 10);
+			rows = counts_of(19, 10);
 		}
 		if (i == 2) {
 			json_free(rows);
