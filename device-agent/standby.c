@@ -1,0 +1,1 @@
+#include "device-agent/agent_impl.h"
