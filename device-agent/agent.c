@@ -221,6 +221,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->rows));
 	at = earlier(at, retry_at(a, &a->noising.retry));
 	at = earlier(at, a->link.wake_ms);
+	at = earlier(at, standby_deadline_ms(a));
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
@@ -230,6 +231,7 @@ void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state->handover.conf = handover_conf(a);
+	standby_look(a);
 	link_begin(a);
 	trusted_watch(a);
 	handover_timer(a);

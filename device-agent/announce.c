@@ -50,7 +50,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_PAUSED;
 	if (a->evaluate_id || (a->making.id && a->making.id != a->train_id))
 		return PHASE_EVALUATING;
-	if (a->train_id)
+	if (a->train_id && standby_trains(a))
 		return PHASE_TRAINING;
 	if (a->coding.id || a->noising.id)
 		return PHASE_EVALUATING; /* the forms, one after the other */
@@ -58,7 +58,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_WAITING;
 	if (a->pulling || a->serve.n || coding_decodes(a))
 		return PHASE_TRANSFERRING;
-	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
+	if (!standby_trains(a) || !a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)
 		return PHASE_WAITING;
 	return PHASE_IDLE;
@@ -78,6 +78,8 @@ static const char *reason_of(const struct agent *a)
 		return a->damage;
 	if (a->audit_failed)
 		return "the audit log cannot be written";
+	if (!a->state->paused && a->standby.when.waits)
+		return a->standby.when.reason;
 	if (*handover_busy_reason(&a->state->handover))
 		return handover_busy_reason(&a->state->handover);
 	if (*link_reason(a))

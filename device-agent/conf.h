@@ -7,6 +7,7 @@
 #include "common/engine/worker.h"
 #include "common/trust/identity.h"
 #include "device-agent/meter.h"
+#include "device-agent/when.h"
 
 #define SELECT_BLENDS_MAX  5
 #define SELECT_PROTECT_MAX 64 /* classes */
@@ -65,6 +66,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
+	struct when_conf when;
 	struct privacy_conf privacy;
 	int encoding;            /* of what is offered: enum encoding, or ENCODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
