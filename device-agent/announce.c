@@ -135,8 +135,9 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 		ret->active.pinned = s->pinned;
 	}
 	bool evaluating = ret->phase == PHASE_EVALUATING && a->evaluate_id;
-	ret->progress = evaluating                     ? share(&a->evaluate_progress)
-			: ret->phase == PHASE_TRAINING ? share(&a->train_progress)
+	bool training = ret->phase == PHASE_TRAINING || (a->train_id && a->standby.when.waits);
+	ret->progress = evaluating ? share(&a->evaluate_progress)
+			: training ? share(&a->train_progress)
 			: a->pulling && a->part.xfer.n_blocks
 				? (double)a->part.xfer.n_held / a->part.xfer.n_blocks
 				: -1;
