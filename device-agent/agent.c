@@ -469,11 +469,9 @@ static int open_folder(struct agent *a, struct err *err)
 	if (r < 0)
 		return r;
 	struct state *s = a->state;
-	if (*s->model && strcmp(s->model, a->model->id) != 0)
-		return err_set(err, -EINVAL,
-			       "%s: holds checkpoints of model %.12s, the configuration describes "
-			       "model %.12s: give it a state folder of its own",
-			       a->conf.state, s->model, a->model->id);
+	r = state_check_model(s, a->conf.state, a->model, err);
+	if (r < 0)
+		return r;
 	r = map_private_names(a, err);
 	if (r < 0)
 		return r;

@@ -374,7 +374,16 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	return 0;
 }
 
-int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
+static int load_identity(struct conf *c, bool look, struct agent_conf *a, struct err *err)
+{
+	if (!look)
+		return identity_conf_read(c, &a->identity, err);
+	int r = identity_conf(c, &a->identity, err);
+	return r < 0 ? r : identity_conf_name(c, &a->identity, a->id, err);
+}
+
+/* look: at what it names. */
+static int load(const char *path, bool look, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
 					       "train",   "handover", "transfer", "link", "select",
@@ -404,14 +413,12 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = load_select(c, &a->select, err);
 	if (r >= 0)
-		r = identity_conf(c, &a->identity, err);
-	if (r >= 0)
-		r = identity_conf_name(c, &a->identity, a->id, err);
+		r = load_identity(c, look, a, err);
 	if (r >= 0)
 		r = load_commands(c, a, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
-	if (r >= 0)
+	if (r >= 0 && look)
 		r = check_paths(c, a, err);
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
@@ -427,4 +434,14 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	free(a);
 	conf_free(c);
 	return r;
+}
+
+int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
+{
+	return load(path, true, ret, err);
+}
+
+int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err)
+{
+	return load(path, false, ret, err);
 }

@@ -77,6 +77,8 @@ struct agent_conf {
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
+/* The same without a look at what it names: for whoever looks into that one by one. */
+int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err);
 /* Outputs of the protected classes, once the names of all outputs are known. -EINVAL: a name that
  * is not among them; -E2BIG. */
 int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err);
