@@ -34,6 +34,7 @@ int cmd_cmd(int argc, char **argv);
 int cmd_publish(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
 int cmd_privacy(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 
 /* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
 /* A line on standard error; what others made may be in it. */

@@ -19,6 +19,7 @@ static const struct cli_command commands[] = {
 	{"cmd", "send a command to a device or the fleet", cmd_cmd},
 	{"publish", "offer a checkpoint to all devices", cmd_publish},
 	{"audit", "check an audit log: verify", cmd_audit},
+	{"doctor", "look for what is wrong with a set-up, and say what to do", cmd_doctor},
 	{"privacy", "what handovers with noise give away", cmd_privacy},
 };
 

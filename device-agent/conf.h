@@ -11,6 +11,7 @@
 
 #define SELECT_BLENDS_MAX  5
 #define SELECT_PROTECT_MAX 64 /* classes */
+#define VALIDATION_FEW     30 /* images: fewer decide hardly anything */
 
 enum selector { SELECTOR_BEST, SELECTOR_CONFIDENCE };
 enum lineage { LINEAGE_KEEP, LINEAGE_ADOPT };

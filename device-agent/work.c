@@ -22,7 +22,6 @@
 #define FAILURE_OF_CHECKPOINT 4
 #define EVALUATE_FAILURES_MAX 20
 
-#define VALIDATION_FEW 30 /* images: fewer decide hardly anything */
 
 static bool same(const char *a, const char *b)
 {
