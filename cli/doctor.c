@@ -13,8 +13,10 @@
 static void usage(FILE *f)
 {
 	fputs("usage: tasuki doctor [OPTION ...] [CONF]\n"
-	      "Looks for what is wrong with a device's or trainer's set-up, from its configuration\n"
-	      "(agent.conf, trainer.conf), or with the way to the broker alone. Each check is a line:\n"
+	      "Looks for what is wrong with a device's or trainer's set-up, from its "
+	      "configuration\n"
+	      "(agent.conf, trainer.conf), or with the way to the broker alone. Each check is a "
+	      "line:\n"
 	      "ok, warning, FAULT or skipped, what was found, and after -> what to do. It changes\n"
 	      "nothing, and a daemon that runs goes on: run it as that daemon's user.\n" ONLINE_HELP
 	      "                        (these four without CONF, which has its own)\n"
@@ -125,7 +127,7 @@ static int load(struct doctor *d, struct err *err)
 		return err_errno(err, -ENOMEM, "%s", d->path);
 	r = trainer ? trainer_conf_load(d->path, d->trainer, err)
 		    : agent_conf_load(d->path, d->agent, err);
-	int read = r == 0 ? 0
+	int read = r == 0    ? 0
 		   : trainer ? trainer_conf_read(d->path, d->trainer, &again)
 			     : agent_conf_read(d->path, d->agent, &again);
 	if (read < 0)
@@ -139,8 +141,8 @@ static int load(struct doctor *d, struct err *err)
 
 static bool look_at_conf(struct doctor *d)
 {
-	static const char *const rest[] = {"certificate", "broker", "clock", "state folder",
-					   "network", "disk", "worker", "data set"};
+	static const char *const rest[] = {"certificate", "broker", "clock",  "state folder",
+					   "network",     "disk",   "worker", "data set"};
 	struct err err = {0};
 	int r = load(d, &err);
 	if (r == 1) {
@@ -223,7 +225,8 @@ static int read_options(struct doctor *d, int argc, char **argv, bool *ret_help)
 				 argc - optind);
 	d->path = argv[optind];
 	if (d->path && given)
-		return cli_usage("doctor", "%s says where the broker is: no options for that beside it",
+		return cli_usage("doctor",
+				 "%s says where the broker is: no options for that beside it",
 				 d->path);
 	return CLI_OK;
 }
@@ -235,7 +238,8 @@ int cmd_doctor(int argc, char **argv)
 	if (!d)
 		return CLI_FAIL;
 	d->role = ROLE_OPERATOR;
-	int code = online_init(&d->online, "doctor") ? read_options(d, argc, argv, &help) : CLI_USAGE;
+	int code =
+		online_init(&d->online, "doctor") ? read_options(d, argc, argv, &help) : CLI_USAGE;
 	if (help)
 		usage(stdout);
 	if (code != CLI_OK || help) {

@@ -19,7 +19,8 @@ struct doctor {
 	unsigned n[DOCTOR_STATE_N];
 	enum role role;
 	const char *path; /* of the configuration; NULL: only the broker is looked at */
-	/* Of the configuration, whichever it is; `agent` is NULL for a trainer's, and vice versa. */
+	/* Of the configuration, whichever it is; `agent` is NULL for a trainer's, and vice versa.
+	 */
 	struct agent_conf *agent;
 	struct trainer_conf *trainer;
 	char id[ID_SIZE], state[FILE_PATH_MAX];
@@ -27,11 +28,11 @@ struct doctor {
 	/* What was found. */
 	struct classes classes;
 	struct private_names names;
-	struct model *model;     /* NULL: it cannot be read */
-	bool trusted;            /* own certificate and authorities are good, or none are needed */
-	bool runs;               /* the daemon does, on this state folder */
+	struct model *model; /* NULL: it cannot be read */
+	bool trusted;        /* own certificate and authorities are good, or none are needed */
+	bool runs;           /* the daemon does, on this state folder */
 	bool has_boot;
-	int64_t boot;            /* of the agent's last start */
+	int64_t boot; /* of the agent's last start */
 	struct worker_ready ready;
 };
 

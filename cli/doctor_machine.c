@@ -17,14 +17,15 @@
 #include "device-agent/readings.h"
 #include "device-agent/state.h"
 
-#define AHEAD_MS       60000 /* that a file may be younger than the clock says */
-#define MB(bytes)      ((unsigned long long)((bytes) >> 20))
+#define AHEAD_MS  60000 /* that a file may be younger than the clock says */
+#define MB(bytes) ((unsigned long long)((bytes) >> 20))
 /* Checkpoints in an agent's state folder: the active one, the one before, the local one, what comes
- * back and what is made of it, the bases of differences; and of these, without which nothing goes. */
-#define AGENT_FILES    12
-#define AGENT_LEAST    3
-#define MEMINFO_LINE   128
-#define FOLDERS_OPEN   16
+ * back and what is made of it, the bases of differences; and of these, without which nothing goes.
+ */
+#define AGENT_FILES  12
+#define AGENT_LEAST  3
+#define MEMINFO_LINE 128
+#define FOLDERS_OPEN 16
 
 static const char *program(const struct doctor *d)
 {
@@ -55,7 +56,8 @@ static void look_at_kept(struct doctor *d)
 		d->boot = s->boot;
 		if (r < 0)
 			doctor_say(d, DOCTOR_FAULT, "state folder",
-				   "put back a backup, the network that it is of, or name a new folder",
+				   "put back a backup, the network that it is of, or name a new "
+				   "folder",
 				   "%s", err.text);
 	}
 	free(s);
@@ -67,8 +69,8 @@ static void look_at_owner(struct doctor *d, const struct stat *st)
 		doctor_say(d, DOCTOR_WARNING, "state folder",
 			   "run tasuki doctor as the user that owns it, for what this one may says "
 			   "little of the other",
-			   "%s is user %lu's, this is user %lu", d->state, (unsigned long)st->st_uid,
-			   (unsigned long)geteuid());
+			   "%s is user %lu's, this is user %lu", d->state,
+			   (unsigned long)st->st_uid, (unsigned long)geteuid());
 	else if (access(d->state, R_OK | W_OK | X_OK) < 0)
 		doctor_say(d, DOCTOR_FAULT, "state folder", "chmod u+rwx, or name another folder",
 			   "%s: %s", d->state, strerror(errno));
@@ -84,8 +86,9 @@ void doctor_folder(struct doctor *d)
 	if (file_path(path, sizeof(path), "%s/lock", d->state) == 0)
 		file_lock_held(path, &d->runs);
 	if (stat(d->state, &st) < 0 && errno != ENOENT) {
-		doctor_say(d, DOCTOR_FAULT, "state folder", "name a folder that this user can write",
-			   "%s: %s", d->state, strerror(errno));
+		doctor_say(d, DOCTOR_FAULT, "state folder",
+			   "name a folder that this user can write", "%s: %s", d->state,
+			   strerror(errno));
 		return;
 	}
 	if (!file_exists(d->state)) {
@@ -217,10 +220,11 @@ static uint64_t meminfo(const char *key)
 static void look_at_memory(struct doctor *d)
 {
 	uint64_t all = meminfo("MemTotal"), left = meminfo("MemAvailable");
-	uint64_t need = network_bytes(d->model, DNET_AUTO, d->model->batch / d->model->subdivisions,
-				      true);
+	uint64_t need =
+		network_bytes(d->model, DNET_AUTO, d->model->batch / d->model->subdivisions, true);
 	if (all && need > all)
-		doctor_say(d, DOCTOR_FAULT, "memory", "a smaller batch or more subdivisions in the cfg",
+		doctor_say(d, DOCTOR_FAULT, "memory",
+			   "a smaller batch or more subdivisions in the cfg",
 			   "this network takes %llu MB to train, and the machine has %llu MB",
 			   MB(need), MB(all));
 	else if (left && need > left && !d->runs)
@@ -246,7 +250,8 @@ static int write_names(const struct private_names *p, char path[FILE_PATH_MAX], 
 	return f && fflush(f) == 0 ? 0 : err_errno(err, -errno, "%s", path);
 }
 
-static void tell_worker_fault(struct doctor *d, const struct err *err)
+/* refused: it runs, and will have nothing of what it is asked to open. */
+static void tell_worker_fault(struct doctor *d, bool refused, const struct err *err)
 {
 	if (err->category == ERR_DATA) {
 		doctor_ok(d, "worker", "it runs");
@@ -259,9 +264,9 @@ static void tell_worker_fault(struct doctor *d, const struct err *err)
 	doctor_say(d, DOCTOR_FAULT, "worker",
 		   strstr(err->text, "sandbox")
 			   ? "a kernel with Landlock and seccomp, or [worker] sandbox = on"
-		   : err->category == ERR_CONF || err->code == -EINVAL
-			   ? "correct [train], the cfg or [worker] as it says"
-			   : "install tasuki-worker beside this program, or name it as [worker] program",
+		   : refused ? "correct [train], the cfg or [worker] as it says"
+			     : "install tasuki-worker beside this program, or name it as [worker] "
+			       "program",
 		   "%s", err->text);
 	doctor_say(d, DOCTOR_SKIPPED, "data set", NULL, "needs the worker");
 }
@@ -277,9 +282,11 @@ static void tell_data(struct doctor *d)
 		doctor_say(d, DOCTOR_FAULT, "data set", "[data] validation_share or validation",
 			   "no validation images: nothing can ever become active");
 	else if (d->agent && n[SPLIT_VALIDATION] < VALIDATION_FEW)
-		doctor_say(d, DOCTOR_WARNING, "data set", "more images, or a larger [data] validation_share",
-			   "%u validation images: which checkpoint is best is mostly chance below %d",
-			   n[SPLIT_VALIDATION], VALIDATION_FEW);
+		doctor_say(
+			d, DOCTOR_WARNING, "data set",
+			"more images, or a larger [data] validation_share",
+			"%u validation images: which checkpoint is best is mostly chance below %d",
+			n[SPLIT_VALIDATION], VALIDATION_FEW);
 	else
 		doctor_ok(d, "data set", "%s: %u images to train, %u to validate, %u to test",
 			  d->worker.data.path, n[SPLIT_TRAIN], n[SPLIT_VALIDATION], n[SPLIT_TEST]);
@@ -326,7 +333,7 @@ void doctor_worker(struct doctor *d)
 	if (d->names.n)
 		unlink(w.private_classes);
 	if (r < 0) {
-		tell_worker_fault(d, &err);
+		tell_worker_fault(d, r == -EINVAL, &err);
 		return;
 	}
 	tell_worker(d);

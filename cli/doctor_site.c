@@ -12,9 +12,9 @@
 #include "common/mqtt/probe.h"
 #include "common/trust/trust.h"
 
-#define PROBE_MS       4000
-#define ECHO_MS        2000
-#define DAY_MS         (86400LL * 1000)
+#define PROBE_MS 4000
+#define ECHO_MS  2000
+#define DAY_MS   (86400LL * 1000)
 /* Clocks: what crosses the broker takes less than that; and statuses are repeated so often. */
 #define CLOCK_AHEAD_MS 60000
 #define STATUS_OLD_MS  (20 * 60000)
@@ -44,10 +44,12 @@ static const char *remedy_of(int code, const char *text)
 {
 	switch (code) {
 	case -EKEYEXPIRED:
-		return strstr(text, "not yet") ? "set the clock of this machine"
-					       : "deploy/pki renew, and put the new file in its place";
+		return strstr(text, "not yet")
+			       ? "set the clock of this machine"
+			       : "deploy/pki renew, and put the new file in its place";
 	case -EKEYREVOKED:
-		return "deploy/pki request and issue: a new key, for whoever has the old one may be "
+		return "deploy/pki request and issue: a new key, for whoever has the old one may "
+		       "be "
 		       "somebody else";
 	case -EKEYREJECTED:
 		return strstr(text, "list of revoked")
@@ -98,8 +100,8 @@ static void look_at_authority(struct doctor *d, const struct identity_paths *p, 
 {
 	char crt[FILE_PATH_MAX], crl[FILE_PATH_MAX], at[CLOCK_TEXT_MAX];
 	struct certifier *c;
-	if (identity_authority(p, role, "crt", crt) < 0 || identity_authority(p, role, "crl", crl) < 0 ||
-	    certifier_read(crt, crl, &c, NULL) < 0)
+	if (identity_authority(p, role, "crt", crt) < 0 ||
+	    identity_authority(p, role, "crl", crl) < 0 || certifier_read(crt, crl, &c, NULL) < 0)
 		return; /* trust_new() has said so */
 	int64_t until_ms = certifier_until_ms(c), now_ms = clock_real_ms();
 	certifier_free(c);
@@ -131,7 +133,8 @@ static void tell_end(struct doctor *d, struct trust *t, const struct identity_pa
 		clock_format(c.until_ms, at);
 		memcpy(name, c.name, ID_SIZE);
 	}
-	doctor_ok(d, "certificate", "of %s %s, with its key, until %s", role_name(d->role), name, at);
+	doctor_ok(d, "certificate", "of %s %s, with its key, until %s", role_name(d->role), name,
+		  at);
 }
 
 void doctor_certificates(struct doctor *d)
@@ -172,7 +175,8 @@ static const char *remedy_at(const struct doctor *d, enum probe_step step, char 
 		return "correct [broker] host, or the machine's name service (/etc/hosts, DNS)";
 	case PROBE_CONNECT:
 		snprintf(text, size,
-			 "start the broker, open the firewall, or correct [broker] host and port (%d "
+			 "start the broker, open the firewall, or correct [broker] host and port "
+			 "(%d "
 			 "for a %s %s)",
 			 secure ? ROLE_PORT(d->role) : 1883, role_name(d->role),
 			 secure ? "with a certificate" : "without a certificate");
@@ -186,11 +190,13 @@ static const char *remedy_at(const struct doctor *d, enum probe_step step, char 
 		return "authorities/broker.crt of this site; or a new certificate for the broker "
 		       "(deploy/pki renew); or the clock";
 	case PROBE_HOST:
-		return "as [broker] host the name that is in the broker's certificate, or deploy/pki "
+		return "as [broker] host the name that is in the broker's certificate, or "
+		       "deploy/pki "
 		       "issue ... --also NAME for it";
 	case PROBE_ADMITTED:
 		snprintf(text, size,
-			 "the port of the listener for a %s (%d unless it was changed); or the broker "
+			 "the port of the listener for a %s (%d unless it was changed); or the "
+			 "broker "
 			 "has old authorities or lists: its log says why",
 			 role_name(d->role), ROLE_PORT(d->role));
 		return text;
@@ -214,7 +220,8 @@ static void tell_way(struct doctor *d, const struct probe *p, bool tls)
 			   p->address, m->port, (long long)(left_ms / DAY_MS));
 	else
 		doctor_ok(d, "broker",
-			  "%s (%s), port %d: TLS, its certificate is for this name, and it takes ours",
+			  "%s (%s), port %d: TLS, its certificate is for this name, and it takes "
+			  "ours",
 			  m->host, p->address, m->port);
 }
 
@@ -264,7 +271,8 @@ static void look_at_writing(struct doctor *d)
 		return;
 	const struct mqtt_publish p = {.topic = topic, .payload = "{}", .len = 2, .qos = 1};
 	int r = mqtt_publish(o->mqtt, &p);
-	for (int64_t until = clock_mono_ms() + ECHO_MS; r == 0 && !back && clock_mono_ms() < until;) {
+	for (int64_t until = clock_mono_ms() + ECHO_MS;
+	     r == 0 && !back && clock_mono_ms() < until;) {
 		online_listen(o, clock_mono_ms() + (plain ? 20 : ECHO_MS / 4), 0);
 		mqtt_get_stats(o->mqtt, &stats);
 		if (!plain || stats.out_refused)
@@ -272,10 +280,11 @@ static void look_at_writing(struct doctor *d)
 	}
 	mqtt_get_stats(o->mqtt, &stats);
 	if (r < 0 || stats.out_refused || (plain && !back))
-		doctor_say(d, DOCTOR_FAULT, "access",
-			   "the ACL of this listener, and the site's name in it (broker-config/*.acl)",
-			   "the broker does not let us write %s%s", topic,
-			   plain ? ", or read it" : "");
+		doctor_say(
+			d, DOCTOR_FAULT, "access",
+			"the ACL of this listener, and the site's name in it (broker-config/*.acl)",
+			"the broker does not let us write %s%s", topic,
+			plain ? ", or read it" : "");
 	else
 		doctor_ok(d, "access", "what is written to %s is %s", topic,
 			  plain ? "delivered" : "taken");
@@ -293,9 +302,10 @@ static void look_at_id(struct doctor *d)
 			p = &o->trainers[i].presence;
 	bool there = p && p->online;
 	if (there && !d->runs)
-		doctor_say(d, d->has_boot && p->boot == d->boot ? DOCTOR_WARNING : DOCTOR_FAULT, "id",
-			   "end the other one, or give this one an id of its own",
-			   "%s %s is at the broker, and no program runs on this state folder: two have "
+		doctor_say(d, d->has_boot && p->boot == d->boot ? DOCTOR_WARNING : DOCTOR_FAULT,
+			   "id", "end the other one, or give this one an id of its own",
+			   "%s %s is at the broker, and no program runs on this state folder: two "
+			   "have "
 			   "the same id, or it was cut off a moment ago",
 			   role_name(d->role), d->id);
 	else if (d->runs && !there)
@@ -384,7 +394,8 @@ void doctor_broker(struct doctor *d)
 		doctor_say(d, DOCTOR_SKIPPED, "session", NULL, "needs the certificate");
 	else if (secure && d->role == ROLE_DEVICE)
 		doctor_say(d, DOCTOR_SKIPPED, "session", NULL,
-			   "at a devices' listener a session is its certificate's: one of our own would "
+			   "at a devices' listener a session is its certificate's: one of our own "
+			   "would "
 			   "end the agent's");
 	else
 		ask(d);

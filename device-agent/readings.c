@@ -170,14 +170,15 @@ static void read_load(const struct when_conf *c, struct when_readings *r)
 /* Over which the default route of the least metric leads (IPv4). */
 static void read_route(const struct when_conf *c, struct when_readings *r)
 {
-	char path[FILE_PATH_MAX], text[READINGS_BYTES_MAX + 1], *rest = text, name[WHEN_INTERFACE_MAX];
+	char path[FILE_PATH_MAX], text[READINGS_BYTES_MAX + 1], *rest = text,
+								name[WHEN_INTERFACE_MAX];
 	uint32_t to, mask, flags, metric, best = UINT32_MAX;
 	if (file_path(path, sizeof(path), "%s/proc/net/route", c->root) < 0 ||
 	    read_text(path, text) < 0)
 		return;
 	for (char *line; (line = strsep(&rest, "\n"));) {
-		if (sscanf(line, "%15s %8" SCNx32 " %*8x %8" SCNx32 " %*u %*u %10" SCNu32
-				 " %8" SCNx32,
+		if (sscanf(line,
+			   "%15s %8" SCNx32 " %*8x %8" SCNx32 " %*u %*u %10" SCNu32 " %8" SCNx32,
 			   name, &to, &flags, &metric, &mask) != 5 ||
 		    to || mask || !(flags & RTF_UP) || metric >= best)
 			continue;

@@ -1,5 +1,5 @@
-/* When training steps aside: carries out what when.h says, by the pause that a person has, too. What
- * is evaluated and decided goes on: it is short, and a trainer waits for it. */
+/* When training steps aside: carries out what when.h says, by the pause that a person has, too.
+ * What is evaluated and decided goes on: it is short, and a trainer waits for it. */
 #include "device-agent/agent_impl.h"
 
 #include <string.h>

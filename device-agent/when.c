@@ -208,8 +208,7 @@ static bool is_over(const struct when *w, const struct when_conf *c, const struc
 		return c->temperature_max_c > 0 &&
 		       r->temperature_c > c->temperature_max_c - (was ? WHEN_TEMPERATURE_BACK : 0);
 	case WHEN_LOAD:
-		return c->load_max > 0 &&
-		       others(w, r) > c->load_max * (was ? WHEN_LOAD_BACK : 1);
+		return c->load_max > 0 && others(w, r) > c->load_max * (was ? WHEN_LOAD_BACK : 1);
 	case WHEN_DISK:
 		return least > 0 && free_bytes >= 0 &&
 		       free_bytes < least * (was ? WHEN_DISK_BACK : 1);
@@ -229,8 +228,8 @@ static void tell(const struct when *w, const struct when_conf *c, const struct w
 	switch (kind) {
 	case WHEN_HOURS:
 		next = next_begin(c, r->week_min) % WHEN_WEEK_MIN;
-		snprintf(ret, n, "outside its hours: again %s %02d:%02d",
-			 days[next / WHEN_DAY_MIN], next % WHEN_DAY_MIN / 60, next % 60);
+		snprintf(ret, n, "outside its hours: again %s %02d:%02d", days[next / WHEN_DAY_MIN],
+			 next % WHEN_DAY_MIN / 60, next % 60);
 		break;
 	case WHEN_POWER:
 		if (r->battery_percent >= 0)

@@ -28,11 +28,11 @@
 #define WHEN_TELL_MS       60000 /* the figures in the reason are no older */
 
 /* Margins. */
-#define WHEN_LOAD_BACK         0.8 /* of the limit */
-#define WHEN_TEMPERATURE_BACK  5   /* degrees below it */
-#define WHEN_BATTERY_BACK      5   /* percent points above it */
-#define WHEN_DISK_BACK         1.1 /* times the limit */
-#define WHEN_LOAD_AVERAGE_MS   60000
+#define WHEN_LOAD_BACK        0.8 /* of the limit */
+#define WHEN_TEMPERATURE_BACK 5   /* degrees below it */
+#define WHEN_BATTERY_BACK     5   /* percent points above it */
+#define WHEN_DISK_BACK        1.1 /* times the limit */
+#define WHEN_LOAD_AVERAGE_MS  60000
 
 /* What waits while the way out is a metered link. */
 enum when_metered { WHEN_METERED_NONE, WHEN_METERED_HANDOVER, WHEN_METERED_ALL };
@@ -50,7 +50,8 @@ struct when_conf {
 	double temperature_max_c;        /* 0: any */
 	double load_max;                 /* of other programs, a processor; 0: any */
 	int64_t disk_free_min_bytes;     /* 0: any */
-	char interfaces[WHEN_NAMES_MAX]; /* that are metered: names with * and ?, commas; "": none */
+	char interfaces[WHEN_NAMES_MAX]; /* that are metered: names with * and ?, commas; "": none
+					  */
 	enum when_metered metered;
 	char root[FILE_PATH_MAX]; /* folder of proc/ and sys/ */
 };
@@ -60,12 +61,12 @@ enum when_power { WHEN_POWER_UNKNOWN, WHEN_POWER_MAINS, WHEN_POWER_BATTERY };
 struct when_readings {
 	int32_t week_min; /* now, as in when_window */
 	enum when_power power;
-	int32_t battery_percent;         /* -1: not known */
-	double temperature_c;            /* NaN: not known, as the next */
-	double load;                     /* average of a minute, a processor, training included */
-	double own;                      /* what training takes while it runs: share of the processors */
-	bool training;                   /* it computes now */
-	int64_t disk_free_bytes;         /* -1: not known */
+	int32_t battery_percent; /* -1: not known */
+	double temperature_c;    /* NaN: not known, as the next */
+	double load;             /* average of a minute, a processor, training included */
+	double own;              /* what training takes while it runs: share of the processors */
+	bool training;           /* it computes now */
+	int64_t disk_free_bytes; /* -1: not known */
 	char interface[WHEN_INTERFACE_MAX]; /* of the way out; "": not known, or none */
 };
 

@@ -101,8 +101,10 @@ static int setup(struct attempt *a, const struct mqtt_tls *tls, struct err *err)
 		return err_set(err, -EINVAL, "%s: %s", tls->authority, tls_reason());
 	if (SSL_CTX_use_certificate_file(a->context, tls->certificate, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_use_PrivateKey_file(a->context, tls->key, SSL_FILETYPE_PEM) != 1)
-		return err_set(err, -EINVAL, "%s, %s: %s", tls->certificate, tls->key, tls_reason());
-	SSL_CTX_set_session_cache_mode(a->context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		return err_set(err, -EINVAL, "%s, %s: %s", tls->certificate, tls->key,
+			       tls_reason());
+	SSL_CTX_set_session_cache_mode(a->context,
+				       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(a->context, on_ticket);
 	a->ssl = SSL_new(a->context);
 	if (!a->ssl || !SSL_set_fd(a->ssl, a->fd))
@@ -112,7 +114,8 @@ static int setup(struct attempt *a, const struct mqtt_tls *tls, struct err *err)
 	bool address = inet_pton(AF_INET, a->host, &ignored) == 1 ||
 		       inet_pton(AF_INET6, a->host, &ignored) == 1;
 	int ok = address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(a->ssl), a->host)
-			 : SSL_set1_host(a->ssl, a->host) && SSL_set_tlsext_host_name(a->ssl, a->host);
+			 : SSL_set1_host(a->ssl, a->host) &&
+				   SSL_set_tlsext_host_name(a->ssl, a->host);
 	return ok ? 0 : err_errno(err, -ENOMEM, "TLS");
 }
 

@@ -11,12 +11,12 @@
 #define PROBE_QUIET_MS    500 /* a broker that refuses a certificate says so by then */
 
 enum probe_step {
-	PROBE_RESOLVE,   /* the name has an address */
-	PROBE_CONNECT,   /* somebody listens there */
-	PROBE_TLS,       /* and speaks TLS, as we do */
-	PROBE_BROKER,    /* its certificate is of our authority, and of now */
-	PROBE_HOST,      /* and for the name that we call it by */
-	PROBE_ADMITTED,  /* and it takes ours */
+	PROBE_RESOLVE,  /* the name has an address */
+	PROBE_CONNECT,  /* somebody listens there */
+	PROBE_TLS,      /* and speaks TLS, as we do */
+	PROBE_BROKER,   /* its certificate is of our authority, and of now */
+	PROBE_HOST,     /* and for the name that we call it by */
+	PROBE_ADMITTED, /* and it takes ours */
 	PROBE_DONE
 };
 

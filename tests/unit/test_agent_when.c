@@ -14,8 +14,8 @@ static int begin_when(void **state)
 	if (setup(state) < 0)
 		return -1;
 	machine = fine;
-	conf.when = (struct when_conf){.mains = true, .interfaces = "wwan*",
-				       .metered = WHEN_METERED_HANDOVER};
+	conf.when = (struct when_conf){
+		.mains = true, .interfaces = "wwan*", .metered = WHEN_METERED_HANDOVER};
 	forget_asked();
 	again();
 	return 0;

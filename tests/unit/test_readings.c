@@ -81,8 +81,8 @@ static void test_temperature(void **state)
 	put("sys/class/thermal/cooling_device0/temp", "99000\n");
 	assert_true(look().temperature_c == 63);
 	/* Broken ones are left out. */
-	static const char *const bad[] = {"", "hot", "63000 C", "999999", "-999999", "1e5",
-					  "99999999999999999999"};
+	static const char *const bad[] = {
+		"", "hot", "63000 C", "999999", "-999999", "1e5", "99999999999999999999"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		put("sys/class/thermal/thermal_zone1/temp", bad[i]);
 		assert_true(look().temperature_c == 41.5);
@@ -147,10 +147,10 @@ static void test_way_out(void **state)
 	put("proc/net/route", HEAD ROUTE("eth0", "0002A8C0", "0001", "0", "00FFFFFF"));
 	assert_string_equal(look().interface, "");
 	put("proc/net/route", HEAD ROUTE("eth0", "00000000", "0003", "600", "00000000")
-		    ROUTE("wwan0", "00000000", "0003", "700", "00000000"));
+				      ROUTE("wwan0", "00000000", "0003", "700", "00000000"));
 	assert_string_equal(look().interface, "eth0");
 	put("proc/net/route", HEAD ROUTE("eth0", "00000000", "0002", "600", "00000000")
-		    ROUTE("wwan0", "00000000", "0003", "700", "00000000"));
+				      ROUTE("wwan0", "00000000", "0003", "700", "00000000"));
 	assert_string_equal(look().interface, "wwan0");
 	put("proc/net/route", "eth0 0 0\nwwan0\n\n\n%s%n 00000000 z\n");
 	assert_string_equal(look().interface, "");

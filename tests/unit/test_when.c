@@ -6,10 +6,10 @@
 
 #include "device-agent/when.h"
 
-#define MON 0
-#define SAT (5 * WHEN_DAY_MIN)
-#define SUN (6 * WHEN_DAY_MIN)
-#define AT(day, h, m) ((day) + (h) * 60 + (m))
+#define MON           0
+#define SAT           (5 * WHEN_DAY_MIN)
+#define SUN           (6 * WHEN_DAY_MIN)
+#define AT(day, h, m) ((day) + (h)*60 + (m))
 
 static const struct when_readings fine = {.week_min = AT(MON, 12, 0),
 					  .power = WHEN_POWER_MAINS,
@@ -70,10 +70,25 @@ static void test_hours(void **state)
 static void test_bad_hours(void **state)
 {
 	static const char *const bad[] = {
-		"mo",          "mon-",        "mon-fry",   "22:00",      "22:00-",   "22-6",
-		"24:00-06:00", "22:00-24:01", "9:60-10:0", "9:00-09:00", "mon,,tue", "mon tue",
-		",",           "mon,",        "-",         "9:00-10:00 mon",
-		"9:00-10:00-11:00", "mon 9:00-10:00 11:00-12:00", "999999999:00-10:00",
+		"mo",
+		"mon-",
+		"mon-fry",
+		"22:00",
+		"22:00-",
+		"22-6",
+		"24:00-06:00",
+		"22:00-24:01",
+		"9:60-10:0",
+		"9:00-09:00",
+		"mon,,tue",
+		"mon tue",
+		",",
+		"mon,",
+		"-",
+		"9:00-10:00 mon",
+		"9:00-10:00-11:00",
+		"mon 9:00-10:00 11:00-12:00",
+		"999999999:00-10:00",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct when_conf c = {.n_windows = 0};
@@ -147,12 +162,12 @@ static void put_disk(struct when_readings *r, double v)
 
 static void test_margins(void **state)
 {
-	static const struct row battery[] = {{31, false}, {30, false}, {29, true}, {30, true},
+	static const struct row battery[] = {{31, false}, {30, false}, {29, true},  {30, true},
 					     {34, true},  {35, false}, {30, false}, {-1, false}};
 	static const struct row warm[] = {{75, false}, {75.1, true}, {71, true},
 					  {70, false}, {74, false},  {NAN, false}};
-	static const struct row load[] = {{0.5, false}, {0.51, true}, {0.41, true}, {0.4, false},
-					  {0.5, false}, {NAN, false}};
+	static const struct row load[] = {{0.5, false}, {0.51, true}, {0.41, true},
+					  {0.4, false}, {0.5, false}, {NAN, false}};
 	static const struct row disk[] = {{1000, false}, {999, true},   {1050, true},
 					  {1100, false}, {1000, false}, {-1, true}};
 	struct when_conf c = {.battery_min_percent = 30};
@@ -292,10 +307,8 @@ static void test_off_and_unread(void **state)
 {
 	char text[WHEN_REASON_MAX];
 	struct when_conf c = {0};
-	struct when_readings r = {.battery_percent = -1,
-				  .temperature_c = NAN,
-				  .load = NAN,
-				  .disk_free_bytes = -1};
+	struct when_readings r = {
+		.battery_percent = -1, .temperature_c = NAN, .load = NAN, .disk_free_bytes = -1};
 	struct when w = {0};
 	assert_false(when_any(&c));
 	when_step(&w, &c, &r, 0);
@@ -324,14 +337,10 @@ static void test_off_and_unread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hours),
-		cmocka_unit_test(test_bad_hours),
-		cmocka_unit_test(test_says_when_again),
-		cmocka_unit_test(test_margins),
-		cmocka_unit_test(test_power),
-		cmocka_unit_test(test_reason_is_calm),
-		cmocka_unit_test(test_own_load),
-		cmocka_unit_test(test_metered),
+		cmocka_unit_test(test_hours),           cmocka_unit_test(test_bad_hours),
+		cmocka_unit_test(test_says_when_again), cmocka_unit_test(test_margins),
+		cmocka_unit_test(test_power),           cmocka_unit_test(test_reason_is_calm),
+		cmocka_unit_test(test_own_load),        cmocka_unit_test(test_metered),
 		cmocka_unit_test(test_off_and_unread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
