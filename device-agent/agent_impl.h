@@ -489,6 +489,8 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 bool fleet_step(struct agent *a);
 /* To the blocks of what is taken; where they are sealed, once their key is here. */
 void fleet_subscribe(struct agent *a);
+/* The way out has become a metered link, or is none any more. */
+void fleet_way_out(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);

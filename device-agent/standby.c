@@ -40,10 +40,12 @@ void standby_look(struct agent *a)
 		log_info("device=%s training waits: %s", a->conf.id, w->reason);
 	else if (before.waits && !w->waits)
 		log_info("device=%s training may go on", a->conf.id);
-	if (w->no_handover != before.no_handover)
+	if (w->no_handover != before.no_handover) {
 		log_info("device=%s handovers %s: the way out is %s", a->conf.id,
 			 w->no_handover ? "wait" : "go on",
 			 w->no_handover ? "a metered link" : "not metered");
+		fleet_way_out(a);
+	}
 	if (strcmp(w->reason, before.reason) != 0 || w->no_handover != before.no_handover)
 		a->status_dirty = true;
 }

@@ -171,6 +171,47 @@ static void test_metered(void **state)
 	assert_non_null(last(DEVICE "offer"));
 }
 
+/* Nor does what is sent to all come over it. */
+static void test_metered_fleet(void **state)
+{
+	char path[FILE_PATH_MAX];
+	snprintf(machine.interface, sizeof(machine.interface), "wwan0");
+	look();
+	struct msg_fleet f = fleet_offer_of(50, 9, path);
+	say_text("tasuki/v1/home/fleet/offer", msg_fleet_print(&f));
+	assert_string_equal(subscribed, "");
+	snprintf(machine.interface, sizeof(machine.interface), "eth0");
+	look();
+	assert_non_null(strstr(subscribed, f.manifest.id));
+	snprintf(machine.interface, sizeof(machine.interface), "wwan0");
+	look();
+	assert_string_equal(subscribed, "");
+}
+
+/* What is on its way stands still, and nobody is taken for stalled. */
+static void test_metered_midway(void **state)
+{
+	char offered[HASH_SIZE], path[FILE_PATH_MAX];
+	conf.live.hold_max_s = 86400;
+	forget_asked();
+	again();
+	until_offered(offered);
+	claim(0, offered);
+	struct msg_result r = result_of(offered, 77, 1, path);
+	snprintf(machine.interface, sizeof(machine.interface), "wwan0");
+	look();
+	forget_sent();
+	say_text(DEVICE "in/offer", msg_result_print(&r));
+	for (int i = 0; i < 3600; i++)
+		look();
+	assert_null(last(TRAINER "want"));
+	assert_status("handovers wait");
+	snprintf(machine.interface, sizeof(machine.interface), "eth0");
+	look();
+	look();
+	assert_non_null(last(TRAINER "want"));
+}
+
 static void test_off(void **state)
 {
 	conf.when = (struct when_conf){.n_windows = 0};
@@ -201,6 +242,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_new_worker, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_restart, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_metered, begin_when, teardown),
+		cmocka_unit_test_setup_teardown(test_metered_fleet, begin_when, teardown),
+		cmocka_unit_test_setup_teardown(test_metered_midway, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_off, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_unread, begin_when, teardown),
 	};
