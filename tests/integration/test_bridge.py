@@ -32,7 +32,8 @@ class Bridge(rig.Case):
         self.quick_trainer('edge-1', self.work / 'data/edge', {'broker': {'port': self.region.ports['trainer']},
                                                                'model': {'cfg': self.cfg()}, 'queue': {'block_size': 1024},
                                                                'transfer': {'encoding': 'raw'}})
-        self.quick_agent('cam-1', self.work / 'data/cam', {'model': {'cfg': self.cfg()}, 'train': {'rounds': 0},
+        # As slow as the link: the reports of 50 epochs a second would fill it by themselves.
+        self.quick_agent('cam-1', self.work / 'data/cam', {'model': {'cfg': self.cfg()}, 'train': {'rounds': 0, 'step_ms': 20},
                                                            'handover': {'block_size': 1024}, 'transfer': {'encoding': 'raw'}})
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')

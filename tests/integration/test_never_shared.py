@@ -129,7 +129,7 @@ class NeverShared(rig.Case):
         blocks = {m['topic'].split('/')[-2] for m in self.listener.all(lambda m: '/block/' in m['topic'])}
         kept = [json.loads(p.read_text()) for p in (self.work / 'edge-1/state/store').glob('checkpoints/*/manifest.json')]
         return ({m['id'] for m in offers}, {payloads[b] for b in blocks},
-                {m['id'] for m in kept if m['device'] != 'edge-1'})
+                {m['id'] for m in kept if m.get('trainer') != 'edge-1'})
 
     def handed_over(self, n):
         self.decided(self.listener, 'cam-1', n)
