@@ -1,6 +1,7 @@
 /* What the machine says of itself: real files in a folder that stands for /, right and wrong. */
 #include "ckpt_util.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -93,6 +94,10 @@ static void test_temperature(void **state)
 	strcat(path, "/temp");
 	assert_int_equal(mkfifo(path, 0644), 0); /* nobody waits for a writer */
 	assert_true(look().temperature_c == 41.5);
+	int fd = open(path, O_RDWR | O_NONBLOCK);
+	assert_int_equal(write(fd, "99000", 5), 5);
+	assert_true(look().temperature_c == 41.5);
+	close(fd);
 }
 
 static void test_power(void **state)
