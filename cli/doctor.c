@@ -20,6 +20,7 @@ static void usage(FILE *f)
 	      "ok, warning, FAULT or skipped, what was found, and after -> what to do. It changes\n"
 	      "nothing, and a daemon that runs goes on: run it as that daemon's user.\n" ONLINE_HELP
 	      "                        (these four without CONF, which has its own)\n"
+	      "  --quick               without the worker, which reads all images\n"
 	      "  --json                one JSON object\n"
 	      "Exit: 0 no fault, 1 faults, 2 bad usage.\n",
 	      f);
@@ -202,6 +203,7 @@ static void done(struct doctor *d)
 static int read_options(struct doctor *d, int argc, char **argv, bool *ret_help)
 {
 	static const struct option options[] = {ONLINE_OPTIONS,
+						{"quick", no_argument, NULL, 'q'},
 						{"json", no_argument, NULL, 'j'},
 						{"help", no_argument, NULL, 'h'},
 						{0}};
@@ -212,13 +214,15 @@ static int read_options(struct doctor *d, int argc, char **argv, bool *ret_help)
 			*ret_help = true;
 			return CLI_OK;
 		}
-		if (c == 'j')
+		if (c == 'q')
+			d->quick = true;
+		else if (c == 'j')
 			d->checks = d->checks ? d->checks : json_new_arr();
 		else if ((r = online_option(&d->online, c, optarg)) < 0)
 			return CLI_USAGE;
 		else if (r == 0)
 			return cli_usage("doctor", "bad option");
-		given |= c != 'j';
+		given |= c != 'j' && c != 'q';
 	}
 	if (argc - optind > 1)
 		return cli_usage("doctor", "found %d arguments, expected one configuration at most",

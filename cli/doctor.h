@@ -17,6 +17,7 @@ struct doctor {
 	struct online online; /* where the broker is, and who asks */
 	struct json *checks;  /* NULL: lines */
 	unsigned n[DOCTOR_STATE_N];
+	bool quick; /* no worker is started, which would read the images */
 	enum role role;
 	const char *path; /* of the configuration; NULL: only the broker is looked at */
 	/* Of the configuration, whichever it is; `agent` is NULL for a trainer's, and vice versa.

@@ -324,6 +324,11 @@ void doctor_worker(struct doctor *d)
 		return;
 	}
 	look_at_memory(d);
+	if (d->quick) {
+		doctor_say(d, DOCTOR_SKIPPED, "worker", NULL, "--quick");
+		doctor_say(d, DOCTOR_SKIPPED, "data set", NULL, "--quick");
+		return;
+	}
 	*w.log_path = 0;
 	w.nice = 19;
 	if (d->names.n)
