@@ -387,7 +387,7 @@ static int load(const char *path, bool look, struct agent_conf *ret, struct err 
 {
 	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
 					       "train",   "handover", "transfer", "link", "select",
-					       "privacy", "when",     "worker",   "identity",
+					       "privacy", "when",     "worker",   "identity", "metrics",
 					       NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
@@ -416,6 +416,8 @@ static int load(const char *path, bool look, struct agent_conf *ret, struct err 
 		r = load_identity(c, look, a, err);
 	if (r >= 0)
 		r = load_commands(c, a, err);
+	if (r >= 0)
+		r = metrics_conf(c, &a->metrics, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
 	if (r >= 0 && look)

@@ -326,7 +326,7 @@ static int load(const char *path, bool look, struct trainer_conf *ret, struct er
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",     "augment",
 					       "train",   "merge",  "fleet", "queue",    "transfer",
-					       "worker",  "identity", NULL};
+					       "worker",  "identity", "metrics", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -361,6 +361,8 @@ static int load(const char *path, bool look, struct trainer_conf *ret, struct er
 		r = read_fleet(c, t, err);
 	if (r == 0)
 		r = read_identity(c, look, t, err);
+	if (r == 0)
+		r = metrics_conf(c, &t->metrics, err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0 && look)

@@ -532,7 +532,7 @@ static void test_random_cfgs(void **state)
 	int planned = 0, strayed = 0;
 	rng_init(&r, 1);
 	/* valgrind takes a hundred times as long. */
-	int cfgs = under_valgrind() ? RANDOM_CFGS / 20 : RANDOM_CFGS;
+	int cfgs = under_valgrind() ? RANDOM_CFGS / 40 : RANDOM_CFGS;
 	for (int i = 0; i < cfgs; i++) {
 		struct pair p;
 		struct rng nudging;

@@ -251,8 +251,8 @@ static void test_settle_in_the_middle(void **state)
 		/* Long enough to say how far it is, however late the thread that says so. */
 		conf.step_ms = 50;
 		rig_start(&rig, &conf);
-		id_of(rig_do(&rig, "train", train_args(NULL, "alone", 30, 0)), alone);
-		uint64_t t = rig_send(&rig, "train", train_args(NULL, "disturbed", 30, 0));
+		id_of(rig_do(&rig, "train", train_args(NULL, "alone", 8, 0)), alone);
+		uint64_t t = rig_send(&rig, "train", train_args(NULL, "disturbed", 8, 0));
 		RIG_WAIT(&rig, rig.requests[t].n_progress);
 		rig_do(&rig, "blend", settled_blend("x"));
 		assert_false(rig.requests[t].answered);
