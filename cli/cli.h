@@ -21,7 +21,8 @@
 #define CLI_COMMANDS(each)                                                                         \
 	each(train) each(evaluate) each(classify) each(blend) each(inspect) each(dataset)          \
 	each(devices) each(show) each(watch) each(history) each(cmd) each(publish) each(rollout)   \
-	each(logs) each(export) each(audit) each(privacy)
+	each(logs) each(export) each(audit) each(doctor)            \
+	each(privacy)
 #define CLI_DECLARE(name)                                                                          \
 	int cmd_##name(int argc, char **argv);                                                     \
 	extern const struct cli_spec spec_##name;

@@ -26,6 +26,7 @@ static const struct cli_command commands[] = {
 	{"logs", "what devices and trainers say, as it happens", cmd_logs, &spec_logs},
 	{"export", "a checkpoint with all that stock darknet needs", cmd_export, &spec_export},
 	{"audit", "check an audit log, or read it", cmd_audit, &spec_audit},
+	{"doctor", "look for what is wrong with a set-up, and say what to do", cmd_doctor, &spec_doctor},
 	{"privacy", "what handovers with noise give away", cmd_privacy, &spec_privacy},
 };
 

@@ -224,6 +224,7 @@ static void rearm(struct agent *a)
 	at = earlier(at, retry_at(a, &a->rows));
 	at = earlier(at, retry_at(a, &a->noising.retry));
 	at = earlier(at, a->link.wake_ms);
+	at = earlier(at, standby_deadline_ms(a));
 	if (a->leftover_until_ms)
 		at = earlier(at, a->leftover_until_ms);
 	a->port.wake_at(a->port.user, at);
@@ -233,6 +234,7 @@ void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
 	a->state->handover.conf = handover_conf(a);
+	standby_look(a);
 	link_begin(a);
 	trusted_watch(a);
 	handover_timer(a);
@@ -472,11 +474,9 @@ static int open_folder(struct agent *a, struct err *err)
 	if (r < 0)
 		return r;
 	struct state *s = a->state;
-	if (*s->model && strcmp(s->model, a->model->id) != 0)
-		return err_set(err, -EINVAL,
-			       "%s: holds checkpoints of model %.12s, the configuration describes "
-			       "model %.12s: give it a state folder of its own",
-			       a->conf.state, s->model, a->model->id);
+	r = state_check_model(s, a->conf.state, a->model, err);
+	if (r < 0)
+		return r;
 	r = map_private_names(a, err);
 	if (r < 0)
 		return r;

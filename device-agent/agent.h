@@ -24,6 +24,9 @@ struct agent_ports {
 	int64_t (*real_ms)(void *user);
 	void (*wake_at)(void *user, int64_t at_ms); /* on the mono_ms scale; -1: not */
 	void *user;
+	/* As readings_read(); NULL: [when] says nothing. */
+	void (*readings)(void *user, const struct when_conf *c, const char *state,
+			 struct when_readings *ret);
 };
 
 struct agent;

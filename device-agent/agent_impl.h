@@ -9,6 +9,7 @@
  *   exchange.c  handover: carrying out its actions, pulling, serving blocks
  *   sealing.c   keys of the handover's blocks
  *   link.c      blocks on a metered link
+ *   standby.c   when training steps aside
  *   fleet.c     a checkpoint for everyone; fleet_key.c: the key it is sealed with
  *   privacy.c   noise on what goes out, and the account of it
  *   coding.c    the forms in which checkpoints go out and come in
@@ -232,6 +233,12 @@ struct agent {
 		int64_t told_day;      /* of which the log said so */
 		int64_t payload_bytes; /* of the last one on offer, as it travels; 0: none yet */
 	} link;
+	/* What [when] says. */
+	struct {
+		struct when when;
+		int64_t at_ms; /* of the next look */
+		char unread[WHEN_REASON_MAX]; /* as last warned of; "" */
+	} standby;
 	/* A checkpoint for everyone. */
 	struct {
 		char dir[FILE_PATH_MAX];
@@ -470,6 +477,13 @@ void coding_made(struct agent *a, const struct json *result, const struct err *f
 int coding_decode(struct agent *a, const struct manifest *m, const char *payload, struct err *err);
 bool coding_decodes(const struct agent *a);
 
+/* standby.c */
+/* Looks at the machine, if it is time. */
+void standby_look(struct agent *a);
+/* Whether training may go on: neither a person nor [when] has stopped it. */
+bool standby_trains(const struct agent *a);
+int64_t standby_deadline_ms(const struct agent *a);
+
 /* fleet.c */
 int fleet_start(struct agent *a, struct err *err);
 void fleet_close(struct agent *a);
@@ -481,6 +495,8 @@ void fleet_block(struct agent *a, const struct topic *t, const void *data, size_
 bool fleet_step(struct agent *a);
 /* To the blocks of what is taken; where they are sealed, once their key is here. */
 void fleet_subscribe(struct agent *a);
+/* The way out has become a metered link, or is none any more. */
+void fleet_way_out(struct agent *a);
 int64_t fleet_deadline_ms(const struct agent *a);
 /* Of the blocks to subscribe to; -ENOENT: none. */
 int fleet_filter(const struct agent *a, char filter[TOPIC_SIZE]);

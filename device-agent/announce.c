@@ -51,7 +51,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_PAUSED;
 	if (a->evaluate_id || (a->making.id && a->making.id != a->train_id))
 		return PHASE_EVALUATING;
-	if (a->train_id)
+	if (a->train_id && standby_trains(a))
 		return PHASE_TRAINING;
 	if (a->coding.id || a->noising.id)
 		return PHASE_EVALUATING; /* the forms, one after the other */
@@ -59,7 +59,7 @@ static enum phase phase_of(const struct agent *a)
 		return PHASE_WAITING;
 	if (a->pulling || a->serve.n || coding_decodes(a))
 		return PHASE_TRANSFERRING;
-	if (!a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
+	if (!standby_trains(a) || !a->worker_ready || a->rescan_id || a->todo == ROUNDS_WAIT || a->todo == ROUNDS_TRAIN ||
 	    a->todo == ROUNDS_RESCAN)
 		return PHASE_WAITING;
 	return PHASE_IDLE;
@@ -93,6 +93,7 @@ size_t announce_reasons(const struct agent *a, struct announce_reason ret[ANNOUN
 		{"retry", failing(a)},
 		{"damage", a->damage_until_ms > a->now_ms ? a->damage : ""},
 		{"audit", a->audit_failed ? "the audit log cannot be written" : ""},
+		{"when", a->state->paused ? "" : a->standby.when.reason},
 		{"busy", handover_busy_reason(&a->state->handover)},
 		{"link", link_reason(a)},
 		{"noise", a->noising.id ? "noise is added to what is handed over" : ""},
@@ -166,8 +167,9 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 		ret->active.pinned = s->pinned;
 	}
 	bool evaluating = ret->phase == PHASE_EVALUATING && a->evaluate_id;
-	ret->progress = evaluating                     ? share(&a->evaluate_progress)
-			: ret->phase == PHASE_TRAINING ? share(&a->train_progress)
+	bool training = ret->phase == PHASE_TRAINING || (a->train_id && a->standby.when.waits);
+	ret->progress = evaluating ? share(&a->evaluate_progress)
+			: training ? share(&a->train_progress)
 			: a->pulling && a->part.xfer.n_blocks
 				? (double)a->part.xfer.n_held / a->part.xfer.n_blocks
 				: -1;

@@ -180,6 +180,42 @@ static int load_link(struct conf *c, struct agent_conf *a, struct err *err)
 	return 0;
 }
 
+static int load_hours(struct conf *c, struct when_conf *w, struct err *err)
+{
+	char text[CONF_VALUE_MAX];
+	struct err why = {0};
+	int r = conf_str(c, "when", "hours", "", text, sizeof(text), err);
+	if (r == 0 && when_parse_hours(text, w, &why) < 0)
+		r = conf_fail(c, "when", "hours", why.code, err, "%s", why.text);
+	return r;
+}
+
+static int load_when(struct conf *c, struct when_conf *w, struct err *err)
+{
+	static const char *const powers[] = {"any", "mains", NULL};
+	static const char *const waits[] = {"nothing", "handover", "all", NULL};
+	int r, power, metered;
+	int64_t disk_mb;
+	if ((r = load_hours(c, w, err)) < 0 ||
+	    (r = conf_choice(c, "when", "power", powers, "any", &power, err)) < 0 ||
+	    (r = conf_int(c, "when", "battery_min_percent", 0, 100, 0, &w->battery_min_percent,
+			  err)) < 0 ||
+	    (r = conf_num(c, "when", "temperature_max_c", 0, 150, 0, &w->temperature_max_c, err)) <
+		    0 ||
+	    (r = conf_num(c, "when", "load_max", 0, 1000, 0, &w->load_max, err)) < 0 ||
+	    (r = conf_int(c, "when", "disk_free_min_mb", 0, INT64_C(1) << 40, 0, &disk_mb, err)) <
+		    0 ||
+	    (r = conf_str(c, "when", "metered_interfaces", "", w->interfaces, sizeof(w->interfaces),
+			  err)) < 0 ||
+	    (r = conf_choice(c, "when", "metered_link", waits, "handover", &metered, err)) < 0 ||
+	    (r = conf_file(c, "when", "root", "/", w->root, sizeof(w->root), err)) < 0)
+		return r;
+	w->mains = power == 1;
+	w->metered = (enum when_metered)metered;
+	w->disk_free_min_bytes = disk_mb << 20;
+	return 0;
+}
+
 static int load_train(struct conf *c, struct agent_conf *a, struct err *err)
 {
 	/* In the order of the enum. */
@@ -331,17 +367,28 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = conf_check_folder(c, "data", "never_shared", w->data.stay_path, err)) < 0 ||
 	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
 		    0 ||
+	    (r = conf_check_folder(c, "when", "root", a->when.root, err)) < 0 ||
 	    (r = conf_check_folder(c, "worker", "readable", w->readable[0], err)) < 0 ||
 	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
 		return r;
 	return 0;
 }
 
-int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
+static int load_identity(struct conf *c, bool look, struct agent_conf *a, struct err *err)
+{
+	if (!look)
+		return identity_conf_read(c, &a->identity, err);
+	int r = identity_conf(c, &a->identity, err);
+	return r < 0 ? r : identity_conf_name(c, &a->identity, a->id, err);
+}
+
+/* look: at what it names. */
+static int load(const char *path, bool look, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
 					       "train",   "handover", "transfer", "link", "select",
-					       "privacy", "worker",   "identity", "metrics", NULL};
+					       "privacy", "when",     "worker",   "identity", "metrics",
+					       NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -362,18 +409,18 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	if (r >= 0)
 		r = load_privacy(c, &a->privacy, err);
 	if (r >= 0)
+		r = load_when(c, &a->when, err);
+	if (r >= 0)
 		r = load_select(c, &a->select, err);
 	if (r >= 0)
-		r = identity_conf(c, &a->identity, err);
-	if (r >= 0)
-		r = identity_conf_name(c, &a->identity, a->id, err);
+		r = load_identity(c, look, a, err);
 	if (r >= 0)
 		r = load_commands(c, a, err);
 	if (r >= 0)
 		r = metrics_conf(c, &a->metrics, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
-	if (r >= 0)
+	if (r >= 0 && look)
 		r = check_paths(c, a, err);
 	if (r >= 0)
 		r = file_path(a->worker.log_path, sizeof(a->worker.log_path), "%s/worker.log",
@@ -389,4 +436,14 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 	free(a);
 	conf_free(c);
 	return r;
+}
+
+int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
+{
+	return load(path, true, ret, err);
+}
+
+int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err)
+{
+	return load(path, false, ret, err);
 }

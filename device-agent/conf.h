@@ -8,9 +8,11 @@
 #include "common/metrics/listen.h"
 #include "common/trust/identity.h"
 #include "device-agent/meter.h"
+#include "device-agent/when.h"
 
 #define SELECT_BLENDS_MAX  5
 #define SELECT_PROTECT_MAX 64 /* classes */
+#define VALIDATION_FEW     30 /* images: fewer decide hardly anything */
 
 enum selector { SELECTOR_BEST, SELECTOR_CONFIDENCE };
 enum lineage { LINEAGE_KEEP, LINEAGE_ADOPT };
@@ -67,6 +69,7 @@ struct agent_conf {
 	int64_t seed; /* of training */
 	int64_t block_size;
 	struct meter_conf link;
+	struct when_conf when;
 	struct privacy_conf privacy;
 	int encoding;            /* of what is offered: enum encoding, or ENCODING_AUTO */
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
@@ -77,6 +80,8 @@ struct agent_conf {
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
+/* The same without a look at what it names: for whoever looks into that one by one. */
+int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err);
 /* Outputs of the protected classes, once the names of all outputs are known. -EINVAL: a name that
  * is not among them; -E2BIG. */
 int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err);

@@ -121,11 +121,22 @@ static void halted(struct agent *a, const struct msg_fleet *m)
 	leave(a, id);
 }
 
-/* What is sent to all comes whether there is room for it or not. */
+/* What is sent to all comes whether there is room for it or not, and over whichever link. */
 void fleet_subscribe(struct agent *a)
 {
-	if (meter_covers(&a->meter, wanted(a)->size, a->port.real_ms(a->port.user)))
+	if (!a->standby.when.no_handover &&
+	    meter_covers(&a->meter, wanted(a)->size, a->port.real_ms(a->port.user)))
 		subscribe(a, wanted(a)->id, true);
+}
+
+void fleet_way_out(struct agent *a)
+{
+	if (!is_taking(a) || fleet_key_missing(a))
+		return;
+	if (a->standby.when.no_handover)
+		subscribe(a, wanted(a)->id, false);
+	else
+		fleet_subscribe(a);
 }
 
 static void take_up(struct agent *a, const struct msg_fleet *m, bool retained)

@@ -56,8 +56,8 @@ static struct candidates_view view_of(const struct agent *a)
 	int64_t over = over_ms(a);
 	struct candidates_view v = {
 		.active = a->active,
-		/* A trainer is not kept waiting until a person lets training go on. */
-		.can_train = a->data.n[SPLIT_TRAIN] > 0 && !a->state->paused,
+		/* A trainer is not kept waiting until a person, or the machine, lets training go on. */
+		.can_train = a->data.n[SPLIT_TRAIN] > 0 && standby_trains(a),
 		/* Nothing replaces what is pinned. */
 		.over = a->state->pinned || (over >= 0 && a->now_ms >= over),
 		.score = view_score,

@@ -37,6 +37,8 @@ void link_begin(struct agent *a)
 	a->meter.reserved = out || (covers && h->phase == HANDOVER_OFFERING) ? need : 0;
 	/* Who cannot send for hours must not have a trainer wait for it. */
 	h->postponed_until_ms = covers ? 0 : a->now_ms + meter_day_wait_ms(utc_ms);
+	if (a->standby.when.no_handover)
+		h->postponed_until_ms = MAX_OF(h->postponed_until_ms, a->now_ms + WHEN_LOOK_MS);
 	/* Where no day's bytes do, link_offers() has warned. */
 	if (!covers && h->phase == HANDOVER_OFFERING && a->conf.link.bytes_a_day >= need)
 		tell(a, "a checkpoint is offered when there is enough again");
@@ -79,6 +81,11 @@ size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, siz
 	size_t n = 0;
 	int64_t wait_ms = 0;
 	enum meter_answer r = METER_GO;
+	if (a->standby.when.no_handover) {
+		a->link.wake_ms = earlier(a->link.wake_ms, a->now_ms + WHEN_LOOK_MS);
+		a->link.day_over = true;
+		return 0;
+	}
 	if (!a->conf.link.rate_bytes && !a->conf.link.bytes_a_day)
 		return max;
 	a->meter.block_bytes = block_bytes;
@@ -102,6 +109,8 @@ size_t link_blocks(struct agent *a, enum meter_use use, int64_t block_bytes, siz
 const char *link_reason(const struct agent *a)
 {
 	const struct handover *h = &a->state->handover;
+	if (a->standby.when.no_handover && (a->link.day_over || h->phase == HANDOVER_OFFERING))
+		return "the way out is a metered link: handovers wait";
 	if (a->link.day_over && !(a->pulling && a->part.xfer.n_asked))
 		return "the day's bytes are used up: blocks wait";
 	if (h->postponed_until_ms && h->phase == HANDOVER_OFFERING)

@@ -112,23 +112,8 @@ static int load(struct program *p, const char *path, struct err *err)
 {
 	int r = agent_conf_load(path, &p->conf, err);
 	if (r == 0)
-		r = classes_load(p->conf.worker.classes, &p->classes, err);
-	if (r == 0)
-		r = model_load(p->conf.worker.cfg, (const char *const *)p->classes.names,
-			       p->classes.n, &p->model, err);
-	if (r == 0)
-		r = model_check_classifier(p->model, err);
-	if (r == 0 && strcmp(p->conf.worker.absent, "mask") == 0)
-		r = model_check_absent(p->model, err);
-	/* The agent does it again, in the locked state folder. */
-	struct private_names names = {0};
-	if (r == 0)
-		r = private_names_read(&p->conf, p->model, 0, &names, err);
-	const struct classes *all = names.n ? &names.all : &p->classes;
-	if (r == 0)
-		r = agent_conf_classes(&p->conf, (const char *const *)all->names, all->n, err);
-	private_names_done(&names);
-	/* The agent does that again, too. */
+		r = agent_model_load(&p->conf, &p->classes, &p->model, NULL, err);
+	/* The agent does that again, in the locked state folder. */
 	struct trust *t = NULL;
 	if (r == 0)
 		r = trust_new(&p->conf.identity, ROLE_DEVICE, clock_real_ms(), &t, err);

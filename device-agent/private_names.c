@@ -118,3 +118,27 @@ int private_names_keep(struct private_names *p, struct err *err)
 		p->n_new = 0;
 	return r;
 }
+
+int agent_model_load(struct agent_conf *c, struct classes *ret_classes, struct model **ret,
+		     struct private_names *ret_names, struct err *err)
+{
+	struct private_names names = {0};
+	int r = classes_load(c->worker.classes, ret_classes, err);
+	if (r == 0)
+		r = model_load(c->worker.cfg, (const char *const *)ret_classes->names,
+			       ret_classes->n, ret, err);
+	if (r == 0)
+		r = model_check_classifier(*ret, err);
+	if (r == 0 && strcmp(c->worker.absent, "mask") == 0)
+		r = model_check_absent(*ret, err);
+	if (r == 0)
+		r = private_names_read(c, *ret, 0, &names, err);
+	const struct classes *all = names.n ? &names.all : ret_classes;
+	if (r == 0)
+		r = agent_conf_classes(c, (const char *const *)all->names, all->n, err);
+	if (ret_names)
+		*ret_names = names;
+	else
+		private_names_done(&names);
+	return r;
+}

@@ -30,3 +30,9 @@ int private_names_read(const struct agent_conf *conf, const struct model *model,
 /* The new ones into the state folder, atomically; n_new is 0 then. */
 int private_names_keep(struct private_names *p, struct err *err);
 void private_names_done(struct private_names *p);
+
+/* Class list, network, private and protected classes ([select] protect, in c) of a configuration,
+ * checked as an agent needs them; makes nothing. ret_names may be NULL. All are the caller's, also of
+ * a failure. */
+int agent_model_load(struct agent_conf *c, struct classes *ret_classes, struct model **ret,
+		     struct private_names *ret_names, struct err *err);

@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 #include "common/metrics/daemon.h"
+#include "device-agent/readings.h"
 
 /* ---- the agent's ports ---- */
 
@@ -37,6 +38,12 @@ static int64_t port_mono_ms(void *user)
 static int64_t port_real_ms(void *user)
 {
 	return clock_real_ms();
+}
+
+static void port_readings(void *user, const struct when_conf *c, const char *state,
+			  struct when_readings *ret)
+{
+	readings_read(c, state, clock_real_ms(), ret);
 }
 
 static void port_wake_at(void *user, int64_t at_ms)
@@ -107,6 +114,7 @@ int agent_session_init(struct agent_session *s, struct loop *loop, const struct 
 					  .mono_ms = port_mono_ms,
 					  .real_ms = port_real_ms,
 					  .wake_at = port_wake_at,
+					  .readings = port_readings,
 					  .user = s};
 	*s = (struct agent_session){.ports = *ports};
 	int r = loop_add_timer(loop, on_timer, s, &s->timer);

@@ -565,6 +565,17 @@ int state_load(const char *path, struct state *ret, struct err *err)
 	return 0;
 }
 
+int state_check_model(const struct state *s, const char *folder, const struct model *m,
+		      struct err *err)
+{
+	if (!*s->model || strcmp(s->model, m->id) == 0)
+		return 0;
+	return err_set(err, -EINVAL,
+		       "%s: holds checkpoints of model %.12s, the configuration describes "
+		       "model %.12s: give it a state folder of its own",
+		       folder, s->model, m->id);
+}
+
 const struct state_score *state_score_find(const struct state *s, const char *checkpoint,
 					   enum split split, const char *snapshot)
 {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/checkpoint/model.h"
 #include "common/protocol/message.h"
 #include "common/trust/freshness.h"
 #include "common/trust/sealed.h"
@@ -103,6 +104,9 @@ struct state {
 
 /* Missing file: an empty state. Anything that is not a state: -EINVAL, with file and member. */
 int state_load(const char *path, struct state *ret, struct err *err);
+/* That what the folder keeps is of that model, if there is any. -EINVAL. */
+int state_check_model(const struct state *s, const char *folder, const struct model *m,
+		      struct err *err);
 /* While a secret is in it, only its owner may read the file. */
 int state_save(const char *path, const struct state *s, struct err *err);
 

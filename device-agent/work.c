@@ -22,7 +22,6 @@
 #define FAILURE_OF_CHECKPOINT 4
 #define EVALUATE_FAILURES_MAX 20
 
-#define VALIDATION_FEW 30 /* images: fewer decide hardly anything */
 
 static bool same(const char *a, const char *b)
 {
@@ -201,7 +200,7 @@ void work_training(struct agent *a, uint64_t id)
 
 bool work_may_train(const struct agent *a)
 {
-	return a->worker_ready && !a->state->paused && !a->train_id && !a->rescan_id &&
+	return a->worker_ready && standby_trains(a) && !a->train_id && !a->rescan_id &&
 	       !a->trained.there;
 }
 
@@ -238,7 +237,7 @@ static void ask_rescan(struct agent *a)
 static void sync_pause(struct agent *a)
 {
 	uint64_t ignored;
-	bool paused = a->state->paused;
+	bool paused = !standby_trains(a);
 	if (paused == a->worker_paused)
 		return;
 	if (a->port.request(a->port.user, paused ? "pause" : "resume", NULL, &ignored) == 0)
@@ -257,11 +256,11 @@ void work_step(struct agent *a)
 	judge_make_step(a);
 	if (a->train_id || a->rescan_id || a->trained.there)
 		return;
-	if (!a->state->paused && judge_holds_training(a)) {
+	if (standby_trains(a) && judge_holds_training(a)) {
 		a->todo = ROUNDS_TRAIN;
 		return;
 	}
-	struct rounds_view v = {.paused = a->state->paused, .n_train = a->data.n[SPLIT_TRAIN]};
+	struct rounds_view v = {.paused = !standby_trains(a), .n_train = a->data.n[SPLIT_TRAIN]};
 	a->todo = rounds_next(&a->state->rounds, &a->live, &v, a->now_ms, &a->rounds_wake_ms);
 	if (a->todo == ROUNDS_RESCAN && !evaluating && !a->making.id)
 		ask_rescan(a);

@@ -311,7 +311,18 @@ static int read_folders(struct trainer_conf *t, const char *path, struct err *er
 	return r < 0 ? err_set(err, r, "%s: [trainer] state: too long", path) : 0;
 }
 
-int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
+static int read_identity(struct conf *c, bool look, struct trainer_conf *t, struct err *err)
+{
+	int r;
+
+	if (!look)
+		return identity_conf_read(c, &t->identity, err);
+	r = identity_conf(c, &t->identity, err);
+	return r < 0 ? r : identity_conf_name(c, &t->identity, t->id, err);
+}
+
+/* look: at what it names. */
+static int load(const char *path, bool look, struct trainer_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",     "augment",
 					       "train",   "merge",  "fleet", "queue",    "transfer",
@@ -349,18 +360,41 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 	if (r == 0)
 		r = read_fleet(c, t, err);
 	if (r == 0)
-		r = identity_conf(c, &t->identity, err);
-	if (r == 0)
-		r = identity_conf_name(c, &t->identity, t->id, err);
+		r = read_identity(c, look, t, err);
 	if (r == 0)
 		r = metrics_conf(c, &t->metrics, err);
 	if (r == 0)
 		r = conf_finish(c, err);
-	if (r == 0)
+	if (r == 0 && look)
 		r = check_paths(c, t, err);
 	if (r == 0)
 		r = read_folders(t, path, err);
 	if (r == 0)
 		*ret = *t;
+	return r;
+}
+
+int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err)
+{
+	return load(path, true, ret, err);
+}
+
+int trainer_conf_read(const char *path, struct trainer_conf *ret, struct err *err)
+{
+	return load(path, false, ret, err);
+}
+
+int trainer_model_load(const struct trainer_conf *t, struct classes *ret_classes, struct model **ret,
+		       struct err *err)
+{
+	int r = classes_load(t->worker.classes, ret_classes, err);
+
+	if (r == 0)
+		r = model_load(t->worker.cfg, (const char *const *)ret_classes->names, ret_classes->n,
+			       ret, err);
+	if (r == 0)
+		r = model_check_classifier(*ret, err);
+	if (r == 0 && strcmp(t->worker.absent, "mask") == 0)
+		r = model_check_absent(*ret, err);
 	return r;
 }

@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/base/id.h"
+#include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
 #include "common/metrics/listen.h"
@@ -80,3 +81,8 @@ static inline bool trainer_merges(const struct trainer_conf *c)
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err);
+/* The same without a look at what it names: for whoever looks into that one by one. */
+int trainer_conf_read(const char *path, struct trainer_conf *ret, struct err *err);
+/* Class list and network, checked as a trainer needs them; both are the caller's, also of a failure. */
+int trainer_model_load(const struct trainer_conf *t, struct classes *ret_classes, struct model **ret,
+		       struct err *err);

@@ -229,16 +229,7 @@ static int start_workers(struct daemon *d, struct err *err)
 
 static int load_model(struct daemon *d, struct err *err)
 {
-	int r = classes_load(d->conf.worker.classes, &d->classes, err);
-
-	if (r == 0)
-		r = model_load(d->conf.worker.cfg, (const char *const *)d->classes.names,
-			       d->classes.n, &d->model, err);
-	if (r == 0)
-		r = model_check_classifier(d->model, err);
-	if (r == 0 && strcmp(d->conf.worker.absent, "mask") == 0)
-		r = model_check_absent(d->model, err);
-	return r;
+	return trainer_model_load(&d->conf, &d->classes, &d->model, err);
 }
 
 /* As trainer_new() does, for --check-config. */

@@ -239,6 +239,18 @@ int file_lock(const char *path, int *ret_fd, struct err *err)
 	return 0;
 }
 
+int file_lock_held(const char *path, bool *ret)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int r = flock(fd, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
+	if (r < 0 && r != -EWOULDBLOCK)
+		return r;
+	*ret = r < 0;
+	return 0;
+}
+
 int file_free_bytes(const char *path, uint64_t *ret_bytes)
 {
 	struct statvfs v;

@@ -29,6 +29,9 @@ int file_remove(const char *path, struct err *err);
 /* Takes the exclusive lock file `path` for this process's life (flock). -EBUSY when another
  * process holds it; err then names the other's pid. The fd is the caller's. */
 int file_lock(const char *path, int *ret_fd, struct err *err);
+/* Whether another process holds it now; makes nothing. -ENOENT: there is no such file. Who wants to
+ * take it at this very moment may find it held. */
+int file_lock_held(const char *path, bool *ret);
 /* Free bytes for an ordinary user on the file system of `path`. */
 int file_free_bytes(const char *path, uint64_t *ret_bytes);
 /* snprintf into a path; -ENAMETOOLONG when it does not fit (and the text is then empty). */

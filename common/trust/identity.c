@@ -67,11 +67,9 @@ int identity_check(const struct identity_paths *p, const char **ret_key, struct 
 	return 0;
 }
 
-int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err)
+int identity_conf_read(struct conf *c, struct identity_paths *ret, struct err *err)
 {
 	struct identity_paths p = {0};
-	const char *key;
-	struct err why = {0};
 	int r;
 	if (!conf_has_section(c, "identity")) {
 		*ret = p;
@@ -83,11 +81,21 @@ int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err)
 	    (r = conf_file(c, "identity", "authorities", NULL, p.authorities, sizeof(p.authorities),
 			   err)) < 0)
 		return r;
-	r = identity_check(&p, &key, &why);
-	if (r < 0)
-		return conf_fail(c, "identity", key, r, err, "%s", why.text);
 	*ret = p;
 	return 0;
+}
+
+int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err)
+{
+	struct identity_paths p;
+	const char *key;
+	struct err why = {0};
+	int r = identity_conf_read(c, &p, err);
+	if (r == 0 && *p.certificate && (r = identity_check(&p, &key, &why)) < 0)
+		return conf_fail(c, "identity", key, r, err, "%s", why.text);
+	if (r == 0)
+		*ret = p;
+	return r;
 }
 
 int identity_name(const struct identity_paths *p, char ret[ID_SIZE], struct err *err)

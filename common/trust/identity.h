@@ -34,6 +34,8 @@ const char *role_name(enum role role);
 const char *identity_mode(const struct identity_paths *p);
 
 /* The section [identity]; each of its keys is required where it stands. Errors as conf_fail()'s. */
+int identity_conf_read(struct conf *c, struct identity_paths *ret, struct err *err);
+/* The same, and that the files are what they should be: identity_check(). */
 int identity_conf(struct conf *c, struct identity_paths *ret, struct err *err);
 /* That the files are there, and the key is nobody else's to read. *ret_key is the name of the key
  * of [identity] that is wrong, and err says what was found and expected. */

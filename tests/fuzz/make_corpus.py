@@ -165,6 +165,10 @@ def confs():
     put("conf", "no-line", "[device]\nid\n")
     put("conf", "range", "[device]\nid=x\n[broker]\nport=65536\n")
     put("conf", "crlf", "[device]\r\nid = x ; note\r\n")
+    device = "[device]\nid=x\n[model]\ncfg=m\nclasses=c\n[data]\npath=data\n[when]\n"
+    put("agent_conf", "when", device + "hours = mon-fri 22:00-06:00, sat,sun\npower = mains\nbattery_min_percent = 30\n"
+        "temperature_max_c = 75\nload_max = 0.5\ndisk_free_min_mb = 1000\nmetered_interfaces = wwan*, ppp0\nmetered_link = all\n")
+    put("agent_conf", "when-typing-error", device + "hours = mon-fry 22:00-6\n")
     put("conf", "long", "[device]\nid=x\n[broker]\nhost=" + "h" * 1200 + "\n")
 
 
@@ -429,6 +433,12 @@ def kept():
     put("reports", "three", "".join(compact({"seq": i, "kind": "x"}) + "\n" for i in (1, 2, 3)))
     put("reports", "torn", '{"seq":4}\n{"seq":5}\n{"seq":6')
     put("reports", "gap", '{"seq":4}\n{"seq":6}\n')
+    put("readings", "load", "0.52 0.58 0.59 2/512 4242\n")
+    put("readings", "route", "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "wwan0\t00000000\t0102A8C0\t0003\t0\t0\t700\t00000000\t0\t0\t0\n")
+    put("readings", "temperature", "41500\n")
+    put("readings", "online", "1\n")
+    put("readings", "status", "Discharging\n")
     put("reports", "behind", '{"seq":1}\n')
 
 

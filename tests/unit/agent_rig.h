@@ -105,6 +105,16 @@ static inline void fake_wake(void *user, int64_t at_ms)
 	wake = at_ms;
 }
 
+static struct when_readings machine; /* what it says of itself */
+
+static inline void fake_readings(void *user, const struct when_conf *c, const char *state,
+				 struct when_readings *ret)
+{
+	machine.own = ret->own;
+	machine.training = ret->training;
+	*ret = machine;
+}
+
 static inline void forget_sent(void)
 {
 	while (n_sent)
@@ -122,7 +132,7 @@ static inline void forget_asked(void)
 static inline int begin(void)
 {
 	const struct agent_ports ports = {fake_publish, fake_subscribe, fake_request, fake_mono,
-					  fake_real,    fake_wake,      NULL};
+					  fake_real,    fake_wake,      NULL,         fake_readings};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);
 }

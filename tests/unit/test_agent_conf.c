@@ -94,6 +94,8 @@ static void test_example_says_the_defaults(void **state)
 	assert_string_equal(conf.private_classes, example.private_classes);
 	assert_memory_equal(&conf.worker, &example.worker, sizeof(conf.worker));
 	assert_memory_equal(&conf.link, &example.link, sizeof(conf.link));
+	assert_memory_equal(&conf.when, &example.when, sizeof(conf.when));
+	assert_false(when_any(&conf.when));
 	assert_memory_equal(&conf.privacy, &example.privacy, sizeof(conf.privacy));
 	assert_memory_equal(&conf.select, &example.select, sizeof(conf.select));
 	assert_int_equal(conf.select.n_blends, 0);
@@ -222,6 +224,17 @@ static void test_refused(void **state)
 	assert_refused("never_shared = ./data/\n", -EINVAL, "agent.conf:8: [data] never_shared");
 	assert_refused("[handover]\nprivate_rows = drop\n", -EINVAL,
 		       "agent.conf:9: [handover] private_rows");
+	assert_refused("[when]\nhours = 22-6\n", -EINVAL, "agent.conf:9: [when] hours: found '22-6'");
+	assert_refused("[when]\npower = solar\n", -EINVAL, "agent.conf:9: [when] power");
+	assert_refused("[when]\nbattery_min_percent = 101\n", -ERANGE,
+		       "agent.conf:9: [when] battery_min_percent");
+	assert_refused("[when]\ntemperature_max_c = hot\n", -EINVAL,
+		       "agent.conf:9: [when] temperature_max_c");
+	assert_refused("[when]\nload_max = -1\n", -ERANGE, "agent.conf:9: [when] load_max");
+	assert_refused("[when]\ndisk_free_min_mb = -1\n", -ERANGE,
+		       "agent.conf:9: [when] disk_free_min_mb");
+	assert_refused("[when]\nmetered_link = yes\n", -EINVAL, "agent.conf:9: [when] metered_link");
+	assert_refused("[when]\nroot = nowhere\n", -ENOENT, "agent.conf:9: [when] root");
 	assert_refused("[worker]\nprogram = nope\n", -ENOENT, "agent.conf:9: [worker] program");
 	assert_refused("[worker]\nprogram = agent.conf\n", -EACCES, "[worker] program");
 	assert_refused("[device]\ncommands = signed\n", -EINVAL,
