@@ -27,7 +27,8 @@ static bool parse_listen(const char *text, struct gateway_conf *g, bool *ret_loo
 	char *end;
 	size_t len = colon ? (size_t)(colon - text) : 0;
 	bool bracket = len > 2 && text[0] == '[' && text[len - 1] == ']';
-	if (!len || len >= sizeof(g->listen) || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+	if (!len || len >= sizeof(g->listen) ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
 		return false;
 	long port = strtol(colon + 1, &end, 10);
 	if (end == colon + 1 || port < 1 || port > 65535)
@@ -39,7 +40,8 @@ static bool parse_listen(const char *text, struct gateway_conf *g, bool *ret_loo
 		*ret_loopback = IN6_IS_ADDR_LOOPBACK(&v6);
 		return true;
 	}
-	*ret_loopback = !bracket && inet_pton(AF_INET, g->listen, &v4) == 1 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	*ret_loopback = !bracket && inet_pton(AF_INET, g->listen, &v4) == 1 &&
+			ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
 	return !bracket && inet_pton(AF_INET, g->listen, &v4) == 1;
 }
 
@@ -54,11 +56,13 @@ static int check_file(const struct conf *c, const char *section, const char *key
 	if (r == 0 && !S_ISREG(st.st_mode))
 		r = -EINVAL;
 	if (r < 0)
-		return conf_fail(c, section, key, r, err, "found '%.200s' (%s), expected a file that can be read",
-				 file, strerror(-r));
+		return conf_fail(c, section, key, r, err,
+				 "found '%.200s' (%s), expected a file that can be read", file,
+				 strerror(-r));
 	if (secret && st.st_mode & (S_IRWXG | S_IRWXO))
 		return conf_fail(c, section, key, -EACCES, err,
-				 "found '%.200s' with mode %04o, expected a file that only its owner can read (0600)",
+				 "found '%.200s' with mode %04o, expected a file that only its "
+				 "owner can read (0600)",
 				 file, (unsigned)st.st_mode & 07777);
 	return 0;
 }
@@ -69,19 +73,25 @@ static int read_listen(struct conf *c, struct gateway_conf *g, struct err *err)
 	char listen[GATEWAY_HOST_SIZE + 16];
 	bool loopback = false;
 	int r;
-	if ((r = conf_str(c, "dashboard", "listen", "127.0.0.1:8080", listen, sizeof(listen), err)) < 0 ||
+	if ((r = conf_str(c, "dashboard", "listen", "127.0.0.1:8080", listen, sizeof(listen),
+			  err)) < 0 ||
 	    (r = conf_bool(c, "dashboard", "insecure", false, &g->insecure, err)) < 0 ||
-	    (r = conf_file(c, "tls", "certificate", conf_has_section(c, "tls") ? NULL : "", g->certificate, sizeof(g->certificate), err)) < 0 ||
-	    (r = conf_file(c, "tls", "key", conf_has_section(c, "tls") ? NULL : "", g->key, sizeof(g->key), err)) < 0 ||
+	    (r = conf_file(c, "tls", "certificate", conf_has_section(c, "tls") ? NULL : "",
+			   g->certificate, sizeof(g->certificate), err)) < 0 ||
+	    (r = conf_file(c, "tls", "key", conf_has_section(c, "tls") ? NULL : "", g->key,
+			   sizeof(g->key), err)) < 0 ||
 	    (r = check_file(c, "tls", "certificate", g->certificate, false, err)) < 0 ||
 	    (r = check_file(c, "tls", "key", g->key, true, err)) < 0)
 		return r;
 	if (!parse_listen(listen, g, &loopback))
-		return conf_fail(c, "dashboard", "listen", -EINVAL, err,
-				 "found '%.200s', expected ADDRESS:PORT, as 127.0.0.1:8080 or [::1]:8080", listen);
+		return conf_fail(
+			c, "dashboard", "listen", -EINVAL, err,
+			"found '%.200s', expected ADDRESS:PORT, as 127.0.0.1:8080 or [::1]:8080",
+			listen);
 	if (!loopback && !*g->certificate && !g->insecure)
 		return conf_fail(c, "dashboard", "listen", -EACCES, err,
-				 "found %s, which others reach, without a section [tls]; expected a loopback "
+				 "found %s, which others reach, without a section [tls]; expected "
+				 "a loopback "
 				 "address, a certificate for browsers, or insecure = yes",
 				 listen);
 	return 0;
@@ -93,9 +103,11 @@ static int read_dashboard(struct conf *c, struct gateway_conf *g, struct err *er
 	if ((r = conf_id(c, "dashboard", "site", "home", g->site, sizeof(g->site), err)) < 0 ||
 	    (r = conf_file(c, "dashboard", "page", NULL, g->page, sizeof(g->page), err)) < 0 ||
 	    (r = conf_check_folder(c, "dashboard", "page", g->page, err)) < 0 ||
-	    (r = conf_file(c, "dashboard", "classes", "", g->classes, sizeof(g->classes), err)) < 0 ||
+	    (r = conf_file(c, "dashboard", "classes", "", g->classes, sizeof(g->classes), err)) <
+		    0 ||
 	    (r = check_file(c, "dashboard", "classes", g->classes, false, err)) < 0 ||
-	    (r = conf_int(c, "dashboard", "connections", 8, CONNECTIONS_MAX, 256, &g->connections, err)) < 0 ||
+	    (r = conf_int(c, "dashboard", "connections", 8, CONNECTIONS_MAX, 256, &g->connections,
+			  err)) < 0 ||
 	    (r = conf_int(c, "dashboard", "connections_per_address", 4, CONNECTIONS_MAX, 64,
 			  &g->connections_per_address, err)) < 0)
 		return r;
@@ -108,8 +120,8 @@ static int read_broker(struct conf *c, struct gateway_conf *g, struct err *err)
 	int r;
 	if ((r = conf_str(c, "broker", "host", "127.0.0.1", g->host, sizeof(g->host), err)) < 0 ||
 	    (r = conf_check_host(c, "broker", "host", g->host, err)) < 0 ||
-	    (r = conf_int(c, "broker", "port", 1, 65535, secure ? ROLE_PORT(ROLE_DASHBOARD) : 1883, &g->port, err)) < 0 ||
-	    (r = conf_int(c, "broker", "keepalive_s", 5, 3600, 30, &g->keepalive_s, err)) < 0)
+	    (r = conf_int(c, "broker", "port", 1, 65535, secure ? ROLE_PORT(ROLE_DASHBOARD) : 1883,
+			  &g->port, err)) < 0)
 		return r;
 	return identity_conf(c, &g->identity, err);
 }
@@ -124,15 +136,20 @@ static int read_operator(struct conf *c, struct gateway_conf *g, struct err *err
 	int r;
 	if (!conf_has_section(c, "operator"))
 		return 0;
-	if ((r = conf_file(c, "operator", "password_file", NULL, g->password_file, sizeof(g->password_file), err)) < 0 ||
+	if ((r = conf_file(c, "operator", "password_file", NULL, g->password_file,
+			   sizeof(g->password_file), err)) < 0 ||
 	    (r = check_file(c, "operator", "password_file", g->password_file, true, err)) < 0 ||
-	    (r = conf_file(c, "operator", "certificate", secure ? NULL : "", o->certificate, sizeof(o->certificate), err)) < 0 ||
-	    (r = conf_file(c, "operator", "key", secure ? NULL : "", o->key, sizeof(o->key), err)) < 0 ||
-	    (r = conf_int(c, "operator", "port", 1, 65535, secure ? ROLE_PORT(ROLE_OPERATOR) : g->port, &g->operator_port, err)) < 0)
+	    (r = conf_file(c, "operator", "certificate", secure ? NULL : "", o->certificate,
+			   sizeof(o->certificate), err)) < 0 ||
+	    (r = conf_file(c, "operator", "key", secure ? NULL : "", o->key, sizeof(o->key), err)) <
+		    0 ||
+	    (r = conf_int(c, "operator", "port", 1, 65535,
+			  secure ? ROLE_PORT(ROLE_OPERATOR) : g->port, &g->operator_port, err)) < 0)
 		return r;
 	if (!secure)
 		return *o->certificate || *o->key
-			       ? conf_fail(c, "operator", *o->certificate ? "certificate" : "key", -EINVAL, err,
+			       ? conf_fail(c, "operator", *o->certificate ? "certificate" : "key",
+					   -EINVAL, err,
 					   "found one, expected none without a section [identity]")
 			       : 0;
 	memcpy(o->authorities, g->identity.authorities, sizeof(o->authorities));
@@ -142,7 +159,8 @@ static int read_operator(struct conf *c, struct gateway_conf *g, struct err *err
 
 int gateway_conf_load(const char *path, struct gateway_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"dashboard", "broker", "identity", "operator", "tls", NULL};
+	static const char *const sections[] = {"dashboard", "broker", "identity",
+					       "operator",  "tls",    NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct gateway_conf *g = calloc(1, sizeof(*g));
 	int r;

@@ -16,9 +16,10 @@ struct gateway_conf {
 	char classes[FILE_PATH_MAX]; /* "": none */
 	int64_t connections, connections_per_address;
 	char host[GATEWAY_HOST_SIZE]; /* the broker's */
-	int64_t port, keepalive_s;
-	struct identity_paths identity;	  /* of role dashboard; certificate "": plain */
-	char password_file[FILE_PATH_MAX]; /* "": nobody may command, and the rest of [operator] is empty */
+	int64_t port;
+	struct identity_paths identity;    /* of role dashboard; certificate "": plain */
+	char password_file[FILE_PATH_MAX]; /* "": nobody may command, and the rest of [operator] is
+					      empty */
 	struct identity_paths operator;
 	int64_t operator_port;
 	char certificate[FILE_PATH_MAX], key[FILE_PATH_MAX]; /* for browsers; "": plain HTTP */

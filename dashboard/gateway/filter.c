@@ -16,8 +16,8 @@ enum {
 	DISCONNECT = 14,
 };
 
-#define CONNECT_CLEAN	 0x02 /* of its flags: the one that may be set */
-#define SUBSCRIBE_QOS	 0x03 /* of a subscription's options */
+#define CONNECT_CLEAN    0x02 /* of its flags: the one that may be set */
+#define SUBSCRIBE_QOS    0x03 /* of a subscription's options */
 #define SUBSCRIBE_UNUSED 0xc0
 #define LENGTH_BYTES_MAX 4 /* of the remaining length */
 
@@ -31,18 +31,18 @@ static const struct {
 	int8_t size;
 	bool passes;
 } properties[] = {
-	{0x11, 4, false},	      /* session expiry */
-	{0x17, 1, true},	      /* request problem information */
-	{0x19, 1, false},	      /* request response information */
-	{0x21, 2, true},	      /* receive maximum */
-	{0x22, 2, false},	      /* topic alias maximum */
+	{0x11, 4, false},             /* session expiry */
+	{0x17, 1, true},              /* request problem information */
+	{0x19, 1, false},             /* request response information */
+	{0x21, 2, true},              /* receive maximum */
+	{0x22, 2, false},             /* topic alias maximum */
 	{0x26, PROPERTY_PAIR, false}, /* user property */
-	{0x27, 4, true},	      /* maximum packet size */
+	{0x27, 4, true},              /* maximum packet size */
 };
 
 /* What a dashboard may read: broker-config/dashboard.acl. */
 static const enum topic_kind readable[] = {
-	TOPIC_DEVICE_PRESENCE,	TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT,
+	TOPIC_DEVICE_PRESENCE,  TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT, TOPIC_DEVICE_HISTORY,
 	TOPIC_TRAINER_PRESENCE, TOPIC_TRAINER_STATUS, TOPIC_TRAINER_JOB,
 };
 
@@ -117,7 +117,8 @@ static int connect_properties(struct reader *r, uint8_t out[PROPERTIES_MAX], siz
 		while (i < ARRAY_LEN(properties) && properties[i].id != id)
 			i++;
 		if (i == ARRAY_LEN(properties))
-			return refuse(err, "a property that CONNECT may not have here", "none such");
+			return refuse(err, "a property that CONNECT may not have here",
+				      "none such");
 		if (properties[i].size != PROPERTY_PAIR && seen & 1u << i)
 			return refuse(err, "a property of CONNECT twice", "it once");
 		seen |= 1u << i;
@@ -186,7 +187,8 @@ static int on_connect(struct filter *f, struct reader r, uint8_t *out, struct er
 
 /* ---- SUBSCRIBE, UNSUBSCRIBE ---- */
 
-/* Whether all topics of the filter (n bytes) are topics of `allowed`, whose levels are literal or '+'. */
+/* Whether all topics of the filter (n bytes) are topics of `allowed`, whose levels are literal or
+ * '+'. */
 static bool covered(const char *filter, size_t n, const char *allowed)
 {
 	const char *end = filter + n;
@@ -231,7 +233,8 @@ static int subscribe_one(struct filter *f, struct reader *r, const uint8_t *filt
 		return err_set(err, -EDQUOT, "found %u subscriptions, expected at most %d",
 			       f->subscriptions, FILTER_SUBSCRIPTIONS_MAX);
 	if (!bucket_take(&f->subscribes, &FILTER_SUBSCRIBES, now_ms, NULL))
-		return err_set(err, -EDQUOT, "found too many subscriptions at once, expected %g a second",
+		return err_set(err, -EDQUOT,
+			       "found too many subscriptions at once, expected %g a second",
 			       FILTER_SUBSCRIBES.per_s);
 	return 0;
 }
@@ -288,15 +291,17 @@ static int on_packet(struct filter *f, size_t body, int64_t now_ms, uint8_t *out
 	else if (type == DISCONNECT) /* without properties: they could ask for a session */
 		f->packet[1] = 0, f->have = 2, f->ended = true;
 	else
-		rc = err_set(err, -EPROTO, "found a packet of type %u, expected one of somebody who only looks", type);
+		rc = err_set(err, -EPROTO,
+			     "found a packet of type %u, expected one of somebody who only looks",
+			     type);
 	if (rc < 0)
 		return rc;
 	memcpy(out, f->packet, f->have);
 	return (int)f->have;
 }
 
-/* Bytes of the packet that has begun, as far as known: at least one more than there are until its length
- * is known. *ret_body: where its body begins. 0: the length is none. */
+/* Bytes of the packet that has begun, as far as known: at least one more than there are until its
+ * length is known. *ret_body: where its body begins. 0: the length is none. */
 static size_t packet_bytes(const struct filter *f, size_t *ret_body)
 {
 	uint32_t length = 0;
@@ -331,8 +336,8 @@ int filter_step(struct filter *f, const uint8_t *in, size_t len, int64_t now_ms,
 		if (!bytes)
 			r = refuse(err, "a length of five bytes", "at most four");
 		else if (bytes > FILTER_PACKET_MAX)
-			r = err_set(err, -E2BIG, "found a packet of %zu bytes, expected at most %d", bytes,
-				    FILTER_PACKET_MAX);
+			r = err_set(err, -E2BIG, "found a packet of %zu bytes, expected at most %d",
+				    bytes, FILTER_PACKET_MAX);
 		else if (body && f->have == bytes)
 			r = on_packet(f, body, now_ms, out, err);
 		if (r < 0) {

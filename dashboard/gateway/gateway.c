@@ -25,10 +25,13 @@ static void on_log(int level, const char *line)
 /* Before anything is read: a flood of connections costs no more than this. */
 static bool may_enter(struct gateway *g, const char *address)
 {
-	if (peers_enter(&g->peers, address, (uint32_t)g->conf->connections, (uint32_t)g->conf->connections_per_address))
+	if (peers_enter(&g->peers, address, (uint32_t)g->conf->connections,
+			(uint32_t)g->conf->connections_per_address))
 		return true;
-	log_warning("browser=%s refused: found %u connections, expected at most %lld, and %lld from an address",
-		    address, g->peers.n, (long long)g->conf->connections, (long long)g->conf->connections_per_address);
+	log_warning("browser=%s refused: found %u connections, expected at most %lld, and %lld "
+		    "from an address",
+		    address, g->peers.n, (long long)g->conf->connections,
+		    (long long)g->conf->connections_per_address);
 	return false;
 }
 
@@ -70,7 +73,8 @@ static int confirm_upgrade(struct visitor *v, struct lws *wsi, const char *to)
 	return -1;
 }
 
-static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+		   size_t len)
 {
 	struct gateway *g = lws_context_user(lws_get_context(wsi));
 	struct visitor *v = lws_get_opaque_user_data(wsi);
@@ -102,7 +106,8 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
 	}
 }
 
-static int on_websocket(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+static int on_websocket(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+			size_t len)
 {
 	struct visitor *v = lws_get_opaque_user_data(wsi);
 	switch (reason) {
@@ -125,7 +130,8 @@ static int on_websocket(struct lws *wsi, enum lws_callback_reasons reason, void 
 
 /* ---- our own loop within theirs ---- */
 
-static int on_loop(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+static int on_loop(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+		   size_t len)
 {
 	struct gateway *g = lws_context_user(lws_get_context(wsi));
 	if (reason == LWS_CALLBACK_RAW_RX_FILE && loop_once(g->loop, 0) < 0)
@@ -184,12 +190,14 @@ static int start_loop(struct gateway *g, struct err *err)
 
 static int start_lws(struct gateway *g, struct err *err)
 {
-	static const lws_retry_bo_t idle = {.secs_since_valid_ping = 60, .secs_since_valid_hangup = 90};
+	static const lws_retry_bo_t idle = {.secs_since_valid_ping = 60,
+					    .secs_since_valid_hangup = 90};
 	const struct gateway_conf *c = g->conf;
 	struct lws_context_creation_info i = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
-		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_IPV6 * !strchr(c->listen, ':'),
+		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_DISABLE_IPV6 * !strchr(c->listen, ':'),
 		.user = g,
 		.gid = -1,
 		.uid = -1,
@@ -213,7 +221,8 @@ static int start_lws(struct gateway *g, struct err *err)
 	i.alpn = "http/1.1";
 	g->outside = g->inside ? lws_create_vhost(g->lws, &i) : NULL;
 	if (!g->outside)
-		return err_set(err, -EADDRNOTAVAIL, "[dashboard] listen: cannot listen at %s:%d", c->listen, c->listen_port);
+		return err_set(err, -EADDRNOTAVAIL, "[dashboard] listen: cannot listen at %s:%d",
+			       c->listen, c->listen_port);
 	return 0;
 }
 

@@ -3,8 +3,9 @@
  *     browser --HTTP(S), WebSocket--> gateway --MQTT, TLS as a dashboard--> broker
  *                                        +----MQTT, TLS as an operator----> broker     commands
  *
- * One thread. libwebsockets (this folder is its only door) waits for all descriptors, among them the
- * one of our own loop (common/base/loop.h), which has signals, timers and the operator's session. */
+ * One thread. libwebsockets (this folder is its only door) waits for all descriptors, among them
+ * the one of our own loop (common/base/loop.h), which has signals, timers and the operator's
+ * session. */
 #pragma once
 
 #include <libwebsockets.h>
@@ -15,15 +16,15 @@
 #include "dashboard/gateway/page.h"
 #include "dashboard/gateway/peers.h"
 
-#define GATEWAY_HEADER_MAX	4096 /* bytes of a request's head */
-#define GATEWAY_HEADER_S	10   /* ... which is there after so long */
-#define GATEWAY_IDLE_S		30   /* a connection without a request ends */
-#define GATEWAY_SEND_S		30   /* what is sent moves on within so long, or the browser is dropped */
-#define GATEWAY_CONNECT_S	10   /* a WebSocket has said CONNECT, and the broker is there */
-#define GATEWAY_BODY_MAX	4096 /* of a POST: a command's size */
-#define GATEWAY_TO_BROKER_MAX	16384 /* bytes queued for the broker, of one browser */
-#define GATEWAY_TO_BROWSER_MAX	65536 /* ... for one browser; then the broker has to wait */
-#define GATEWAY_CHUNK		16384 /* written at a time */
+#define GATEWAY_HEADER_MAX     4096 /* bytes of a request's head */
+#define GATEWAY_HEADER_S       10   /* ... which is there after so long */
+#define GATEWAY_IDLE_S         30   /* a connection without a request ends */
+#define GATEWAY_SEND_S         30 /* what is sent moves on within so long, or the browser is dropped */
+#define GATEWAY_CONNECT_S      10    /* a WebSocket has said CONNECT, and the broker is there */
+#define GATEWAY_BODY_MAX       4096  /* of a POST: a command's size */
+#define GATEWAY_TO_BROKER_MAX  16384 /* bytes queued for the broker, of one browser */
+#define GATEWAY_TO_BROWSER_MAX 65536 /* ... for one browser; then the broker has to wait */
+#define GATEWAY_CHUNK          16384 /* written at a time */
 
 struct pipe;
 struct request;
@@ -33,7 +34,7 @@ struct visitor {
 	struct gateway *gateway;
 	char address[PEER_SIZE];
 	struct request *request; /* NULL: none now */
-	struct pipe *pipe;	 /* NULL: it is no WebSocket */
+	struct pipe *pipe;       /* NULL: it is no WebSocket */
 };
 
 struct gateway {
@@ -63,7 +64,8 @@ int http_body_end(struct visitor *v, struct lws *wsi);
 int http_writeable(struct visitor *v, struct lws *wsi);
 /* The connection, or the request, is over. */
 void http_done(struct visitor *v);
-/* Whether Origin is the address that the request was sent to: no other site's script is behind it. */
+/* Whether Origin is the address that the request was sent to: no other site's script is behind it.
+ */
 bool http_same_origin(const struct gateway *g, struct lws *wsi);
 
 /* ---- pipe.c: a WebSocket and its connection to the broker ---- */

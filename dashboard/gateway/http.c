@@ -1,4 +1,5 @@
-/* Requests and answers. What there is to GET is in memory; a POST is small, JSON, and of our own page. */
+/* Requests and answers. What there is to GET is in memory; a POST is small, JSON, and of our own
+ * page. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -20,8 +21,8 @@ struct request {
 static const struct {
 	const char *name, *value;
 } always[] = {
-	{"content-security-policy:",
-	 "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"},
+	{"content-security-policy:", "default-src 'self'; base-uri 'none'; form-action 'self'; "
+				     "frame-ancestors 'none'; object-src 'none'"},
 	{"x-content-type-options:", "nosniff"},
 	{"x-frame-options:", "DENY"},
 	{"referrer-policy:", "no-referrer"},
@@ -50,13 +51,15 @@ static void head_add(struct head *h, struct lws *wsi, const char *name, const ch
 static void head_begin(struct head *h, struct lws *wsi, unsigned status)
 {
 	h->at = h->buf + LWS_PRE;
-	h->full = lws_add_http_header_status(wsi, status | LWSAHH_FLAG_NO_SERVER_NAME, &h->at, head_end(h)) != 0;
+	h->full = lws_add_http_header_status(wsi, status | LWSAHH_FLAG_NO_SERVER_NAME, &h->at,
+					     head_end(h)) != 0;
 	for (size_t i = 0; i < ARRAY_LEN(always); i++)
 		head_add(h, wsi, always[i].name, always[i].value);
 }
 
 /* Sends the head and begins the body, which must live as long as the request. */
-static int send_head(struct visitor *v, struct lws *wsi, struct head *h, const char *data, size_t len)
+static int send_head(struct visitor *v, struct lws *wsi, struct head *h, const char *data,
+		     size_t len)
 {
 	struct request *q = v->request;
 	h->full |= lws_add_http_header_content_length(wsi, len, &h->at, head_end(h)) != 0;
@@ -112,7 +115,8 @@ static int get_file(struct visitor *v, struct lws *wsi, const struct page_file *
 	head_begin(&h, wsi, same ? 304 : 200);
 	head_add(&h, wsi, "content-type:", f->type);
 	head_add(&h, wsi, "etag:", f->tag);
-	head_add(&h, wsi, "cache-control:", "no-cache"); /* kept, and asked for whether it is still so */
+	head_add(&h, wsi,
+		 "cache-control:", "no-cache"); /* kept, and asked for whether it is still so */
 	return send_head(v, wsi, &h, same ? "" : f->data, same ? 0 : f->len);
 }
 
@@ -169,6 +173,7 @@ bool http_same_origin(const struct gateway *g, struct lws *wsi)
 	if (lws_hdr_copy(wsi, origin, sizeof(origin), WSI_TOKEN_ORIGIN) <= 0 ||
 	    lws_hdr_copy(wsi, host, sizeof(host), WSI_TOKEN_HOST) <= 0)
 		return false;
-	snprintf(expected, sizeof(expected), "%s://%s", *g->conf->certificate ? "https" : "http", host);
+	snprintf(expected, sizeof(expected), "%s://%s", *g->conf->certificate ? "https" : "http",
+		 host);
 	return strcasecmp(origin, expected) == 0;
 }

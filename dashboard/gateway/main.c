@@ -16,7 +16,8 @@ static void usage(FILE *f)
 	      "  --verbose       log every step\n"
 	      "  --version       print the version, then exit\n"
 	      "  --help          print this, then exit\n"
-	      "CONFIG: see dashboard.conf among the examples, which has every key and its default.\n",
+	      "CONFIG: see dashboard.conf among the examples, which has every key and its "
+	      "default.\n",
 	      f);
 }
 
@@ -43,8 +44,10 @@ static int run(const struct gateway_conf *conf)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"check-config", no_argument, NULL, 'c'}, {"verbose", no_argument, NULL, 'v'},
-		{"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},
+		{"check-config", no_argument, NULL, 'c'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	static struct gateway_conf conf;
@@ -78,6 +81,7 @@ int main(int argc, char **argv)
 	}
 	if (!check)
 		return run(&conf);
-	printf("%s: fine: site=%s at=%s:%d\n", argv[optind], conf.site, conf.listen, conf.listen_port);
+	printf("%s: fine: site=%s at=%s:%d\n", argv[optind], conf.site, conf.listen,
+	       conf.listen_port);
 	return EXIT_SUCCESS;
 }

@@ -50,9 +50,13 @@ static int add_file(struct page *p, const char *path, const char *name, struct e
 	char hash[HASH_SIZE];
 	const char *type = type_of(name);
 	if (!type)
-		return err_set(err, -EINVAL, "%s: found a file of another kind, expected html, js, css, json, svg, png, ico, woff2, txt, map, webmanifest", path);
+		return err_set(err, -EINVAL,
+			       "%s: found a file of another kind, expected html, js, css, json, "
+			       "svg, png, ico, woff2, txt, map, webmanifest",
+			       path);
 	if (p->n == PAGE_FILES_MAX)
-		return err_set(err, -E2BIG, "%s: found more than %d files, expected a page", path, PAGE_FILES_MAX);
+		return err_set(err, -E2BIG, "%s: found more than %d files, expected a page", path,
+			       PAGE_FILES_MAX);
 	int r = file_read(path, PAGE_BYTES_MAX - p->bytes, &f->data, &f->len, err);
 	if (r < 0)
 		return r;
@@ -66,7 +70,8 @@ static int add_file(struct page *p, const char *path, const char *name, struct e
 	return 0;
 }
 
-static int add_folder(struct page *p, const char *folder, const char *name, int depth, struct err *err)
+static int add_folder(struct page *p, const char *folder, const char *name, int depth,
+		      struct err *err)
 {
 	DIR *d = opendir(folder);
 	int r = 0;
@@ -86,7 +91,8 @@ static int add_folder(struct page *p, const char *folder, const char *name, int 
 		else if (depth < PAGE_DEPTH_MAX)
 			r = add_folder(p, path, below, depth + 1, err);
 		else
-			r = err_set(err, -ELOOP, "%s: found more than %d folders in each other", path, PAGE_DEPTH_MAX);
+			r = err_set(err, -ELOOP, "%s: found more than %d folders in each other",
+				    path, PAGE_DEPTH_MAX);
 	}
 	closedir(d);
 	return r;
@@ -99,7 +105,8 @@ int page_load(const char *folder, struct page **ret, struct err *err)
 		return err_set(err, -ENOMEM, "%s: out of memory", folder);
 	int r = add_folder(p, folder, "", 0, err);
 	if (r == 0 && !page_find(p, "/"))
-		r = err_set(err, -ENOENT, "%s: found no index.html, expected the folder of the page", folder);
+		r = err_set(err, -ENOENT,
+			    "%s: found no index.html, expected the folder of the page", folder);
 	if (r < 0)
 		page_free(p);
 	else

@@ -16,6 +16,7 @@ struct peers {
 	} addresses[PEERS_MAX];
 };
 
-/* Whether one more from there is within both limits (in all at most PEERS_MAX); it is counted then. */
+/* Whether one more from there is within both limits (in all at most PEERS_MAX); it is counted then.
+ */
 bool peers_enter(struct peers *p, const char *address, uint32_t max, uint32_t max_per_address);
 void peers_leave(struct peers *p, const char *address);

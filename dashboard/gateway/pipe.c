@@ -1,7 +1,8 @@
-/* A pipe is one browser's WebSocket and one connection to the broker, made when the browser's CONNECT
- * has passed the filter, with a bounded queue each way. Whoever fills a queue is not read from until
- * half of it has gone; so a slow browser holds up its own connection to the broker, which drops what
- * it has no room for, and nobody else's. One that takes nothing for GATEWAY_SEND_S is dropped. */
+/* A pipe is one browser's WebSocket and one connection to the broker, made when the browser's
+ * CONNECT has passed the filter, with a bounded queue each way. Whoever fills a queue is not read
+ * from until half of it has gone; so a slow browser holds up its own connection to the broker,
+ * which drops what it has no room for, and nobody else's. One that takes nothing for GATEWAY_SEND_S
+ * is dropped. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +26,13 @@ struct queue {
 };
 
 struct pipe {
-	struct visitor *visitor; /* NULL: gone */
+	struct visitor *visitor;      /* NULL: gone */
 	struct lws *browser, *broker; /* NULL: none */
 	struct filter filter;
 	struct queue to_broker, to_browser;
 	bool asked, connected; /* a connection to the broker was begun; is there */
-	bool answered; /* the broker has said something */
-	bool closing; /* the browser's end, once its queue is empty */
+	bool answered;         /* the broker has said something */
+	bool closing;          /* the browser's end, once its queue is empty */
 	uint16_t close_code;
 	int64_t sending_ms; /* since when the browser has not taken what it got last; 0: it has */
 };
@@ -100,8 +101,9 @@ static void close_browser(struct pipe *p, uint16_t code)
 
 static void broker_away(struct pipe *p, const char *why)
 {
-	log_warning("browser=%s broker %s:%lld: %s", p->visitor->address, p->visitor->gateway->conf->host,
-		    (long long)p->visitor->gateway->conf->port, why);
+	log_warning("browser=%s broker %s:%lld: %s", p->visitor->address,
+		    p->visitor->gateway->conf->host, (long long)p->visitor->gateway->conf->port,
+		    why);
 	if (!p->answered)
 		queue_put(&p->to_browser, connack_away, sizeof(connack_away));
 	close_browser(p, CLOSE_AWAY);
@@ -160,7 +162,8 @@ int pipe_from_browser(struct visitor *v, const void *data, size_t len)
 		size_t used;
 		int n = filter_step(&p->filter, in, len, clock_mono_ms(), &used, out, &err);
 		if (n >= 0 && !queue_put(&p->to_broker, out, (size_t)n))
-			n = err_set(&err, -ENOBUFS, "found more than %d bytes at once", GATEWAY_TO_BROKER_MAX);
+			n = err_set(&err, -ENOBUFS, "found more than %d bytes at once",
+				    GATEWAY_TO_BROKER_MAX);
 		if (n < 0) {
 			log_warning("browser=%s refused: %s", v->address, err.text);
 			close_browser(p, CLOSE_REFUSED);
@@ -183,7 +186,8 @@ int pipe_browser_writeable(struct visitor *v)
 	bool more = p->to_browser.len > 0;
 	if (p->asked && !p->closing) { /* before, and after it, another time-out runs */
 		p->sending_ms = more ? clock_mono_ms() : 0;
-		lws_set_timeout(p->browser, more ? PENDING_TIMEOUT_HTTP_CONTENT : NO_PENDING_TIMEOUT,
+		lws_set_timeout(p->browser,
+				more ? PENDING_TIMEOUT_HTTP_CONTENT : NO_PENDING_TIMEOUT,
 				GATEWAY_SEND_S);
 	}
 	if (more) {
@@ -203,7 +207,8 @@ void pipe_browser_closed(struct visitor *v)
 {
 	struct pipe *p = v->pipe;
 	if (p->sending_ms && clock_mono_ms() - p->sending_ms >= GATEWAY_SEND_S * 1000)
-		log_warning("browser=%s dropped: it took nothing for %d s", v->address, GATEWAY_SEND_S);
+		log_warning("browser=%s dropped: it took nothing for %d s", v->address,
+			    GATEWAY_SEND_S);
 	else
 		log_info("browser=%s has gone", v->address);
 	p->visitor = NULL;
