@@ -298,8 +298,8 @@ static void look_at_id(struct doctor *d)
 	if (d->role == ROLE_DEVICE && device && device->has_presence)
 		p = &device->presence;
 	for (size_t i = 0; d->role == ROLE_TRAINER && i < o->n_trainers; i++)
-		if (strcmp(o->trainers[i].id, d->id) == 0 && o->trainers[i].has_presence)
-			p = &o->trainers[i].presence;
+		if (strcmp(o->trainers[i]->id, d->id) == 0 && o->trainers[i]->has_presence)
+			p = &o->trainers[i]->presence;
 	bool there = p && p->online;
 	if (there && !d->runs)
 		doctor_say(d, d->has_boot && p->boot == d->boot ? DOCTOR_WARNING : DOCTOR_FAULT,
@@ -340,14 +340,14 @@ static void look_at_clocks(struct doctor *d)
 	const struct online *o = &d->online;
 	struct clocks c = {.now_ms = clock_real_ms()};
 	for (size_t i = 0; i < o->n_devices; i++)
-		if (o->devices[i].online && o->devices[i].has_status &&
-		    (d->role != ROLE_DEVICE || strcmp(o->devices[i].id, d->id) != 0))
-			add_clock(&c, o->devices[i].status.at_ms);
+		if (o->devices[i]->online && o->devices[i]->has_status &&
+		    (d->role != ROLE_DEVICE || strcmp(o->devices[i]->id, d->id) != 0))
+			add_clock(&c, o->devices[i]->status.at_ms);
 	for (size_t i = 0; i < o->n_trainers; i++)
-		if (o->trainers[i].has_presence && o->trainers[i].presence.online &&
-		    o->trainers[i].has_status &&
-		    (d->role != ROLE_TRAINER || strcmp(o->trainers[i].id, d->id) != 0))
-			add_clock(&c, o->trainers[i].status.at_ms);
+		if (o->trainers[i]->has_presence && o->trainers[i]->presence.online &&
+		    o->trainers[i]->has_status &&
+		    (d->role != ROLE_TRAINER || strcmp(o->trainers[i]->id, d->id) != 0))
+			add_clock(&c, o->trainers[i]->status.at_ms);
 	size_t n_wrong = MAX_OF(c.n_ahead, c.n_old);
 	if (c.n == 0)
 		doctor_ok(d, "clocks", "nobody else is there to compare with");
