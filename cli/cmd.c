@@ -265,10 +265,6 @@ int cmd_cmd(int argc, char **argv)
 	command_new_id(w.id);
 	/* A signed one says how long it is valid. */
 	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : command_valid_ms(o.timeout_s);
-	w.fleet = !strcmp(w.target, COMMAND_FLEET);
-	command_new_id(w.id);
-	/* A signed one says how long it is valid. */
-	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : command_valid_ms(timeout_s);
 	char *text = compose(argc - optind - 1, argv + optind + 1, w.id,
 			     *o.identity.certificate ? clock_real_ms() + valid_ms : 0);
 	if (!text)
