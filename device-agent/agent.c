@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/checkpoint/model_file.h"
 #include "device-agent/private_names.h"
 
 #define CHECKPOINTS_KEPT_MAX 42
@@ -439,6 +440,22 @@ static int map_private_names(struct agent *a, struct err *err)
 	return r;
 }
 
+/* For applications beside the agent. */
+static int describe(struct agent *a, struct err *err)
+{
+	struct model_file m = {.center_crop = a->conf.worker.data.center_crop};
+	struct worker_conf w;
+	agent_worker_conf(a, &w);
+	COPY(m.model, a->model->id);
+	COPY(m.site, a->conf.site);
+	COPY(m.device, a->conf.id);
+	COPY(m.cfg, w.cfg);
+	COPY(m.classes, w.classes);
+	COPY(m.private_classes, w.private_classes);
+	COPY(m.absent, w.absent);
+	return model_file_write(a->conf.state, &m, err);
+}
+
 static int open_folder(struct agent *a, struct err *err)
 {
 	char path[FILE_PATH_MAX];
@@ -473,6 +490,8 @@ static int open_folder(struct agent *a, struct err *err)
 			       "model %.12s: give it a state folder of its own",
 			       a->conf.state, s->model, a->model->id);
 	r = map_private_names(a, err);
+	if (r == 0)
+		r = describe(a, err);
 	if (r < 0)
 		return r;
 	r = file_path(path, sizeof(path), "%s/reports.jsonl", a->conf.state);

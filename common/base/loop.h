@@ -15,6 +15,8 @@ typedef int (*loop_signal_cb)(void *user, int signo);
 
 /* Also ignores SIGPIPE and SIGXFSZ in this process: EPIPE and EFBIG are seen instead. */
 int loop_new(struct loop **ret);
+/* In a process that is not ours: signals stay as they are. */
+int loop_new_guest(struct loop **ret);
 void loop_free(struct loop *l); /* after its sources; NULL allowed */
 
 /* Watches fd (not owned) for EPOLLIN/EPOLLOUT... Free the source before closing fd: while a child
