@@ -227,6 +227,32 @@ static void rearm(struct agent *a)
 	a->port.wake_at(a->port.user, at);
 }
 
+static void tell_swap(struct agent *a)
+{
+	struct agent_swap s = {0};
+	struct manifest m;
+	if (!a->port.swapped || !*a->active || strcmp(a->swapped, a->active) == 0)
+		return;
+	COPY(s.checkpoint, a->active);
+	if (store_manifest(a->store, a->active, &m, NULL) == 0)
+		COPY(s.origin, origin_name(m.origin));
+	const struct state_score *score =
+		state_score_find(a->state, a->active, SPLIT_VALIDATION, NULL);
+	if (score) {
+		s.n = score->score.n;
+		s.correct = score->score.correct;
+	}
+	COPY(a->swapped, a->active);
+	a->port.swapped(a->port.user, &s);
+}
+
+void agent_hook_ended(struct agent *a, const char *failure)
+{
+	COPY(a->hook_failure, failure);
+	a->status_dirty = true;
+	a->port.wake_at(a->port.user, a->port.mono_ms(a->port.user));
+}
+
 void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
@@ -238,6 +264,7 @@ void agent_turn(struct agent *a)
 		;
 	if (a->leftover_until_ms && a->now_ms >= a->leftover_until_ms)
 		exchange_sweep(a);
+	tell_swap(a);
 	work_step(a);
 	exchange_serve(a);
 	announce_reports(a);
