@@ -8,7 +8,7 @@
 
 #include "common/base/id.h"
 
-#define HOOK_GRACE_MS 5000 /* between SIGTERM and SIGKILL */
+#define HOOK_GRACE_MS 2000 /* between SIGTERM and SIGKILL */
 
 enum hook_phase { HOOK_IDLE, HOOK_RUNNING, HOOK_ENDING, HOOK_KILLED };
 

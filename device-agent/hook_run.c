@@ -117,7 +117,7 @@ static char **environment(const struct hook_run *h, char *text[VARIABLES_N])
 	for (size_t i = 0; env && i < n; i++)
 		if (passed_on(environ[i]))
 			env[kept++] = environ[i];
-	if (!env || !state || !cfg || asprintf(&text[0], "TASUKI_CHECKPOINT=%s", s->checkpoint) < 0 ||
+	if (!env || !state || asprintf(&text[0], "TASUKI_CHECKPOINT=%s", s->checkpoint) < 0 ||
 	    asprintf(&text[1], "TASUKI_PREVIOUS=%s", h->hook.told) < 0 ||
 	    asprintf(&text[2], "TASUKI_ORIGIN=%s", s->origin) < 0 ||
 	    asprintf(&text[3], s->n ? "TASUKI_ACCURACY=%.6f" : "TASUKI_ACCURACY=",
@@ -128,7 +128,7 @@ static char **environment(const struct hook_run *h, char *text[VARIABLES_N])
 	    asprintf(&text[7], "TASUKI_WEIGHTS=%s/checkpoints/%s/weights", state, s->checkpoint) < 0 ||
 	    asprintf(&text[8], "TASUKI_DEVICE=%s", h->conf->id) < 0 ||
 	    asprintf(&text[9], "TASUKI_SITE=%s", h->conf->site) < 0 ||
-	    asprintf(&text[10], "TASUKI_CFG=%s", cfg) < 0) {
+	    asprintf(&text[10], "TASUKI_CFG=%s", cfg ? cfg : h->conf->worker.cfg) < 0) {
 		free(env);
 		return NULL;
 	}

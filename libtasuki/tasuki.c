@@ -8,6 +8,7 @@
 
 #include "common/base/mem.h"
 #include "common/checkpoint/model_file.h"
+#include "common/engine/worker_process.h"
 #include "libtasuki/impl.h"
 
 #define OPTIONS_SIZE_MAX 4096
@@ -85,7 +86,8 @@ static int configure(struct tasuki *t, const char *state, const struct tasuki_op
 	w->backoff_cap_ms = TASUKI_BACKOFF_MAX_MS;
 	if (o->worker)
 		return copy_path(w->program, o->worker, "worker", err);
-	if (access(TASUKI_WORKER, X_OK) == 0)
+	char found[1024];
+	if (worker_process_find(w, found, NULL) < 0) /* neither beside this program nor in PATH */
 		snprintf(w->program, sizeof(w->program), "%s", TASUKI_WORKER);
 	return 0;
 }

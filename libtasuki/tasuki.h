@@ -68,7 +68,7 @@ struct tasuki_options {
 	int center_crop;
 	/* That compute one image; 0: one. */
 	int threads;
-	/* Path of tasuki-worker; NULL: as installed, else beside this program, else in PATH. */
+	/* Path of tasuki-worker; NULL: beside this program, else in PATH, else as installed. */
 	const char *worker;
 	/* Called after each swap, on the library's own thread, which waits for it: be short, and call
 	 * no function of the library but tasuki_current() there. NULL: nobody asks. */
