@@ -27,6 +27,14 @@ static void step(struct tasuki *t, enum lanes_event_kind kind, int lane, const c
 
 /* ---- what is told ---- */
 
+static bool is_settled(struct tasuki *t)
+{
+	pthread_mutex_lock(&t->lock);
+	bool settled = t->settled;
+	pthread_mutex_unlock(&t->lock);
+	return settled;
+}
+
 static void tell_trouble(struct tasuki *t, const struct err *err)
 {
 	if (strcmp(t->trouble.text, err->text) == 0)
@@ -34,7 +42,7 @@ static void tell_trouble(struct tasuki *t, const struct err *err)
 	t->trouble = *err;
 	struct tasuki_error e = {.code = err->code};
 	snprintf(e.text, sizeof(e.text), "%s", err->text);
-	if (t->on_trouble)
+	if (t->on_trouble && is_settled(t)) /* else tasuki_open() says so */
 		t->on_trouble(t->user, &e);
 }
 
@@ -78,6 +86,7 @@ static void tell_swap(struct tasuki *t)
 	uint64_t one = 1;
 	memcpy(now.id, m->id, sizeof(now.id));
 	snprintf(now.origin, sizeof(now.origin), "%s", origin_name(m->origin));
+	bool was_settled = is_settled(t);
 	t->trouble = (struct err){0};
 	t->early_deaths = 0;
 	pthread_mutex_lock(&t->lock);
@@ -89,7 +98,7 @@ static void tell_swap(struct tasuki *t)
 		errno = 0; /* it is readable already */
 	pthread_mutex_unlock(&t->lock);
 	settle(t);
-	if (!same && t->on_swap)
+	if (!same && was_settled && t->on_swap)
 		t->on_swap(t->user, &now);
 }
 

@@ -70,7 +70,7 @@ struct tasuki_options {
 	int threads;
 	/* Path of tasuki-worker; NULL: beside this program, else in PATH, else as installed. */
 	const char *worker;
-	/* Called after each swap, on the library's own thread, which waits for it: be short, and call
+	/* Called after each swap since tasuki_open(), on the library's own thread, which waits for it: be short, and call
 	 * no function of the library but tasuki_current() there. NULL: nobody asks. */
 	void (*on_swap)(void *user, const struct tasuki_checkpoint *now);
 	/* Called there, too, when something is wrong with what is active, or with a worker: one line.
