@@ -228,7 +228,7 @@ static bool serve(struct conversation *v, size_t len)
 	drop(v, len + 1);
 	if (code == 0)
 		code = parse(v, j, &r, &err);
-	if (code < 0 && (!j || (json_has(j, "bytes") && !r.bytes))) {
+	if (code < 0 && (!j || !json_is_obj(j) || (json_has(j, "bytes") && !r.bytes))) {
 		say_error(v, &r, code, err.text); /* how much follows is not known */
 		return false;
 	}

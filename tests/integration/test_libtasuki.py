@@ -5,7 +5,9 @@ import hashlib
 import itertools
 import json
 import os
+import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -28,7 +30,7 @@ def children(pid):
     """pids of the workers of a process."""
     found = []
     for task in os.listdir(f'/proc/{pid}/task'):
-        found += map(int, open(f'/proc/{pid}/task/{task}/children').read().split())
+        found += map(int, pathlib.Path(f'/proc/{pid}/task/{task}/children').read_text().split())
     return found
 
 
@@ -504,7 +506,7 @@ class Agent(App):
         names = subprocess.run(['nm', '-D', '--defined-only', '--with-symbol-versions', library], check=True, capture_output=True,
                                text=True).stdout
         defined = {line.split()[-1] for line in names.splitlines() if ' T ' in line}
-        public = set(__import__('re').findall(r'\b(tasuki_\w+)\(', (ROOT / 'libtasuki/tasuki.h').read_text())) - {'tasuki_classify_'}
+        public = set(re.findall(r'\b(tasuki_\w+)\(', (ROOT / 'libtasuki/tasuki.h').read_text())) - {'tasuki_classify_'}
         self.assertEqual({d for d in defined if not d.startswith('__')}, {f'{name}@@TASUKI_0' for name in public})
         self.make_checkpoints(1)
         Swapper(self.state, TINY, self.weights).close()
