@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/classify_socket.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/engine/worker_conf.h"
@@ -25,7 +26,7 @@ struct options {
 };
 
 enum { OPT_CFG = 256, OPT_WEIGHTS, OPT_OUT, OPT_EPOCHS, OPT_STEPS, OPT_SEED, OPT_EPOCH, OPT_MOMENTUM, OPT_THREADS, OPT_ENGINE,
-       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_CONFUSION, OPT_SANDBOX, OPT_READABLE };
+       OPT_PRECISION, OPT_SPLIT, OPT_FOLD, OPT_SHIFT, OPT_FLIP, OPT_BLUR, OPT_BRIGHTNESS, OPT_CONFUSION, OPT_FOLLOW, OPT_SOCKET, OPT_SANDBOX, OPT_READABLE };
 
 #define CFG_OPTION {"cfg", "FILE", "Darknet cfg of the network", OPT_CFG}
 #define ENGINE_OPTIONS                                                                             \
@@ -81,6 +82,13 @@ const struct cli_spec spec_evaluate = {
 static const struct cli_option classify_options[] = {
 	CFG_OPTION,
 	{"weights", "FILE", "the checkpoint", OPT_WEIGHTS},
+	{"follow", "STATE",
+	 "answer on a Unix socket what images show, with the checkpoint that is active in the "
+	 "state folder of an agent, and go over to the next one without a pause, until SIGTERM or "
+	 "Ctrl-C; --cfg, --classes and --center-crop are then the agent's, unless given",
+	 OPT_FOLLOW},
+	{"socket", "PATH",
+	 "of --follow (STATE/classify.sock); only this user can connect", OPT_SOCKET},
 	{"classes", "FILE", "names of the outputs (default: their numbers)", 'c'},
 	{"center-crop", "PX", "square around the middle of each image (default: all of it)", 'C'},
 	ENGINE_OPTIONS,
@@ -88,10 +96,11 @@ static const struct cli_option classify_options[] = {
 	{0},
 };
 const struct cli_spec spec_classify = {
-	"--cfg FILE --weights FILE [--classes FILE] IMAGE ...",
+	"--cfg FILE --weights FILE [--classes FILE] IMAGE ...\n--follow STATE [--socket PATH]",
 	"Says what each image shows, and how sure that is.\n",
 	classify_options,
-	"tasuki classify --cfg deploy/models/demo.cfg --weights digits.weights seven.png",
+	"tasuki classify --cfg deploy/models/demo.cfg --weights digits.weights seven.png\n"
+	"tasuki classify --follow /var/lib/tasuki-agent",
 };
 
 static bool set_int(struct options *o, const char *option, const char *text, int64_t max, int *ret)
@@ -421,6 +430,8 @@ static int classify_some(struct options *o, char **paths, int n, struct json *al
 
 int cmd_classify(int argc, char **argv)
 {
+	if (classify_socket_asked(argc, argv))
+		return classify_socket(argc, argv);
 	struct options o = {0};
 	int r = parse(&o, &spec_classify, argc, argv);
 	if (r != CLI_OK)

@@ -92,6 +92,7 @@ size_t announce_reasons(const struct agent *a, struct announce_reason ret[ANNOUN
 		{"worker", a->worker_reason ? a->worker_reason : ""},
 		{"retry", failing(a)},
 		{"damage", a->damage_until_ms > a->now_ms ? a->damage : ""},
+		{"hook", a->hook_failure},
 		{"audit", a->audit_failed ? "the audit log cannot be written" : ""},
 		{"when", a->state->paused ? "" : a->standby.when.reason},
 		{"busy", handover_busy_reason(&a->state->handover)},

@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/metrics/server.h"
 #include "common/trust/trust.h"
+#include "device-agent/hook_run.h"
 #include "device-agent/private_names.h"
 #include "device-agent/session.h"
 
@@ -26,6 +27,7 @@ struct program {
 	struct agent_session session;
 	struct worker *worker;
 	struct metrics_server *metrics;
+	struct hook_run *hook; /* NULL: none */
 	bool worker_was_ready;
 };
 
@@ -106,6 +108,16 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 	agent_worker_died(p->session.agent, why);
 }
 
+static void on_swapped(void *user, const struct agent_swap *s)
+{
+	hook_run_swap(((struct program *)user)->hook, s);
+}
+
+static void on_hook_ended(void *user, const char *failure)
+{
+	agent_hook_ended(((struct program *)user)->session.agent, failure);
+}
+
 /* ---- start and end ---- */
 
 static int load(struct program *p, const char *path, struct err *err)
@@ -129,7 +141,7 @@ static void figures(void *user, FILE *to)
 static int start(struct program *p, struct err *err)
 {
 	const struct agent_session_ports ports = {
-		.request = port_request, .state = on_state, .user = p};
+		.request = port_request, .state = on_state, .swapped = on_swapped, .user = p};
 	const struct worker_handler worker = {.ready = on_ready,
 					      .progress = on_progress,
 					      .reply = on_reply,
@@ -143,6 +155,9 @@ static int start(struct program *p, struct err *err)
 		r = loop_add_signal(p->loop, SIGINT, on_signal, p, &p->sigint);
 	if (r < 0)
 		return err_errno(err, r, "event loop");
+	r = hook_run_new(p->loop, &p->conf, on_hook_ended, p, &p->hook, err);
+	if (r < 0)
+		return r;
 	r = agent_session_init(&p->session, p->loop, &p->conf, p->model, &ports, err);
 	if (r < 0)
 		return r;
@@ -157,6 +172,7 @@ static void stop(struct program *p)
 	log_notify("STOPPING=1");
 	metrics_server_free(p->metrics);
 	worker_free(p->worker);
+	hook_run_free(p->hook);
 	agent_session_done(&p->session, GOODBYE_MS);
 	loop_source_free(p->sigterm);
 	loop_source_free(p->sigint);
