@@ -89,7 +89,7 @@ struct tasuki {
 	int watch;
 	struct lanes lanes;
 	struct lane_io io[LANES_N];
-	unsigned early_deaths; /* of workers while none serves */
+	unsigned early_deaths; /* of workers, before t->settled */
 	struct err trouble; /* that was told last */
 };
 

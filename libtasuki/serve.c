@@ -21,7 +21,7 @@
 #include "common/checkpoint/model_file.h"
 #include "libtasuki/impl.h"
 
-#define EARLY_DEATHS_MAX 4 /* without one that serves in between: then calls are told why */
+#define EARLY_DEATHS_MAX 4 /* then tasuki_open() fails; later, calls wait for TASUKI_CALL_MS */
 
 static void step(struct tasuki *t, enum lanes_event_kind kind, int lane, const char *checkpoint);
 
@@ -88,7 +88,6 @@ static void tell_swap(struct tasuki *t)
 	snprintf(now.origin, sizeof(now.origin), "%s", origin_name(m->origin));
 	bool was_settled = is_settled(t);
 	t->trouble = (struct err){0};
-	t->early_deaths = 0;
 	pthread_mutex_lock(&t->lock);
 	now.swaps = t->current.swaps + (*t->current.id && strcmp(t->current.id, now.id) != 0);
 	bool same = strcmp(t->current.id, now.id) == 0;
@@ -267,7 +266,8 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 	struct tasuki *t = io->t;
 	step(t, LANES_GONE, io->index, NULL);
 	tell_trouble(t, why);
-	if (t->lanes.serving < 0 && (failed_open || ++t->early_deaths >= EARLY_DEATHS_MAX))
+	bool early = !is_settled(t) && ++t->early_deaths >= EARLY_DEATHS_MAX;
+	if (t->lanes.serving < 0 && (failed_open || early))
 		unusable(t, why);
 	dispatch(t);
 }
