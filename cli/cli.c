@@ -170,7 +170,9 @@ const char *cli_nearest(const char *word, const char *const *words, size_t n)
 const char *cli_did_you_mean(const char *word)
 {
 	static char text[2 * FILE_PATH_MAX];
-	snprintf(text, sizeof(text), word ? "; did you mean '%s'?" : "", word);
+	if (!word)
+		return "";
+	snprintf(text, sizeof(text), "; did you mean '%s'?", word);
 	return text;
 }
 

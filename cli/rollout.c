@@ -210,11 +210,12 @@ static struct json *device_json(const struct picture *p, const struct online_dev
 static int show_json(const struct picture *p)
 {
 	const struct msg_fleet *f = &p->o->fleet;
-	struct json *j = json_new_obj(), *devices = json_new_arr(), *counts = json_new_obj();
+	struct json *j = json_new_obj();
 	json_set_str(j, "site", p->o->site);
 	json_set_str(j, "stage", f->manifest.sequence ? stage(f) : "none");
 	if (!f->manifest.sequence)
 		return cli_print_json(j);
+	struct json *devices = json_new_arr(), *counts = json_new_obj();
 	json_set_str(j, "checkpoint", f->manifest.id);
 	json_set_str(j, "trainer", f->manifest.trainer);
 	json_set_int(j, "sequence", f->manifest.sequence);

@@ -341,7 +341,7 @@ class Offline(rig.Case):
         """A bar on a terminal, lines in a pipe; Ctrl-C leaves nothing of it."""
         data, out = self.digits('d', 300, 1), self.work / 'w'
         train = ['train', '--cfg', str(rig.ROOT / 'deploy/models/demo.cfg'), '--data', str(data), '--threads', '1', '--out', str(out)]
-        screen, code = terminal(self.fleet, [*train, '--epochs', '1'], 60)
+        screen, code = terminal(self.fleet, [*train, '--epochs', '15'], 120)
         self.assertEqual(code, 0, screen)
         self.assertRegex(screen, rb'\r\x1b\[Ktrain \[[#.]{30}\] +\d+ % step \d+ of \d+')
         self.assertLess(max(len(x) for x in re.findall(rb'\x1b\[K(train [^\r]*)', screen)), 80)
