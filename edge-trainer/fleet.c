@@ -201,7 +201,7 @@ static void act(struct trainer *t, enum rollout_action action, bool by_operator)
 	announce(t);
 }
 
-bool fleet_step(struct trainer *t, const struct rollout_event *ev)
+bool fleet_advance(struct trainer *t, const struct rollout_event *ev)
 {
 	enum rollout_action action =
 		rollout_step(&t->fleet->rollout, &t->conf->rollout, ev, trainer_utc(t));
@@ -268,7 +268,7 @@ static void begin(struct trainer *t, const struct manifest *m, const struct scor
 	f->n_counted = 0;
 	f->n_peers = 0;
 	ev.share = rollout_share(&t->conf->rollout, c.n);
-	fleet_step(t, &ev);
+	fleet_advance(t, &ev);
 	forget(t, before);
 }
 
@@ -342,7 +342,7 @@ void fleet_report(struct trainer *t, const struct device *d, const struct msg_re
 		 (long long)t->conf->rollout.reports, r->activated ? "activated" : "kept",
 		 100 * ev.gain);
 	f->save_due = true;
-	fleet_step(t, &ev);
+	fleet_advance(t, &ev);
 }
 
 void fleet_merged(struct trainer *t, const struct manifest *m, const struct score *test)
@@ -584,7 +584,7 @@ void fleet_second(struct trainer *t)
 		f->announce_due = true;
 	if (f->announce_due)
 		announce(t);
-	fleet_step(t, &timer);
+	fleet_advance(t, &timer);
 	fleet_orders_look(t);
 	/* A share of the devices is of those that are known. */
 	if (t->up && trainer_now(t) >= f->census_ms)

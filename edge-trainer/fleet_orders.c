@@ -32,7 +32,7 @@ static void carry_out(struct trainer *t, const char *order)
 		snprintf(named, sizeof(named), "%s.%lld", orders[i].word,
 			 (long long)t->fleet->offer.manifest.sequence);
 		if (strcmp(order, named) == 0 &&
-		    fleet_step(t, &(struct rollout_event){.kind = orders[i].kind}))
+		    fleet_advance(t, &(struct rollout_event){.kind = orders[i].kind}))
 			return;
 	}
 	log_warning("fleet sequence=%lld: an order that does not fit what is offered is left out: %.40s",

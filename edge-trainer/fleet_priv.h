@@ -36,7 +36,7 @@ struct fleet {
 };
 
 /* What follows from it is done. False: nothing does. */
-bool fleet_step(struct trainer *t, const struct rollout_event *ev);
+bool fleet_advance(struct trainer *t, const struct rollout_event *ev);
 
 /* fleet_orders.c: `tasuki rollout halt` and `next` lay files into STATE/rollout, which names what is
  * meant: halt.SEQUENCE. Once a second; each is taken away, also one that is of another offer. */
