@@ -41,7 +41,8 @@ function paint() {
 function showConnection() {
   const e = byId('connection'), s = connection.name === 'waiting' ? Math.max(0, Math.ceil((connection.until - Date.now()) / 1000)) : 0;
   setAttribute(e, 'data-state', connection.name);
-  setText(byId('connection-text'), connection.name === 'connected' ? 'Live' : connection.name === 'connecting' ? 'Connecting …' : `No connection, again in ${s} s`);
+  setText(byId('connection-text'), connection.name === 'connected' ? 'Live' : connection.name === 'connecting' ? 'Connecting …' : 'No connection');
+  setText(byId('again'), connection.name === 'waiting' ? `again in ${s} s` : ''); // each second: not for who listens
   byId('retry').hidden = connection.name !== 'waiting';
   byId('away').hidden = connection.name !== 'waiting';
 }
@@ -104,6 +105,10 @@ async function start() {
     },
   });
   byId('retry').addEventListener('click', () => broker.retryNow());
+  byId('skip').addEventListener('click', (ev) => { // its address is not one of a view
+    ev.preventDefault();
+    byId('main').focus();
+  });
   addEventListener('hashchange', () => route(false));
   addEventListener('online', () => broker.retryNow());
   route(true);
