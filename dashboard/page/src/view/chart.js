@@ -15,22 +15,37 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function drawSwaps(u, c) {
   const { ctx } = u, px = devicePixelRatio;
   ctx.save();
-  ctx.strokeStyle = colour('swap');
   for (const i of c.swaps) {
     const x = u.valToPos(c.xs[i], 'x', true), y = u.valToPos(c.in_use[i], 'y', true);
+    ctx.strokeStyle = colour('in-use');
     ctx.lineWidth = px;
     ctx.setLineDash([3 * px, 3 * px]);
     ctx.beginPath();
     ctx.moveTo(x, y + RING_PX * px);
     ctx.lineTo(x, u.bbox.top + u.bbox.height);
     ctx.stroke();
-    ctx.lineWidth = 2 * px;
+    ctx.strokeStyle = colour('swap');
+    ctx.lineWidth = 1.5 * px;
     ctx.setLineDash([]);
     ctx.beginPath();
     ctx.arc(x, y, RING_PX * px, 0, 2 * Math.PI);
     ctx.stroke();
   }
   ctx.restore();
+}
+
+const DAY_S = 86400;
+const pad = (n) => String(n).padStart(2, '0');
+
+/** Hours and minutes, and below the first of a day its date. */
+function times(_, ticks, __, ___, step) {
+  let last = '';
+  return ticks.map((t) => {
+    const d = new Date(t * 1000), day = `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())}`, time = `${pad(d.getHours())}:${pad(d.getMinutes())}`;
+    const text = step >= DAY_S ? day.slice(5) : day === last ? time : `${time}\n${day}`;
+    last = day;
+    return text;
+  });
 }
 
 function options(c, width) {
@@ -40,7 +55,7 @@ function options(c, width) {
     width, height: HEIGHT_PX, legend: { show: false }, cursor: { show: false }, padding: [12, 12, 0, 0],
     scales: { x: { range: (_, a, b) => (a === b ? [a - MARGIN_S, b + MARGIN_S] : [a - (b - a) * 0.02, b + (b - a) * 0.02]) },
       y: { range: (_, a, b) => [Math.max(0, Math.floor(a * 10 - 0.2) / 10), Math.min(1.02, Math.ceil(b * 10 + 0.1) / 10 + 0.02)] } },
-    axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
+    axes: [{ ...axis, values: times }, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
     series: [{}, { label: 'in use', stroke: colour('in-use'), width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }, ...c.origins.map(dot)],
     hooks: { draw: [(u) => drawSwaps(u, c)] },
   };

@@ -23,7 +23,7 @@ function loginForm(done) {
     if (why === null) done();
     else password.focus();
   };
-  return h('form', { class: 'command', onsubmit: submit }, h('p', { class: 'note' }, 'Commands are sent as this site’s operator.'), field('password', 'Operators’ password', password), button, said);
+  return h('form', { class: 'command', onsubmit: submit }, h('p', { class: 'note' }, 'Commands are sent as this site’s operator.'), h('input', { type: 'text', autocomplete: 'username', value: 'operator', hidden: true, readonly: true }), field('password', 'Operators’ password', password), button, said);
 }
 
 function input(f) {

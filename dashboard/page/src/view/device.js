@@ -20,7 +20,10 @@ const FACTS = [
 
 function facts() {
   const values = FACTS.map(() => h('dd')), e = h('dl', { class: 'facts' }, ...FACTS.map(([title], i) => h('div', {}, h('dt', {}, title), values[i])));
-  return { e, update: (status, now) => FACTS.forEach(([, value], i) => setText(values[i], status ? value(status, now) : NONE)) };
+  return { e, update: (status, now) => FACTS.forEach(([, value], i) => {
+    setText(values[i], status ? value(status, now) : NONE);
+    values[i].parentNode.hidden = values[i].textContent === NONE;
+  }) };
 }
 
 /** A view of `id`; `form`: of commands to it, or null. */
@@ -30,8 +33,10 @@ export function deviceView(id, { classes, form }) {
   const section = (name, title, ...children) => h('section', { 'aria-labelledby': name, class: 'panel' }, h('h2', { id: name }, title), ...children);
   const e = h('div', { class: 'view' }, h('p', { class: 'crumb' }, h('a', { href: '#/' }, 'Fleet')),
     h('div', { class: 'head' }, h('h1', { tabindex: -1 }, id), state, share.e), missing,
-    h('div', { class: 'panels' }, section('p-learning', 'Accuracy on validation images', chart.e), section('p-status', 'Status', table.e),
-      section('p-confusion', 'What it mixes up', matrix.e), section('p-handover', 'Handovers', list.e), ...(form ? [section('p-commands', 'Commands', form.e)] : [])));
+    h('div', { class: 'panels' },
+      h('div', { class: 'column' }, section('p-learning', 'Accuracy on validation images', chart.e), section('p-confusion', 'What it mixes up', matrix.e)),
+      h('div', { class: 'column' }, section('p-status', 'Status', table.e), section('p-handover', 'Handovers', list.e), form ? section('p-commands', 'Commands', form.e) : null)));
+  matrix.e.parentNode.classList.add('last'); // of the panels of a narrow screen
   return { e, title: id, close: () => chart.close(),
     update(s, now) {
       const d = s.devices.get(id) ?? null, history = s.history?.device === id ? s.history : null;

@@ -2,7 +2,6 @@
 
 import { h, keyed, setText } from './dom.js';
 import { fleetTable } from './table.js';
-import { offerText } from './handovers.js';
 import { bytes, movedShare, number, percent, short } from '../model/format.js';
 import { alerts } from '../model/alerts.js';
 import { FILTERS, rows, summary } from '../model/rows.js';
@@ -15,7 +14,7 @@ const FILTER_NAMES = { all: 'All devices', online: 'Online', offline: 'Offline',
 
 function figures() {
   const tiles = {}, e = h('dl', { class: 'figures' });
-  for (const [key, title] of [['online', 'Devices online'], ['training', 'Training'], ['handover', 'Handing over'], ['accuracy', 'Median accuracy'], ['moved', 'Moved'], ['offer', 'Rollout']]) {
+  for (const [key, title] of [['online', 'Devices online'], ['training', 'Training'], ['handover', 'Handing over'], ['accuracy', 'Accuracy'], ['moved', 'Moved'], ['offer', 'Rollout']]) {
     tiles[key] = { value: h('span', { class: 'value' }), note: h('span', { class: 'note' }) };
     e.append(h('div', {}, h('dt', {}, title), h('dd', {}, tiles[key].value, tiles[key].note)));
   }
@@ -28,9 +27,10 @@ function figures() {
     set('online', number(s.online), `of ${number(s.devices)}${s.offline ? `, ${number(s.offline)} offline` : ''}`);
     set('training', number(s.training), s.waiting ? `${number(s.waiting)} waiting` : '');
     set('handover', number(s.handing_over), `${number(state.jobs.size)} at ${number(state.trainers.size)} trainer${state.trainers.size === 1 ? '' : 's'}`);
-    set('accuracy', percent(s.accuracy), 'of active weights');
+    set('accuracy', percent(s.accuracy), 'median of active weights');
     set('moved', bytes(s.moved_bytes), movedShare(s.moved_bytes, s.data_bytes));
-    set('offer', state.offer ? offerText(state.offer) : 'none', state.offer ? short(state.offer.id) : '');
+    const o = state.offer;
+    set('offer', o === null ? 'none' : o.halted ? 'halted' : percent(o.share / 100, 0), o === null ? '' : `of devices · ${short(o.id)}`);
   } };
 }
 

@@ -14,7 +14,7 @@ function cell(row, truth, answer, classes, wide) {
   const share = row.share[answer], text = `${className(classes, truth)} taken for ${className(classes, answer)}: ${row.counts[answer]}`;
   const td = h('td', { class: truth === answer ? 'right' : 'wrong', title: text }, wide ? String(row.counts[answer] || '·') : h('span', { class: 'hidden' }, String(row.counts[answer])));
   td.style.setProperty('--share', share.toFixed(3));
-  if (share > 0.5) td.classList.add('strong');
+  td.classList.toggle('none', row.counts[answer] === 0);
   return td;
 }
 
@@ -38,8 +38,8 @@ export function confusionView(classes) {
     }
     const { n, correct } = confusionRows(confusion), worst = mixUps(confusion, MIX_UPS);
     const items = worst.map((x) => h('li', {}, `${className(classes, x.truth)} taken for ${className(classes, x.answer)}: ${x.count} (${percent(x.share, 0)})`));
-    e.replaceChildren(h('p', { class: 'note' }, `${correct} of ${n} validation images right.`),
+    e.replaceChildren(h('p', { class: 'note' }, `${correct} of ${n} validation images right.`), h('div', { class: 'mixed' },
       h('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, table(confusion, classes)),
-      ...(items.length ? [h('p', { class: 'note' }, 'Most often mixed up:'), h('ul', { class: 'plain' }, ...items)] : []));
+      items.length ? h('div', { class: 'scroll-x' }, h('p', { class: 'note' }, 'Most often:'), h('ul', { class: 'plain' }, ...items)) : null));
   } };
 }

@@ -9,7 +9,7 @@ const SPARE_ROWS = 4; // above and below what is seen
 
 const HEADS = [
   ['device', 'Device'], ['state', 'State'], ['accuracy', 'Accuracy'], ['origin', 'Weights from'], ['epoch', 'Epoch'], ['handover', 'Handover'],
-  ['moved', 'Moved'], ['heard', 'Status'],
+  ['moved', 'Moved'], ['heard', 'Heard'],
 ];
 
 function makeRow(onOpen) {
@@ -49,8 +49,8 @@ function makeRow(onOpen) {
 /** `on.sort(column)`, `on.open(id)`. Returns {e, update(devices in order, view, now,
  * newest)}; the order is an array that stays the same one while it stays, `newest(device)` what is known of it by now. */
 export function fleetTable(on) {
-  const above = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td', { colspan: HEADS.length }));
-  const below = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td', { colspan: HEADS.length }));
+  const above = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td'));
+  const below = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td'));
   const body = h('tbody', {}, above, below);
   const buttons = {}, heads = HEADS.map(([name, text]) => {
     buttons[name] = h('button', { type: 'button', onclick: () => on.sort(name) }, text);
