@@ -82,7 +82,7 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
 	case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
 		return visitor_new(g, wsi);
 	case LWS_CALLBACK_WSI_DESTROY:
-		if (v && lws_get_vhost(wsi) == g->outside)
+		if (v && lws_get_vhost(wsi) == g->vhost)
 			visitor_free(wsi, v);
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
@@ -150,7 +150,6 @@ static int on_signal(void *user, int signo)
 static const struct lws_protocols protocols[] = {
 	{.name = "http", .callback = on_http},
 	{.name = "mqtt", .callback = on_websocket, .rx_buffer_size = FILTER_PACKET_MAX},
-	{.name = "broker", .callback = pipe_broker_callback, .rx_buffer_size = GATEWAY_CHUNK},
 	{.name = "loop", .callback = on_loop},
 	{0},
 };
@@ -183,7 +182,7 @@ static int start_loop(struct gateway *g, struct err *err)
 	if (r < 0)
 		return err_errno(err, r, "signals");
 	fd.filefd = loop_fd(g->loop);
-	if (!lws_adopt_descriptor_vhost(g->inside, LWS_ADOPT_RAW_FILE_DESC, fd, "loop", NULL))
+	if (!lws_adopt_descriptor_vhost(g->vhost, LWS_ADOPT_RAW_FILE_DESC, fd, "loop", NULL))
 		return err_set(err, -EIO, "event loop: libwebsockets did not take it");
 	return 0;
 }
@@ -196,8 +195,7 @@ static int start_lws(struct gateway *g, struct err *err)
 	struct lws_context_creation_info i = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
-		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_DISABLE_IPV6 * !strchr(c->listen, ':'),
+		.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
 		.user = g,
 		.gid = -1,
 		.uid = -1,
@@ -206,21 +204,25 @@ static int start_lws(struct gateway *g, struct err *err)
 		.max_http_header_data = GATEWAY_HEADER_MAX,
 		.max_http_header_pool = (unsigned short)c->connections,
 		.pt_serv_buf_size = GATEWAY_CHUNK,
-		.retry_and_idle_policy = &idle,
 	};
 	lws_set_log_level(LLL_ERR | LLL_WARN, on_log);
 	g->lws = lws_create_context(&i);
 	if (!g->lws)
 		return err_set(err, -ENOMEM, "libwebsockets: no context");
-	i.vhost_name = "broker";
-	g->inside = lws_create_vhost(g->lws, &i);
 	i.vhost_name = "browsers";
 	i.port = c->listen_port;
 	i.iface = c->listen;
 	i.keepalive_timeout = GATEWAY_IDLE_S;
+	i.retry_and_idle_policy = &idle;
 	i.alpn = "http/1.1";
-	g->outside = g->inside ? lws_create_vhost(g->lws, &i) : NULL;
-	if (!g->outside)
+	if (!strchr(c->listen, ':'))
+		i.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+	if (*c->certificate) {
+		i.ssl_cert_filepath = c->certificate;
+		i.ssl_private_key_filepath = c->key;
+	}
+	g->vhost = lws_create_vhost(g->lws, &i);
+	if (!g->vhost)
 		return err_set(err, -EADDRNOTAVAIL, "[dashboard] listen: cannot listen at %s:%d",
 			       c->listen, c->listen_port);
 	return 0;

@@ -42,7 +42,7 @@ struct gateway {
 	struct loop *loop;
 	struct loop_source *sigterm, *sigint;
 	struct lws_context *lws;
-	struct lws_vhost *outside, *inside; /* for browsers; for the broker */
+	struct lws_vhost *vhost;
 	struct page *page;
 	char *site_json;
 	struct peers peers;
@@ -74,6 +74,3 @@ int pipe_open(struct visitor *v, struct lws *wsi);
 int pipe_from_browser(struct visitor *v, const void *data, size_t len);
 int pipe_browser_writeable(struct visitor *v);
 void pipe_browser_closed(struct visitor *v);
-/* Everything that happens on connections to the broker. */
-int pipe_broker_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-			 size_t len);

@@ -12,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "dashboard/gateway/gateway.h"
+#include "dashboard/gateway/upstream.h"
 
 #define CLOSE_REFUSED 1008 /* RFC 6455, 7.4.1: policy violation */
 #define CLOSE_AWAY    1013 /* IANA's registry: try again later */
@@ -26,13 +27,14 @@ struct queue {
 };
 
 struct pipe {
-	struct visitor *visitor;      /* NULL: gone */
-	struct lws *browser, *broker; /* NULL: none */
+	struct visitor *visitor;
+	struct lws *browser;
+	struct upstream *broker; /* NULL: none, not yet or no more */
 	struct filter filter;
 	struct queue to_broker, to_browser;
-	bool asked, connected; /* a connection to the broker was begun; is there */
-	bool answered;         /* the broker has said something */
-	bool closing;          /* the browser's end, once its queue is empty */
+	bool asked;    /* for a connection to the broker */
+	bool answered; /* the broker has said something */
+	bool closing;  /* the browser's end, once its queue is empty */
 	uint16_t close_code;
 	int64_t sending_ms; /* since when the browser has not taken what it got last; 0: it has */
 };
@@ -55,34 +57,30 @@ static bool queue_put(struct queue *q, const void *data, size_t len)
 	return true;
 }
 
-/* Writes what goes at once. -1: the connection is to end. */
-static int queue_write(struct queue *q, struct lws *wsi, enum lws_write_protocol how)
+static void queue_drop(struct queue *q, size_t n)
 {
-	size_t n = MIN_OF(q->len, GATEWAY_CHUNK);
-	if (!n)
-		return 0;
-	/* lws writes the frame's head before the data, and keeps what the socket does not take. */
-	if (lws_write(wsi, q->data + LWS_PRE, n, how) < (int)n)
-		return -1;
 	q->len -= n;
 	memmove(q->data + LWS_PRE, q->data + LWS_PRE + n, q->len);
-	return 0;
 }
 
-/* Stops or goes on reading from `from`; room for one read is always left. */
-static void queue_hold(struct queue *q, struct lws *from, size_t room)
+/* Whether who fills it is to stop (1), to go on (0), or to go on as he does (-1); there is always
+ * room for `room` bytes more. */
+static int queue_hold(struct queue *q, size_t room)
 {
 	bool hold = q->held ? q->len > q->max / 2 : q->len + room > q->max;
-	if (hold == q->held || !from)
-		return;
+	if (hold == q->held)
+		return -1;
 	q->held = hold;
-	lws_rx_flow_control(from, !hold);
+	return hold;
 }
 
 /* ---- ends ---- */
 
 static void pipe_free(struct pipe *p)
 {
+	if (!p)
+		return;
+	upstream_free(p->broker);
 	free(p->to_broker.data);
 	free(p->to_browser.data);
 	free(p);
@@ -91,7 +89,7 @@ static void pipe_free(struct pipe *p)
 /* The browser's WebSocket ends, with that code, when what is queued for it has gone. */
 static void close_browser(struct pipe *p, uint16_t code)
 {
-	if (!p->browser || p->closing)
+	if (p->closing)
 		return;
 	p->closing = true;
 	p->close_code = code;
@@ -99,14 +97,66 @@ static void close_browser(struct pipe *p, uint16_t code)
 	lws_callback_on_writable(p->browser);
 }
 
-static void broker_away(struct pipe *p, const char *why)
+/* ---- the broker's end ---- */
+
+static void to_broker(struct pipe *p)
 {
-	log_warning("browser=%s broker %s:%lld: %s", p->visitor->address,
-		    p->visitor->gateway->conf->host, (long long)p->visitor->gateway->conf->port,
-		    why);
+	if (!p->broker)
+		return;
+	queue_drop(&p->to_broker,
+		   upstream_write(p->broker, p->to_broker.data + LWS_PRE, p->to_broker.len));
+	int hold = queue_hold(&p->to_broker, 2 * FILTER_PACKET_MAX);
+	if (hold >= 0)
+		lws_rx_flow_control(p->browser, !hold);
+}
+
+static void on_connected(void *user)
+{
+	struct pipe *p = user;
+	if (!p->closing)
+		lws_set_timeout(p->browser, NO_PENDING_TIMEOUT, 0);
+	to_broker(p);
+}
+
+static void on_writable(void *user)
+{
+	to_broker(user);
+}
+
+static void on_data(void *user, const void *data, size_t len)
+{
+	struct pipe *p = user;
+	if (p->closing || !queue_put(&p->to_browser, data, len))
+		return; /* there is room as long as it is not held */
+	p->answered = true;
+	lws_callback_on_writable(p->browser);
+	if (queue_hold(&p->to_browser, GATEWAY_CHUNK) == 1)
+		upstream_hold(p->broker, true);
+}
+
+static void on_closed(void *user, const char *why)
+{
+	struct pipe *p = user;
+	const struct gateway_conf *c = p->visitor->gateway->conf;
+	upstream_free(TAKE_PTR(p->broker));
+	if (p->closing)
+		return;
+	log_warning("browser=%s broker %s:%lld: %s", p->visitor->address, c->host,
+		    (long long)c->port, why);
 	if (!p->answered)
 		queue_put(&p->to_browser, connack_away, sizeof(connack_away));
 	close_browser(p, CLOSE_AWAY);
+}
+
+static int connect_broker(struct pipe *p, struct err *err)
+{
+	const struct gateway *g = p->visitor->gateway;
+	const struct upstream_handler h = {on_connected, on_data, on_writable, on_closed, p};
+	p->asked = true;
+	/* Its own time-out runs now. */
+	lws_set_timeout(p->browser, PENDING_TIMEOUT_AWAITING_PROXY_RESPONSE,
+			2 * UPSTREAM_CONNECT_S);
+	return upstream_open(g->loop, g->conf, &h, &p->broker, err);
 }
 
 /* ---- the browser's end ---- */
@@ -117,8 +167,7 @@ int pipe_open(struct visitor *v, struct lws *wsi)
 	struct pipe *p = calloc(1, sizeof(*p));
 	if (!p || queue_init(&p->to_broker, GATEWAY_TO_BROKER_MAX) < 0 ||
 	    queue_init(&p->to_browser, GATEWAY_TO_BROWSER_MAX) < 0) {
-		if (p)
-			pipe_free(p);
+		pipe_free(p);
 		return -1;
 	}
 	snprintf(client, sizeof(client), "dashboard-%016llx", (unsigned long long)rng_entropy());
@@ -131,27 +180,6 @@ int pipe_open(struct visitor *v, struct lws *wsi)
 	return 0;
 }
 
-static int connect_broker(struct pipe *p)
-{
-	struct gateway *g = p->visitor->gateway;
-	const struct lws_client_connect_info i = {
-		.context = g->lws,
-		.vhost = g->inside,
-		.address = g->conf->host,
-		.host = g->conf->host,
-		.port = (int)g->conf->port,
-		.path = "",
-		.method = "RAW",
-		.local_protocol_name = "broker",
-		.opaque_user_data = p,
-		.pwsi = &p->broker,
-	};
-	p->asked = true;
-	if (!lws_client_connect_via_info(&i) && !p->closing)
-		broker_away(p, "no connection");
-	return 0;
-}
-
 int pipe_from_browser(struct visitor *v, const void *data, size_t len)
 {
 	struct pipe *p = v->pipe;
@@ -159,42 +187,42 @@ int pipe_from_browser(struct visitor *v, const void *data, size_t len)
 	struct err err = {0};
 	while (len && !p->closing) {
 		uint8_t out[FILTER_PACKET_MAX];
-		size_t used;
+		size_t used = 0;
 		int n = filter_step(&p->filter, in, len, clock_mono_ms(), &used, out, &err);
 		if (n >= 0 && !queue_put(&p->to_broker, out, (size_t)n))
 			n = err_set(&err, -ENOBUFS, "found more than %d bytes at once",
 				    GATEWAY_TO_BROKER_MAX);
+		if (n > 0 && !p->asked)
+			n = connect_broker(p, &err) < 0 ? err.code : n;
 		if (n < 0) {
 			log_warning("browser=%s refused: %s", v->address, err.text);
 			close_browser(p, CLOSE_REFUSED);
-			return 0;
 		}
 		in += used;
 		len -= used;
-		if (n && !p->asked)
-			connect_broker(p);
 	}
-	if (p->connected && p->to_broker.len)
-		lws_callback_on_writable(p->broker);
-	queue_hold(&p->to_broker, p->browser, 2 * FILTER_PACKET_MAX);
+	to_broker(p);
 	return 0;
 }
 
 int pipe_browser_writeable(struct visitor *v)
 {
 	struct pipe *p = v->pipe;
-	bool more = p->to_browser.len > 0;
-	if (p->asked && !p->closing) { /* before, and after it, another time-out runs */
-		p->sending_ms = more ? clock_mono_ms() : 0;
-		lws_set_timeout(p->browser,
-				more ? PENDING_TIMEOUT_HTTP_CONTENT : NO_PENDING_TIMEOUT,
+	struct queue *q = &p->to_browser;
+	size_t n = MIN_OF(q->len, GATEWAY_CHUNK);
+	if (p->answered && !p->closing) { /* before, and after it, another time-out runs */
+		p->sending_ms = n ? clock_mono_ms() : 0;
+		lws_set_timeout(p->browser, n ? PENDING_TIMEOUT_HTTP_CONTENT : NO_PENDING_TIMEOUT,
 				GATEWAY_SEND_S);
 	}
-	if (more) {
-		if (queue_write(&p->to_browser, p->browser, LWS_WRITE_BINARY) < 0)
+	if (n) {
+		/* libwebsockets keeps what the socket does not take, and comes back when it has. */
+		if (lws_write(p->browser, q->data + LWS_PRE, n, LWS_WRITE_BINARY) < (int)n)
 			return -1;
-		queue_hold(&p->to_browser, p->broker, GATEWAY_CHUNK);
-		lws_callback_on_writable(p->browser); /* comes when this is through */
+		queue_drop(q, n);
+		if (queue_hold(q, GATEWAY_CHUNK) == 0 && p->broker)
+			upstream_hold(p->broker, false);
+		lws_callback_on_writable(p->browser);
 		return 0;
 	}
 	if (!p->closing)
@@ -211,64 +239,7 @@ void pipe_browser_closed(struct visitor *v)
 			    GATEWAY_SEND_S);
 	else
 		log_info("browser=%s has gone", v->address);
-	p->visitor = NULL;
-	p->browser = NULL;
+	to_broker(p); /* a DISCONNECT */
 	v->pipe = NULL;
-	if (p->broker)
-		lws_set_timeout(p->broker, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_ASYNC);
-	else
-		pipe_free(p);
-}
-
-/* ---- the broker's end ---- */
-
-static void broker_gone(struct pipe *p, const char *why)
-{
-	if (p->broker)
-		lws_set_opaque_user_data(p->broker, NULL);
-	p->broker = NULL;
-	p->connected = false;
-	if (!p->visitor)
-		pipe_free(p);
-	else if (!p->closing)
-		broker_away(p, why);
-}
-
-int pipe_broker_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-			 size_t len)
-{
-	struct pipe *p = lws_get_opaque_user_data(wsi);
-	if (!p)
-		return 0;
-	switch (reason) {
-	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-		broker_gone(p, in ? in : "no connection");
-		return 0;
-	case LWS_CALLBACK_RAW_CONNECTED:
-		p->connected = true;
-		lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
-		if (p->browser)
-			lws_set_timeout(p->browser, NO_PENDING_TIMEOUT, 0);
-		lws_callback_on_writable(wsi);
-		return 0;
-	case LWS_CALLBACK_RAW_WRITEABLE:
-		if (!p->visitor || queue_write(&p->to_broker, wsi, LWS_WRITE_RAW) < 0)
-			return -1;
-		if (p->to_broker.len)
-			lws_callback_on_writable(wsi);
-		queue_hold(&p->to_broker, p->browser, 2 * FILTER_PACKET_MAX);
-		return 0;
-	case LWS_CALLBACK_RAW_RX:
-		if (!p->visitor || p->closing || !queue_put(&p->to_browser, in, len))
-			return -1;
-		p->answered = true;
-		lws_callback_on_writable(p->browser);
-		queue_hold(&p->to_browser, wsi, GATEWAY_CHUNK);
-		return 0;
-	case LWS_CALLBACK_RAW_CLOSE:
-		broker_gone(p, "the connection has ended");
-		return 0;
-	default:
-		return 0;
-	}
+	pipe_free(p);
 }
