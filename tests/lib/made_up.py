@@ -65,8 +65,20 @@ class MadeUpFleet:
             best = max(best, correct)
             out.append([int(now) - POINT_S * (points - i), 2 * i + 2, origin, 400, correct, int(swap), hash_of(device, i)[:12]])
         k = self.classes
-        counts = [(38 - rng.randrange(8) if t == a else rng.choice((0, 0, 0, 1, 1, 4)) if abs(t - a) in (1, 5) else 0) for t in range(k) for a in range(k)]
+        counts = [(38 - rng.randrange(8) if t == a else rng.choice((0, 0, 0, 1, 2, 5)) if abs(t - a) in (1, 5) or rng.random() < 0.1 else 0) for t in range(k) for a in range(k)]
         return {'at': rfc3339(now), 'points': out, 'confusion': {'checkpoint': hash_of(device, 'active'), 'classes': k, 'counts': counts}}
+
+    def settled_device(self, device):
+        """One whose status, history and job agree with each other."""
+        now = time.time()
+        history = self.history(device, now)
+        last = [p for p in history['points'] if p[5]][-1]
+        self.say(f'device/{device}/history', history)
+        self.say(f'device/{device}/presence', {'online': True, 'boot': 1})
+        self.say(f'device/{device}/status', self.status(device, now, phase='training', reason='', progress=0.62, loss=0.0812, images_per_second=412, epoch=history['points'][-1][1], handover='granted',
+                 trainer=self.trainers[0], active={'checkpoint': hash_of(device, 'active'), 'origin': last[2], 'accuracy': last[4] / last[3], 'pinned': False}))
+        self.say(f'trainer/{self.trainers[0]}/job/{device}', self.job(device, self.trainers[0], 0.55, now), first=RETAINED)
+        self.settle()
 
     def trainer_status(self, trainer, now):
         rng = random.Random(hash_of(trainer, int(now) // 5))

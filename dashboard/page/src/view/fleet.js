@@ -7,6 +7,7 @@ import { alerts } from '../model/alerts.js';
 import { FILTERS, rows, summary } from '../model/rows.js';
 
 const ORDER_MS = 1000; // rows change places no oftener, so that one can be pointed at
+const NEW_MS = 100; // new ones are put in that soon
 const FIGURES_MS = 250;
 const ALERTS_SHOWN = 6;
 
@@ -51,7 +52,7 @@ function alertList(onFilter) {
 /** A view: {e, title, update(state, now, connection), close()}. `kept` is where search, filter and order are remembered between visits. */
 export function fleetView(kept, { open, wake }) {
   const view = Object.assign(kept, { search: '', filter: 'all', column: 'device', up: true, ...kept });
-  let ordered = -Infinity, figured = -Infinity, list = [];
+  let ordered = -Infinity, sized = 0, figured = -Infinity, list = [];
   const again = () => {
     ordered = -Infinity;
     wake();
@@ -74,8 +75,8 @@ export function fleetView(kept, { open, wake }) {
         numbers.update(state);
         warnings.update(state, now);
       }
-      if (now - ordered >= ORDER_MS) {
-        ordered = now;
+      if (now - ordered >= (state.devices.size === sized ? ORDER_MS : NEW_MS)) {
+        [ordered, sized] = [now, state.devices.size];
         const next = rows(state.devices, view);
         if (next.length !== list.length || next.some((d, i) => d.id !== list[i].id)) list = next;
         setText(shown, list.length === state.devices.size ? `${number(list.length)} devices` : `${number(list.length)} of ${number(state.devices.size)} devices`);
