@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
+#include "dashboard/gateway/password.h"
 
 #define CONNECTIONS_MAX 4096
 
@@ -75,6 +76,8 @@ static int read_listen(struct conf *c, struct gateway_conf *g, struct err *err)
 	int r;
 	if ((r = conf_str(c, "dashboard", "listen", "127.0.0.1:8080", listen, sizeof(listen),
 			  err)) < 0 ||
+	    (r = conf_str(c, "dashboard", "host", "", g->host_name, sizeof(g->host_name), err)) <
+		    0 ||
 	    (r = conf_bool(c, "dashboard", "insecure", false, &g->insecure, err)) < 0 ||
 	    (r = conf_file(c, "tls", "certificate", conf_has_section(c, "tls") ? NULL : "",
 			   g->certificate, sizeof(g->certificate), err)) < 0 ||
@@ -146,6 +149,8 @@ static int read_operator(struct conf *c, struct gateway_conf *g, struct err *err
 	    (r = conf_int(c, "operator", "port", 1, 65535,
 			  secure ? ROLE_PORT(ROLE_OPERATOR) : g->port, &g->operator_port, err)) < 0)
 		return r;
+	if (password_check_file(g->password_file, &why) < 0)
+		return conf_fail(c, "operator", "password_file", -EINVAL, err, "%s", why.text);
 	if (!secure)
 		return *o->certificate || *o->key
 			       ? conf_fail(c, "operator", *o->certificate ? "certificate" : "key",

@@ -12,8 +12,10 @@ struct gateway_conf {
 	char listen[GATEWAY_HOST_SIZE]; /* an address; no name */
 	int listen_port;
 	bool insecure;
-	char page[FILE_PATH_MAX];    /* folder of the page */
-	char classes[FILE_PATH_MAX]; /* "": none */
+	char host_name[GATEWAY_HOST_SIZE]; /* "": by the loopback's names only, where that matters
+					    */
+	char page[FILE_PATH_MAX];          /* folder of the page */
+	char classes[FILE_PATH_MAX];       /* "": none */
 	int64_t connections, connections_per_address;
 	char host[GATEWAY_HOST_SIZE]; /* the broker's */
 	int64_t port;

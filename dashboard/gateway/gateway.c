@@ -1,6 +1,7 @@
 #include "dashboard/gateway/gateway.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static int visitor_new(struct gateway *g, struct lws *wsi)
 	if (!v)
 		return -1;
 	v->gateway = g;
+	v->wsi = wsi;
 	lws_get_peer_simple(wsi, v->address, sizeof(v->address));
 	if (!may_enter(g, v->address)) {
 		free(v);
@@ -61,13 +63,15 @@ static void visitor_free(struct lws *wsi, struct visitor *v)
 }
 
 /* 0: the WebSocket may be; else it is refused. */
-static int confirm_upgrade(struct visitor *v, struct lws *wsi, const char *to)
+static int confirm_upgrade(struct visitor *v, const char *to)
 {
 	char path[64] = "";
-	lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
-	if (!v || strcmp(to, "websocket") != 0 || strcmp(path, "/mqtt") != 0)
+	if (!v)
 		return -1;
-	if (http_same_origin(v->gateway, wsi))
+	lws_hdr_copy(v->wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
+	if (strcmp(to, "websocket") != 0 || strcmp(path, "/mqtt") != 0)
+		return -1;
+	if (http_same_origin(v))
 		return 0;
 	log_warning("browser=%s refused: a page of another origin", v->address);
 	return -1;
@@ -86,17 +90,17 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
 			visitor_free(wsi, v);
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return confirm_upgrade(v, wsi, in);
+		return confirm_upgrade(v, in);
 	case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
 		return -1; /* a WebSocket without the subprotocol `mqtt` */
 	case LWS_CALLBACK_HTTP:
-		return v ? http_request(v, wsi, in) : -1;
+		return v ? http_request(v, in) : -1;
 	case LWS_CALLBACK_HTTP_BODY:
-		return v ? http_body(v, wsi, in, len) : -1;
+		return v ? http_body(v, in, len) : -1;
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-		return v ? http_body_end(v, wsi) : -1;
+		return v ? http_body_end(v) : -1;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
-		return v ? http_writeable(v, wsi) : -1;
+		return v ? http_writeable(v) : -1;
 	case LWS_CALLBACK_CLOSED_HTTP:
 		if (v)
 			http_done(v);
@@ -112,7 +116,7 @@ static int on_websocket(struct lws *wsi, enum lws_callback_reasons reason, void 
 	struct visitor *v = lws_get_opaque_user_data(wsi);
 	switch (reason) {
 	case LWS_CALLBACK_ESTABLISHED:
-		return v ? pipe_open(v, wsi) : -1;
+		return v ? pipe_open(v) : -1;
 	case LWS_CALLBACK_RECEIVE:
 		if (!lws_frame_is_binary(wsi))
 			return -1;
@@ -181,7 +185,7 @@ static int start_loop(struct gateway *g, struct err *err)
 		r = loop_add_signal(g->loop, SIGINT, on_signal, g, &g->sigint);
 	if (r < 0)
 		return err_errno(err, r, "signals");
-	fd.filefd = loop_fd(g->loop);
+	fd.filefd = fcntl(loop_fd(g->loop), F_DUPFD_CLOEXEC, 0); /* libwebsockets closes it */
 	if (!lws_adopt_descriptor_vhost(g->vhost, LWS_ADOPT_RAW_FILE_DESC, fd, "loop", NULL))
 		return err_set(err, -EIO, "event loop: libwebsockets did not take it");
 	return 0;
@@ -240,7 +244,11 @@ int gateway_start(struct gateway *g, const struct gateway_conf *conf, struct err
 			return err_errno(err, r, "event loop");
 		r = start_lws(g, err);
 	}
-	return r < 0 ? r : start_loop(g, err);
+	if (r == 0)
+		r = start_loop(g, err);
+	if (r == 0 && *conf->password_file)
+		r = operator_new(g->loop, conf, &g->operator, err);
+	return r;
 }
 
 int gateway_run(struct gateway *g)
@@ -255,6 +263,7 @@ void gateway_stop(struct gateway *g)
 {
 	if (g->lws)
 		lws_context_destroy(g->lws);
+	operator_free(g->operator);
 	loop_source_free(g->sigterm);
 	loop_source_free(g->sigint);
 	loop_free(g->loop);

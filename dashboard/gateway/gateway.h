@@ -11,8 +11,10 @@
 #include <libwebsockets.h>
 
 #include "common/base/loop.h"
+#include "dashboard/gateway/access.h"
 #include "dashboard/gateway/conf.h"
 #include "dashboard/gateway/filter.h"
+#include "dashboard/gateway/operator.h"
 #include "dashboard/gateway/page.h"
 #include "dashboard/gateway/peers.h"
 
@@ -32,6 +34,7 @@ struct request;
 /* A connection from a browser, from its first byte to its end. */
 struct visitor {
 	struct gateway *gateway;
+	struct lws *wsi;
 	char address[PEER_SIZE];
 	struct request *request; /* NULL: none now */
 	struct pipe *pipe;       /* NULL: it is no WebSocket */
@@ -46,6 +49,8 @@ struct gateway {
 	struct page *page;
 	char *site_json;
 	struct peers peers;
+	struct access access;
+	struct operator* operator; /* NULL: nobody commands from the page */
 	bool stopping;
 };
 
@@ -57,20 +62,20 @@ void gateway_stop(struct gateway *g);
 
 /* ---- http.c: requests ---- */
 
-/* The request's head is there; nonzero ends the connection, as in all below. */
-int http_request(struct visitor *v, struct lws *wsi, const char *path);
-int http_body(struct visitor *v, struct lws *wsi, const void *data, size_t len);
-int http_body_end(struct visitor *v, struct lws *wsi);
-int http_writeable(struct visitor *v, struct lws *wsi);
+/* The request's head is there; negative ends the connection, as in all below. */
+int http_request(struct visitor *v, const char *path);
+int http_body(struct visitor *v, const void *data, size_t len);
+int http_body_end(struct visitor *v);
+int http_writeable(struct visitor *v);
 /* The connection, or the request, is over. */
 void http_done(struct visitor *v);
-/* Whether Origin is the address that the request was sent to: no other site's script is behind it.
- */
-bool http_same_origin(const struct gateway *g, struct lws *wsi);
+/* Whether Origin is the address that the request was sent to, and that is ours: no other site's
+ * page is behind it. */
+bool http_same_origin(const struct visitor *v);
 
 /* ---- pipe.c: a WebSocket and its connection to the broker ---- */
 
-int pipe_open(struct visitor *v, struct lws *wsi);
+int pipe_open(struct visitor *v);
 int pipe_from_browser(struct visitor *v, const void *data, size_t len);
 int pipe_browser_writeable(struct visitor *v);
 void pipe_browser_closed(struct visitor *v);

@@ -161,7 +161,7 @@ static int connect_broker(struct pipe *p, struct err *err)
 
 /* ---- the browser's end ---- */
 
-int pipe_open(struct visitor *v, struct lws *wsi)
+int pipe_open(struct visitor *v)
 {
 	char client[ID_SIZE];
 	struct pipe *p = calloc(1, sizeof(*p));
@@ -173,9 +173,9 @@ int pipe_open(struct visitor *v, struct lws *wsi)
 	snprintf(client, sizeof(client), "dashboard-%016llx", (unsigned long long)rng_entropy());
 	filter_init(&p->filter, v->gateway->conf->site, client);
 	p->visitor = v;
-	p->browser = wsi;
+	p->browser = v->wsi;
 	v->pipe = p;
-	lws_set_timeout(wsi, PENDING_TIMEOUT_AWAITING_PROXY_RESPONSE, GATEWAY_CONNECT_S);
+	lws_set_timeout(v->wsi, PENDING_TIMEOUT_AWAITING_PROXY_RESPONSE, GATEWAY_CONNECT_S);
 	log_info("browser=%s looks on as client=%s", v->address, client);
 	return 0;
 }
