@@ -231,7 +231,7 @@ class Commands(PageCase):
         self.open('#/device/cam-1')
         b = self.browser
         self.shown('main', 'Commands')
-        self.shown('h1 + .badge', 'training', timeout=rig.WAIT)
+        self.shown('h1 + .badge', 'idle', timeout=rig.WAIT)
         self.console_may_say = ('403',)
         for word, text in (('wrong', 'not the operators'), (PASSWORD, None)):
             b.write('#password', word)

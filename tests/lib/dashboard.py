@@ -1,6 +1,6 @@
 """The gateway with the page, beside a fleet of deploy/lib/fleet.py, for tests that look at it with a browser."""
-import crypt
 import os
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -17,7 +17,7 @@ def start_dashboard(fleet, classes=None, operator=False, page=None):
             'broker': {'host': '127.0.0.1', 'port': fleet.port}}
     if operator:
         with open(folder / 'password', 'w', opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
-            f.write(crypt.crypt(PASSWORD, crypt.mksalt(crypt.METHOD_SHA256)) + '\n')
+            subprocess.run(['openssl', 'passwd', '-6', '-stdin'], input=PASSWORD, text=True, stdout=f, check=True)
         conf['operator'] = {'password_file': 'password'}
     write_conf(folder / 'dashboard.conf', conf)
     program = fleet._program('dashboard', [fleet.build / 'dashboard/gateway/tasuki-dashboard', folder / 'dashboard.conf'], folder).start()

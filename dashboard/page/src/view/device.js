@@ -15,7 +15,7 @@ const FACTS = [
   ['Accuracy', (s) => percent(s.active?.accuracy)],
   ['Handover', (s) => (s.handover ? s.handover + (s.trainer ? `, with ${s.trainer}` : '') : 'none')], ['Moved', (s) => `${bytes(s.moved_bytes)}${s.data_bytes && s.moved_bytes !== null ? `, ${movedShare(s.moved_bytes, s.data_bytes)}` : ''}`],
   ['Its images', (s) => `${bytes(s.data_bytes)}${s.skipped_images ? `, ${number(s.skipped_images)} files skipped` : ''}`], ['Free disk', (s) => bytes(s.disk_free_bytes)],
-  ['Started', (s) => `${number(s.boot)} times, agent ${s.agent}`], ['Status of', (s, now) => `${moment(s.at)} (${ago(s.at, now)} ago)`],
+  ['Agent', (s) => `version ${s.agent}, start number ${number(s.boot)}`], ['Status of', (s, now) => `${moment(s.at)} (${ago(s.at, now)} ago)`],
 ];
 
 function facts() {
