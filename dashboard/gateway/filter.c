@@ -9,6 +9,7 @@
 
 enum {
 	CONNECT = 1,
+	PUBLISH = 3,
 	PUBACK = 4,
 	SUBSCRIBE = 8,
 	UNSUBSCRIBE = 10,
@@ -278,9 +279,10 @@ static int on_packet(struct filter *f, size_t body, int64_t now_ms, uint8_t *out
 	unsigned type = f->packet[0] >> 4, flags = f->packet[0] & 0x0f;
 	struct reader r = {f->packet + body, f->packet + f->have, false};
 	int rc = 0;
+	if (type == PUBLISH)
+		return refuse(err, "PUBLISH", "a packet of somebody who only looks");
 	if (flags != (type == SUBSCRIBE || type == UNSUBSCRIBE ? 2 : 0))
-		return refuse(err, type == 3 ? "PUBLISH" : "flags that the packet does not have",
-			      "a packet of somebody who only looks");
+		return refuse(err, "flags that a packet does not have", "those of its type");
 	if (!f->connected)
 		return type == CONNECT ? on_connect(f, r, out, err)
 				       : refuse(err, "another packet first", "CONNECT");
