@@ -117,7 +117,7 @@ static int start(struct metrics_server *s, struct loop *loop, const struct metri
 	errno = 0;
 	s->daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_SOCK_ADDR, &conf->address.any, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+		MHD_OPTION_SOCK_ADDR, &conf->address.any,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)METRICS_REQUEST_BYTES, MHD_OPTION_END);

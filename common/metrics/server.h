@@ -11,7 +11,7 @@
 #include "common/metrics/listen.h"
 
 #define METRICS_CONNECTIONS_MAX 8     /* at a time */
-#define METRICS_TIMEOUT_S	5     /* of a connection on which nothing moves */
+#define METRICS_TIMEOUT_S	3     /* of a connection on which nothing moves */
 #define METRICS_REQUEST_BYTES	16384 /* memory of a connection, its request included */
 
 struct metrics_server;
