@@ -249,6 +249,8 @@ class Commands(PageCase):
         b.click('.command button[type=submit]')
         self.shown('.outcome', 'cam-1: done')
         self.shown('h1 + .badge', 'paused')
+        b.wait('its own history', 'return document.querySelector(".plot").ariaLabel?.includes("swap") && document.querySelector(".matrix") !== null', timeout=rig.WAIT)
+        self.shown('.facts', 'of the images')
         b.run(choose, 'ping')
         b.click('.command button[type=submit]')
         self.shown('.outcome', 'boot')
