@@ -192,6 +192,7 @@ static void test_filters(void **state)
 		{"tasuki/v1/home/trainer/+/presence", true},
 		{"tasuki/v1/home/trainer/edge-1/status", true},
 		{"tasuki/v1/home/trainer/+/job/+", true},
+		{"tasuki/v1/home/fleet/offer", true},
 		{"tasuki/v1/home/trainer/edge-1/job/cam-1", true},
 		{"tasuki/v1/home/device/+/offer", false},
 		{"tasuki/v1/home/device/+/in/cmd", false},
