@@ -38,7 +38,7 @@ static void add(struct swapper *s, const char *path)
 {
 	struct err err = {0};
 	struct weights_header h;
-	char tmp[FILE_PATH_MAX], *data;
+	char tmp[FILE_PATH_MAX], *data = NULL;
 	size_t len;
 	struct manifest m = {.origin = ORIGIN_LOCAL, .epoch = 1, .images_seen = 1, .block_size = 65536};
 	if (weights_check(s->model, path, &h, s->ids[s->n], &err) < 0 ||
