@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/base/id.h"
+#include "common/conf/reload.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
 #include "common/trust/identity.h"
@@ -78,3 +79,8 @@ static inline bool trainer_merges(const struct trainer_conf *c)
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not
  * there are refused with file, line and key. Makes nothing. */
 int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *err);
+/* What the file at `path` says otherwise than *now, as conf_reload() does it: the keys that
+ * trainer_reload() can bring into force. `next`: that file, as trainer_conf_load() gave it. */
+int trainer_conf_reload(const struct conf *start, const char *path, const struct trainer_conf *next,
+			struct trainer_conf *now, conf_changed_cb changed, void *user,
+			struct err *err);

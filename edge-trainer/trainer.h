@@ -66,6 +66,9 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t request,
 void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why, bool failed_open,
 			 int64_t retry_in_ms);
 
+/* The configuration was read again, and what of it may change while the trainer runs has changed
+ * (trainer_conf_reload()): new jobs have it, and what goes on where it is asked for again. */
+void trainer_reload(struct trainer *t);
 /* Does what is due; returns when it wants to be called again (monotonic). */
 int64_t trainer_tick(struct trainer *t);
 /* Orderly end: closes runs, says offline. No further calls but trainer_free(). */
