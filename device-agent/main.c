@@ -39,7 +39,8 @@ static void usage(FILE *f)
 	      "  --verbose       log every step\n"
 	      "  --version       print the version, then exit\n"
 	      "  --help          print this, then exit\n"
-	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n",
+	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n"
+	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
 	      f);
 }
 
@@ -230,8 +231,8 @@ static int run(struct program *p, bool check_only)
 	struct err err = {0};
 	int r = load(p, &err);
 	if (r == 0 && check_only) {
-		printf("%s: fine: device=%s site=%s model=%.12s\n", p->path, p->conf.id, p->conf.site,
-		       p->model->id);
+		printf("%s: fine: device=%s site=%s model=%.12s\n", p->path, p->conf.id,
+		       p->conf.site, p->model->id);
 		return EXIT_SUCCESS;
 	}
 	if (r == 0)

@@ -397,7 +397,8 @@ static int usage(FILE *out, int code)
 	      "  --verbose       log every step\n"
 	      "  --version       print the version, then exit\n"
 	      "  --help          print this, then exit\n"
-	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n",
+	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n"
+	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
 	      out);
 	return code;
 }

@@ -14,7 +14,7 @@
 #include "common/base/text.h"
 
 /* Pings in the time within which one is due: two may come late. */
-#define WATCHDOG_PINGS	 3
+#define WATCHDOG_PINGS    3
 #define WATCHDOG_USEC_MAX (INT64_C(3600000000) * 24 * 366)
 
 void notify_send(const char *state)
