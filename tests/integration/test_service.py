@@ -2,6 +2,7 @@
 """Agent and trainer as services: what they tell their manager, over a real socket, and what SIGHUP brings into force."""
 import configparser
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,6 +13,18 @@ import rig
 from rig import WAIT, body, wait_for
 
 WATCHDOG_US = 1_500_000
+
+
+def documented(file):
+    """The keys that can change at run time, by section, each with another value than anywhere here."""
+    row = re.search(rf'^\| `{file}` \| (`\[.*) \|$', (rig.ROOT / 'docs/operations.md').read_text(), re.M)[1]
+    keys, section = {}, None
+    for word in re.findall(r'`(\[?[a-z_]+\]?)`', row.split('. If one')[0]):
+        if word[0] == '[':
+            section = keys.setdefault(word[1:-1], {})
+        else:
+            section[word] = 12345678 if word in ('rate_bytes', 'bytes_a_day') else 1234 if word == 'history_days' else 61 if word[-2:] == '_s' else 7
+    return keys
 
 
 class Manager:
@@ -176,6 +189,13 @@ class Service(rig.Case):
         self.assertIn('cfg or classes are others', text)
         self.rewrite('edge-1', 'trainer.conf', model={'classes': rig.DIGITS})
         self.assertNotIn('restart', self.reload('edge-1'))
+        # All of those that docs/operations.md names.
+        for name, file in (('cam-1', 'agent.conf'), ('edge-1', 'trainer.conf')):
+            keys = documented(file)
+            self.assertGreater(sum(map(len, keys.values())), 10)
+            self.rewrite(name, file, **keys)
+            text = self.reload(name)
+            self.assertEqual([], [f'[{s}] {k}' for s in keys for k in keys[s] if f'[{s}] {k}: changed' not in text], text)
         self.assertTrue(agent.running() and trainer.running())
 
 
