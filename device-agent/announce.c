@@ -112,6 +112,7 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	const struct handover *h = &s->handover;
 	struct manifest m;
 	memset(ret, 0, sizeof(*ret));
+	ret->moved_bytes = ret->data_bytes = ret->disk_free_bytes = -1;
 	ret->boot = s->boot;
 	COPY(ret->agent, TASUKI_VERSION);
 	COPY(ret->model, a->model->id);
