@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/follow.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/engine/worker_conf.h"
@@ -48,7 +49,8 @@ static const char evaluate_help[] =
 	"  --json\n";
 
 static const char classify_help[] =
-	"usage: tasuki classify --cfg FILE --weights FILE [--classes FILE] IMAGE ...\n\n"
+	"usage: tasuki classify --cfg FILE --weights FILE [--classes FILE] IMAGE ...\n"
+	"       tasuki classify --follow STATE [OPTION ...]: see tasuki classify --follow STATE --help\n\n"
 	"  --cfg FILE            Darknet cfg of the network\n"
 	"  --weights FILE        the checkpoint\n"
 	"  --classes FILE        names of the outputs (default: their numbers)\n"
@@ -426,6 +428,8 @@ static int classify_some(struct options *o, char **paths, int n, struct json *al
 
 int cmd_classify(int argc, char **argv)
 {
+	if (follow_is_asked(argc, argv))
+		return cmd_follow(argc, argv);
 	struct options o = {0};
 	int r = parse(&o, argc, argv);
 	if (r != CLI_OK)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/checkpoint/model_file.h"
 #include "device-agent/private_names.h"
 
 #define CHECKPOINTS_KEPT_MAX 42
@@ -226,6 +227,32 @@ static void rearm(struct agent *a)
 	a->port.wake_at(a->port.user, at);
 }
 
+static void tell_swap(struct agent *a)
+{
+	struct agent_swap s = {0};
+	struct manifest m;
+	if (!a->port.swapped || !*a->active || strcmp(a->swapped, a->active) == 0)
+		return;
+	COPY(s.checkpoint, a->active);
+	if (store_manifest(a->store, a->active, &m, NULL) == 0)
+		COPY(s.origin, origin_name(m.origin));
+	const struct state_score *score =
+		state_score_find(a->state, a->active, SPLIT_VALIDATION, NULL);
+	if (score) {
+		s.n = score->score.n;
+		s.correct = score->score.correct;
+	}
+	COPY(a->swapped, a->active);
+	a->port.swapped(a->port.user, &s);
+}
+
+void agent_hook_ended(struct agent *a, const char *failure)
+{
+	COPY(a->hook_failure, failure);
+	a->status_dirty = true;
+	a->port.wake_at(a->port.user, a->port.mono_ms(a->port.user));
+}
+
 void agent_turn(struct agent *a)
 {
 	a->now_ms = a->port.mono_ms(a->port.user);
@@ -237,6 +264,7 @@ void agent_turn(struct agent *a)
 		;
 	if (a->leftover_until_ms && a->now_ms >= a->leftover_until_ms)
 		exchange_sweep(a);
+	tell_swap(a);
 	work_step(a);
 	exchange_serve(a);
 	announce_reports(a);
@@ -446,6 +474,22 @@ static int map_private_names(struct agent *a, struct err *err)
 	return r;
 }
 
+/* For applications beside the agent. */
+static int describe(struct agent *a, struct err *err)
+{
+	struct model_file m = {.center_crop = a->conf.worker.data.center_crop};
+	struct worker_conf w;
+	agent_worker_conf(a, &w);
+	COPY(m.model, a->model->id);
+	COPY(m.site, a->conf.site);
+	COPY(m.device, a->conf.id);
+	COPY(m.cfg, w.cfg);
+	COPY(m.classes, w.classes);
+	COPY(m.private_classes, w.private_classes);
+	COPY(m.absent, w.absent);
+	return model_file_write(a->conf.state, &m, err);
+}
+
 static int open_folder(struct agent *a, struct err *err)
 {
 	char path[FILE_PATH_MAX];
@@ -480,6 +524,8 @@ static int open_folder(struct agent *a, struct err *err)
 			       "model %.12s: give it a state folder of its own",
 			       a->conf.state, s->model, a->model->id);
 	r = map_private_names(a, err);
+	if (r == 0)
+		r = describe(a, err);
 	if (r < 0)
 		return r;
 	r = file_path(path, sizeof(path), "%s/reports.jsonl", a->conf.state);

@@ -13,6 +13,13 @@
 #include "common/trust/refusal.h"
 #include "device-agent/conf.h"
 
+/* What is active now, where it is another than before. */
+struct agent_swap {
+	char checkpoint[HASH_SIZE];
+	char origin[16];
+	int64_t n, correct; /* on validation images; n 0: not scored */
+};
+
 struct agent_ports {
 	/* As mqtt_publish(). */
 	int (*publish)(void *user, const struct mqtt_publish *p);
@@ -23,6 +30,8 @@ struct agent_ports {
 	int64_t (*mono_ms)(void *user);
 	int64_t (*real_ms)(void *user);
 	void (*wake_at)(void *user, int64_t at_ms); /* on the mono_ms scale; -1: not */
+	/* Another checkpoint is active, or there is one at the start; may be NULL. */
+	void (*swapped)(void *user, const struct agent_swap *s);
 	void *user;
 };
 
@@ -62,5 +71,7 @@ void agent_tick(struct agent *a);
 /* The configuration was read again: what of it may change while the agent runs comes into force
  * (agent_conf_reload()), also over what `set` has changed. */
 void agent_reload(struct agent *a, const struct agent_conf *conf);
+/* The command that is run after a swap has ended: "", or why it failed, for the status. */
+void agent_hook_ended(struct agent *a, const char *failure);
 /* Says good-bye to the broker. */
 void agent_stop(struct agent *a);

@@ -133,6 +133,8 @@ struct agent {
 	char suspect[HASH_SIZE];       /* to be looked through; "": none */
 	char damage[MESSAGE_TEXT_MAX]; /* found last; in the status until damage_until_ms */
 	int64_t damage_until_ms;
+	char swapped[HASH_SIZE];                /* what the port was told of last; "": nothing yet */
+	char hook_failure[MESSAGE_TEXT_MAX]; /* of the command after the last swap; "": none */
 	struct retry saving;
 
 	/* The worker. */

@@ -76,6 +76,8 @@ static const char *reason_of(const struct agent *a)
 			return failing[i]->reason;
 	if (a->damage_until_ms > a->now_ms)
 		return a->damage;
+	if (*a->hook_failure)
+		return a->hook_failure;
 	if (a->audit_failed)
 		return "the audit log cannot be written";
 	if (*handover_busy_reason(&a->state->handover))

@@ -319,6 +319,30 @@ static int check_other(const struct conf *c, const char *key, const char *path,
 			 other_key);
 }
 
+/* Words between blanks, as they are: no shell, no quotes. */
+static int load_hook(struct conf *c, struct hook_conf *h, struct err *err)
+{
+	char text[CONF_VALUE_MAX + 1], *rest = text, *at = h->words;
+	int r = conf_str(c, "hook", "on_swap", "", text, sizeof(text), err);
+	if (r >= 0)
+		r = conf_int(c, "hook", "timeout_s", 1, 3600, 30, &h->timeout_s, err);
+	if (r < 0)
+		return r;
+	for (char *word; (word = strsep(&rest, " \t"));) {
+		if (!*word)
+			continue;
+		if (h->n == AGENT_HOOK_WORDS_MAX)
+			return conf_fail(c, "hook", "on_swap", -E2BIG, err, "found more than %d words",
+					 AGENT_HOOK_WORDS_MAX);
+		at = stpcpy(at, word) + 1; /* fits: no more than there was */
+		h->n++;
+	}
+	if (h->n && *h->words != '/')
+		return conf_fail(c, "hook", "on_swap", -EINVAL, err,
+				 "found '%.200s', expected the absolute path of a program", h->words);
+	return 0;
+}
+
 /* Last: what is written comes before what it stands for. */
 static int check_paths(const struct conf *c, const struct agent_conf *a, struct err *err)
 {
@@ -332,7 +356,8 @@ static int check_paths(const struct conf *c, const struct agent_conf *a, struct 
 	    (r = check_other(c, "never_shared", w->data.stay_path, "path", w->data.path, err)) <
 		    0 ||
 	    (r = conf_check_folder(c, "worker", "readable", w->readable[0], err)) < 0 ||
-	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0)
+	    (r = conf_check_program(c, "worker", "program", w->program, err)) < 0 ||
+	    (a->hook.n && (r = conf_check_program(c, "hook", "on_swap", a->hook.words, err)) < 0))
 		return r;
 	return 0;
 }
@@ -341,7 +366,7 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
 					       "train",   "handover", "transfer", "link", "select",
-					       "privacy", "worker",   "identity", NULL};
+					       "privacy", "worker",   "identity", "hook", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -363,6 +388,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = load_privacy(c, &a->privacy, err);
 	if (r >= 0)
 		r = load_select(c, &a->select, err);
+	if (r >= 0)
+		r = load_hook(c, &a->hook, err);
 	if (r >= 0)
 		r = identity_conf(c, &a->identity, err);
 	if (r >= 0)

@@ -50,6 +50,15 @@ struct privacy_conf {
 	double delta, budget; /* budget: the largest epsilon */
 };
 
+#define AGENT_HOOK_WORDS_MAX 32
+
+/* [hook]: a command to be run after a swap. */
+struct hook_conf {
+	char words[CONF_VALUE_MAX + 2]; /* program (an absolute path) and arguments, a NUL behind each */
+	size_t n;                       /* how many; 0: none */
+	int64_t timeout_s;
+};
+
 enum private_rows { PRIVATE_ROWS_KEEP, PRIVATE_ROWS_SEND };
 
 struct agent_conf {
@@ -71,6 +80,7 @@ struct agent_conf {
 	double tolerance_points; /* of accuracy on validation images that a form may cost */
 	struct agent_live live;
 	struct select_conf select;
+	struct hook_conf hook;
 };
 
 /* Strict: unknown sections and keys, values out of range, and folders and programs that are not

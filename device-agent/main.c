@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/notify.h"
 #include "common/trust/trust.h"
+#include "device-agent/hook_run.h"
 #include "device-agent/private_names.h"
 #include "device-agent/session.h"
 
@@ -28,6 +29,7 @@ struct program {
 	struct watchdog watchdog;
 	struct agent_session session;
 	struct worker *worker;
+	struct hook_run *hook; /* NULL: none */
 	bool worker_was_ready;
 };
 
@@ -110,6 +112,16 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 	agent_worker_died(p->session.agent, why);
 }
 
+static void on_swapped(void *user, const struct agent_swap *s)
+{
+	hook_run_swap(((struct program *)user)->hook, s);
+}
+
+static void on_hook_ended(void *user, const char *failure)
+{
+	agent_hook_ended(((struct program *)user)->session.agent, failure);
+}
+
 /* ---- start and end ---- */
 
 static int load(struct program *p, struct err *err)
@@ -183,7 +195,7 @@ static int on_reload(void *user, int signo)
 static int start(struct program *p, struct err *err)
 {
 	const struct agent_session_ports ports = {
-		.request = port_request, .state = on_state, .user = p};
+		.request = port_request, .state = on_state, .swapped = on_swapped, .user = p};
 	const struct worker_handler worker = {.ready = on_ready,
 					      .progress = on_progress,
 					      .reply = on_reply,
@@ -202,6 +214,8 @@ static int start(struct program *p, struct err *err)
 	if (r < 0)
 		return err_errno(err, r, "event loop");
 	r = conf_load(p->path, &p->start, err);
+	if (r == 0)
+		r = hook_run_new(p->loop, &p->conf, on_hook_ended, p, &p->hook, err);
 	if (r < 0)
 		return r;
 	r = agent_session_init(&p->session, p->loop, &p->conf, p->model, &ports, err);
@@ -216,6 +230,7 @@ static void stop(struct program *p)
 {
 	notify_send("STOPPING=1");
 	worker_free(p->worker);
+	hook_run_free(p->hook);
 	agent_session_done(&p->session, GOODBYE_MS);
 	loop_source_free(p->sigterm);
 	loop_source_free(p->sigint);

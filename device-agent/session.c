@@ -43,6 +43,12 @@ static void port_wake_at(void *user, int64_t at_ms)
 	loop_timer_at(((struct agent_session *)user)->timer, at_ms);
 }
 
+static void port_swapped(void *user, const struct agent_swap *swap)
+{
+	struct agent_session *s = user;
+	s->ports.swapped(s->ports.user, swap);
+}
+
 /* ---- what happens ---- */
 
 static int on_timer(void *user)
@@ -106,6 +112,7 @@ int agent_session_init(struct agent_session *s, struct loop *loop, const struct 
 					  .mono_ms = port_mono_ms,
 					  .real_ms = port_real_ms,
 					  .wake_at = port_wake_at,
+					  .swapped = ports->swapped ? port_swapped : NULL,
 					  .user = s};
 	*s = (struct agent_session){.ports = *ports};
 	int r = loop_add_timer(loop, on_timer, s, &s->timer);

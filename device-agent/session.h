@@ -10,6 +10,8 @@ struct agent_session_ports {
 	int (*request)(void *user, const char *op, struct json *args, uint64_t *ret_id);
 	/* As in struct mqtt_handler, before the agent hears of it; MQTT_TAKEN_OVER is the end. */
 	void (*state)(void *user, enum mqtt_state state, const char *why);
+	/* As in agent_ports; may be NULL. */
+	void (*swapped)(void *user, const struct agent_swap *s);
 	/* What was sent, and what came in before the agent has it; may be NULL. */
 	void (*sent)(void *user, const struct mqtt_publish *p);
 	void (*came)(void *user, const struct mqtt_message *m);

@@ -40,7 +40,7 @@ struct loop {
 	struct loop_source *dead;
 };
 
-int loop_new(struct loop **ret)
+int loop_new_guest(struct loop **ret)
 {
 	struct loop *l = calloc(1, sizeof(*l));
 	if (!l)
@@ -51,11 +51,16 @@ int loop_new(struct loop **ret)
 		free(l);
 		return r;
 	}
+	*ret = l;
+	return 0;
+}
+
+int loop_new(struct loop **ret)
+{
 	/* A peer that went away and a file that may not grow are errors to handle, no reason to die. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	*ret = l;
-	return 0;
+	return loop_new_guest(ret);
 }
 
 static void bury(struct loop *l)

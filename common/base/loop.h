@@ -15,6 +15,8 @@ typedef int (*loop_signal_cb)(void *user, int signo);
 
 /* Also ignores SIGPIPE and SIGXFSZ in this process: EPIPE and EFBIG are seen instead. */
 int loop_new(struct loop **ret);
+/* In a process that is not ours: signals stay as they are. */
+int loop_new_guest(struct loop **ret);
 void loop_free(struct loop *l); /* after its sources; NULL allowed */
 /* For a loop within another one, which waits for this descriptor (not to be closed) and then calls
  * loop_once(). */

@@ -496,3 +496,23 @@ int dataset_read_image(const char *path, uint32_t width, uint32_t height, uint32
 		augment_apply(NULL, NULL, planes, width, height, channels, NULL, out);
 	return r;
 }
+
+int dataset_fit_pixels(const uint8_t *pixels, uint32_t from_width, uint32_t from_height,
+		       uint32_t from_channels, size_t stride, uint32_t width, uint32_t height,
+		       uint32_t channels, uint32_t center_crop, float *out, struct err *err)
+{
+	const struct dataset_conf conf = {.width = width, .height = height, .channels = channels};
+	_cleanup_(image_done) struct image im = {0};
+	int r = check_shape(&conf, "image", err);
+	if (r == 0)
+		r = image_from_pixels(pixels, from_width, from_height, from_channels, stride, channels, &im,
+				      err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ uint8_t *planes = malloc((size_t)width * height * channels);
+	r = planes ? image_fit(&im, center_crop, width, height, channels, planes) : -ENOMEM;
+	if (r < 0)
+		return err_errno(err, r, "image");
+	augment_apply(NULL, NULL, planes, width, height, channels, NULL, out);
+	return 0;
+}

@@ -132,6 +132,11 @@ void dataset_order(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *ret);
 int dataset_read_image(const char *path, uint32_t width, uint32_t height, uint32_t channels,
 		       uint32_t center_crop, float *out, struct err *err);
 
+/* The same of 8-bit pixels: image_from_pixels(). */
+int dataset_fit_pixels(const uint8_t *pixels, uint32_t from_width, uint32_t from_height,
+		       uint32_t from_channels, size_t stride, uint32_t width, uint32_t height,
+		       uint32_t channels, uint32_t center_crop, float *out, struct err *err);
+
 /* Writes a contact sheet: the first images of a split, rows of one class each (several rows a
  * class, or only the first classes, as the number of rows gives), as a PNG. -ENODATA when the
  * split is empty, -E2BIG beyond DATASET_SHEET_CELLS_MAX cells or 64M pixels. */

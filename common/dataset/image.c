@@ -83,6 +83,30 @@ static void to_luma(uint8_t *px, size_t n)
 	}
 }
 
+int image_from_pixels(const uint8_t *pixels, uint32_t width, uint32_t height, uint32_t n, size_t stride,
+		      uint32_t channels, struct image *ret, struct err *err)
+{
+	if (n != 1 && n != 3)
+		return err_set(err, -EINVAL, "channels: found %u, expected 1 or 3", n);
+	int r = check_size(width, height, "image", err);
+	if (r < 0)
+		return r;
+	size_t row = (size_t)width * n;
+	if (stride && stride < row)
+		return err_set(err, -EINVAL, "stride: found %zu, expected 0 or at least %zu", stride, row);
+	_cleanup_free_ uint8_t *px = pixels_alloc(width, height, n);
+	if (!px)
+		return err_errno(err, -ENOMEM, "image");
+	for (size_t y = 0; y < height; y++)
+		memcpy(px + y * row, pixels + y * (stride ? stride : row), row);
+	if (n == 3 && channels == 1) {
+		to_luma(px, (size_t)width * height);
+		n = 1;
+	}
+	*ret = (struct image){width, height, n, TAKE_PTR(px)};
+	return 0;
+}
+
 static int decode_png(const uint8_t *data, size_t len, const char *name, uint32_t channels,
 		      struct image *ret, struct err *err)
 {

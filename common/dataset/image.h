@@ -24,6 +24,12 @@ int image_decode(const void *data, size_t len, const char *name, uint32_t channe
 		 struct image *ret, struct err *err);
 void image_done(struct image *im);
 
+/* A copy of pixels that are there already, row by row, channels interleaved: what image_decode() makes
+ * of a lossless file of them. stride: bytes from row to row, 0: width * n. n: 1 or 3 channels. -EINVAL,
+ * -E2BIG, -ENOMEM. */
+int image_from_pixels(const uint8_t *pixels, uint32_t width, uint32_t height, uint32_t n, size_t stride,
+		      uint32_t channels, struct image *ret, struct err *err);
+
 /* Cuts the middle center_crop x center_crop square (0: the whole; never more than there is) and
  * resizes it to width x height: area average along an axis that shrinks, bilinear along one that
  * grows. Integer arithmetic: the same bytes everywhere. out: planes (CHW) of `channels`, 1 or 3;

@@ -46,6 +46,7 @@ static void remove_job(struct session *s, struct job *j)
 	if (j == s->jobs) {
 		s->job_begun = false;
 		dnet_rest(s->eval_net); /* the next one loads weights of its own */
+		s->frames_loaded = false;
 	}
 	struct job **at = &s->jobs;
 	while (*at != j)

@@ -19,8 +19,11 @@
 #define EVAL_FLOATS_MAX \
 	((uint64_t)4 * 1024 * 1024) /* outputs of all layers, or inputs, for one batch */
 
-static uint32_t eval_batch(const struct model *m)
+static uint32_t eval_batch(const struct session *s)
 {
+	const struct model *m = s->model;
+	if (s->frames)
+		return 1; /* each of them is waited for */
 	uint64_t inputs = (uint64_t)m->width * m->height * m->channels, floats = 1;
 	for (size_t i = 0; i < m->n_layers; i++)
 		floats += (uint64_t)m->layers[i].out_w * m->layers[i].out_h * m->layers[i].out_c;
@@ -250,7 +253,9 @@ static int read_settings(struct session *s, const struct json *args, uint64_t *r
 	if (r == 0)
 		r = read_augment(s, args, err);
 	if (r == 0)
-		r = ceiling_check(s, eval_batch(s->model), json_has(args, "data"), ret_data_bytes,
+		r = frames_open(s, args, err);
+	if (r == 0)
+		r = ceiling_check(s, eval_batch(s), json_has(args, "data"), ret_data_bytes,
 				  err);
 	return r;
 }
@@ -288,7 +293,7 @@ static int make_network(struct session *s, struct err *err)
 {
 	/* Scores are taken in float32 always: the same weights score the same everywhere. */
 	const struct dnet_conf conf = {
-		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s->model)};
+		.engine = s->engine, .threads = s->threads, .batch = eval_batch(s)};
 	int r = dnet_new(s->model, s->cfg, s->cfg_len, &conf, &s->eval_net, err);
 	if (r == 0)
 		r = session_gemm(s, s->eval_net, err);

@@ -57,6 +57,8 @@ static const struct {
 	{"resume", on_resume},
 	{"stop", on_stop},
 	{"until", on_until},
+	{"load", frames_load},
+	{"predict", frames_predict},
 	{"rescan", NULL, JOB_RESCAN},
 	{"evaluate", NULL, JOB_EVALUATE},
 	{"blend", NULL, JOB_BLEND},
@@ -100,7 +102,7 @@ static int perform(struct session *s, uint64_t id, const char *op, struct json *
 	}
 	return err_set(err, -ENOSYS,
 		       "op: found '%s', expected one of open, rescan, train, evaluate, "
-		       "blend, merge, first, noise, encode, decode, classify, sheet, pause, resume, until, stop",
+		       "blend, merge, first, noise, encode, decode, classify, load, predict, sheet, pause, resume, until, stop",
 		       op);
 }
 

@@ -127,6 +127,9 @@ struct session {
 	char live[HASH_SIZE];
 	struct dnet *train_net; /* NULL until the first training */
 	struct dnet *eval_net;
+	float *frames; /* shared with whoever asks: n_frames inputs, then as many outputs; NULL: none */
+	uint32_t n_frames;
+	bool frames_loaded;
 	struct training training;
 	int64_t step_ends_ms; /* clock_mono_ms(): before that the training does not go on */
 	int64_t until_ms; /* clock_mono_ms(): the training ends there by itself; 0: never */
@@ -160,6 +163,11 @@ int confine_files(const struct session *s, struct err *err);
 /* A folder of the data that is another one now, to which there is no way from within; NULL: none. */
 const char *confine_replaced(const struct session *s);
 struct json *confine_report(const struct session *s);
+
+/* frames.c */
+int frames_open(struct session *s, const struct json *args, struct err *err);
+int frames_load(struct session *s, const struct json *args, struct json **ret, struct err *err);
+int frames_predict(struct session *s, const struct json *args, struct json **ret, struct err *err);
 
 /* train.c. All answer the request themselves. */
 int train_begin(struct session *s, uint64_t id, const struct json *args, struct err *err);

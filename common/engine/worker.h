@@ -55,6 +55,8 @@ struct worker_conf {
 	char readable[WORKER_FOLDERS_MAX][1024], writable[WORKER_FOLDERS_MAX][1024]; /* "": none */
 	const char *const *images; /* ... read these, n_images; borrowed */
 	size_t n_images;
+	/* Memory shared with it, for `load` and `predict` (worker_protocol.h); borrowed. frames 0: none. */
+	int frames, frames_fd;
 	int64_t start_timeout_ms; /* while `open` reads nothing; 0: 600000 */
 	int64_t stall_ms; /* 0: WORKER_STALL_MS */
 	int64_t backoff_first_ms, backoff_cap_ms; /* 0: 500 and 60000 */

@@ -119,10 +119,11 @@ static void become_worker(const struct child *c)
 {
 	sigset_t none;
 	int s = fcntl(c->socket, F_DUPFD, 10), log = fcntl(c->log, F_DUPFD, 10);
+	int frames = c->conf->frames ? fcntl(c->conf->frames_fd, F_DUPFD, 10) : -1;
 	if (s < 0 || log < 0 || dup2(c->null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 ||
-	    dup2(s, WORKER_FD) < 0)
+	    dup2(s, WORKER_FD) < 0 || (c->conf->frames && dup2(frames, WORKER_FRAMES_FD) < 0))
 		_exit(127);
-	if (close_range(WORKER_FD + 1, ~0u, 0) < 0)
+	if (close_range(c->conf->frames ? WORKER_FRAMES_FD + 1 : WORKER_FD + 1, ~0u, 0) < 0)
 		die("close_range: ", c->program);
 	/* SIGXFSZ stays ignored across exec: what a build with coverage writes there must not kill
 	 * it. */

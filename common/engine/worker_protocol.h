@@ -100,6 +100,11 @@
  *  classify  weights, images [paths], center_crop
  *            -> results [{image, class, name, score}] or, for an unreadable one, {image, error};
  *               checkpoint. Requests and answers must fit into a line: ask for a thousand at most
+ *  load      weights -> checkpoint: they stay loaded for `predict`. Only where `open` said frames (a number of
+ *            places): WORKER_FRAMES_FD is then a file that both sides have mapped: so many images
+ *            (floats, CHW, 0..1), then as many rows of outputs. The network has a batch of one, and
+ *            is for `load` and `predict` alone
+ *  predict   first (absent: 0), n -> (nothing): the outputs of the images in these places
  *  sheet     split, columns, rows, out    -> out           a contact sheet of the data, PNG
  *  until     until_ms                     -> (nothing)      another end for the training in hand
  *  pause, resume                          -> (nothing)      training stands still in between
@@ -108,6 +113,8 @@
 #pragma once
 
 #define WORKER_FD		3
+#define WORKER_FRAMES_FD	4
+#define WORKER_FRAMES_MAX	64
 /* What `open` may ask for; the first is the default. */
 #define WORKER_ENGINES		{"auto", "onednn", "darknet", NULL}
 #define WORKER_PRECISIONS	{"auto", "f32", "bf16", NULL}

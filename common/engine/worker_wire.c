@@ -28,6 +28,9 @@ int worker_wire_check(const struct worker_conf *conf, struct err *err)
 	if (conf->step_ms < 0 || conf->step_ms > WORKER_STEP_MS_MAX)
 		return err_set(err, -ERANGE, "step_ms: found %d, expected 0 to %d", conf->step_ms,
 			       WORKER_STEP_MS_MAX);
+	if (conf->frames < 0 || conf->frames > WORKER_FRAMES_MAX)
+		return err_set(err, -ERANGE, "frames: found %d, expected 0 to %d", conf->frames,
+			       WORKER_FRAMES_MAX);
 	if (conf->memory_max_bytes > (uint64_t)JSON_INT_MAX)
 		return err_set(err, -ERANGE, "memory limit: must stay below 2^53");
 	return 0;
@@ -86,6 +89,8 @@ struct json *worker_wire_open(const struct worker_conf *conf)
 	json_set_num(a, "brightness", conf->augment.brightness);
 	json_set(j, "augment", a);
 	json_set_int(j, "fold", MAX_OF(conf->fold, 1));
+	if (conf->frames)
+		json_set_int(j, "frames", conf->frames);
 	json_set_str(j, "absent", conf->absent);
 	json_set_int(j, "step_ms", conf->step_ms);
 	json_set_str(j, "engine", conf->engine);
