@@ -19,6 +19,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/notify.h"
 
 #define CLIENTS_MAX 16
 #define SOCKET_NAME "classify.sock" /* in the state folder */
@@ -198,12 +199,12 @@ static void run(struct server *s)
 {
 	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN}, {.fd = s->listener, .events = POLLIN}};
 	tell(s, "listening", "socket", s->path);
-	log_notify("READY=1");
+	notify_send("READY=1");
 	while (!fds[0].revents) {
 		if (poll(fds, 2, -1) > 0 && fds[1].revents)
 			begin_client(s);
 	}
-	log_notify("STOPPING=1");
+	notify_send("STOPPING=1");
 }
 
 static int serve(struct server *s, const char *path, struct err *err)

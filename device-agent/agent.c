@@ -287,6 +287,13 @@ void agent_tick(struct agent *a)
 	agent_turn(a);
 }
 
+void agent_reload(struct agent *a, const struct agent_conf *conf)
+{
+	a->conf.live = a->live = conf->live;
+	link_reload(a, &conf->link);
+	agent_tick(a);
+}
+
 void agent_writable(struct agent *a)
 {
 	agent_turn(a);

@@ -71,6 +71,9 @@ void agent_worker_reply(struct agent *a, uint64_t request, const struct json *re
 			const struct err *err);
 void agent_worker_died(struct agent *a, const struct err *why);
 void agent_tick(struct agent *a);
+/* The configuration was read again: what of it may change while the agent runs comes into force
+ * (agent_conf_reload()), also over what `set` has changed. */
+void agent_reload(struct agent *a, const struct agent_conf *conf);
 /* The command that is run after a swap has ended: "", or why it failed, for the status. */
 void agent_hook_ended(struct agent *a, const char *failure);
 /* Says good-bye to the broker. */

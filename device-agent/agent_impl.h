@@ -426,6 +426,7 @@ const uint8_t *sealing_key(struct agent *a, const char *payload, bool to_device)
 
 /* link.c */
 void link_start(struct agent *a);
+void link_reload(struct agent *a, const struct meter_conf *conf);
 /* Before anything is done in a turn: what of the link is known for it. */
 void link_begin(struct agent *a);
 /* A checkpoint of that size, as it travels, is to be offered: whether the day's bytes cover it, and

@@ -474,3 +474,21 @@ int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err)
 {
 	return load(path, false, ret, err);
 }
+
+int agent_conf_reload(const struct conf *start, const char *path, const struct agent_conf *next,
+		      struct agent_conf *now, conf_changed_cb changed, void *user, struct err *err)
+{
+	struct conf_live live[ARRAY_LEN(live_keys) + 2];
+	size_t n = 0;
+	for (; n < ARRAY_LEN(live_keys); n++)
+		live[n] = (struct conf_live){
+			live_keys[n].section, live_keys[n].key,
+			offsetof(struct agent_conf, live) + live_keys[n].offset, sizeof(int64_t)};
+	live[n++] = (struct conf_live){"link", "rate_bytes",
+				       offsetof(struct agent_conf, link.rate_bytes),
+				       sizeof(now->link.rate_bytes)};
+	live[n++] = (struct conf_live){"link", "bytes_a_day",
+				       offsetof(struct agent_conf, link.bytes_a_day),
+				       sizeof(now->link.bytes_a_day)};
+	return conf_reload(start, path, live, n, next, now, changed, user, err);
+}

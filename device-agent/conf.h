@@ -4,7 +4,7 @@
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/base/id.h"
-#include "common/conf/conf.h"
+#include "common/conf/reload.h"
 #include "common/engine/worker.h"
 #include "common/metrics/listen.h"
 #include "common/trust/identity.h"
@@ -93,6 +93,10 @@ struct agent_conf {
 int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
 /* The same without a look at what it names: for whoever looks into that one by one. */
 int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err);
+/* What the file at `path` says otherwise than *now, as conf_reload() does it: the keys of struct
+ * agent_live and those of [link] come into force. `next`: that file, as agent_conf_load() gave it. */
+int agent_conf_reload(const struct conf *start, const char *path, const struct agent_conf *next,
+		      struct agent_conf *now, conf_changed_cb changed, void *user, struct err *err);
 /* Outputs of the protected classes, once the names of all outputs are known. -EINVAL: a name that
  * is not among them; -E2BIG. */
 int agent_conf_classes(struct agent_conf *c, const char *const *names, size_t n, struct err *err);

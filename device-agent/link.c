@@ -13,6 +13,11 @@ void link_start(struct agent *a)
 	a->link.wake_ms = -1;
 }
 
+void link_reload(struct agent *a, const struct meter_conf *conf)
+{
+	a->conf.link = a->meter.conf = *conf;
+}
+
 /* Once a day. */
 static void tell(struct agent *a, const char *what)
 {

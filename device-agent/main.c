@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/metrics/server.h"
+#include "common/base/notify.h"
 #include "common/trust/trust.h"
 #include "device-agent/hook_run.h"
 #include "device-agent/private_names.h"
@@ -19,11 +20,14 @@
 #define GOODBYE_MS      1000 /* for what is in flight to the broker */
 
 struct program {
+	const char *path;
+	struct conf *start; /* the configuration's file, as it was */
 	struct agent_conf conf;
 	struct classes classes;
 	struct model *model;
 	struct loop *loop;
-	struct loop_source *sigterm, *sigint;
+	struct loop_source *sigterm, *sigint, *sighup;
+	struct watchdog watchdog;
 	struct agent_session session;
 	struct worker *worker;
 	struct metrics_server *metrics;
@@ -39,7 +43,8 @@ static void usage(FILE *f)
 	      "  --verbose       log every step\n"
 	      "  --version       print the version, then exit\n"
 	      "  --help          print this, then exit\n"
-	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n",
+	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n"
+	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
 	      f);
 }
 
@@ -61,6 +66,7 @@ static int on_signal(void *user, int signo)
 static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct program *p = user;
+	notify_status(why);
 	switch (state) {
 	case MQTT_UP:
 		log_info("device=%s %s", p->conf.id, why);
@@ -120,9 +126,9 @@ static void on_hook_ended(void *user, const char *failure)
 
 /* ---- start and end ---- */
 
-static int load(struct program *p, const char *path, struct err *err)
+static int load(struct program *p, struct err *err)
 {
-	int r = agent_conf_load(path, &p->conf, err);
+	int r = agent_conf_load(p->path, &p->conf, err);
 	if (r == 0)
 		r = agent_model_load(&p->conf, &p->classes, &p->model, NULL, err);
 	/* The agent does that again, in the locked state folder. */
@@ -136,6 +142,46 @@ static int load(struct program *p, const char *path, struct err *err)
 static void figures(void *user, FILE *to)
 {
 	agent_session_figures(&((struct program *)user)->session, to);
+}
+
+static void unload(struct program *p)
+{
+	model_free(p->model);
+	classes_done(&p->classes);
+}
+
+static void on_changed(void *user, const char *section, const char *key, bool taken)
+{
+	struct program *p = user;
+	if (taken)
+		log_info("device=%s [%s] %s: changed", p->conf.id, section, key);
+	else
+		log_warning("device=%s [%s] %s: written otherwise, in force after a restart",
+			    p->conf.id, section, key);
+}
+
+/* A file that would not do for a start changes nothing. */
+static int on_reload(void *user, int signo)
+{
+	struct program *p = user, next = {.path = p->path};
+	struct err err = {0};
+	notify_reloading();
+	int r = load(&next, &err);
+	if (r == 0)
+		r = agent_conf_reload(p->start, p->path, &next.conf, &p->conf, on_changed, p, &err);
+	if (r > 0)
+		agent_reload(p->session.agent, &p->conf);
+	if (r < 0)
+		log_error("device=%s nothing is changed: %s", p->conf.id, err.text);
+	else if (strcmp(next.model->id, p->model->id) != 0)
+		log_warning("device=%s model=%.12s: cfg or classes are others, in force after a "
+			    "restart",
+			    p->conf.id, next.model->id);
+	if (r >= 0)
+		log_info("device=%s %s: read again, %d changed", p->conf.id, p->path, r);
+	unload(&next);
+	notify_send("READY=1");
+	return 0;
 }
 
 static int start(struct program *p, struct err *err)
@@ -153,9 +199,15 @@ static int start(struct program *p, struct err *err)
 		r = loop_add_signal(p->loop, SIGTERM, on_signal, p, &p->sigterm);
 	if (r == 0)
 		r = loop_add_signal(p->loop, SIGINT, on_signal, p, &p->sigint);
+	if (r == 0)
+		r = loop_add_signal(p->loop, SIGHUP, on_reload, p, &p->sighup);
+	if (r == 0)
+		r = watchdog_start(&p->watchdog, p->loop);
 	if (r < 0)
 		return err_errno(err, r, "event loop");
-	r = hook_run_new(p->loop, &p->conf, on_hook_ended, p, &p->hook, err);
+	r = conf_load(p->path, &p->start, err);
+	if (r == 0)
+		r = hook_run_new(p->loop, &p->conf, on_hook_ended, p, &p->hook, err);
 	if (r < 0)
 		return r;
 	r = agent_session_init(&p->session, p->loop, &p->conf, p->model, &ports, err);
@@ -169,25 +221,27 @@ static int start(struct program *p, struct err *err)
 
 static void stop(struct program *p)
 {
-	log_notify("STOPPING=1");
 	metrics_server_free(p->metrics);
+	notify_send("STOPPING=1");
 	worker_free(p->worker);
 	hook_run_free(p->hook);
 	agent_session_done(&p->session, GOODBYE_MS);
 	loop_source_free(p->sigterm);
 	loop_source_free(p->sigint);
+	loop_source_free(p->sighup);
+	watchdog_stop(&p->watchdog);
 	loop_free(p->loop);
-	model_free(p->model);
-	classes_done(&p->classes);
+	conf_free(p->start);
+	unload(p);
 }
 
-static int run(struct program *p, const char *path, bool check_only)
+static int run(struct program *p, bool check_only)
 {
 	struct err err = {0};
-	int r = load(p, path, &err);
+	int r = load(p, &err);
 	if (r == 0 && check_only) {
-		printf("%s: fine: device=%s site=%s model=%.12s\n", path, p->conf.id, p->conf.site,
-		       p->model->id);
+		printf("%s: fine: device=%s site=%s model=%.12s\n", p->path, p->conf.id,
+		       p->conf.site, p->model->id);
 		return EXIT_SUCCESS;
 	}
 	if (r == 0)
@@ -196,7 +250,7 @@ static int run(struct program *p, const char *path, bool check_only)
 		log_error("%s", err.text);
 		return EXIT_FAILURE;
 	}
-	log_notify("READY=1");
+	notify_send("READY=1");
 	log_info("device=%s site=%s boot=%lld model=%.12s started %s", p->conf.id, p->conf.site,
 		 (long long)agent_boot(p->session.agent), p->model->id,
 		 identity_mode(&p->conf.identity));
@@ -246,7 +300,8 @@ int main(int argc, char **argv)
 	struct program *p = calloc(1, sizeof(*p));
 	if (!p)
 		return EXIT_FAILURE;
-	int code = run(p, argv[optind], check_only);
+	p->path = argv[optind];
+	int code = run(p, check_only);
 	stop(p);
 	free(p);
 	return code;

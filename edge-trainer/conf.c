@@ -3,6 +3,7 @@
 #include "edge-trainer/conf.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -397,4 +398,38 @@ int trainer_model_load(const struct trainer_conf *t, struct classes *ret_classes
 	if (r == 0 && strcmp(t->worker.absent, "mask") == 0)
 		r = model_check_absent(*ret, err);
 	return r;
+}
+
+#define LIVE(section, key, member)                                 \
+	{                                                          \
+		section, key, offsetof(struct trainer_conf, member), \
+			sizeof(((struct trainer_conf *)0)->member) \
+	}
+
+/* None whose range hangs on a key that is not among them. */
+static const struct conf_live live[] = {
+	LIVE("data", "rescan_s", rescan_s),
+	LIVE("train", "epochs", epochs),
+	LIVE("merge", "window_s", window.window_ms),
+	LIVE("merge", "lineage_percent", lineage_share),
+	LIVE("merge", "eta", mixture.eta),
+	LIVE("merge", "floor_percent", mixture.floor),
+	LIVE("fleet", "first_percent", rollout.share),
+	LIVE("fleet", "first_reports", rollout.reports),
+	LIVE("fleet", "first_wait_s", rollout.wait_ms),
+	LIVE("fleet", "tolerance_points", rollout.tolerance),
+	LIVE("fleet", "rate_bytes", fleet_rate),
+	LIVE("fleet", "spread_s", fleet_spread_ms),
+	LIVE("queue", "device_per_hour", device_per_hour),
+	LIVE("queue", "keep_days", keep_days),
+	LIVE("queue", "history_days", history_days),
+	LIVE("queue", "lease_s", lease_ms),
+	LIVE("transfer", "tolerance_points", tolerance),
+};
+
+int trainer_conf_reload(const struct conf *start, const char *path, const struct trainer_conf *next,
+			struct trainer_conf *now, conf_changed_cb changed, void *user,
+			struct err *err)
+{
+	return conf_reload(start, path, live, ARRAY_LEN(live), next, now, changed, user, err);
 }

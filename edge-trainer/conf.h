@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/checkpoint/model.h"
+#include "common/conf/reload.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
 #include "common/metrics/listen.h"
@@ -86,3 +87,8 @@ int trainer_conf_read(const char *path, struct trainer_conf *ret, struct err *er
 /* Class list and network, checked as a trainer needs them; both are the caller's, also of a failure. */
 int trainer_model_load(const struct trainer_conf *t, struct classes *ret_classes, struct model **ret,
 		       struct err *err);
+/* What the file at `path` says otherwise than *now, as conf_reload() does it: the keys that
+ * trainer_reload() can bring into force. `next`: that file, as trainer_conf_load() gave it. */
+int trainer_conf_reload(const struct conf *start, const char *path, const struct trainer_conf *next,
+			struct trainer_conf *now, conf_changed_cb changed, void *user,
+			struct err *err);

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
+#include "common/base/notify.h"
 #include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
 #include "common/metrics/daemon.h"
@@ -32,11 +33,14 @@ struct slot_worker {
 };
 
 struct daemon {
+	const char *path;
+	struct conf *start; /* the configuration's file, as it was */
 	struct trainer_conf conf;
 	struct classes classes;
 	struct model *model;
 	struct loop *loop;
-	struct loop_source *timer, *sigterm, *sigint;
+	struct loop_source *timer, *sigterm, *sigint, *sighup;
+	struct watchdog watchdog;
 	struct mqtt *mqtt;
 	struct slot_worker workers[TRAINER_SLOTS_MAX];
 	struct trainer *trainer;
@@ -113,6 +117,7 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct daemon *d = user;
 
+	notify_status(why);
 	if (state == MQTT_TAKEN_OVER) {
 		log_error("session taken over: another client is connected as trainer '%s' of site "
 			  "'%s': %s",
@@ -227,12 +232,20 @@ static int start_workers(struct daemon *d, struct err *err)
 
 /* --- life --- */
 
-static int load_model(struct daemon *d, struct err *err)
+static int load(struct daemon *d, struct err *err)
 {
-	return trainer_model_load(&d->conf, &d->classes, &d->model, err);
+	int r = trainer_conf_load(d->path, &d->conf, err);
+
+	return r < 0 ? r : trainer_model_load(&d->conf, &d->classes, &d->model, err);
 }
 
-/* As trainer_new() does, for --check-config. */
+static void unload(struct daemon *d)
+{
+	model_free(d->model);
+	classes_done(&d->classes);
+}
+
+/* As trainer_new() does, for --check-config and for what is read again. */
 static int check_identity(const struct daemon *d, struct err *err)
 {
 	struct trust *t = NULL;
@@ -251,6 +264,43 @@ static void figures(void *user, FILE *to)
 	metrics_broker(&m, d->mqtt);
 }
 
+static void on_changed(void *user, const char *section, const char *key, bool taken)
+{
+	(void)user;
+	if (taken)
+		log_info("[%s] %s: changed", section, key);
+	else
+		log_warning("[%s] %s: written otherwise, in force after a restart", section, key);
+}
+
+/* A file that would not do for a start changes nothing. */
+static int on_reload(void *user, int signo)
+{
+	struct daemon *d = user, next = {.path = d->path};
+	struct err err = {0};
+	int r;
+
+	notify_reloading();
+	r = load(&next, &err);
+	if (r == 0)
+		r = check_identity(&next, &err);
+	if (r == 0)
+		r = trainer_conf_reload(d->start, d->path, &next.conf, &d->conf, on_changed, d, &err);
+	if (r > 0)
+		trainer_reload(d->trainer);
+	if (r < 0)
+		log_error("nothing is changed: %s", err.text);
+	else if (strcmp(next.model->id, d->model->id) != 0)
+		log_warning("model=%.12s: cfg or classes are others, in force after a restart",
+			    next.model->id);
+	if (r >= 0)
+		log_info("%s: read again, %d changed", d->path, r);
+	unload(&next);
+	poke(d);
+	notify_send("READY=1");
+	return 0;
+}
+
 static int start(struct daemon *d, struct err *err)
 {
 	struct trainer_ports ports = {d, port_publish, port_work, port_mono_ms, port_real_ms};
@@ -262,10 +312,16 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = loop_add_signal(d->loop, SIGINT, on_signal, d, &d->sigint);
 	if (r == 0)
+		r = loop_add_signal(d->loop, SIGHUP, on_reload, d, &d->sighup);
+	if (r == 0)
+		r = watchdog_start(&d->watchdog, d->loop);
+	if (r == 0)
 		r = loop_add_timer(d->loop, on_timer, d, &d->timer);
 	if (r < 0)
 		return err_errno(err, r, "event loop");
-	r = file_mkdirs(d->conf.state, err);
+	r = conf_load(d->path, &d->start, err);
+	if (r == 0)
+		r = file_mkdirs(d->conf.state, err);
 	if (r < 0)
 		return r;
 	r = file_path(path, sizeof(path), "%s/lock", d->conf.state);
@@ -287,8 +343,8 @@ static int start(struct daemon *d, struct err *err)
 
 static void stop(struct daemon *d)
 {
-	log_notify("STOPPING=1");
 	metrics_server_free(d->metrics);
+	notify_send("STOPPING=1");
 	if (d->trainer)
 		trainer_stop(d->trainer);
 	for (unsigned i = 0; i < TRAINER_SLOTS_MAX; i++) {
@@ -301,22 +357,24 @@ static void stop(struct daemon *d)
 	loop_source_free(d->timer);
 	loop_source_free(d->sigterm);
 	loop_source_free(d->sigint);
+	loop_source_free(d->sighup);
+	watchdog_stop(&d->watchdog);
 	loop_free(d->loop);
-	model_free(d->model);
-	classes_done(&d->classes);
+	conf_free(d->start);
+	unload(d);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
 }
 
-static int run(struct daemon *d, const char *path, bool check)
+static int run(struct daemon *d, bool check)
 {
 	struct err err = {0};
-	int r = load_model(d, &err);
+	int r = load(d, &err);
 
 	if (r == 0 && check)
 		r = check_identity(d, &err);
 	if (r == 0 && check) {
-		printf("%s: fine: trainer=%s site=%s model=%.12s\n", path, d->conf.id,
+		printf("%s: fine: trainer=%s site=%s model=%.12s\n", d->path, d->conf.id,
 		       d->conf.site, d->model->id);
 	} else if (r == 0) {
 		r = start(d, &err);
@@ -325,7 +383,7 @@ static int run(struct daemon *d, const char *path, bool check)
 				 "capacity=%u %s",
 				 TASUKI_VERSION, d->conf.site, d->conf.id, d->model->id,
 				 d->conf.slots, d->conf.capacity, identity_mode(&d->conf.identity));
-			log_notify("READY=1");
+			notify_send("READY=1");
 			r = loop_run(d->loop);
 			if (r < 0)
 				err_errno(&err, r, "event loop");
@@ -345,7 +403,8 @@ static int usage(FILE *out, int code)
 	      "  --verbose       log every step\n"
 	      "  --version       print the version, then exit\n"
 	      "  --help          print this, then exit\n"
-	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n",
+	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n"
+	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
 	      out);
 	return code;
 }
@@ -359,7 +418,6 @@ int main(int argc, char **argv)
 	};
 	static struct daemon d = {.lock_fd = -1};
 	bool check = false, verbose = false;
-	struct err err = {0};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -381,9 +439,6 @@ int main(int argc, char **argv)
 	if (optind != argc - 1)
 		return usage(stderr, EXIT_USAGE);
 	log_init("tasuki-trainer", verbose ? LOG_P_DEBUG : LOG_P_INFO);
-	if (trainer_conf_load(argv[optind], &d.conf, &err) < 0) {
-		log_error("%s", err.text);
-		return EXIT_FAILURE;
-	}
-	return run(&d, argv[optind], check);
+	d.path = argv[optind];
+	return run(&d, check);
 }

@@ -208,6 +208,16 @@ int trainer_new(const struct trainer_conf *conf, const struct model *model,
 	return 0;
 }
 
+void trainer_reload(struct trainer *t)
+{
+	t->job_conf.lease_max_ms = t->conf->lease_ms;
+	t->job_conf.epochs = t->conf->epochs;
+	t->queue.per_hour = t->conf->device_per_hour;
+	for (unsigned i = 0; i < t->conf->slots; i++)
+		t->slots[i].rescan_at_ms = MIN_OF(t->slots[i].rescan_at_ms,
+						  trainer_now(t) + t->conf->rescan_s * 1000);
+}
+
 void trainer_free(struct trainer *t)
 {
 	if (!t)

@@ -70,6 +70,9 @@ void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why
 struct metrics;
 void trainer_figures(struct trainer *t, struct metrics *m);
 
+/* The configuration was read again, and what of it may change while the trainer runs has changed
+ * (trainer_conf_reload()): new jobs have it, and what goes on where it is asked for again. */
+void trainer_reload(struct trainer *t);
 /* Does what is due; returns when it wants to be called again (monotonic). */
 int64_t trainer_tick(struct trainer *t);
 /* Orderly end: closes runs, says offline. No further calls but trainer_free(). */

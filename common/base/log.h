@@ -23,6 +23,3 @@ void log_write(enum log_priority p, const char *fmt, ...) __attribute__((format(
 #define log_warning(...) log_write(LOG_P_WARNING, __VA_ARGS__)
 #define log_info(...)    log_write(LOG_P_INFO, __VA_ARGS__)
 #define log_debug(...)   log_write(LOG_P_DEBUG, __VA_ARGS__)
-
-/* sd_notify(3) without libsystemd: no-op unless NOTIFY_SOCKET is set. */
-void log_notify(const char *state);

@@ -467,6 +467,17 @@ int conf_finish(struct conf *c, struct err *err)
 	return 0;
 }
 
+bool conf_at(const struct conf *c, size_t i, const char **ret_section, const char **ret_key,
+	     const char **ret_value)
+{
+	if (i >= c->n_entries)
+		return false;
+	*ret_section = c->entries[i].section;
+	*ret_key = c->entries[i].key;
+	*ret_value = c->entries[i].value;
+	return true;
+}
+
 bool conf_has_section(const struct conf *c, const char *name)
 {
 	for (size_t i = 0; i < c->n_sections; i++)

@@ -32,6 +32,10 @@ void conf_free(struct conf *c);
  * To be called first: in a mistyped section every key is missing elsewhere. */
 int conf_sections(const struct conf *c, const char *const *names, struct err *err);
 
+/* The i-th key and its value as written, borrowed, in the file's order; false: there are no more. It
+ * does not count as asked for. */
+bool conf_at(const struct conf *c, size_t i, const char **ret_section, const char **ret_key,
+	     const char **ret_value);
 /* Also where it has no keys. */
 bool conf_has_section(const struct conf *c, const char *name);
 

@@ -185,6 +185,8 @@ static int start_loop(struct gateway *g, struct err *err)
 	int r = loop_add_signal(g->loop, SIGTERM, on_signal, g, &g->sigterm);
 	if (r == 0)
 		r = loop_add_signal(g->loop, SIGINT, on_signal, g, &g->sigint);
+	if (r == 0)
+		r = watchdog_start(&g->watchdog, g->loop);
 	if (r < 0)
 		return err_errno(err, r, "signals");
 	fd.filefd = fcntl(loop_fd(g->loop), F_DUPFD_CLOEXEC, 0); /* libwebsockets closes it */
@@ -268,6 +270,7 @@ void gateway_stop(struct gateway *g)
 	operator_free(g->operator);
 	loop_source_free(g->sigterm);
 	loop_source_free(g->sigint);
+	watchdog_stop(&g->watchdog);
 	loop_free(g->loop);
 	page_free(g->page);
 	free(g->site_json);

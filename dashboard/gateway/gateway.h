@@ -11,6 +11,7 @@
 #include <libwebsockets.h>
 
 #include "common/base/loop.h"
+#include "common/base/notify.h"
 #include "dashboard/gateway/access.h"
 #include "dashboard/gateway/conf.h"
 #include "dashboard/gateway/filter.h"
@@ -44,6 +45,7 @@ struct gateway {
 	const struct gateway_conf *conf;
 	struct loop *loop;
 	struct loop_source *sigterm, *sigint;
+	struct watchdog watchdog;
 	struct lws_context *lws;
 	struct lws_vhost *vhost;
 	struct page *page;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/log.h"
+#include "common/base/notify.h"
 #include "dashboard/gateway/gateway.h"
 
 #define EXIT_USAGE 2
@@ -29,9 +30,9 @@ static int run(const struct gateway_conf *conf)
 	if (r == 0) {
 		log_info("started version=%s site=%s at=%s:%d %s", TASUKI_VERSION, conf->site,
 			 conf->listen, conf->listen_port, identity_mode(&conf->identity));
-		log_notify("READY=1");
+		notify_send("READY=1");
 		r = gateway_run(&g);
-		log_notify("STOPPING=1");
+		notify_send("STOPPING=1");
 		if (r < 0)
 			err_errno(&err, r, "event loop");
 	}

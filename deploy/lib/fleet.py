@@ -118,8 +118,9 @@ class Program:
 class Listener:
     """mosquitto_sub in the background; every message as {'topic', 'payload', 'retain', 'at'}."""
 
-    def __init__(self, client, *filters, client_id=None, qos=1, extra=()):
-        argv = ['mosquitto_sub', '-V', '5', *client, '-q', str(qos), '-F', '%j']
+    def __init__(self, client, *filters, client_id=None, qos=1, extra=(), run=()):
+        """`run`: what stands before the command where it runs elsewhere, in a container say."""
+        argv = [*run, 'mosquitto_sub', '-V', '5', *client, '-q', str(qos), '-F', '%j']
         for f in filters:
             argv += ['-t', f]
         if client_id:

@@ -27,6 +27,7 @@ BUILDS = {
 }
 BUILDS['arm64'] = ('gcc', [*BUILDS['device'][1], '--cross-file', '.cache/arm64/sysroot.ini', '--cross-file', 'deploy/lib/arm64.ini'])
 SLOW = ('arm64', 'fuzz')
+NO_BUILD = 'none'  # of a test that makes its own, or that is about files as they are
 ONLY = {'fuzz': ['fuzzers']}  # what of a build is built; else all
 SANITIZER_ENV = {
     'ASAN_OPTIONS': 'detect_leaks=1:abort_on_error=0:exitcode=86:allocator_may_return_null=1:detect_stack_use_after_return=0',
@@ -128,11 +129,14 @@ def meson_tests(name, tally, wrap=None, suites=('unit', 'fuzz'), only=None, labe
 
 
 def integration_tests(args):
-    """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped. Its header line
-    '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told), '# beside: NAME'
-    one that it compares with, '# alone' has nothing run beside it (what measures time), '# slow' keeps it
-    for --slow. Yields (path, builds, beside, alone)."""
-    for path in sorted((ROOT / 'tests/integration').glob('test_*.py')):
+    """Each tests/integration/test_*.py is a program: 0 passed, 77 skipped; with --rig, each tests/rig/test_*.py, too.
+    Its header line '# build: NAME...' chooses the builds (gcc, with sanitizers and coverage, unless told; none: it needs
+    no build), '# beside: NAME' one that it compares with, '# alone' has nothing run beside it (what measures time),
+    '# slow' keeps it for --slow. Yields (path, builds, beside, alone)."""
+    paths = sorted((ROOT / 'tests/integration').glob('test_*.py'))
+    if args.rig:
+        paths += sorted((ROOT / 'tests/rig').glob('test_*.py'))
+    for path in paths:
         head = path.read_text().split('"""')[0]
         if re.search(r'^# slow', head, re.M) and not args.slow:
             continue
@@ -186,13 +190,14 @@ def coverage(tally):
 def main():
     p = argparse.ArgumentParser(prog='tests/run', description=__doc__)
     p.add_argument('--slow', action='store_true', help='also the long campaigns')
+    p.add_argument('--rig', action='store_true', help='also what needs root or an engine for containers')
     p.add_argument('--only', metavar='REGEX', help='only integration tests whose names match')
     args = p.parse_args()
     began, tally = time.monotonic(), Tally()
     os.chdir(ROOT)
     wanted = {b for _, builds, beside, _ in integration_tests(args) for b in [*builds, *beside]}
     names = [n for n in BUILDS if n in wanted or not args.only and n not in SLOW]
-    built = {name: build(name, tally) for name in names}
+    built = {NO_BUILD: True, **{name: build(name, tally) for name in names}}
     for stale in (ROOT / 'build-gcc').rglob('*.gcda'):
         stale.unlink()
     if not args.only:

@@ -23,6 +23,7 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/notify.h"
 #include "common/base/rng.h"
 
 /* ---- err ---- */
@@ -266,7 +267,7 @@ static void notify_check(struct sockaddr_un *sa, socklen_t len, const char *env)
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)sa, len), 0);
 	setenv("NOTIFY_SOCKET", env, 1);
-	log_notify("READY=1");
+	notify_send("READY=1");
 	unsetenv("NOTIFY_SOCKET");
 	char got[32] = "";
 	assert_int_equal(recv(fd, got, sizeof(got), 0), 7);
@@ -297,13 +298,80 @@ static void notify_ignores_bad_sockets(void **state)
 	memset(big, '/', sizeof(big) - 1);
 	big[sizeof(big) - 1] = 0;
 	unsetenv("NOTIFY_SOCKET");
-	log_notify("READY=1");
+	notify_send("READY=1");
 	const char *const bad[] = {"", big, "/nonexistent/socket"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		setenv("NOTIFY_SOCKET", bad[i], 1);
-		log_notify("READY=1");
+		notify_send("READY=1");
 	}
 	unsetenv("NOTIFY_SOCKET");
+}
+
+static void notify_tells_status_and_reload(void **state)
+{
+	char dir[] = "/tmp/tasuki-test-XXXXXX", path[64], got[512], text[NOTIFY_STATUS_MAX + 50];
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/n", dir);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	strcpy(sa.sun_path, path);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	setenv("NOTIFY_SOCKET", path, 1);
+
+	/* One line, whatever a broker had to say. */
+	notify_status("no\nREADY=1");
+	ssize_t n = recv(fd, got, sizeof(got) - 1, 0);
+	assert_true(n > 0);
+	got[n] = 0;
+	assert_string_equal(got, "STATUS=no READY=1");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	notify_status(text);
+	assert_int_equal(recv(fd, got, sizeof(got), 0), NOTIFY_STATUS_MAX - 1);
+
+	long long usec;
+	notify_reloading();
+	n = recv(fd, got, sizeof(got) - 1, 0);
+	assert_true(n > 0);
+	got[n] = 0;
+	assert_int_equal(sscanf(got, "RELOADING=1\nMONOTONIC_USEC=%lld", &usec), 1);
+	assert_true(usec / 1000 <= clock_awake_ms() && usec / 1000 > clock_awake_ms() - 60000);
+	unsetenv("NOTIFY_SOCKET");
+	unlink(path);
+	rmdir(dir);
+}
+
+static void watchdog_is_for_whom_it_names(void **state)
+{
+	char me[24], other[24];
+	snprintf(me, sizeof(me), "%ld", (long)getpid());
+	snprintf(other, sizeof(other), "%ld", (long)getpid() + 1);
+	const struct {
+		const char *usec, *pid;
+		int64_t every_ms; /* 0: none */
+	} table[] = {
+		{NULL, NULL, 0},       {NULL, me, 0},	     {"3000000", NULL, 1000},
+		{"3000000", me, 1000}, {"3000000", other, 0}, {"3000000", "", 0},
+		{"1", me, 1},	       {"0", me, 0},	     {"-5", me, 0},
+		{"x", me, 0},	       {"99999999999999999999", me, 0},
+	};
+	struct loop *l;
+	assert_int_equal(loop_new(&l), 0);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct watchdog w = {0};
+		unsetenv("WATCHDOG_USEC");
+		unsetenv("WATCHDOG_PID");
+		if (table[i].usec)
+			setenv("WATCHDOG_USEC", table[i].usec, 1);
+		if (table[i].pid)
+			setenv("WATCHDOG_PID", table[i].pid, 1);
+		assert_int_equal(watchdog_start(&w, l), 0);
+		assert_int_equal(w.timer ? w.every_ms : 0, table[i].every_ms);
+		watchdog_stop(&w);
+	}
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+	loop_free(l);
 }
 
 /* ---- clock ---- */
@@ -571,6 +639,8 @@ int main(void)
 		cmocka_unit_test(log_flood_is_cut),
 		cmocka_unit_test(notify_reaches_the_socket),
 		cmocka_unit_test(notify_ignores_bad_sockets),
+		cmocka_unit_test(notify_tells_status_and_reload),
+		cmocka_unit_test(watchdog_is_for_whom_it_names),
 		cmocka_unit_test(clock_parses_rfc3339),
 		cmocka_unit_test(clock_refuses_the_rest),
 		cmocka_unit_test(clock_formats_what_it_parses),

@@ -17,6 +17,7 @@
 #include "common/base/mem.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
+#include "common/conf/reload.h"
 
 static char dir[64];
 static struct err err;
@@ -452,6 +453,63 @@ static void state_folders_can_be_made(void **state)
 	}
 }
 
+/* "+[section] key" for what was taken, "-" for what waits. */
+static char changes[512];
+
+static void note_change(void *user, const char *section, const char *key, bool taken)
+{
+	size_t len = strlen(changes);
+	assert_ptr_equal(user, changes);
+	snprintf(changes + len, sizeof(changes) - len, "%c[%s] %s ", taken ? '+' : '-', section,
+		 key);
+}
+
+struct settings {
+	int64_t a, b;
+	double c;
+};
+
+static void what_changes_is_taken_or_named(void **state)
+{
+	static const struct conf_live live[] = {
+		{"s", "a", offsetof(struct settings, a), sizeof(int64_t)},
+		{"s", "c", offsetof(struct settings, c), sizeof(double)},
+	};
+	static const struct {
+		const char *file;
+		struct settings next, then;
+		int taken;
+		const char *changes;
+	} table[] = {
+		{"[s]\na=1\nb=2\n[t]\nx=y\n", {1, 2, 3}, {1, 2, 3}, 0, ""},
+		/* Written otherwise, and the same. */
+		{"[t]\nx = y\n[s]\nb=2\na=01\nc=3\n", {1, 2, 3}, {1, 2, 3}, 0, ""},
+		{"[s]\na=9\nb=8\n[t]\nx=y\n", {9, 8, 3}, {9, 2, 3}, 1, "+[s] a -[s] b "},
+		/* Gone is a default again. */
+		{"[s]\nc=7\n", {0, 0, 7}, {0, 2, 7}, 2, "+[s] a +[s] c -[s] b -[t] x "},
+		{"[s]\na=1\nb=2\n[t]\nx=y\nz=\n[u]\n", {1, 2, 3}, {1, 2, 3}, 0, "-[t] z "},
+	};
+	_cleanup_(conf_freep) struct conf *start = must_load(table[0].file);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct settings now = table[0].next;
+		conf_freep(&(struct conf *){must_load(table[i].file)});
+		*changes = 0;
+		assert_int_equal(conf_reload(start, "t.conf", live, ARRAY_LEN(live), &table[i].next,
+					     &now, note_change, changes, &err),
+				 table[i].taken);
+		assert_string_equal(changes, table[i].changes);
+		assert_memory_equal(&now, &table[i].then, sizeof(now));
+	}
+	*changes = 0;
+	struct settings now = {1, 2, 3}, next = {4, 5, 6};
+	assert_int_equal(unlink("t.conf"), 0);
+	assert_int_equal(conf_reload(start, "t.conf", live, ARRAY_LEN(live), &next, &now,
+				     note_change, changes, &err),
+			 -ENOENT);
+	assert_string_equal(changes, "");
+	assert_int_equal(now.a, 1);
+}
+
 int main(void)
 {
 #define CONF_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -472,6 +530,7 @@ int main(void)
 		CONF_TEST(unknown_sections_are_refused),
 		CONF_TEST(what_is_named_must_be_there),
 		CONF_TEST(state_folders_can_be_made),
+		CONF_TEST(what_changes_is_taken_or_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
