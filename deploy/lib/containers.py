@@ -42,6 +42,18 @@ def docker_program():
                   '(deploy/lib/packages engine)')
 
 
+def fetch():
+    """What the images are made of, by this machine's own apt; then they need no network. Prints nothing; the tree's tar."""
+    def run(*argv):
+        r = subprocess.run(list(map(str, argv)), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if r.returncode:
+            raise Trouble(tail(r.stderr))
+        return r.stdout.strip()
+    names = run(ROOT / 'deploy/lib/packages', 'device', 'names').split()
+    run(ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet')
+    return run(ROOT / 'deploy/lib/bookworm', *names, *IN_IMAGES)
+
+
 def tail(text, lines=15):
     return '\n'.join(text.strip().splitlines()[-lines:])
 
@@ -123,9 +135,7 @@ class Site:
         if not there and not (os.getuid() == 0 and shutil.which('debootstrap')):
             self.say(f'{BASE} is to come from the registry (as root, and with debootstrap, it would be made here)')
             return
-        names = self.run(ROOT / 'deploy/lib/packages', 'device', 'names').stdout.split()
-        tar = self.run(ROOT / 'deploy/lib/bookworm', *names, *IN_IMAGES).stdout.strip()
-        self.run(ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet')
+        tar = fetch()
         if not there:
             self.say(f'making {BASE} from {tar}')
             self.docker('import', '-c', f'LABEL {OURS}=bookworm', tar, BASE)

@@ -1,5 +1,6 @@
 """A whole site in containers on this machine: broker, two trainers, six devices, console and Prometheus.
 
+  fetch             downloads what images are made of (as root; `up` does it, too, where there is none): no network is needed then
   up                brings it up: images, certificates and data are made as they are missing
   down              takes containers, networks and volumes away; --images: images, too
   status            what runs, and what the devices say
@@ -18,7 +19,7 @@ import signal
 import sys
 import time
 
-from containers import Site, Trouble
+from containers import Site, Trouble, fetch
 from scenarios import SCENARIOS, first_handovers
 
 FIRST_S = 600  # until every device has decided about a first result
@@ -31,6 +32,7 @@ def options():
     p.add_argument('--project', default=os.environ.get('TASUKI_RIG', 'tasuki-rig'),
                    help='name of the Compose project (tasuki-rig, or TASUKI_RIG)')
     commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands.add_parser('fetch')
     commands.add_parser('up').add_argument('--handover', action='store_true',
                                            help='and wait until each device has decided about a first result')
     commands.add_parser('down').add_argument('--images', action='store_true', help='images, too')
@@ -123,6 +125,9 @@ def main():
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupted)
     try:
+        if args.command == 'fetch':
+            print(fetch())
+            return 0
         tool = Tool(args)
         return getattr(tool, args.command)()
     except KeyboardInterrupt:
