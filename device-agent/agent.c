@@ -66,6 +66,7 @@ static int do_pending(struct agent *a, struct err *err)
 			r = reports_append(a->reports, s->pending.report, err);
 			if (r < 0)
 				return r;
+			chronicle_report(a, s->pending.report);
 		}
 		s->pending.report[0] = 0;
 	}
@@ -96,6 +97,7 @@ struct state *agent_draft(struct agent *a)
 	if (is_pending(a->state))
 		pending_step(a);
 	memcpy(a->draft, a->state, sizeof(*a->draft));
+	a->draft->moved_bytes = a->meter.total;
 	return a->draft;
 }
 
@@ -210,6 +212,7 @@ static void rearm(struct agent *a)
 			     ? a->now_ms
 			     : earlier(earlier(at, exchange_deadline_ms(a)), fleet_deadline_ms(a));
 	at = earlier(at, announce_deadline_ms(a));
+	at = earlier(at, chronicle_deadline_ms(a));
 	at = earlier(at, inbox_deadline_ms(a));
 	at = earlier(at, retry_at(a, &a->saving));
 	at = earlier(at, retry_at(a, &a->training));
@@ -241,6 +244,7 @@ void agent_turn(struct agent *a)
 	exchange_serve(a);
 	announce_reports(a);
 	announce_status(a, false);
+	chronicle_publish(a);
 	inbox_replies_due(a);
 	if (a->collect_due)
 		collect(a);
@@ -277,6 +281,7 @@ void agent_link(struct agent *a, bool up)
 		log_info("device=%s connection lost: settings taken back", a->conf.id);
 	}
 	a->up = up;
+	chronicle_link(a);
 	if (up) {
 		announce_presence(a, true);
 		if (a->was_up)
@@ -494,6 +499,9 @@ static int start(struct agent *a, struct err *err)
 		return r;
 	a->published_seq = reports_last(a->reports);
 	store_active(a->store, a->active);
+	r = chronicle_start(a, err);
+	if (r < 0)
+		return r;
 	r = do_pending(a, err);
 	if (r < 0)
 		return r;
@@ -564,6 +572,7 @@ void agent_free(struct agent *a)
 	for (size_t i = 0; i < a->n_replies; i++)
 		free(a->replies[i].text);
 	free(a->status_text);
+	chronicle_free(a);
 	free(a->block);
 	proof_done(&a->proof);
 	sealing_stop(a);

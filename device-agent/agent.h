@@ -61,3 +61,7 @@ void agent_worker_died(struct agent *a, const struct err *why);
 void agent_tick(struct agent *a);
 /* Says good-bye to the broker. */
 void agent_stop(struct agent *a);
+
+/* Figures of it, but for those of its broker. */
+struct metrics;
+void agent_figures(struct agent *a, struct metrics *m);

@@ -14,7 +14,9 @@
  *   coding.c    the forms in which checkpoints go out and come in
  *   guard.c     checkpoints that are damaged
  *   announce.c  presence, status, reports
+ *   chronicle.c the history that people look at
  *   ledger.c    what the audit log says
+ *   figures.c   what Prometheus is told
  *   inbox.c     messages and commands
  *   trusted.c   who signed what comes in, and whether it is of now
  *
@@ -46,6 +48,7 @@
 /* ... and at most, though nothing has changed: nobody says that a status has come. Half of it at
  * random, so that a fleet that came back at once does not keep step. */
 #define AGENT_STATUS_REPEAT_MS 600000
+#define AGENT_DISK_MS 60000 /* between two looks at how much of it is free */
 #define AGENT_RETRY_FIRST_MS  1000 /* after a full disk, a failed request */
 #define AGENT_RETRY_CAP_MS    60000
 #define AGENT_EXPIRY_S        60 /* of offers, grants, wants and acks at the broker */
@@ -137,6 +140,7 @@ struct agent {
 
 	/* The worker. */
 	bool worker_ready, worker_paused;
+	uint64_t n_worker_deaths;
 	const char *worker_reason; /* why there is none, for others; NULL */
 	struct worker_ready data;
 	bool warned_none, warned_few;              /* of validation images */
@@ -249,6 +253,8 @@ struct agent {
 	char *status_text; /* as last published, without its time */
 	int64_t status_sent_ms, status_repeat_ms;
 	bool status_dirty;
+	int64_t disk_free_bytes, disk_looked_ms; /* of the state folder */
+	struct chronicle *chronicle;
 	int64_t published_seq; /* reports up to this one have been published, or are history */
 	struct {
 		int64_t from, to;
@@ -534,9 +540,31 @@ void announce_status(struct agent *a, bool force);
 /* Others, too, have come back just now: status and reports follow in a while. */
 void announce_later(struct agent *a);
 void announce_status_fill(struct agent *a, struct msg_status *ret);
+/* Why it waits, pauses or failed: all reasons that there can be, the first one that holds is told.
+ * kind: a word for figures; text: "" where it does not hold. */
+#define ANNOUNCE_REASONS_MAX 16
+struct announce_reason {
+	const char *kind, *text;
+};
+size_t announce_reasons(const struct agent *a, struct announce_reason ret[ANNOUNCE_REASONS_MAX]);
 void announce_reports(struct agent *a);
 void announce_reports_want(struct agent *a, int64_t from, int64_t to);
 int64_t announce_deadline_ms(const struct agent *a);
+
+/* chronicle.c */
+int chronicle_start(struct agent *a, struct err *err);
+void chronicle_free(struct agent *a);
+/* That report was kept. */
+void chronicle_report(struct agent *a, const char *text);
+/* The broker is there, or is not any more. */
+void chronicle_link(struct agent *a);
+void chronicle_publish(struct agent *a); /* if it is due */
+int64_t chronicle_deadline_ms(const struct agent *a);
+/* Whether there may be a confusion matrix of validation images at all. */
+bool chronicle_counts(const struct agent *a);
+/* Of an evaluation that was asked for counts, n images in all, into *d. */
+int chronicle_read_counts(const struct agent *a, const struct json *result, int64_t n,
+			  struct detail *d, struct err *err);
 
 /* ledger.c */
 /* A line of the audit log: by this device unless e says who, and because of the message at hand. */
@@ -553,6 +581,7 @@ void ledger_command(struct agent *a, const struct msg_cmd *c, const char *id, bo
 /* inbox.c */
 /* Whether there is too much of that; counted, and logged now and then. ret_wait_ms may be NULL. */
 bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms);
+const char *inbox_flood_name(enum flood kind);
 void inbox_message(struct agent *a, const struct mqtt_message *m);
 void inbox_reply(struct agent *a, const struct reply_to *to, char *text);
 void inbox_replies_due(struct agent *a);

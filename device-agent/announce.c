@@ -1,6 +1,7 @@
 /* What the agent tells without being asked: presence, status, reports. */
 #include "device-agent/agent_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -64,46 +65,78 @@ static enum phase phase_of(const struct agent *a)
 	return PHASE_IDLE;
 }
 
+/* The first failure that is waited out; "": none. */
+static const char *failing(const struct agent *a)
+{
+	const struct retry *const all[] = {&a->saving,       &a->training, &a->evaluating,
+					   &a->making.retry, &a->pull,     &a->rows,
+					   &a->noising.retry};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i]->failures)
+			return all[i]->reason;
+	return "";
+}
+
+static const char *images_lack(const struct agent *a)
+{
+	return a->data.n[SPLIT_TRAIN] == 0 ? "no training images"
+	       : a->data.n[SPLIT_VALIDATION] == 0
+		       ? "no validation images: nothing can become active"
+		       : "";
+}
+
+size_t announce_reasons(const struct agent *a, struct announce_reason ret[ANNOUNCE_REASONS_MAX])
+{
+	bool spent = a->state->handover.phase == HANDOVER_IDLE && privacy_spent(a);
+	const struct announce_reason all[] = {
+		{"worker", a->worker_reason ? a->worker_reason : ""},
+		{"retry", failing(a)},
+		{"damage", a->damage_until_ms > a->now_ms ? a->damage : ""},
+		{"audit", a->audit_failed ? "the audit log cannot be written" : ""},
+		{"busy", handover_busy_reason(&a->state->handover)},
+		{"link", link_reason(a)},
+		{"noise", a->noising.id ? "noise is added to what is handed over" : ""},
+		{"form", a->coding.id ? "a form to travel in is chosen" : ""},
+		{"decoding", coding_decodes(a) ? "what came in is decoded" : ""},
+		{"budget", spent ? "the privacy budget is spent: nothing is handed over" : ""},
+		{"starting", a->worker_ready ? "" : "the worker is starting"},
+		{"images", images_lack(a)},
+		{"pause", a->todo == ROUNDS_WAIT ? "between two rounds" : ""},
+	};
+	static_assert(ARRAY_LEN(all) <= ANNOUNCE_REASONS_MAX, "one for each");
+	memcpy(ret, all, sizeof(all));
+	return ARRAY_LEN(all);
+}
+
 static const char *reason_of(const struct agent *a)
 {
-	const struct retry *const failing[] = {&a->saving,       &a->training, &a->evaluating,
-					       &a->making.retry, &a->pull,     &a->rows,
-					       &a->noising.retry};
-	if (a->worker_reason)
-		return a->worker_reason;
-	for (size_t i = 0; i < ARRAY_LEN(failing); i++)
-		if (failing[i]->failures)
-			return failing[i]->reason;
-	if (a->damage_until_ms > a->now_ms)
-		return a->damage;
-	if (a->audit_failed)
-		return "the audit log cannot be written";
-	if (*handover_busy_reason(&a->state->handover))
-		return handover_busy_reason(&a->state->handover);
-	if (*link_reason(a))
-		return link_reason(a);
-	if (a->noising.id)
-		return "noise is added to what is handed over";
-	if (a->coding.id)
-		return "a form to travel in is chosen";
-	if (coding_decodes(a))
-		return "what came in is decoded";
-	if (a->state->handover.phase == HANDOVER_IDLE && privacy_spent(a))
-		return "the privacy budget is spent: nothing is handed over";
-	if (!a->worker_ready)
-		return "the worker is starting";
-	if (a->data.n[SPLIT_TRAIN] == 0)
-		return "no training images";
-	if (a->data.n[SPLIT_VALIDATION] == 0)
-		return "no validation images: nothing can become active";
-	if (a->todo == ROUNDS_WAIT)
-		return "between two rounds";
+	struct announce_reason all[ANNOUNCE_REASONS_MAX];
+	size_t n = announce_reasons(a, all);
+	for (size_t i = 0; i < n; i++)
+		if (*all[i].text)
+			return all[i].text;
 	return "";
 }
 
 static double share(const struct worker_progress *p)
 {
 	return p->steps > 0 ? (double)MIN_OF(p->step, p->steps) / (double)p->steps : 0;
+}
+
+/* Looked at once a minute, and rounded down to five binary digits: a status is not worth each megabyte. */
+static int64_t disk_free(struct agent *a)
+{
+	uint64_t bytes, step = 1;
+	if (a->disk_looked_ms && a->now_ms < a->disk_looked_ms + AGENT_DISK_MS)
+		return a->disk_free_bytes;
+	a->disk_looked_ms = MAX_OF(a->now_ms, 1);
+	a->disk_free_bytes = -1;
+	if (file_free_bytes(a->conf.state, &bytes) == 0 && bytes <= JSON_INT_MAX) {
+		while (bytes / step >= 32)
+			step *= 2;
+		a->disk_free_bytes = (int64_t)(bytes / step * step);
+	}
+	return a->disk_free_bytes;
 }
 
 void announce_status_fill(struct agent *a, struct msg_status *ret)
@@ -144,6 +177,9 @@ void announce_status_fill(struct agent *a, struct msg_status *ret)
 	if (h->phase != HANDOVER_IDLE && h->open)
 		COPY(ret->trainer, h->trainer);
 	ret->skipped_images = a->data.skipped;
+	ret->moved_bytes = a->meter.total;
+	ret->data_bytes = a->data.bytes ? a->data.bytes : -1;
+	ret->disk_free_bytes = disk_free(a);
 	struct audit_head head;
 	audit_head(a->audit, &head);
 	ret->audit_seq = head.seq;

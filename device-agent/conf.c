@@ -341,7 +341,7 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 {
 	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
 					       "train",   "handover", "transfer", "link", "select",
-					       "privacy", "worker",   "identity", NULL};
+					       "privacy", "worker",   "identity", "metrics", NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -369,6 +369,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err)
 		r = identity_conf_name(c, &a->identity, a->id, err);
 	if (r >= 0)
 		r = load_commands(c, a, err);
+	if (r >= 0)
+		r = metrics_conf(c, &a->metrics, err);
 	if (r >= 0)
 		r = conf_finish(c, err);
 	if (r >= 0)

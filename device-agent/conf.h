@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/id.h"
 #include "common/engine/worker.h"
+#include "common/metrics/listen.h"
 #include "common/trust/identity.h"
 #include "device-agent/meter.h"
 
@@ -57,6 +58,7 @@ struct agent_conf {
 	char host[256];
 	int64_t port, keepalive_s, reconnect_first_ms, reconnect_cap_ms;
 	struct identity_paths identity;
+	struct metrics_conf metrics;
 	bool commands_signed;       /* by an operator; else whoever the broker lets say them */
 	struct worker_conf worker;  /* cfg, classes and data too */
 	bool share_never;           /* nothing that was trained on data.path is offered */

@@ -6,6 +6,7 @@
 static void done(struct detail *d)
 {
 	free(d->per_class);
+	free(d->confusion);
 	outcomes_done(&d->outcomes);
 }
 

@@ -14,6 +14,8 @@ struct detail {
 	struct class_score *per_class;
 	size_t n_per_class;
 	struct outcomes outcomes; /* n 0: none */
+	int32_t *confusion; /* n_outputs squared: true class, answer; NULL: none */
+	int32_t n_outputs;
 };
 
 struct details {

@@ -111,19 +111,24 @@ static const struct bucket_limit flood_limits[FLOOD_N] = {
 	[FLOOD_SIGNED] = {512, 200},
 };
 
-bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
+const char *inbox_flood_name(enum flood kind)
 {
 	static const char *const names[FLOOD_N] = {"commands",          "commands to the fleet",
 						   "answers",           "claims",
 						   "renewals",          "results",
-						   "results",           "offers to the fleet",
+						   "results of its own trainer", "offers to the fleet",
 						   "wants for reports", "signed messages"};
+	return names[kind];
+}
+
+bool inbox_flooded(struct agent *a, enum flood kind, int64_t *ret_wait_ms)
+{
 	if (bucket_take(&a->floods[kind], &flood_limits[kind], a->now_ms, ret_wait_ms))
 		return false;
 	if (a->n_flooded[kind]++ == 0 || a->now_ms >= a->flooded_logged_ms + AGENT_REFUSED_LOG_MS) {
 		a->flooded_logged_ms = a->now_ms;
 		log_warning("device=%s too many %s: %llu left out since the start", a->conf.id,
-			    names[kind], (unsigned long long)a->n_flooded[kind]);
+			    inbox_flood_name(kind), (unsigned long long)a->n_flooded[kind]);
 	}
 	return true;
 }

@@ -9,6 +9,7 @@
 void link_start(struct agent *a)
 {
 	meter_init(&a->meter, &a->conf.link, &a->state->link);
+	a->meter.total = a->state->moved_bytes;
 	a->link.wake_ms = -1;
 }
 
@@ -66,7 +67,7 @@ static bool keep(struct agent *a, int64_t bytes)
 
 void link_stop(struct agent *a)
 {
-	if (!a->conf.link.bytes_a_day)
+	if (!a->conf.link.bytes_a_day && a->meter.total == a->state->moved_bytes)
 		return;
 	struct state *next = agent_draft(a);
 	next->link = a->meter.used;

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/metrics/server.h"
 #include "common/trust/trust.h"
 #include "device-agent/private_names.h"
 #include "device-agent/session.h"
@@ -24,6 +25,7 @@ struct program {
 	struct loop_source *sigterm, *sigint;
 	struct agent_session session;
 	struct worker *worker;
+	struct metrics_server *metrics;
 	bool worker_was_ready;
 };
 
@@ -134,6 +136,11 @@ static int load(struct program *p, const char *path, struct err *err)
 	return r;
 }
 
+static void figures(void *user, FILE *to)
+{
+	agent_session_figures(&((struct program *)user)->session, to);
+}
+
 static int start(struct program *p, struct err *err)
 {
 	const struct agent_session_ports ports = {
@@ -156,12 +163,14 @@ static int start(struct program *p, struct err *err)
 		return r;
 	struct worker_conf conf;
 	agent_worker_conf(p->session.agent, &conf);
-	return worker_new(p->loop, &conf, &worker, &p->worker, err);
+	r = worker_new(p->loop, &conf, &worker, &p->worker, err);
+	return r < 0 ? r : metrics_server_new(p->loop, &p->conf.metrics, figures, p, &p->metrics, err);
 }
 
 static void stop(struct program *p)
 {
 	log_notify("STOPPING=1");
+	metrics_server_free(p->metrics);
 	worker_free(p->worker);
 	agent_session_done(&p->session, GOODBYE_MS);
 	loop_source_free(p->sigterm);

@@ -66,6 +66,7 @@ enum meter_answer meter_may(struct meter *m, enum meter_use use, int64_t bytes, 
 void meter_count(struct meter *m, int64_t bytes)
 {
 	m->used.bytes += bytes;
+	m->total += bytes;
 	bucket_use(&m->rate, (double)bytes);
 }
 

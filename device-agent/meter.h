@@ -39,6 +39,7 @@ struct meter_day {
 struct meter {
 	struct meter_conf conf;
 	struct meter_day used;
+	int64_t total; /* counted in all; the owner sets what was before */
 	/* The owner's, before each question: */
 	int64_t block_bytes; /* a block of that size passes whatever the rate, after a while */
 	bool wants[METER_USE_N];

@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/rng.h"
+#include "common/metrics/daemon.h"
 
 /* ---- the agent's ports ---- */
 
@@ -113,6 +114,13 @@ int agent_session_init(struct agent_session *s, struct loop *loop, const struct 
 		return err_errno(err, r, "event loop");
 	r = agent_new(conf, model, &agent, rng_entropy(), &s->agent, err);
 	return r < 0 ? r : connect_broker(s, loop, err);
+}
+
+void agent_session_figures(const struct agent_session *s, FILE *to)
+{
+	struct metrics m = {.to = to, .prefix = "tasuki_agent"};
+	agent_figures(s->agent, &m);
+	metrics_broker(&m, s->mqtt);
 }
 
 void agent_session_done(struct agent_session *s, int goodbye_ms)

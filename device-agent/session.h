@@ -2,6 +2,8 @@
  * the session brings. One loop may have many. On the loop's thread. */
 #pragma once
 
+#include <stdio.h>
+
 #include "common/base/loop.h"
 #include "device-agent/agent.h"
 
@@ -28,5 +30,7 @@ struct agent_session {
 int agent_session_init(struct agent_session *s, struct loop *loop, const struct agent_conf *conf,
 		       const struct model *model, const struct agent_session_ports *ports,
 		       struct err *err);
+/* Figures of it and its broker, for Prometheus. */
+void agent_session_figures(const struct agent_session *s, FILE *to);
 /* Says good-bye, waiting at most goodbye_ms for what is in flight. */
 void agent_session_done(struct agent_session *s, int goodbye_ms);

@@ -198,6 +198,7 @@ int state_save(const char *path, const struct state *s, struct err *err)
 	struct json *link = json_new_obj();
 	json_set_int(link, "day", s->link.day);
 	json_set_int(link, "bytes", s->link.bytes);
+	json_set_int(link, "moved", s->moved_bytes);
 	json_set(j, "link", link);
 	json_set(j, "handover", print_handover(&s->handover));
 	if (*s->seal.secret) {
@@ -513,6 +514,8 @@ static void read_state(struct reader *r, const struct json *j, struct state *s)
 	if (link) {
 		read_int(r, link, "day", JSON_INT_MAX, &s->link.day);
 		read_int(r, link, "bytes", JSON_INT_MAX, &s->link.bytes);
+		if (json_has(link, "moved"))
+			read_int(r, link, "moved", JSON_INT_MAX, &s->moved_bytes);
 	}
 	const struct json *handover = read_obj(r, j, "handover");
 	if (handover)

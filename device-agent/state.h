@@ -84,6 +84,7 @@ struct state {
 	} privacy;
 	struct rounds rounds;
 	struct meter_day link; /* bytes of blocks of that day, and some ahead */
+	int64_t moved_bytes;   /* of all blocks since the folder was made, when this was written */
 	struct handover handover;
 	struct sealed seal;         /* its keys, while it is open; only with an identity */
 	struct judgement judgement; /* while handover.phase is JUDGING */

@@ -119,7 +119,7 @@ static void ask_evaluation(struct agent *a, const struct evaluation *e)
 	struct json *args = json_new_obj();
 	json_set_str(args, "weights", path);
 	json_set_str(args, "split", split_name(e->split));
-	json_set_bool(args, "confusion", false);
+	json_set_bool(args, "confusion", e->split == SPLIT_VALIDATION && chronicle_counts(a));
 	json_set_bool(args, "outcomes", wants_outcomes(a, e));
 	if (work_request(a, "evaluate", args, &a->evaluate_id, &err) < 0) {
 		retry_failed(a, &a->evaluating, "evaluation", &err);
@@ -331,6 +331,7 @@ void agent_worker_died(struct agent *a, const struct err *why)
 	a->worker_ready = false;
 	a->worker_paused = false;
 	a->worker_reason = err_category_text(why->category);
+	a->n_worker_deaths++;
 	log_warning("device=%s worker: %s", a->conf.id, why->text);
 	a->status_dirty = true;
 	agent_turn(a);
@@ -448,10 +449,13 @@ static int read_details(struct agent *a, const struct json *result, const struct
 	COPY(d.snapshot, s->snapshot);
 	int r = wants_outcomes(a, &a->evaluation) ? read_outcomes(&d, result, &s->score, err) : 0;
 	if (r == 0)
+		r = chronicle_read_counts(a, result, s->score.n, &d, err);
+	if (r == 0)
 		read_classes(&d, result, s->score.n);
 	if (r == 0)
 		details_put(a->details, &d);
 	outcomes_done(&d.outcomes);
+	free(d.confusion);
 	return r;
 }
 

@@ -315,7 +315,7 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 {
 	static const char *const sections[] = {"trainer", "broker", "model", "data",     "augment",
 					       "train",   "merge",  "fleet", "queue",    "transfer",
-					       "worker",  "identity", NULL};
+					       "worker",  "identity", "metrics", NULL};
 	_cleanup_(conf_freep) struct conf *c = NULL;
 	_cleanup_free_ struct trainer_conf *t = calloc(1, sizeof(*t));
 	int r;
@@ -352,6 +352,8 @@ int trainer_conf_load(const char *path, struct trainer_conf *ret, struct err *er
 		r = identity_conf(c, &t->identity, err);
 	if (r == 0)
 		r = identity_conf_name(c, &t->identity, t->id, err);
+	if (r == 0)
+		r = metrics_conf(c, &t->metrics, err);
 	if (r == 0)
 		r = conf_finish(c, err);
 	if (r == 0)

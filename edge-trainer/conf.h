@@ -8,6 +8,7 @@
 #include "common/base/id.h"
 #include "common/dataset/dataset.h"
 #include "common/engine/worker.h"
+#include "common/metrics/listen.h"
 #include "common/trust/identity.h"
 #include "edge-trainer/mixture.h"
 #include "edge-trainer/rollout.h"
@@ -42,6 +43,7 @@ struct trainer_conf {
 	int port, keepalive_s;
 	int64_t reconnect_first_ms, reconnect_cap_ms;
 	struct identity_paths identity;
+	struct metrics_conf metrics;
 
 	/* cfg, classes, data, augment, fold, engine, threads, nice, memory, stall, program; the
 	 * log path is filled in for each worker. */

@@ -12,6 +12,8 @@
 #include "common/base/mem.h"
 #include "common/checkpoint/model.h"
 #include "common/dataset/dataset.h"
+#include "common/metrics/daemon.h"
+#include "common/metrics/server.h"
 #include "common/mqtt/mqtt.h"
 #include "common/trust/trust.h"
 #include "edge-trainer/conf.h"
@@ -38,6 +40,7 @@ struct daemon {
 	struct mqtt *mqtt;
 	struct slot_worker workers[TRAINER_SLOTS_MAX];
 	struct trainer *trainer;
+	struct metrics_server *metrics;
 	int lock_fd;
 };
 
@@ -248,6 +251,15 @@ static int check_identity(const struct daemon *d, struct err *err)
 	return r;
 }
 
+static void figures(void *user, FILE *to)
+{
+	struct daemon *d = user;
+	struct metrics m = {.to = to, .prefix = "tasuki_trainer"};
+
+	trainer_figures(d->trainer, &m);
+	metrics_broker(&m, d->mqtt);
+}
+
 static int start(struct daemon *d, struct err *err)
 {
 	struct trainer_ports ports = {d, port_publish, port_work, port_mono_ms, port_real_ms};
@@ -276,6 +288,8 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = start_mqtt(d, err);
 	if (r == 0)
+		r = metrics_server_new(d->loop, &d->conf.metrics, figures, d, &d->metrics, err);
+	if (r == 0)
 		poke(d);
 	return r;
 }
@@ -283,6 +297,7 @@ static int start(struct daemon *d, struct err *err)
 static void stop(struct daemon *d)
 {
 	log_notify("STOPPING=1");
+	metrics_server_free(d->metrics);
 	if (d->trainer)
 		trainer_stop(d->trainer);
 	for (unsigned i = 0; i < TRAINER_SLOTS_MAX; i++) {

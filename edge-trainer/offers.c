@@ -20,6 +20,7 @@ void offers_busy(struct trainer *t, const struct device *d, const char *checkpoi
 		  (long long)retry_ms, *reason ? " reason=" : "", reason);
 	trainer_send(t, TOPIC_DEVICE_CLAIM, d->id, msg_claim_print(&c), false,
 		     (uint32_t)MAX_OF(1, retry_ms / 1000));
+	t->n_busy++;
 }
 
 void offers_lacks(struct trainer *t, const struct device *d, const struct manifest *m, int64_t fence)

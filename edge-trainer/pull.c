@@ -244,6 +244,7 @@ void pull_block(struct trainer *t, const struct topic *topic, const struct mqtt_
 		block_of_another(t, d, topic);
 		return;
 	}
+	t->moved_in_bytes += m->len;
 	r = sealing_take_block(t->seal, keys_transfer(t, e, e->part.id, false), &e->part, topic->block,
 			       m->payload, m->len, opened, now_ms, &err);
 	if (r < 0) {
@@ -336,7 +337,10 @@ int pull_send(struct trainer *t, const struct topic *to, struct seal *seal, cons
 		return r;
 	}
 	p.len = *ret_len;
-	return t->ports.publish(t->ports.user, &p);
+	r = t->ports.publish(t->ports.user, &p);
+	if (r == 0)
+		t->moved_out_bytes += p.len;
+	return r;
 }
 
 /* The same of the job's result, to its device. */

@@ -78,6 +78,10 @@ void record_job(struct trainer *t, const struct entry *e, enum job_event_kind ev
 						    .checkpoint = j->manifest.id,
 						    .fence = j->fence});
 	}
+	if (j->state == JOB_OFFERING && was != JOB_OFFERING) {
+		t->last_before = j->before;
+		t->last_after = j->after;
+	}
 	line.event = step_event(j, ev, was);
 	line.common = line.event && strcmp(line.event, "claimed") == 0;
 	if (line.event)

@@ -161,6 +161,7 @@ void reports_report(struct trainer *t, const struct topic *topic, const struct m
 			trainer_fault(t, &err);
 		else
 			count_report(t, d, &r, is_new);
+		t->n_reports += is_new;
 		if (!err.code && is_new)
 			fleet_report(t, d, &r);
 	}

@@ -444,6 +444,8 @@ static void trained(struct trainer *t, struct entry *e, const char *out, const s
 			 (long long)ev.images, e->loss,
 			 ev.ms > 0 ? (double)ev.images * 1000 / (double)ev.ms : 0);
 		t->collect_at_ms = MIN_OF(t->collect_at_ms, trainer_now(t) + TICK_MS);
+		t->n_epochs++;
+		t->n_images += (uint64_t)ev.images;
 	}
 	entry_event(t, e, &ev);
 }
@@ -537,5 +539,6 @@ void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why
 		    why->text);
 	s->ready = false;
 	s->failed_open = failed_open;
+	t->n_worker_deaths++;
 	s->why = failed_open ? err_category_text(why->category) : NULL;
 }

@@ -285,7 +285,7 @@ int trainer_will(const struct trainer *t, char *topic, size_t topic_size, char *
 	return 0;
 }
 
-static void describe(struct trainer *t, struct msg_trainer_status *m)
+void trainer_describe(struct trainer *t, struct msg_trainer_status *m)
 {
 	*m = (struct msg_trainer_status){
 		.boot = t->boot,
@@ -327,7 +327,7 @@ static void publish_status(struct trainer *t, bool always)
 {
 	struct msg_trainer_status m;
 
-	describe(t, &m);
+	trainer_describe(t, &m);
 	m.at_ms = t->published.at_ms;
 	if (!t->up || (!always && memcmp(&m, &t->published, sizeof(m)) == 0))
 		return;

@@ -66,6 +66,10 @@ void trainer_worker_reply(struct trainer *t, unsigned slot, uint64_t request,
 void trainer_worker_died(struct trainer *t, unsigned slot, const struct err *why, bool failed_open,
 			 int64_t retry_in_ms);
 
+/* Figures of it, but for those of its broker. */
+struct metrics;
+void trainer_figures(struct trainer *t, struct metrics *m);
+
 /* Does what is due; returns when it wants to be called again (monotonic). */
 int64_t trainer_tick(struct trainer *t);
 /* Orderly end: closes runs, says offline. No further calls but trainer_free(). */

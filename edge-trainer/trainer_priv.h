@@ -15,7 +15,8 @@
  *   screening.c what is not even trained on, and quarantine
  *   record.c    what the audit log says
  *   reports.c   what devices say of themselves, and their reports
- *   disk.c      what is kept on disk */
+ *   disk.c      what is kept on disk
+ *   figures.c   what Prometheus is told */
 #pragma once
 
 #include "common/audit/audit.h"
@@ -244,6 +245,9 @@ struct trainer {
 	int64_t n_history, n_unknown;
 	bool disk_full; /* the last job that asked found no room within the limit */
 	uint64_t n_refused; /* messages that were not understood or not for us, of all devices */
+	/* Since the start, for figures.c. */
+	uint64_t n_busy, n_worker_deaths, n_epochs, n_images, n_reports, moved_in_bytes, moved_out_bytes;
+	struct score last_before, last_after; /* of a job; n 0: none yet */
 	char incoming[FILE_PATH_MAX];
 };
 
@@ -263,6 +267,7 @@ int trainer_send(struct trainer *t, enum topic_kind kind, const char *device, ch
 /* Logs, once while it is the same, and the status says it until a commit succeeds. */
 void trainer_fault(struct trainer *t, const struct err *err);
 bool trainer_commit(struct trainer *t);
+void trainer_describe(struct trainer *t, struct msg_trainer_status *ret);
 
 /* perform.c: runs the event through the job and does what it says. The entry may be gone
  * afterwards: false. */

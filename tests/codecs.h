@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/protocol/history.h"
 #include "common/protocol/message.h"
 
 enum codec_kind {
@@ -21,7 +22,8 @@ enum codec_kind {
 	JOB,
 	CMD,
 	FLEET,
-	KEY
+	KEY,
+	HISTORY
 };
 
 struct codec {
@@ -54,6 +56,7 @@ CODEC_AGAIN(trainer_status)
 CODEC_AGAIN(job)
 CODEC_AGAIN(fleet)
 CODEC_AGAIN(key)
+CODEC_AGAIN(history)
 
 static int again_report(const void *p, size_t len, char **ret, struct err *err)
 {
@@ -93,4 +96,5 @@ static const struct codec codecs[] = {
 	[CMD] = {"command", MESSAGE_SMALL_MAX, again_cmd},
 	[FLEET] = {"fleet offer", MESSAGE_LARGE_MAX, again_fleet},
 	[KEY] = {"key", MESSAGE_SMALL_MAX, again_key},
+	[HISTORY] = {"history", MESSAGE_LARGE_MAX, again_history},
 };

@@ -25,6 +25,11 @@ struct audit {
 	struct audit_head head;
 	struct err fault;
 	int64_t n_lost, n_left_out; /* lines, since one was written last */
+	struct {
+		char event[24], decision[24];
+		uint64_t n;
+	} counts[AUDIT_COUNTS_MAX];
+	size_t n_counts;
 	struct bucket common;
 };
 
@@ -231,8 +236,36 @@ static int say_first(struct audit *a, int64_t real_ms)
 	return r;
 }
 
+static void count(struct audit *a, const struct audit_event *e)
+{
+	const char *decision = e->decision ? e->decision : "";
+	size_t i = 0;
+	while (i < a->n_counts && (strcmp(a->counts[i].event, e->event) != 0 ||
+				   strcmp(a->counts[i].decision, decision) != 0))
+		i++;
+	if (i == AUDIT_COUNTS_MAX)
+		return;
+	if (i == a->n_counts) {
+		a->n_counts++;
+		snprintf(a->counts[i].event, sizeof(a->counts[i].event), "%s", e->event);
+		snprintf(a->counts[i].decision, sizeof(a->counts[i].decision), "%s", decision);
+	}
+	a->counts[i].n++;
+}
+
+uint64_t audit_count(const struct audit *a, const char *event, const char *decision)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < a->n_counts; i++)
+		if (strcmp(a->counts[i].event, event) == 0 &&
+		    (!decision || strcmp(a->counts[i].decision, decision) == 0))
+			n += a->counts[i].n;
+	return n;
+}
+
 void audit_say(struct audit *a, int64_t real_ms, const struct audit_event *e)
 {
+	count(a, e);
 	static const struct bucket_limit common = {AUDIT_COMMON_BURST, AUDIT_COMMON_PER_S};
 	if (!a->known && begin(a, real_ms) < 0) {
 		a->n_lost++;

@@ -74,6 +74,10 @@ struct audit_event {
 int audit_open(const char *folder, int64_t real_ms, struct audit **ret, struct err *err);
 void audit_free(struct audit *a); /* NULL allowed */
 void audit_say(struct audit *a, int64_t real_ms, const struct audit_event *e);
+/* How often that event was said with that decision (NULL: any) since the log was opened, also where
+ * it could not be written; at most AUDIT_COUNTS_MAX pairs are counted. */
+#define AUDIT_COUNTS_MAX 64
+uint64_t audit_count(const struct audit *a, const char *event, const char *decision);
 void audit_sync(struct audit *a);
 void audit_head(const struct audit *a, struct audit_head *ret);
 /* NULL: all is well. Else why lines are missing; it lasts until one can be written. */

@@ -403,6 +403,19 @@ void dataset_snapshot(const struct dataset *d, enum split s, char out[HASH_SIZE]
 		out[0] = 0;
 }
 
+uint64_t dataset_bytes(const struct dataset *d)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < SLOT_N; i++) {
+		const struct source *s = &d->content.sources[i];
+		if (s->kind == SOURCE_IDX)
+			bytes += s->images_stamp.size + s->labels_stamp.size;
+		for (size_t k = 0; s->kind == SOURCE_FOLDER && k < s->list.n; k++)
+			bytes += s->list.files[k].stamp.size;
+	}
+	return bytes;
+}
+
 uint32_t dataset_skipped(const struct dataset *d)
 {
 	return d->content.n_skipped;

@@ -114,6 +114,8 @@ const char *dataset_class_name(const struct dataset *d, uint32_t c);
  * labels. The order of images within a split follows the content hash, so equal snapshots have
  * equal order. */
 void dataset_snapshot(const struct dataset *d, enum split s, char out[HASH_SIZE]);
+/* Of the files that it was read from. */
+uint64_t dataset_bytes(const struct dataset *d);
 uint32_t dataset_skipped(const struct dataset *d);
 /* "PATH: what is wrong with it"; NULL past the named. */
 const char *dataset_skipped_name(const struct dataset *d, uint32_t i);

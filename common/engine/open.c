@@ -349,6 +349,7 @@ struct json *session_ready(const struct session *s)
 		json_push_str(skipped, name);
 	json_set(j, "images", n);
 	json_set_int(j, "stay", s->data ? dataset_count(s->data, SPLIT_STAY) : 0);
+	json_set_int(j, "bytes", s->data ? (int64_t)dataset_bytes(s->data) : 0);
 	json_set(j, "snapshot", snapshots);
 	json_set_int(j, "classes", (int64_t)(s->classes.n ? s->classes.n : s->model->outputs));
 	json_set_str(j, "model", s->model->id);

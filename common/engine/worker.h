@@ -64,6 +64,7 @@ struct worker_conf {
 struct worker_ready {
 	uint32_t n[SPLIT_N];
 	uint32_t n_stay; /* images that are never shared */
+	int64_t bytes; /* of the image files; 0: not said */
 	char snapshot[SPLIT_N][HASH_SIZE]; /* "" without data */
 	uint32_t classes;
 	char model[HASH_SIZE];

@@ -25,7 +25,7 @@
  *            "darknet"), precision ("auto", "f32", "bf16"), threads (0: one a processor that it may
  *            run on), memory_max_bytes (0: no limit)
  *                                         first of all, once
- *            -> images {train, validation, test}, stay (images of stay_path), snapshot {train,
+ *            -> images {train, validation, test}, stay (images of stay_path), bytes (of their files), snapshot {train,
  *               validation, test}, classes, model, skipped, skipped_names [..], engine ("onednn",
  *               "darknet+openblas", "darknet": what computes), precision ("f32", "bf16"), threads,
  *               cage {parts, missing}: by what the worker is confined, and what this machine cannot

@@ -130,6 +130,8 @@ int worker_ready_parse(const struct json *result, struct worker_ready *ret, stru
 	    (r = json_get_obj(result, "cage", &cage, err)) < 0 ||
 	    (r = json_get_str(cage, "parts", w.cage, sizeof(w.cage), err)) < 0 ||
 	    (r = json_get_str(cage, "missing", w.cage_missing, sizeof(w.cage_missing), err)) < 0 ||
+	    (json_has(result, "bytes") &&
+	     (r = json_get_int(result, "bytes", 0, JSON_INT_MAX, &w.bytes, err)) < 0) ||
 	    (json_has(result, "changed") &&
 	     (r = json_get_bool(result, "changed", &w.changed, err)) < 0))
 		return r;

@@ -50,6 +50,12 @@ int msg_presence_parse(const void *p, size_t len, struct msg_presence *ret, stru
 
 /* ---- status ---- */
 
+static void put_amount(struct json *obj, const char *key, int64_t v)
+{
+	if (v >= 0)
+		json_set_int(obj, key, v);
+}
+
 static struct json *print_active(const struct msg_status *m)
 {
 	struct json *obj = json_new_obj();
@@ -90,6 +96,9 @@ struct json *msg_status_json(const struct msg_status *m)
 		put_within(obj, "images_per_second", m->images_per_second, 0, RATE_MAX);
 	put_optional(obj, "handover", m->handover, sizeof(m->handover) - 1);
 	put_optional(obj, "trainer", m->trainer, sizeof(m->trainer) - 1);
+	put_amount(obj, "moved_bytes", m->moved_bytes);
+	put_amount(obj, "data_bytes", m->data_bytes);
+	put_amount(obj, "disk_free_bytes", m->disk_free_bytes);
 	put_audit(obj, m->audit_seq, m->audit_head);
 	return obj;
 }
@@ -117,7 +126,12 @@ static void parse_active(struct fields *f, struct msg_status *m)
 
 int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct err *err)
 {
-	struct msg_status m = {.progress = -1, .loss = NAN, .images_per_second = NAN};
+	struct msg_status m = {.progress = -1,
+			       .loss = NAN,
+			       .images_per_second = NAN,
+			       .moved_bytes = -1,
+			       .data_bytes = -1,
+			       .disk_free_bytes = -1};
 	int phase = 0;
 	_cleanup_(fields_done) struct fields f;
 	fields_begin(&f, "status", p, len, MESSAGE_SMALL_MAX, err);
@@ -138,6 +152,9 @@ int msg_status_parse(const void *p, size_t len, struct msg_status *ret, struct e
 	field_text(&f, "handover", OPTIONAL, m.handover, sizeof(m.handover));
 	field_id(&f, "trainer", OPTIONAL, m.trainer);
 	field_count(&f, "skipped_images", OPTIONAL, &m.skipped_images);
+	field_count(&f, "moved_bytes", OPTIONAL, &m.moved_bytes);
+	field_count(&f, "data_bytes", OPTIONAL, &m.data_bytes);
+	field_count(&f, "disk_free_bytes", OPTIONAL, &m.disk_free_bytes);
 	field_audit(&f, &m.audit_seq, m.audit_head);
 	if (fields_end(&f) < 0)
 		return f.r;

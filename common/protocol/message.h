@@ -79,6 +79,9 @@ struct msg_status {
 	char handover[17]; /* "", "offering", "granted", "pulling", "judging" */
 	char trainer[ID_SIZE]; /* of the handover; "" */
 	int64_t skipped_images;
+	/* Of blocks, sent and received since the state folder was made; of the image files; free where the
+	 * state folder is. < 0: not said. */
+	int64_t moved_bytes, data_bytes, disk_free_bytes;
 	/* The last line of its audit log, and that line's sha256; 0 and "": not said. */
 	int64_t audit_seq;
 	char audit_head[HASH_SIZE];

@@ -13,6 +13,7 @@
 static const char *const patterns[TOPIC_N] = {
 	[TOPIC_DEVICE_PRESENCE] = "device/D/presence",
 	[TOPIC_DEVICE_STATUS] = "device/D/status",
+	[TOPIC_DEVICE_HISTORY] = "device/D/history",
 	[TOPIC_DEVICE_REPORT] = "device/D/report",
 	[TOPIC_DEVICE_OFFER] = "device/D/offer",
 	[TOPIC_DEVICE_CLAIM] = "device/D/in/claim",

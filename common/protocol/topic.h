@@ -11,6 +11,7 @@
 enum topic_kind {
 	TOPIC_DEVICE_PRESENCE, /* device/<device>/presence */
 	TOPIC_DEVICE_STATUS,
+	TOPIC_DEVICE_HISTORY,
 	TOPIC_DEVICE_REPORT,
 	TOPIC_DEVICE_OFFER,
 	TOPIC_DEVICE_CLAIM, /* device/<device>/in/claim ... */

@@ -139,6 +139,11 @@ enum refusal trust_open(struct trust *t, enum role role, const char *name, const
 
 /* ---- its own certificate ---- */
 
+int64_t trust_until_ms(const struct trust *t)
+{
+	return t->until_ms;
+}
+
 int trust_watch(struct trust *t, int64_t now_ms, struct err *err)
 {
 	char at[CLOCK_TEXT_MAX];

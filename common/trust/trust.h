@@ -37,6 +37,8 @@ uint64_t trust_refused(const struct trust *t, enum refusal r); /* so often since
 /* Whether a name is among them that was not at the last call: that is to be told of in any case. */
 bool trust_has_news(struct trust *t);
 
+/* When its own certificate ends, UTC. */
+int64_t trust_until_ms(const struct trust *t);
 /* Whether there is something to say of its own certificate, once a day: err has the text; -ETIME:
  * it has ended, -EAGAIN: it will soon. 0: nothing. */
 int trust_watch(struct trust *t, int64_t now_ms, struct err *err);

@@ -47,7 +47,8 @@ MESSAGES = [
         "epoch": 3, "report_seq": 12, "report_first": 3, "log": "Ab3dEf9h",
         "active": {"checkpoint": H2, "origin": "blend", "accuracy": 0.5, "pinned": False},
         "skipped_images": 2, "at": AT, "progress": 0.25, "loss": 2.5, "images_per_second": 165.5,
-        "handover": "granted", "trainer": "t1", "audit_seq": 812, "audit_head": H2}),
+        "handover": "granted", "trainer": "t1", "moved_bytes": 2000000, "data_bytes": 3000000,
+        "disk_free_bytes": 4000000, "audit_seq": 812, "audit_head": H2}),
     ("report", {
         "seq": 1, "log": "Ab3dEf9h", "checkpoint": H1, "source": H2, "origin": "local", "snapshot": H2, "split": "test", **SCORE,
         "per_class": [{"class": 0, "n": 60, "correct": 40}, {"class": 9, "n": 40, "correct": 4}],
@@ -83,6 +84,8 @@ MESSAGES = [
     ("fleet-offer", {**MANIFEST, "parents": [], "origin": "fleet", "sequence": 9, "share": 10, "halted": True, "reason": "worse",
                      "starts_in_ms": 2000, "spread_ms": 10000, "test": SCORE}),
     ("key", {"trainer": "t1", "sequence": 9, "seal": H1, "key": "00112233445566778899aabb" * 5}),
+    ("history", {"at": AT, "points": [[1732363200, 3, "local", 100, 44, 1, H1[:12]], [1732363260, 3, "edge", 100, 60, 0, H2[:12]]],
+                 "confusion": {"checkpoint": H1, "classes": 2, "counts": [40, 16, 40, 4]}}),
 ]
 
 
@@ -93,7 +96,7 @@ def messages():
     put("message", "status-bare", "b" + compact(
         {"boot": 0, "agent": "", "model": H1, "phase": "idle", "reason": "", "epoch": 0,
          "report_seq": 0, "active": None, "at": "1970-01-01T00:00:00Z"}))
-    put("message", "key-wish", chr(ord("a") + len(MESSAGES) - 1) + compact({"trainer": "t1", "sequence": 9, "seal": H1}))
+    put("message", "key-wish", chr(ord("a") + [name for name, _ in MESSAGES].index("key")) + compact({"trainer": "t1", "sequence": 9, "seal": H1}))
     put("message", "want-reports", "h" + compact({"reports": {"from": 3, "to": 3}}))
 
 
@@ -140,7 +143,7 @@ def jsons():
 def topics():
     base = "tasuki/v1/site/"
     for name, text in {
-            "status": "device/d1/status", "result": "device/d1/in/offer",
+            "status": "device/d1/status", "history": "device/d1/history", "result": "device/d1/in/offer",
             "block": f"device/d1/in/block/{H1}/0",
             "trainer-block": f"trainer/t.1/in/d1/block/{H1}/1048575",
             "grant": "trainer/t.1/in/d1/grant", "job": "trainer/t.1/job/d1",

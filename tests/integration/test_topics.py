@@ -61,6 +61,28 @@ class Topics(rig.Case):
         boot = presence['boot']
         self.fleet.programs['cam-1'].start()
         wait_for('a later boot', lambda: self.last('cam-1/presence').get('online') and self.last('cam-1/presence')['boot'] > boot, WAIT)
+        # The history says what the reports did, also after that, and what is taken for what.
+        wait_for('the history', lambda: len(self.last('cam-1/history').get('points', [])) == 3, WAIT)
+        history = self.last('cam-1/history')
+        validation = [r for r in reports if r['split'] == 'validation']
+        self.assertEqual([p[1:] for p in history['points']],
+                         [[r['epoch'], r['origin'], r['n'], r['correct'], int(r.get('decision') == 'activated'), r['checkpoint'][:12]]
+                          for r in validation])
+        self.assertEqual(history['points'][0][5], 1)
+        counts = history['confusion']
+        self.assertEqual(counts['checkpoint'], status['active']['checkpoint'])
+        active = [r for r in validation if r['checkpoint'] == counts['checkpoint']][-1]
+        k = counts['classes']
+        self.assertEqual(k, 10)
+        self.assertEqual(len(counts['counts']), k * k)
+        rows = [counts['counts'][i * k:i * k + k] for i in range(k)]
+        self.assertEqual([(sum(rows[c['class']]), rows[c['class']][c['class']]) for c in active['per_class']],
+                         [(c['n'], c['correct']) for c in active['per_class']])
+        self.assertEqual(self.last('cam-1/status')['moved_bytes'], 0)
+        self.assertEqual(self.last('cam-1/status')['data_bytes'], sum(f.stat().st_size for f in (self.work / 'data/cam').iterdir()))
+        self.assertGreater(self.last('cam-1/status')['disk_free_bytes'], 0)
+        late = self.fleet.listen('device/+/history')
+        late.wait('retained history', lambda m: m['retain'] and body(m) == history, 10)
 
     def test_commands(self):
         self.start({'train': {'rounds': 1, 'round_epochs': 3}, 'handover': {'every_epochs': 0}})

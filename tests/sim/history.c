@@ -1,7 +1,8 @@
 /* What was seen of a seed's run, and what must hold of it at any moment:
  * - a fence is given out once: to one trainer, for one checkpoint;
  * - a result is decided on once, and the answer to its repetitions is the same;
- * - under a fence at most one result is taken.
+ * - under a fence at most one result is taken;
+ * - a retained history never loses a swap.
  * And in the end: each decision is known to the trainer whose result it is about. */
 #include "tests/sim/soak.h"
 
@@ -15,6 +16,7 @@
 #define GRANTS_MAX    4096
 #define DECISIONS_MAX 4096
 #define MADE_MAX      65536
+#define RETAINED_MAX  16
 
 struct grant {
 	char device[ID_SIZE], trainer[ID_SIZE], checkpoint[HASH_SIZE];
@@ -29,7 +31,12 @@ static struct {
 	FILE *lines;
 	struct grant grants[GRANTS_MAX];
 	struct history_decision decisions[DECISIONS_MAX];
-	unsigned n_grants, n_decisions, n_made;
+	unsigned n_grants, n_decisions, n_made, n_retained;
+	struct {
+		char device[ID_SIZE];
+		int64_t n_swaps;
+		struct msg_history m;
+	} retained[RETAINED_MAX];
 	char made[MADE_MAX][HASH_SIZE];
 } h;
 
@@ -43,7 +50,7 @@ void history_begin(uint64_t seed, bool verbose)
 	h.seed = seed;
 	h.failed = false;
 	h.verbose = verbose;
-	h.n_grants = h.n_decisions = h.n_made = 0;
+	h.n_grants = h.n_decisions = h.n_made = h.n_retained = 0;
 }
 
 static void note(const char *fmt, va_list ap)
@@ -175,6 +182,43 @@ static void decided(const struct topic *t, const struct msg_ack *a)
 		     t->trainer, (long long)a->fence, decision_name(a->decision), a->reason);
 }
 
+const struct msg_history *history_retained(const char *device)
+{
+	for (unsigned i = 0; i < h.n_retained; i++)
+		if (strcmp(h.retained[i].device, device) == 0)
+			return &h.retained[i].m;
+	return NULL;
+}
+
+/* Each one can be read, and has all swaps of the one before, until there are more points than there is room for. */
+static void retained(const char *device, const struct mqtt_publish *p)
+{
+	static struct msg_history m;
+	struct err err = {0};
+	int64_t n_swaps = 0;
+	unsigned i = 0;
+
+	if (!p->retain || msg_history_parse(p->payload, p->len, &m, &err) < 0) {
+		history_fail("%s: %s", device, err.text);
+		return;
+	}
+	for (size_t k = 0; k < m.n_points; k++)
+		n_swaps += m.points[k].swap;
+	while (i < h.n_retained && strcmp(h.retained[i].device, device) != 0)
+		i++;
+	if (i == RETAINED_MAX) {
+		history_fail("more devices than RETAINED_MAX");
+		return;
+	}
+	if (i < h.n_retained && n_swaps < h.retained[i].n_swaps)
+		history_fail("%s: %lld swaps in its history, there were %lld", device,
+			     (long long)n_swaps, (long long)h.retained[i].n_swaps);
+	snprintf(h.retained[i].device, ID_SIZE, "%s", device);
+	h.retained[i].n_swaps = n_swaps;
+	h.retained[i].m = m;
+	h.n_retained = MAX_OF(h.n_retained, i + 1);
+}
+
 void history_sent(const struct mqtt_publish *p)
 {
 	struct topic t;
@@ -185,6 +229,8 @@ void history_sent(const struct mqtt_publish *p)
 		history_fail("%s: not a topic", p->topic);
 		return;
 	}
+	if (t.kind == TOPIC_DEVICE_HISTORY)
+		retained(t.device, p);
 	if (t.kind == TOPIC_TRAINER_GRANT && msg_grant_parse(p->payload, p->len, &g, NULL) == 0 &&
 	    g.granted)
 		granted(&t, &g);

@@ -362,6 +362,41 @@ char *sim_device_report(struct sim_device *d, int64_t seq)
 	return d->a && reports_read(d->a->reports, seq, &text, NULL) == 0 ? text : NULL;
 }
 
+void sim_device_check_history(struct sim_device *d)
+{
+	const struct msg_history *m = history_retained(d->conf.id);
+	size_t n = 0;
+
+	if (!d->a || !m) {
+		history_fail("%s: no history", d->conf.id);
+		return;
+	}
+	for (int64_t seq = 1; seq <= sim_device_reports(d); seq++) {
+		_cleanup_free_ char *text = sim_device_report(d, seq);
+		const struct history_point *p = &m->points[MIN_OF(n, HISTORY_POINTS_MAX - 1)];
+		struct msg_report r;
+
+		if (!text || msg_report_parse(text, strlen(text), &r, NULL) < 0 ||
+		    r.split != SPLIT_VALIDATION)
+			continue;
+		n++;
+		if (n <= HISTORY_POINTS_MAX &&
+		    (n > m->n_points || p->correct != r.score.correct || p->epoch != r.epoch ||
+		     p->swap != (r.has_decision && r.activated) ||
+		     strncmp(p->checkpoint, r.checkpoint, HISTORY_DIGITS) != 0))
+			history_fail("%s: point %zu of its history is not its report %lld",
+				     d->conf.id, n, (long long)seq);
+		msg_report_done(&r);
+	}
+	if (n != m->n_points)
+		history_fail("%s: %zu points in its history, there are %zu", d->conf.id,
+			     m->n_points, n);
+	if (m->confusion.classes != d->model->outputs ||
+	    strcmp(m->confusion.checkpoint, d->a->active) != 0)
+		history_fail("%s: counts of %.12s, active is %.12s", d->conf.id,
+			     m->confusion.checkpoint, d->a->active);
+}
+
 void sim_device_describe(const struct sim_device *d, char *buf, size_t size)
 {
 	const struct state *s = d->a ? d->a->state : NULL;

@@ -116,11 +116,28 @@ static int make(struct sim_worker *w, const struct sim_request *q, struct json *
 	return 0;
 }
 
+/* Of what is wrong all is taken for class 1. */
+static struct json *counts(const struct sim_worker *w, int64_t n, int64_t correct)
+{
+	const int64_t k = (int64_t)w->model->outputs;
+	struct json *rows = json_new_arr();
+
+	for (int64_t i = 0; i < k; i++) {
+		struct json *row = json_new_arr();
+
+		for (int64_t j = 0; j < k; j++)
+			json_push_int(row, i > 0 ? 0 : j == 0 ? correct : j == 1 ? n - correct : 0);
+		json_push(rows, row);
+	}
+	return rows;
+}
+
 /* More right the more it has seen, and by chance. */
 static int evaluate(const struct sim_worker *w, const struct sim_request *q, struct json *result,
 		    struct err *err)
 {
 	char path[FILE_PATH_MAX], id[HASH_SIZE], split[16];
+	bool confusion = false;
 	struct rng rng;
 	uint64_t seen;
 	double share;
@@ -147,6 +164,11 @@ static int evaluate(const struct sim_worker *w, const struct sim_request *q, str
 	json_set_int(result, "correct", (int64_t)(MIN_OF(share, 1.0) * (double)n));
 	json_set_num(result, "loss", 2 - MIN_OF(share, 1.0));
 	json_set_num(result, "seconds", 0.1);
+	if (json_has(q->args, "confusion"))
+		json_get_bool(q->args, "confusion", &confusion, NULL);
+	if (confusion)
+		json_set(result, "confusion",
+			 counts(w, n, (int64_t)(MIN_OF(share, 1.0) * (double)n)));
 	return 0;
 }
 

@@ -155,6 +155,8 @@ static void check_end(bool ended)
 	}
 	for (unsigned i = 0; i < TRAINERS; i++)
 		sim_trainer_check(trainers[i], devices, n_devices);
+	for (unsigned i = 0; i < n_devices; i++)
+		sim_device_check_history(devices[i]);
 	history_check();
 }
 

@@ -3,6 +3,7 @@
 
 #include "common/base/file.h"
 #include "common/checkpoint/model.h"
+#include "common/protocol/history.h"
 #include "common/protocol/message.h"
 #include "common/trust/identity.h"
 #include "tests/sim/sim.h"
@@ -28,6 +29,8 @@ void history_begin(uint64_t seed, bool verbose);
 void history_print(FILE *to);
 void history_made(const char *id); /* a worker wrote that checkpoint */
 bool history_is_made(const char *id);
+/* The retained one that a device sent last; NULL: none. */
+const struct msg_history *history_retained(const char *device);
 /* What a device sent: fences and decisions must not contradict each other. */
 void history_sent(const struct mqtt_publish *p);
 /* NULL: that device has decided nothing about it. */
@@ -48,6 +51,8 @@ bool sim_device_is_done(const struct sim_device *d); /* trained all, nothing is 
 int64_t sim_device_fence(const struct sim_device *d);
 int64_t sim_device_reports(const struct sim_device *d);
 char *sim_device_report(struct sim_device *d, int64_t seq); /* caller frees; NULL */
+/* Whether what its retained history says is what its reports say. */
+void sim_device_check_history(struct sim_device *d);
 void sim_device_describe(const struct sim_device *d, char *buf, size_t size);
 
 /* --- sim_trainer.c --- */

@@ -252,11 +252,24 @@ static inline char *outcomes_of(int64_t n, int64_t correct)
 	return text;
 }
 
+/* All are of class 3, and the wrong ones are taken for class 1. */
+static inline struct json *counts_of(int64_t n, int64_t correct)
+{
+	struct json *rows = json_new_arr();
+	for (int i = 0; i < 5; i++) {
+		struct json *row = json_new_arr();
+		for (int k = 0; k < 5; k++)
+			json_push_int(row, i != 3 ? 0 : k == 3 ? correct : k == 1 ? n - correct : 0);
+		json_push(rows, row);
+	}
+	return rows;
+}
+
 /* Answers the evaluation request, which must be of that checkpoint's split. */
 static inline void evaluated(const char *id, enum split split, int64_t correct)
 {
 	const int64_t n = split == SPLIT_VALIDATION ? 20 : 10;
-	bool outcomes = false;
+	bool outcomes = false, counts = false;
 	struct asked q = take("evaluate");
 	char weights[FILE_PATH_MAX], name[16];
 	assert_int_equal(json_get_str(q.args, "weights", weights, sizeof(weights), NULL), 0);
@@ -275,6 +288,9 @@ static inline void evaluated(const char *id, enum split split, int64_t correct)
 	json_set_int(one, "correct", correct);
 	json_push(classes, one);
 	json_set(r, "per_class", classes);
+	json_get_bool(q.args, "confusion", &counts, NULL);
+	if (counts)
+		json_set(r, "confusion", counts_of(n, correct));
 	json_get_bool(q.args, "outcomes", &outcomes, NULL);
 	if (outcomes) {
 		char *text = outcomes_of(n, correct);

@@ -33,7 +33,8 @@ static const char *const good[] = {
 		"\",\"origin\":\"blend\",\"accuracy\":0.5,\"pinned\":false},"
 		"\"skipped_images\":2,\"at\":\"2024-11-23T12:00:00.123Z\",\"progress\":0.25,"
 		"\"loss\":2.5,\"images_per_second\":165.5,\"handover\":\"granted\","
-		"\"trainer\":\"t1\",\"audit_seq\":812,\"audit_head\":\"" H2 "\"}",
+		"\"trainer\":\"t1\",\"moved_bytes\":2000000,\"data_bytes\":3000000,"
+		"\"disk_free_bytes\":4000000,\"audit_seq\":812,\"audit_head\":\"" H2 "\"}",
 	[REPORT] =
 		"{\"seq\":1,\"log\":\"Ab3dEf9h\",\"checkpoint\":\"" H1
 		"\",\"origin\":\"local\",\"snapshot\":\"" H2
@@ -90,6 +91,12 @@ static const char *const good[] = {
 		"\"spread_ms\":10000,\"test\":" SCORE "}",
 	[KEY] =
 		"{\"trainer\":\"t1\",\"sequence\":9,\"seal\":\"" H1 "\",\"key\":\"" SITE_KEY "\"}",
+	[HISTORY] =
+		"{\"at\":\"2024-11-23T12:00:00.123Z\",\"points\":["
+		"[1732363200,3,\"local\",100,44,1,\"0123456789ab\"],"
+		"[1732363260,3,\"edge\",100,60,0,\"ffffffffffff\"]],"
+		"\"confusion\":{\"checkpoint\":\"" H1
+		"\",\"classes\":2,\"counts\":[40,16,40,9999999]}}",
 };
 
 static void assert_taken(enum codec_kind k, const char *text, const char *expected)
@@ -260,6 +267,33 @@ static const struct change refused[] = {
 	{STATUS, "loss", "-1"}, {STATUS, "loss", "1e10"}, {STATUS, "images_per_second", "-1"},
 	{STATUS, "handover", "\"" LONG17 "\""}, {STATUS, "trainer", "\"a/b\""},
 	{STATUS, "trainer", "\"\""}, {STATUS, "skipped_images", "-1"},
+	{STATUS, "moved_bytes", "-1"}, {STATUS, "data_bytes", "1.5"},
+	{STATUS, "disk_free_bytes", "null"},
+
+	{HISTORY, "at", NULL}, {HISTORY, "at", "1732363200"}, {HISTORY, "points", NULL},
+	{HISTORY, "points", "{}"}, {HISTORY, "points", "[{}]"}, {HISTORY, "points", "[7]"},
+	{HISTORY, "points", "[[]]"}, {HISTORY, "points", "[[1,3,\"local\",100,44,1]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,1,\"0123456789ab\",0]]"},
+	{HISTORY, "points", "[[-1,3,\"local\",100,44,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,-3,\"local\",100,44,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"cloud\",100,44,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,7,100,44,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",0,0,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,101,1,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,2,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,true,\"0123456789ab\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,1,\"0123456789a\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,1,\"0123456789aB\"]]"},
+	{HISTORY, "points", "[[1,3,\"local\",100,44,1,7]]"},
+	{HISTORY, "points", "[{\"a\":1,\"b\":3,\"c\":\"local\",\"d\":1,\"e\":1,\"f\":1,\"g\":\"0123456789ab\"}]"},
+	{HISTORY, "confusion", "null"}, {HISTORY, "confusion", "{}"},
+	{HISTORY, "confusion/checkpoint", NULL}, {HISTORY, "confusion/checkpoint", "\"cat\""},
+	{HISTORY, "confusion/classes", NULL}, {HISTORY, "confusion/classes", "0"},
+	{HISTORY, "confusion/classes", "1"}, {HISTORY, "confusion/classes", "3"},
+	{HISTORY, "confusion/classes", "65"}, {HISTORY, "confusion/counts", NULL},
+	{HISTORY, "confusion/counts", "{}"}, {HISTORY, "confusion/counts", "[1,2,3]"},
+	{HISTORY, "confusion/counts", "[1,2,3,4,5]"}, {HISTORY, "confusion/counts", "[1,2,3,-1]"},
+	{HISTORY, "confusion/counts", "[1,2,3,10000000]"}, {HISTORY, "confusion/counts", "[1,2,3,\"4\"]"},
 
 	{REPORT, "seq", NULL}, {REPORT, "seq", "0"}, {REPORT, "seq", "-3"},
 	{REPORT, "seq", "1e300"}, {REPORT, "log", "\"" LONG33 "\""}, {REPORT, "log", "\"a/b/c/d/e\""},

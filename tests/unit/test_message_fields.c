@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/base/mem.h"
+#include "common/protocol/history.h"
 #include "common/protocol/message.h"
 
 #define H1     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -84,6 +85,35 @@ static void test_status_fields(void **state)
 	assert_true(m.progress < 0 && isnan(m.loss) && isnan(m.images_per_second));
 	assert_string_equal(m.handover, "");
 	assert_int_equal(m.at_ms, 0);
+	assert_true(m.moved_bytes < 0 && m.data_bytes < 0 && m.disk_free_bytes < 0);
+}
+
+/* As much as there may be of it, of numbers as long as they may be, is within the limit of its size. */
+static void test_history_full(void **state)
+{
+	static struct msg_history m, back;
+	m.at_ms = T1;
+	m.n_points = HISTORY_POINTS_MAX;
+	for (size_t i = 0; i < m.n_points; i++) {
+		m.points[i] = (struct history_point){.at_s = JSON_INT_MAX,
+						     .epoch = JSON_INT_MAX,
+						     .origin = ORIGIN_LOCAL,
+						     .n = JSON_INT_MAX,
+						     .correct = JSON_INT_MAX,
+						     .swap = i % 2,
+						     .checkpoint = "0123456789ab"};
+	}
+	strcpy(m.confusion.checkpoint, H1);
+	m.confusion.classes = HISTORY_CLASSES_MAX;
+	for (size_t i = 0; i < ARRAY_LEN(m.confusion.counts); i++)
+		m.confusion.counts[i] = INT32_MAX; /* is made to fit */
+	_cleanup_free_ char *text = msg_history_print(&m);
+	assert_non_null(text);
+	assert_in_range(strlen(text), 50000, MESSAGE_LARGE_MAX);
+	assert_int_equal(msg_history_parse(text, strlen(text), &back, NULL), 0);
+	assert_int_equal(back.n_points, HISTORY_POINTS_MAX);
+	assert_true(back.points[255].swap && !back.points[254].swap);
+	assert_int_equal(back.confusion.counts[4095], HISTORY_COUNT_MAX);
 }
 
 static void test_report_fields(void **state)
@@ -387,7 +417,7 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_status_fields),
+		cmocka_unit_test(test_status_fields), cmocka_unit_test(test_history_full),
 		cmocka_unit_test(test_report_fields),
 		cmocka_unit_test(test_report_reason),
 		cmocka_unit_test(test_report_of_many_classes),

@@ -18,6 +18,7 @@ static const struct {
 } topics[] = {
 	{{.kind = TOPIC_DEVICE_PRESENCE, .device = "d1"}, "device/d1/presence"},
 	{{.kind = TOPIC_DEVICE_STATUS, .device = "d1"}, "device/d1/status"},
+	{{.kind = TOPIC_DEVICE_HISTORY, .device = "d1"}, "device/d1/history"},
 	{{.kind = TOPIC_DEVICE_REPORT, .device = "d1"}, "device/d1/report"},
 	{{.kind = TOPIC_DEVICE_OFFER, .device = "d1"}, "device/d1/offer"},
 	{{.kind = TOPIC_DEVICE_CLAIM, .device = "d1"}, "device/d1/in/claim"},
