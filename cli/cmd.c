@@ -4,16 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/command.h"
 #include "cli/online.h"
 #include "common/base/clock.h"
 #include "common/base/text.h"
 #include "common/base/mem.h"
-#include "common/base/rng.h"
 #include "common/trust/freshness.h"
-#include "common/trust/trust.h"
 
 #define LATER_S		86400 /* how long a device's session waits for it */
-#define EXPIRY_GRAIN_MS 1000  /* a broker counts expiry in whole seconds, begun ones too */
 #define REFUSAL_MS	200   /* enough for the broker's answer to a publish */
 
 static const char help[] =
@@ -67,17 +65,12 @@ static void print_answer(const struct json *j, const char *device)
 static void on_reply(struct online *o, const struct mqtt_message *m)
 {
 	struct wait *w = o->user;
-	struct json *j = NULL;
-	char id[ID_SIZE] = "", device[ID_SIZE] = "";
+	struct json *j = command_answer(m, w->id);
+	char device[ID_SIZE] = "";
 	const char *error = "";
 	bool ok = false;
-	if (json_parse(m->payload, m->len, MESSAGE_LARGE_MAX, &j, NULL) < 0)
+	if (!j)
 		return;
-	json_get_str(j, "id", id, sizeof(id), NULL);
-	if (strcmp(id, w->id) != 0) {
-		json_free(j);
-		return;
-	}
 	json_get_bool(j, "ok", &ok, NULL);
 	if (json_get_str(j, "device", device, sizeof(device), NULL) < 0)
 		snprintf(device, sizeof(device), "%s", w->target);
@@ -96,48 +89,23 @@ static void on_reply(struct online *o, const struct mqtt_message *m)
 	json_free(j);
 }
 
-/* What a command takes beside its name, by docs/protocol.md. */
-static const char *const members[CMD_N][3] = {
-	[CMD_TRAIN] = {"epochs"},
-	[CMD_PIN] = {"checkpoint"},
-	[CMD_EVALUATE] = {"checkpoint", "split"},
-	[CMD_SET] = {"key", "value"},
-};
-
-/* A device ignores what it does not know: a typing error would change what is meant. */
-static bool member_known(const char *cmd, const char *key)
-{
-	int c = 0;
-	while (c < CMD_N && strcmp(cmd, cmd_name((enum cmd)c)) != 0)
-		c++;
-	if (c == CMD_N)
-		return true; /* the decoder says so, and better */
-	const char *const *m = members[c];
-	for (size_t i = 0; m[i]; i++)
-		if (!strcmp(m[i], key))
-			return true;
-	if (m[0])
-		cli_usage("cmd", "found '%s=', expected %s%s%s, as %s takes no other", key, m[0],
-			  m[1] ? " or " : "", m[1] ? m[1] : "", cmd);
-	else
-		cli_usage("cmd", "found '%s=', expected nothing after %s", key, cmd);
-	return false;
-}
-
 /* MEMBER=VALUE; whole numbers go out as numbers where the protocol has one. */
 static bool set_member(struct json *j, const char *cmd, const char *arg)
 {
 	const char *eq = strchr(arg, '=');
 	char key[32];
 	int64_t number;
+	struct err err = {0};
 	if (!eq || eq == arg || (size_t)(eq - arg) >= sizeof(key)) {
 		cli_usage("cmd", "found '%s', expected MEMBER=VALUE", arg);
 		return false;
 	}
 	memcpy(key, arg, (size_t)(eq - arg));
 	key[eq - arg] = 0;
-	if (!member_known(cmd, key))
+	if (command_check_member(cmd, key, &err) < 0) {
+		cli_usage("cmd", "%s", err.text);
 		return false;
+	}
 	if (json_has(j, key)) {
 		cli_usage("cmd", "found '%s=' twice, expected it once", key);
 		return false;
@@ -156,15 +124,8 @@ static bool set_member(struct json *j, const char *cmd, const char *arg)
  * expires_ms 0: never. */
 static char *compose(int argc, char **argv, const char *id, int64_t expires_ms)
 {
-	struct json *j = json_new_obj();
+	struct json *j = command_new(argv[0], id, expires_ms);
 	char got[ID_SIZE];
-	json_set_str(j, "cmd", argv[0]);
-	json_set_str(j, "id", id);
-	if (expires_ms) {
-		char at[CLOCK_TEXT_MAX];
-		clock_format(expires_ms, at);
-		json_set_str(j, "expires", at);
-	}
 	bool ok = true;
 	for (int i = 1; ok && i < argc; i++)
 		ok = set_member(j, argv[0], argv[i]);
@@ -210,36 +171,16 @@ static int no_answer(const struct online *o, const struct wait *w, int64_t timeo
 		       (long long)timeout_s, d->has_presence && !d->online ? " (it is offline)" : "");
 }
 
-/* `text` (taken) with the operator's signature, where there is an identity. */
-static char *sign(const struct online *o, const char *topic, char *text, struct err *err)
-{
-	struct trust *t;
-	if (trust_new(&o->identity, ROLE_OPERATOR, clock_real_ms(), &t, err) < 0) {
-		free(text);
-		return NULL;
-	}
-	text = trust_sign_always(t, topic, text);
-	trust_free(t);
-	if (!text)
-		err_set(err, -ENOMEM, "out of memory");
-	return text;
-}
-
 /* Takes `unsigned_text`. */
 static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, int64_t timeout_s,
 			 struct err *err)
 {
 	char topic[TOPIC_SIZE], reply[TOPIC_SIZE];
-	struct topic t = {.kind = w->fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
-	if (!w->fleet)
-		strcpy(t.device, w->target);
 	int r = online_identify(o, err);
-	topic_format(topic, o->site, &t);
-	_cleanup_free_ char *text = r < 0 ? unsigned_text : sign(o, topic, unsigned_text, err);
+	command_topics(o->site, w->target, o->client, topic, reply);
+	_cleanup_free_ char *text = r < 0 ? unsigned_text : command_sign(&o->identity, topic, unsigned_text, err);
 	if (r < 0 || !text)
 		return r < 0 ? r : err->code;
-	strcpy(rt.client, o->client);
-	topic_format(reply, o->site, &rt);
 	r = online_connect(o, w->fleet ? NULL : w->target, err);
 	if (r == 0 && w->later && !w->fleet) {
 		r = online_hear(o);
@@ -258,7 +199,7 @@ static int send_and_wait(struct online *o, struct wait *w, char *unsigned_text, 
 	 * surely expired. */
 	int64_t end = clock_mono_ms() + (w->later   ? REFUSAL_MS
 					 : w->fleet ? timeout_s * 1000
-						    : timeout_s * 1000 + EXPIRY_GRAIN_MS);
+						    : timeout_s * 1000 + COMMAND_GRAIN_MS);
 	while (r == 0 && clock_mono_ms() < end && (w->fleet || !w->answers))
 		r = online_listen(o, MIN_OF(clock_mono_ms() + 50, end), 0);
 	struct mqtt_stats stats;
@@ -309,11 +250,10 @@ int cmd_cmd(int argc, char **argv)
 	w.target = argv[optind];
 	if (!id_valid(w.target))
 		return cli_usage("cmd", "found device '%s', expected letters, digits, '.', '_', '-'", w.target);
-	w.fleet = !strcmp(w.target, "fleet");
-	snprintf(w.id, sizeof(w.id), "%016llx", (unsigned long long)rng_entropy());
-	/* A signed one says how long it is valid; clocks may differ. */
-	int64_t wait_ms = MIN_OF(timeout_s * 1000 + FRESHNESS_SKEW_MS, FRESHNESS_COMMAND_MS);
-	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : wait_ms;
+	w.fleet = !strcmp(w.target, COMMAND_FLEET);
+	command_new_id(w.id);
+	/* A signed one says how long it is valid. */
+	int64_t valid_ms = w.later ? FRESHNESS_COMMAND_MS : command_valid_ms(timeout_s);
 	char *text = compose(argc - optind - 1, argv + optind + 1, w.id,
 			     *o.identity.certificate ? clock_real_ms() + valid_ms : 0);
 	if (!text)

@@ -76,6 +76,11 @@ void loop_free(struct loop *l)
 	free(l);
 }
 
+int loop_fd(const struct loop *l)
+{
+	return l->epoll_fd;
+}
+
 static int add(struct loop *l, enum source_kind kind, int fd, uint32_t events, void *user,
 	       struct loop_source **ret)
 {

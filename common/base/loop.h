@@ -16,6 +16,9 @@ typedef int (*loop_signal_cb)(void *user, int signo);
 /* Also ignores SIGPIPE and SIGXFSZ in this process: EPIPE and EFBIG are seen instead. */
 int loop_new(struct loop **ret);
 void loop_free(struct loop *l); /* after its sources; NULL allowed */
+/* For a loop within another one, which waits for this descriptor (not to be closed) and then calls
+ * loop_once(). */
+int loop_fd(const struct loop *l);
 
 /* Watches fd (not owned) for EPOLLIN/EPOLLOUT... Free the source before closing fd: while a child
  * holds a copy of it, epoll goes on reporting it. */

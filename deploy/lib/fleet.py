@@ -200,6 +200,7 @@ class Fleet:
         self.agent_program = self.build / 'device-agent/tasuki-agent'
         self.trainer_program = self.build / 'edge-trainer/tasuki-trainer'
         self.tasuki = self.build / 'cli/tasuki'
+        self.dashboard_program = self.build / 'dashboard/gateway/tasuki-dashboard'
 
     def __enter__(self):
         return self
@@ -341,6 +342,31 @@ class Fleet:
         folder = self.work / name
         return self._program(name, [program or self.trainer_program, folder / 'trainer.conf'], folder, env,
                              wrap).start()
+
+    # The dashboard, at http://127.0.0.1:PORT unless `conf` has a section `tls`.
+    def dashboard_conf(self, name, page, port, conf=None):
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_conf(folder / 'dashboard.conf', merge({
+            'dashboard': {'site': self.site, 'listen': f'127.0.0.1:{port}', 'page': page},
+            'broker': {'host': BROKER, 'port': self.ports.get('dashboard', self.port)},
+            **({'identity': self.pki.identity('dashboard', name)} if self.secure else {}),
+        }, conf))
+        return folder / 'dashboard.conf'
+
+    def operator_conf(self, name, password_hash):
+        """Section [operator] for dashboard_conf()."""
+        file = self.work / name / 'password'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(password_hash + '\n')
+        file.chmod(0o600)
+        identity = self.pki.identity('operator', name) if self.secure else {}
+        return {'operator': {'password_file': file, 'port': self.ports.get('operator', self.port),
+                             **{k: v for k, v in identity.items() if k != 'authorities'}}}
+
+    def start_dashboard(self, name, env=None):
+        folder = self.work / name
+        return self._program(name, [self.dashboard_program, folder / 'dashboard.conf'], folder, env).start()
 
     def restart(self, name):
         p = self.programs[name]

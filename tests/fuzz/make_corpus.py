@@ -464,5 +464,24 @@ def worker_lines():
     put("worker", "event", compact({"id": 7, "event": "lunch"}))
 
 
-for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, sealed, blocks, kept, audit_logs, worker_lines):
+# ---- a browser ----
+
+def browser_packets():
+    def text(s):
+        return struct.pack(">H", len(s)) + s.encode()
+
+    def packet(first, body):
+        return bytes([first, len(body)]) + body  # below 128 bytes
+
+    site = "tasuki/v1/s/"
+    connect = packet(0x10, text("MQTT") + b"\5\2\0\x3c\x0d\x11\0\0\0\0\x21\0\x14\x27\0\1\0\0" + text("mqttjs"))
+    subscribe = packet(0x82, b"\0\1\0" + b"".join(text(site + t) + b"\1" for t in ("device/+/status", "device/cam-1/history", "trainer/+/job/+")))
+    put("browser", "looks-on", b"\0" + connect + subscribe + b"\xc0\0" + b"\x40\2\0\7" + packet(0xa2, b"\0\2\0" + text(site + "device/+/status"))
+        + b"\xe0\0")
+    put("browser", "publish", b"\1" + connect + packet(0x32, text(site + "device/d/in/cmd") + b"\0\1\0{}"))
+    put("browser", "will", b"\2" + packet(0x10, text("MQTT") + b"\5\6\0\x3c\0" + text("c") + b"\0" + text("t") + text("x")))
+    put("browser", "everything", b"\3" + connect + packet(0x82, b"\0\1\0" + text("#") + b"\1"))
+
+
+for write in (messages, commands, manifests, jsons, topics, confs, cfgs, weight_files, idx_files, images, signatures, sealed, blocks, kept, audit_logs, worker_lines, browser_packets):
     write()

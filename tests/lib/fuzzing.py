@@ -41,6 +41,8 @@ WORDS = {
     'conf': (CONF, ['tests/fuzz/fuzz_conf.c']),
     'agent_conf': (CONF, [*CONFS, 'device-agent/conf*.c']),
     'trainer_conf': (CONF, [*CONFS, 'edge-trainer/conf*.c']),
+    'dashboard_conf': (CONF, ['common/conf/*.c', 'common/trust/identity.c', 'dashboard/gateway/conf.c']),
+    'browser': (('{}', '{}/'), ['common/protocol/topic.c']),
 }
 EDGES = ['0', '-1', '2147483648', '4294967296', '9007199254740991', '9223372036854775807', '1e308', '-1e999', 'nan']
 

@@ -30,8 +30,7 @@ class Client:
         """`identity`: as Pki.identity() has it. `will`: (topic, payload), retained."""
         self.messages, self.packet, self.buffer = [], 0, b''
         try:
-            self.socket = socket.create_connection((host, port), 10)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket = self.connect(host, port)
             if identity is not None:
                 context = ssl.create_default_context(cafile=str(identity['authorities'] / 'broker.crt'))
                 if identity.get('certificate'):
@@ -53,6 +52,11 @@ class Client:
         if self.reason != 0:
             self.close()
             raise Refused(f'CONNACK {self.reason:#x}')
+
+    def connect(self, host, port):
+        s = socket.create_connection((host, port), 10)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
 
     def send(self, first, body):
         self.socket.sendall(bytes([first]) + varint(len(body)) + body)
