@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
@@ -31,7 +32,8 @@ def tool(*args, timeout=900):
 class Rig(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        os.environ['TASUKI_PROMETHEUS_PORT'] = str(rig.free_port())
+        for port in ('TASUKI_PROMETHEUS_PORT', 'TASUKI_DASHBOARD_PORT'):
+            os.environ[port] = str(rig.free_port())
         cls.addClassCleanup(tool, 'down')
         began = time.monotonic()
         r = tool('up', '--handover')
@@ -53,7 +55,8 @@ class Rig(unittest.TestCase):
                 for bindings in (c['NetworkSettings']['Ports'] or {}).values():
                     for b in bindings or []:
                         self.assertEqual(b['HostIp'], '127.0.0.1')
-                self.assertEqual(name != 'prometheus', f'{PROJECT}_open' not in c['NetworkSettings']['Networks'])
+                published = name in ('prometheus', 'dashboard')
+                self.assertEqual(published, f'{PROJECT}_open' in c['NetworkSettings']['Networks'])
         for network in SITE:
             self.assertEqual(self.site.docker('network', 'inspect', '--format', '{{.Internal}}', f'{PROJECT}_{network}'), 'true')
         for name in (*DEVICES, *TRAINERS):
@@ -103,13 +106,38 @@ class Rig(unittest.TestCase):
         self.assertEqual(tool().returncode, 2)
 
     def test_prometheus(self):
-        url = f'http://127.0.0.1:{os.environ["TASUKI_PROMETHEUS_PORT"]}/api/v1/query?query=up'
+        """The figures of both trainers come, and the rules are loaded."""
+        def ask(path):
+            with urllib.request.urlopen(f'http://127.0.0.1:{os.environ["TASUKI_PROMETHEUS_PORT"]}/api/v1/{path}', timeout=10) as answer:
+                return json.load(answer)['data']
+        rig.wait_for('figures of both trainers', lambda: {t for r in ask('query?query=up==1')['result']
+                     for t in [r['metric'].get('trainer')] if t} == set(TRAINERS), rig.WAIT, every=1)
+        self.assertTrue(ask('rules')['groups'])
 
-        def all_up():
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                found = json.load(answer)['data']['result']
-            return found and all(r['value'][1] == '1' for r in found)
-        rig.wait_for('all that Prometheus asks to answer', all_up, rig.WAIT, every=1)
+    def test_dashboard(self):
+        """The page comes; with the operator's password, and not without it, a command is answered."""
+        url = f'http://127.0.0.1:{os.environ["TASUKI_DASHBOARD_PORT"]}'
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+        def post(path, what):
+            request = urllib.request.Request(url + path, json.dumps(what).encode(), {'Content-Type': 'application/json', 'Origin': url})
+            try:
+                with browser.open(request, timeout=30) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as e:
+                return e.code, b''
+        with browser.open(url + '/site.json', timeout=10) as answer:
+            site = json.load(answer)
+        self.assertEqual((site['site'], site['operator'], len(site['classes'])), ('home', True, 10))
+        with browser.open(url + '/app.js', timeout=10) as answer:
+            self.assertGreater(len(answer.read()), 10000)
+        self.assertEqual(post('/command', {'device': 'cam-1', 'cmd': 'ping'})[0], 403)
+        self.assertEqual(post('/login', {'password': 'guessed'})[0], 403)
+        password = tool('password').stdout.strip()
+        self.assertEqual(post('/login', {'password': password})[0], 204)
+        status, text = post('/command', {'device': 'cam-1', 'cmd': 'ping'})
+        self.assertEqual(status, 200)
+        self.assertTrue(json.loads(text)['answers'][0]['ok'], text)
 
 
 def scenario_test(name):
