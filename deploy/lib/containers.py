@@ -18,11 +18,12 @@ BASE = 'debian:bookworm-slim'
 OURS = 'org.tasuki.base'  # label of a base image that was made here: packages come from the archive beside it
 RELEASE = 'org.tasuki.release'  # label of an agent's image
 IMAGES = 'tasuki-rig/'
-BUILT = ('setup', 'broker', 'edge-1', 'cam-1', 'prometheus')  # one service of each image
+BUILT = ('setup', 'broker', 'edge-1', 'cam-1', 'dashboard', 'prometheus')  # one service of each image
 IN_IMAGES = ('mosquitto', 'mosquitto-clients', 'prometheus')  # packages, beside those that programs are built with
 DEVICES = tuple(f'cam-{n}' for n in range(1, 7))
 LATER = 'cam-7'
 TRAINERS = ('edge-1', 'edge-2')
+FIGURES = '-figures'  # of a trainer: what reads its figures, on its loopback
 STATE = '/var/lib/tasuki/state'
 UP_S = 180  # until all that was started is healthy
 
@@ -40,6 +41,30 @@ def docker_program():
             return path
     raise Trouble(f"found {', '.join(map(str, found)) or 'no docker'}, expected one of Debian 12's docker.io, or one with buildx "
                   '(deploy/lib/packages engine)')
+
+
+def bundle():
+    """The dashboard's page, which no image has the tools to make."""
+    folder, page = ROOT / '.cache/page', ROOT / 'dashboard/page'
+    for tool in ('node', 'npm'):
+        if not shutil.which(tool):
+            raise Trouble(f"'{tool}' is missing, which the dashboard's page is made with; deploy/lib/packages page installs it")
+    step(page / 'modules', page / 'package-lock.json', folder)
+    step(page / 'bundle', folder / 'node_modules', folder / 'www')
+
+
+def step(*argv):
+    r = subprocess.run(list(map(str, argv)), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if r.returncode:
+        raise Trouble(tail(r.stderr))
+    return r.stdout.strip()
+
+
+def fetch():
+    """What the images are made of, by this machine's own apt; then they need no network. Prints nothing; the tree's tar."""
+    names = step(ROOT / 'deploy/lib/packages', 'images', 'names').split()
+    step(ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet')
+    return step(ROOT / 'deploy/lib/bookworm', *names, *IN_IMAGES)
 
 
 def tail(text, lines=15):
@@ -123,9 +148,7 @@ class Site:
         if not there and not (os.getuid() == 0 and shutil.which('debootstrap')):
             self.say(f'{BASE} is to come from the registry (as root, and with debootstrap, it would be made here)')
             return
-        names = self.run(ROOT / 'deploy/lib/packages', 'device', 'names').stdout.split()
-        tar = self.run(ROOT / 'deploy/lib/bookworm', *names, *IN_IMAGES).stdout.strip()
-        self.run(ROOT / 'deploy/lib/darknet-source', ROOT / '.cache/darknet')
+        tar = fetch()
         if not there:
             self.say(f'making {BASE} from {tar}')
             self.docker('import', '-c', f'LABEL {OURS}=bookworm', tar, BASE)
@@ -136,6 +159,7 @@ class Site:
 
     def up(self):
         self.base()
+        bundle()
         self.say('building images (the first time some minutes)')
         release = self.release()
         self.build(*BUILT, release=release)
@@ -144,7 +168,8 @@ class Site:
         self.await_healthy(UP_S)
 
     def wanted(self):
-        return ['broker', *TRAINERS, *DEVICES, 'console', 'prometheus', *([LATER] if LATER in self.services() else [])]
+        return ['broker', *TRAINERS, *DEVICES, 'console', 'dashboard', 'prometheus', *(f'{t}{FIGURES}' for t in TRAINERS),
+                *([LATER] if LATER in self.services() else [])]
 
     def await_healthy(self, timeout):
         """Everything that has a health check passes it, and runs."""
@@ -174,10 +199,13 @@ class Site:
 
     # To its parts.
     def network_of(self, name):
-        for prefix, network in (('cam-', 'field'), ('edge-', 'edge')):
-            if name.startswith(prefix):
-                return f'{self.project}_{network}'
+        if self.may_be_cut(name):
+            return f"{self.project}_{'edge' if name in TRAINERS else 'field'}"
         raise Trouble(f'found {name!r}, expected a device or trainer: {", ".join((*DEVICES, *TRAINERS))}')
+
+    @staticmethod
+    def may_be_cut(name):
+        return name in (*DEVICES, LATER, *TRAINERS)
 
     def is_cut(self, name):
         return self.network_of(name) not in self.services()[name]['NetworkSettings']['Networks']
@@ -189,10 +217,12 @@ class Site:
 
     def heal(self, name):
         container = self.container(name)
-        if name.startswith(('cam-', 'edge-')) and self.is_cut(name):
+        if self.may_be_cut(name) and self.is_cut(name):
             self.docker('network', 'connect', '--alias', name, self.network_of(name), container)
         if not self.services()[name]['State']['Running']:
             self.docker('start', container)
+            if name + FIGURES in self.services():  # it was on the loopback of the one that is gone
+                self.docker('restart', '-t', '5', self.container(name + FIGURES))
 
     def kill(self, name):
         self.docker('kill', self.container(name))

@@ -4,7 +4,6 @@ A scenario is a function whose documentation says what is expected; it says what
 something else, and mends what it broke however it ends. They stand on a site that is up, in any order and again.
 What is seen is what the broker delivers to a dashboard, and what the device's own reports say.
 """
-import json
 import time
 
 from containers import DEVICES, LATER, RELEASE, TRAINERS, Trouble
@@ -132,14 +131,14 @@ def cut_transfer(site, say):
     device = 'cam-6'
     with Watch(site) as watch:
         site.tasuki('cmd', device, 'handover', check=False)
-        decided = len(returned(site.reports(device)))
         # Some of it has come, some has not.
         job = expect(f'a transfer of {device}', lambda: watch.job(
             lambda j: j['device'] == device and j['phase'] == 'pulling' and 0 < j['progress'] < 0.9), DECIDED_S, 0.1)
         site.cut(device)
         try:
             say(f'{device} cut while {job["trainer"]} had {100 * job["progress"]:.0f} % of {job["checkpoint"][:12]}')
-            at_cut = len(site.reports(device))
+            reports = site.reports(device)
+            at_cut, decided = len(reports), len(returned(reports))
             expect(f'the broker to say that {device} is offline', lambda: not watch.online(device), BACK_S)
             time.sleep(CUT_S)
             epochs = [r for r in site.reports(device)[at_cut:] if r['origin'] == 'local']
@@ -165,7 +164,7 @@ def trainer_lost(site, say):
     """The trainer that works for a device is killed. Once its lease has run out the device turns to the other one, and the
     handover is decided."""
     with Watch(site) as watch:
-        for device in DEVICES[:-1]:
+        for device in DEVICES[:2]:
             site.tasuki('cmd', device, 'handover', check=False)
         job = expect('a trainer at work', lambda: watch.job(lambda j: j['phase'] == 'training'), DECIDED_S, 0.1)
         lost, device = job['trainer'], job['device']
@@ -189,9 +188,11 @@ def trainer_lost(site, say):
 def broker_restart(site, say):
     """The broker is killed (so it forgets what it had not yet written) and started again. All devices and trainers come back
     by themselves, and a handover after that is decided."""
-    site.kill('broker')
-    time.sleep(2)
-    site.heal('broker')
+    try:
+        site.kill('broker')
+        time.sleep(2)
+    finally:
+        site.heal('broker')
     began = time.monotonic()
     for device in site.devices():
         expect(f'{device} to answer', lambda: site.tasuki('cmd', device, 'ping', check=False).returncode == 0, BACK_S)
@@ -234,6 +235,3 @@ def device_added(site, say):
     else:
         site.compose('up', '-d', '--no-build', '--no-deps', LATER)
     first_handovers(site, [LATER], say, DECIDED_S)
-    listed = {d['device'] for d in json.loads(site.tasuki('devices', '--json').stdout)['devices']}
-    if LATER not in listed:
-        raise Unexpected(f'tasuki devices: found {sorted(listed)}, expected {LATER} among them')

@@ -1,5 +1,6 @@
-"""A whole site in containers on this machine: broker, two trainers, six devices, console and Prometheus.
+"""A whole site in containers on this machine: broker, two trainers, six devices, dashboard, console and Prometheus.
 
+  fetch             downloads what images are made of (as root; `up` does it, too, where there is none): no network is needed then
   up                brings it up: images, certificates and data are made as they are missing
   down              takes containers, networks and volumes away; --images: images, too
   status            what runs, and what the devices say
@@ -7,6 +8,7 @@
   heal NAME         connects it again, or starts it again after kill
   kill NAME         at once, as when the power goes
   scenario NAME     does something to the site, and looks whether what is expected comes: ends with `ok` or `FAILED`
+  password          of the operator's form on the dashboard
   tasuki ARGS...    the operator's commands, such as `deploy/rig tasuki devices`
 
 It needs an engine that runs (docker info), and docker-compose 1.29 or Compose v2. docs/operations.md, "The rig", has more.
@@ -18,7 +20,7 @@ import signal
 import sys
 import time
 
-from containers import Site, Trouble
+from containers import Site, Trouble, bundle, fetch
 from scenarios import SCENARIOS, first_handovers
 
 FIRST_S = 600  # until every device has decided about a first result
@@ -31,10 +33,12 @@ def options():
     p.add_argument('--project', default=os.environ.get('TASUKI_RIG', 'tasuki-rig'),
                    help='name of the Compose project (tasuki-rig, or TASUKI_RIG)')
     commands = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands.add_parser('fetch')
     commands.add_parser('up').add_argument('--handover', action='store_true',
                                            help='and wait until each device has decided about a first result')
     commands.add_parser('down').add_argument('--images', action='store_true', help='images, too')
     commands.add_parser('status')
+    commands.add_parser('password')
     for name in ('cut', 'heal', 'kill'):
         commands.add_parser(name).add_argument('name', metavar='NAME')
     commands.add_parser('scenario').add_argument('name', metavar='NAME', choices=SCENARIOS)
@@ -52,7 +56,8 @@ class Tool:
 
     def up(self):
         self.site.up()
-        self.say(f'all healthy; Prometheus on http://127.0.0.1:{os.environ.get("TASUKI_PROMETHEUS_PORT", 9090)}; look: deploy/rig status')
+        self.say('all healthy; dashboard on http://127.0.0.1:{}, Prometheus on http://127.0.0.1:{}; look: deploy/rig status'.format(
+            os.environ.get('TASUKI_DASHBOARD_PORT', 8080), os.environ.get('TASUKI_PROMETHEUS_PORT', 9090)))
         if self.args.handover:
             first_handovers(self.site, self.site.devices(), self.say, FIRST_S)
             self.say('every device has had a handover')
@@ -70,11 +75,15 @@ class Tool:
         for name, c in sorted(services.items()):
             state = c['State']
             health = state.get('Health', {}).get('Status', '')
-            cut = ' cut' if name.startswith(('cam-', 'edge-')) and self.site.is_cut(name) else ''
+            cut = ' cut' if self.site.may_be_cut(name) and self.site.is_cut(name) else ''
             print(f'{name:12} {state["Status"]:10} {health}{cut}')
         if services.get('console', {}).get('State', {}).get('Running'):
             print()
             print(self.site.tasuki('devices').stdout, end='')
+        return 0
+
+    def password(self):
+        print(self.site.docker('exec', self.site.container('console'), 'cat', '/var/lib/tasuki/password'))
         return 0
 
     def cut(self):
@@ -123,6 +132,10 @@ def main():
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupted)
     try:
+        if args.command == 'fetch':
+            bundle()
+            print(fetch())
+            return 0
         tool = Tool(args)
         return getattr(tool, args.command)()
     except KeyboardInterrupt:

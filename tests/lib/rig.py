@@ -20,7 +20,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'deploy/lib'))
-from fleet import Fleet, Pki, body, free_port, merge, wait_for, write_conf  # noqa: E402,F401
+from fleet import Fleet, Pki, body, die_with_parent, free_port, merge, wait_for, write_conf  # noqa: E402,F401
 
 BUILD = pathlib.Path(os.environ.get('TASUKI_BUILD', ROOT / 'build-gcc'))
 SLOW = bool(os.environ.get('TASUKI_SLOW'))
