@@ -131,8 +131,13 @@ static inline void forget_asked(void)
 
 static inline int begin(void)
 {
-	const struct agent_ports ports = {fake_publish, fake_subscribe, fake_request, fake_mono,
-					  fake_real,    fake_wake,      NULL,         fake_readings};
+	const struct agent_ports ports = {.publish = fake_publish,
+					  .subscribe = fake_subscribe,
+					  .request = fake_request,
+					  .mono_ms = fake_mono,
+					  .real_ms = fake_real,
+					  .wake_at = fake_wake,
+					  .readings = fake_readings};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);
 }
