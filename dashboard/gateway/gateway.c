@@ -138,6 +138,8 @@ static int on_loop(struct lws *wsi, enum lws_callback_reasons reason, void *user
 		   size_t len)
 {
 	struct gateway *g = lws_context_user(lws_get_context(wsi));
+	if (reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION)
+		return -1; /* no browser's */
 	if (reason == LWS_CALLBACK_RAW_RX_FILE && loop_once(g->loop, 0) < 0)
 		g->stopping = true;
 	return 0;

@@ -21,7 +21,7 @@
 #define GATEWAY_HEADER_MAX     4096 /* bytes of a request's head */
 #define GATEWAY_HEADER_S       10   /* ... which is there after so long */
 #define GATEWAY_IDLE_S         30   /* a connection without a request ends */
-#define GATEWAY_SEND_S         30 /* what is sent moves on within so long, or the browser is dropped */
+#define GATEWAY_SEND_S         15 /* what is sent moves on within so long, or the browser is dropped */
 #define GATEWAY_CONNECT_S      10    /* a WebSocket has said CONNECT, and the broker is there */
 #define GATEWAY_BODY_MAX       4096  /* of a POST: a command's size */
 #define GATEWAY_TO_BROKER_MAX  16384 /* bytes queued for the broker, of one browser */

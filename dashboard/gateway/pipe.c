@@ -138,11 +138,12 @@ static void on_closed(void *user, const char *why)
 {
 	struct pipe *p = user;
 	const struct gateway_conf *c = p->visitor->gateway->conf;
-	upstream_free(TAKE_PTR(p->broker));
+	if (!p->closing)
+		log_warning("browser=%s broker %s:%lld: %s", p->visitor->address, c->host,
+			    (long long)c->port, why);
+	upstream_free(TAKE_PTR(p->broker)); /* and `why` with it */
 	if (p->closing)
 		return;
-	log_warning("browser=%s broker %s:%lld: %s", p->visitor->address, c->host,
-		    (long long)c->port, why);
 	if (!p->answered)
 		queue_put(&p->to_browser, connack_away, sizeof(connack_away));
 	close_browser(p, CLOSE_AWAY);

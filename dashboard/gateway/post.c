@@ -194,7 +194,8 @@ int post_body(struct visitor *v, const void *data, size_t len)
 	struct request *q = v->request;
 	if (!q->body || q->body_len + len > GATEWAY_BODY_MAX)
 		return -1;
-	memcpy(q->body + q->body_len, data, len);
+	if (len)
+		memcpy(q->body + q->body_len, data, len);
 	q->body_len += len;
 	return 0;
 }

@@ -140,7 +140,9 @@ static void read_all(struct upstream *u)
 		if (n > 0)
 			u->handler.data(u->handler.user, buf, (size_t)n);
 		else
-			over(u, n == 0 ? "the connection has ended" : strerror((int)-n));
+			over(u, u->tls && n < 0 ? "TLS: ended, perhaps our certificate was refused"
+				: n == 0        ? "the connection has ended"
+						: strerror((int)-n));
 	}
 	watch(u);
 }

@@ -172,8 +172,8 @@ static void test_password(void **state)
 		"$1$salt$qJH7.N4xYta3aEG/dfqo/0" /* MD5 */,
 		"aWXfu5U8BEvZU" /* DES */,
 		"$y$j9T$XMCmiggm/BtyVSUcpYzOB1$" /* a salt alone */,
-		HASH "\n" HASH "\n",
-		"root:" HASH,
+		(HASH "\n" HASH "\n"),
+		("root:" HASH),
 	};
 	char at[FILE_PATH_MAX];
 	bool is;

@@ -13,7 +13,7 @@ import { deviceView } from './view/device.js';
 import { edgeView } from './view/edge.js';
 import { fleetView } from './view/fleet.js';
 
-const SLICE_MS = 12; // of a frame, to look into messages // of a frame, to look into messages
+const SLICE_MS = 12; // of a frame, to look into messages
 const TICK_MS = 1000; // ages go on, and what is over goes
 const SITE_AGAIN_MS = 3000;
 const REST_MS = 50; // until what a view has not shown yet is tried again
