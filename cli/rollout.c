@@ -118,9 +118,9 @@ static const char *stage(const struct msg_fleet *f)
 static void cell(struct table *t, double accuracy)
 {
 	if (accuracy < 0)
-		table_add(t, TABLE_PLAIN, "-");
+		table_add(t, TERM_PLAIN, "-");
 	else
-		table_add(t, TABLE_PLAIN, "%.1f %%", 100 * accuracy);
+		table_add(t, TERM_PLAIN, "%.1f %%", 100 * accuracy);
 }
 
 static void list(const struct picture *p, bool all)
@@ -135,18 +135,18 @@ static void list(const struct picture *p, bool all)
 		struct takeup u = takeup_of(&p->o->fleet, d, history_of(p->seen, d->id));
 		if (!all && (u.state == TAKEUP_LATER || table_rows(t) == ROWS))
 			continue;
-		table_add(t, TABLE_PLAIN, "%s", d->id);
+		table_add(t, TERM_PLAIN, "%s", d->id);
 		table_add(t,
-			  u.state == TAKEUP_IN_USE    ? TABLE_GREEN
-			  : u.state == TAKEUP_OFFLINE ? TABLE_RED
-						      : TABLE_PLAIN,
+			  u.state == TAKEUP_IN_USE    ? TERM_GREEN
+			  : u.state == TAKEUP_OFFLINE ? TERM_RED
+						      : TERM_PLAIN,
 			  "%s", takeup_name(u.state));
 		cell(t, u.accuracy);
 		cell(t, u.before);
 		if (u.accuracy >= 0 && u.before >= 0)
-			table_add(t, TABLE_PLAIN, "%+.1f", 100 * (u.accuracy - u.before));
+			table_add(t, TERM_PLAIN, "%+.1f", 100 * (u.accuracy - u.before));
 		else
-			table_add(t, TABLE_PLAIN, "-");
+			table_add(t, TERM_PLAIN, "-");
 	}
 	if (!t || !table_rows(t))
 		return;

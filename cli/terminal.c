@@ -12,6 +12,8 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
+const char *const term_inks[] = {"", "\033[32m", "\033[31m", "\033[33m", "\033[2m"};
+
 #define BAR_WIDTH  30
 #define FIRST_MS   1000 /* of work, before anything is said in a pipe */
 #define CLEAR_LINE "\r\033[K"

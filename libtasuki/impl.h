@@ -1,7 +1,8 @@
 /* What the files of libtasuki share; nobody else includes it.
  *
  *   tasuki.c  what the application calls: arguments, waiting
- *   serve.c   the library's own thread: the workers, the calls that wait for them
+ *   serve.c   the library's own thread: the workers, the folder
+ *   calls.c   the calls of all threads, on their way through a worker
  *   lanes.c   which worker serves, which loads (pure)
  *   folder.c  the state folder, as a reader sees it */
 #pragma once
@@ -99,8 +100,19 @@ int serve_start(struct tasuki *t, struct err *err);
 void serve_stop(struct tasuki *t);
 /* Waits until t->settled. -ETIMEDOUT. */
 int serve_settle(struct tasuki *t, struct err *err);
-/* Waits for the call's end: its error, or 0. */
-int serve_call(struct tasuki *t, struct call *c);
 bool serve_is_own_thread(void);
 /* Names as the files have them, the private ones after the others. */
 int serve_names(const struct tasuki *t, struct classes *ret, struct err *err);
+
+/* calls.c */
+/* From any other thread: waits for the call's end: its error, or 0. */
+int calls_wait(struct tasuki *t, struct call *c);
+/* The library's thread's: what waits goes to the lane that serves; without one that ever will it
+ * fails. */
+void calls_dispatch(struct tasuki *t);
+/* What became of batch number `index`. */
+void calls_answered(struct lane_io *io, struct batch *b, int index, const struct err *err);
+/* Those that have waited too long. */
+void calls_fail_late(struct tasuki *t);
+/* The error of a request says that the worker is gone, not that it refuses. */
+bool calls_worker_was_lost(const struct err *err);

@@ -239,7 +239,7 @@ static int classify(struct tasuki *t, const float *input, struct tasuki_result *
 		if (!isfinite(input[i]))
 			return err_set(err, -EINVAL, "input: number %zu is not finite", i);
 	struct call c = {.input = input, .output = output};
-	int r = serve_call(t, &c);
+	int r = calls_wait(t, &c);
 	if (r < 0) {
 		*err = c.err;
 		return r;

@@ -134,7 +134,7 @@ class Doctor(rig.Case):
             ('fault', 'broker', at('nobody', port=rig.free_port()), 'Connection refused', 'start the broker'),
             ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for a device, 8883"),
             ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for a device (8883'),
-            ('fault', 'broker', at('host', port=self.odd['name']), 'mismatch', '[broker] host'),
+            ('fault', 'broker', at('host', port=self.odd['name']), 'another name', '[broker] host'),
             ('fault', 'broker', at('imposter', port=self.odd['authority']), 'TLS', 'authorities/broker.crt of this site'),
             ('fault', 'session', at('plain', port=self.secure.ports['device'], fleet=self.fleet), 'no connection', '[identity]'),
             ('fault', 'access', self.trainer('edge-8', {'trainer': {'site': 'elsewhere'}}), 'does not let us write',
