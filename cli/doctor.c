@@ -20,7 +20,8 @@ static const struct cli_option options[] = {
 const struct cli_spec spec_doctor = {
 	"[OPTION ...] [CONF]",
 	"Looks for what is wrong with a device's or trainer's set-up, from its configuration\n"
-	"(agent.conf, trainer.conf, which says where the broker is), or with the way to the broker\n"
+	"(agent.conf, trainer.conf, which says where the broker is), or with the way to the "
+	"broker\n"
 	"alone. Each check is a line: ok, warning, FAULT or skipped, what was found, and after ->\n"
 	"what to do. It changes nothing, and a daemon that runs goes on: run it as that daemon's\n"
 	"user.\n"
@@ -35,7 +36,8 @@ static const char *const words[DOCTOR_STATE_N] = {"ok", "skipped", "warning", "F
 
 static void print_line(enum doctor_state state, const char *what, const char *remedy, char *found)
 {
-	static const enum term_ink inks[DOCTOR_STATE_N] = {TERM_GREEN, TERM_DIM, TERM_YELLOW, TERM_RED};
+	static const enum term_ink inks[DOCTOR_STATE_N] = {TERM_GREEN, TERM_DIM, TERM_YELLOW,
+							   TERM_RED};
 	bool colour = cli_colour();
 	text_blank_controls(found);
 	printf("%s%-7s%s %s: %s%s%s\n", colour ? term_inks[inks[state]] : "", words[state],
@@ -74,16 +76,16 @@ void doctor_say(struct doctor *d, enum doctor_state state, const char *what, con
 /* ---- the configuration ---- */
 
 /* Both daemons' have these, by the same names. */
-#define USE(d, its_role, c)                                      \
-	do {                                                     \
-		(d)->role = (its_role);                          \
-		strcpy((d)->id, (c)->id);                        \
-		strcpy((d)->state, (c)->state);                  \
-		(d)->worker = (c)->worker;                       \
-		(d)->online.identity = (c)->identity;            \
-		strcpy((d)->online.site, (c)->site);             \
-		strcpy((d)->online.mqtt_conf.host, (c)->host);   \
-		(d)->online.mqtt_conf.port = (int)(c)->port;     \
+#define USE(d, its_role, c)                                    \
+	do {                                                   \
+		(d)->role = (its_role);                        \
+		strcpy((d)->id, (c)->id);                      \
+		strcpy((d)->state, (c)->state);                \
+		(d)->worker = (c)->worker;                     \
+		(d)->online.identity = (c)->identity;          \
+		strcpy((d)->online.site, (c)->site);           \
+		strcpy((d)->online.mqtt_conf.host, (c)->host); \
+		(d)->online.mqtt_conf.port = (int)(c)->port;   \
 	} while (0)
 
 static int is_trainers(const char *path, bool *ret, struct err *err)

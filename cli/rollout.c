@@ -25,7 +25,8 @@ static const struct cli_option options[] = {
 	{0},
 };
 const struct cli_spec spec_rollout = {
-	"[--state DIR] [OPTION ...]\nhalt --state DIR [OPTION ...]\nnext --state DIR [OPTION ...]\nresume --state DIR [OPTION ...]",
+	"[--state DIR] [OPTION ...]\nhalt --state DIR [OPTION ...]\nnext --state DIR [OPTION "
+	"...]\nresume --state DIR [OPTION ...]",
 	"How far the checkpoint is that is offered to everyone: whom it is for by now, how many "
 	"devices\n"
 	"have taken it up, and what it scored there, against what they had.\n\n"

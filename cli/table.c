@@ -118,8 +118,7 @@ static void print_line(const struct table *t, FILE *f, bool colour, const int wi
 		if (widths[c] < 0)
 			continue;
 		const char *text = titles ? t->columns[c].title : text_of(t, row, c);
-		enum term_ink k =
-			titles ? TERM_PLAIN : t->cells[row * t->n_columns + c].colour;
+		enum term_ink k = titles ? TERM_PLAIN : t->cells[row * t->n_columns + c].colour;
 		int pad = widths[c] - characters(text);
 		if (t->columns[c].right)
 			blanks += pad;

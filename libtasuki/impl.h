@@ -18,15 +18,15 @@
 #include "libtasuki/lanes.h"
 #include "libtasuki/tasuki.h"
 
-#define TASUKI_LOOK_MS      1000  /* the links are looked at so often, whatever inotify says */
-#define TASUKI_CALL_MS      60000 /* that a call waits for a worker */
-#define TASUKI_STALL_MS     30000 /* that a worker has for a few images, or to load weights */
-#define TASUKI_START_MS     60000 /* ... to start */
-#define TASUKI_BACKOFF_MS   100   /* after a worker's end: first, */
+#define TASUKI_LOOK_MS        1000  /* the links are looked at so often, whatever inotify says */
+#define TASUKI_CALL_MS        60000 /* that a call waits for a worker */
+#define TASUKI_STALL_MS       30000 /* that a worker has for a few images, or to load weights */
+#define TASUKI_START_MS       60000 /* ... to start */
+#define TASUKI_BACKOFF_MS     100   /* after a worker's end: first, */
 #define TASUKI_BACKOFF_MAX_MS 5000
-#define TASUKI_TRIES        2     /* of a call whose worker ended */
-#define TASUKI_BATCH        8     /* images that a worker is asked for at once */
-#define TASUKI_BATCHES      2     /* so that it has the next ones when it is done */
+#define TASUKI_TRIES          2 /* of a call whose worker ended */
+#define TASUKI_BATCH          8 /* images that a worker is asked for at once */
+#define TASUKI_BATCHES        2 /* so that it has the next ones when it is done */
 
 /* One classification, on the stack of the thread that waits for it. */
 struct call {
@@ -91,7 +91,7 @@ struct tasuki {
 	struct lanes lanes;
 	struct lane_io io[LANES_N];
 	unsigned early_deaths; /* of workers, before t->settled */
-	struct err trouble; /* that was told last */
+	struct err trouble;    /* that was told last */
 };
 
 /* serve.c */

@@ -1,5 +1,5 @@
-/* The library's thread: one loop with both workers and the folder. Only this thread looks at lanes and
- * batches. */
+/* The library's thread: one loop with both workers and the folder. Only this thread looks at lanes
+ * and batches. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -118,8 +118,8 @@ static void on_loaded(struct lane_io *io, const struct json *result, const struc
 	else if (json_get_str(result, "checkpoint", id, sizeof(id), &err) == 0 &&
 		 strcmp(id, io->manifest.id) != 0)
 		err_set(&err, -EBADMSG,
-			"%s/checkpoints/%s/weights: damaged: its sha256 is %.12s, expected %.12s", t->state,
-			io->manifest.id, id, io->manifest.id);
+			"%s/checkpoints/%s/weights: damaged: its sha256 is %.12s, expected %.12s",
+			t->state, io->manifest.id, id, io->manifest.id);
 	if (!err.code) {
 		step(t, LANES_LOADED, io->index, NULL);
 		return;
@@ -210,7 +210,8 @@ static void load(struct tasuki *t, int lane)
 	char weights[FILE_PATH_MAX];
 	struct err err = {0};
 	look_at_names(t);
-	int r = folder_checkpoint(t->state, t->lanes.wanted, t->model, weights, &io->manifest, &err);
+	int r = folder_checkpoint(t->state, t->lanes.wanted, t->model, weights, &io->manifest,
+				  &err);
 	if (r == 0 && io->number != number_of(t)) {
 		bool busy = io->batches[0].id || io->batches[1].id;
 		if (!busy && renew_worker(io, &err) == 0)
@@ -313,7 +314,8 @@ static int on_wake(void *user, int fd, uint32_t events)
 static int share_memory(struct lane_io *io, struct err *err)
 {
 	struct tasuki *t = io->t;
-	size_t bytes = (size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
+	size_t bytes =
+		(size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
 	io->fd = memfd_create("tasuki-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (io->fd < 0 || ftruncate(io->fd, (off_t)bytes) < 0 ||
 	    fcntl(io->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -401,7 +403,8 @@ void serve_stop(struct tasuki *t)
 	pthread_mutex_unlock(&t->lock);
 	if (t->thread && write(t->wake_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(t->thread, NULL);
-	size_t bytes = (size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
+	size_t bytes =
+		(size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
 	for (int i = 0; i < LANES_N; i++) {
 		worker_free(t->io[i].worker);
 		if (t->io[i].memory)
@@ -436,5 +439,7 @@ int serve_settle(struct tasuki *t, struct err *err)
 			*err = why;
 		return why.code;
 	}
-	return r < 0 ? err_set(err, r, "tasuki-worker: not there within %d s", TASUKI_START_MS / 1000) : 0;
+	return r < 0 ? err_set(err, r, "tasuki-worker: not there within %d s",
+			       TASUKI_START_MS / 1000)
+		     : 0;
 }

@@ -74,8 +74,8 @@ int tls_new(const char *authority, const char *certificate, const char *key, con
 	int r = t->ctx ? use_files(t->ctx, authority, certificate, key, err)
 		       : err_set(err, -ENOMEM, "TLS: out of memory");
 	if (r == 0) {
-		SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_CLIENT |
-							       SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_set_session_cache_mode(t->ctx,
+					       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(t->ctx, on_ticket);
 		t->ssl = SSL_new(t->ctx);
 		if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1 || expect_host(t->ssl, host) != 1)

@@ -34,7 +34,8 @@ int metrics_listen_parse(const char *text, struct metrics_conf *ret)
 							      .sin6_port = port,
 							      .sin6_addr = in6addr_loopback};
 		} else {
-			c.address.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port};
+			c.address.in =
+				(struct sockaddr_in){.sin_family = AF_INET, .sin_port = port};
 			if (inet_pton(AF_INET, host, &c.address.in.sin_addr) != 1 ||
 			    ntohl(c.address.in.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
 				return -EINVAL;
@@ -52,7 +53,8 @@ int metrics_conf(struct conf *c, struct metrics_conf *ret, struct err *err)
 		return r;
 	r = metrics_listen_parse(text, ret);
 	return r < 0 ? conf_fail(c, "metrics", "listen", r, err,
-				 "found '%.64s', expected nothing, or a loopback address and a port such as "
+				 "found '%.64s', expected nothing, or a loopback address and a "
+				 "port such as "
 				 "127.0.0.1:9464 or [::1]:9464",
 				 text)
 		     : 0;

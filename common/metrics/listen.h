@@ -16,7 +16,8 @@ struct metrics_conf {
 };
 
 /* Refuses, with file, line and key, what is not ADDRESS:PORT with a numeric loopback address, of
- * 127.0.0.0/8 or [::1], and a port from 1 on: there is neither encryption nor a question who asks. */
+ * 127.0.0.0/8 or [::1], and a port from 1 on: there is neither encryption nor a question who asks.
+ */
 int metrics_conf(struct conf *c, struct metrics_conf *ret, struct err *err);
 /* The same of a text; -EINVAL. */
 int metrics_listen_parse(const char *text, struct metrics_conf *ret);
