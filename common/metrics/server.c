@@ -44,8 +44,8 @@ static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, char *
 /* With a port or without. */
 static bool host_is_loopback(const char *host)
 {
-	struct metrics_conf ignored;
-	char with_port[sizeof(ignored.listen)];
+	struct address a;
+	char with_port[INET6_ADDRSTRLEN + sizeof("[]:65535")];
 	if (!host)
 		return false;
 	size_t n = strcspn(host, ":");
@@ -53,7 +53,7 @@ static bool host_is_loopback(const char *host)
 		return true;
 	bool has_port = strrchr(host, ':') && !strchr(strrchr(host, ':'), ']');
 	snprintf(with_port, sizeof(with_port), has_port ? "%s" : "%s:80", host);
-	return metrics_listen_parse(with_port, &ignored) == 0;
+	return address_parse(with_port, &a) == 0 && a.loopback;
 }
 
 static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *url,
@@ -113,11 +113,11 @@ static int on_timer(void *user)
 
 static int start(struct metrics_server *s, struct loop *loop, const struct metrics_conf *conf)
 {
-	const bool six = conf->address.any.sa_family == AF_INET6;
+	const bool six = conf->address.socket.any.sa_family == AF_INET6;
 	const unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0);
 	errno = 0;
 	s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER,
-				     on_log, NULL, MHD_OPTION_SOCK_ADDR, &conf->address.any,
+				     on_log, NULL, MHD_OPTION_SOCK_ADDR, &conf->address.socket.any,
 				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
 				     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_S,
 				     MHD_OPTION_CONNECTION_MEMORY_LIMIT,

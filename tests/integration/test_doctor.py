@@ -11,14 +11,11 @@ import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import forge
 import rig
+from made_up import rfc3339
 from rig import wait_for
 
 NOBODY = 'nosuch.invalid'  # RFC 6761
 AT_ONCE = 6  # they mostly wait
-
-
-def moment(in_s):
-    return time.strftime('%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(time.time() + in_s))
 
 
 class Doctor(rig.Case):
@@ -192,7 +189,7 @@ class Doctor(rig.Case):
         presence = {'online': True, 'boot': 7}
         self.fleet.publish('device/twin/presence', presence, retain=True)
         status = {'boot': 7, 'version': 'x', 'model': 'ab' * 32, 'queued': 0, 'active': 0, 'capacity': 1, 'devices': 0, 'handovers': 0,
-                  'load': 0, 'reason': '', 'at': moment(3600)}
+                  'load': 0, 'reason': '', 'at': rfc3339(time.time() + 3600)}
         for i in range(3):
             for what, m in (('presence', presence), ('status', status)):
                 subprocess.run(['mosquitto_pub', '-p', str(self.fleet.port), '-q', '1', '-r', '-t',

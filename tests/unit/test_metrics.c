@@ -70,8 +70,8 @@ static void test_listen(void **state)
 		assert_int_equal(metrics_listen_parse(good[i], &c), 0);
 		assert_string_equal(c.listen, good[i]);
 	}
-	assert_int_equal(c.address.in6.sin6_family, AF_INET6);
-	assert_int_equal(ntohs(c.address.in6.sin6_port), 9464);
+	assert_int_equal(c.address.socket.in6.sin6_family, AF_INET6);
+	assert_int_equal(ntohs(c.address.socket.in6.sin6_port), 9464);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		if (metrics_listen_parse(bad[i], &c) != -EINVAL)
 			fail_msg("taken: %s", bad[i]);
@@ -130,7 +130,7 @@ static void skip_without(void)
 static int dial(void)
 {
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (connect(s, &conf.address.any, sizeof(conf.address.in)) < 0)
+	if (connect(s, &conf.address.socket.any, sizeof(conf.address.socket.in)) < 0)
 		assert_int_equal(errno, EINPROGRESS);
 	loop_once(loop, 100);
 	return s;
