@@ -104,16 +104,6 @@ static int compare(void *user, const struct audit_head *is, const struct json *l
 	return 0;
 }
 
-int audit_check_path(const char *path, struct audit_chain *c, audit_each *each, void *user,
-		     struct err *err)
-{
-	struct stat st;
-	if (stat(path, &st) < 0)
-		return err_errno(err, -errno, "%s", path);
-	return S_ISDIR(st.st_mode) ? audit_check_folder(path, c, each, user, err)
-				   : audit_check(path, c, each, user, err);
-}
-
 static int verify(char *const *paths, int n, struct heads *h, struct audit_chain *c, struct err *err)
 {
 	int r = 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/mem.h"
 #include "common/base/text.h"
@@ -84,6 +85,16 @@ static int show_line(void *user, const struct audit_head *is, const struct json 
 		free(text);
 	}
 	return 0;
+}
+
+int audit_check_path(const char *path, struct audit_chain *c, audit_each *each, void *user,
+		     struct err *err)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return err_errno(err, -errno, "%s", path);
+	return S_ISDIR(st.st_mode) ? audit_check_folder(path, c, each, user, err)
+				   : audit_check(path, c, each, user, err);
 }
 
 int audit_show(char *const *paths, int n, const struct audit_view *v, struct err *err)

@@ -88,7 +88,8 @@ static bool say_swap(struct conversation *v)
 /* More of the stream; swaps are told meanwhile. */
 static bool receive(struct conversation *v)
 {
-	struct pollfd fds[] = {{.fd = v->c->fd, .events = POLLIN}, {.fd = v->c->swap_fd, .events = POLLIN}};
+	struct pollfd fds[] = {{.fd = v->c->fd, .events = POLLIN},
+			       {.fd = v->c->swap_fd, .events = POLLIN}};
 	while (poll(fds, 2, -1) >= 0 || errno == EINTR) {
 		if (fds[1].revents && !say_swap(v))
 			return false;
@@ -151,8 +152,10 @@ static int parse_frame(const struct json *j, struct request *r, struct err *err)
 	    (code = json_get_int(j, "height", 1, CLASSIFY_FRAME_MAX, &r->height, err)) < 0 ||
 	    (code = json_get_int(j, "channels", 1, 3, &r->channels, err)) < 0)
 		return code;
-	if (r->width * r->height > CLASSIFY_FRAME_MAX || r->width * r->height * r->channels != r->bytes)
-		return err_set(err, -EINVAL, "bytes: found %lld, expected width x height x channels",
+	if (r->width * r->height > CLASSIFY_FRAME_MAX ||
+	    r->width * r->height * r->channels != r->bytes)
+		return err_set(err, -EINVAL,
+			       "bytes: found %lld, expected width x height x channels",
 			       (long long)r->bytes);
 	return 0;
 }
@@ -173,7 +176,8 @@ static int parse(struct conversation *v, const struct json *j, struct request *r
 	if (code == 0)
 		code = get_flag(j, "watch", &v->watching, err);
 	if (code == 0 && *r->path && *r->path != '/')
-		code = err_set(err, -EINVAL, "path: found '%.200s', expected an absolute one", r->path);
+		code = err_set(err, -EINVAL, "path: found '%.200s', expected an absolute one",
+			       r->path);
 	return code;
 }
 
@@ -253,7 +257,8 @@ static void converse(struct conversation *v)
 			if (!serve(v, (size_t)(end - v->in)))
 				return;
 		} else if (v->len == sizeof(v->in)) {
-			say_error(v, &(struct request){0}, -E2BIG, "a request of more than 8192 bytes");
+			say_error(v, &(struct request){0}, -E2BIG,
+				  "a request of more than 8192 bytes");
 			return;
 		} else if (!receive(v)) {
 			return;

@@ -1,5 +1,5 @@
-/* One client of `tasuki classify --follow`: requests as JSON lines, frames as bytes behind them, answers as
- * JSON lines. A thread each, since each waits for its own answers. */
+/* One client of `tasuki classify --follow`: requests as JSON lines, frames as bytes behind them,
+ * answers as JSON lines. A thread each, since each waits for its own answers. */
 #pragma once
 
 #include <pthread.h>
@@ -7,9 +7,9 @@
 
 #include "libtasuki/tasuki.h"
 
-#define CLASSIFY_LINE_MAX    8192               /* bytes of a request, without its frame */
-#define CLASSIFY_FRAME_MAX   (32 * 1024 * 1024) /* bytes */
-#define CLASSIFY_PATIENCE_S  30 /* for the rest of a frame, and for a client to take its answer */
+#define CLASSIFY_LINE_MAX   8192               /* bytes of a request, without its frame */
+#define CLASSIFY_FRAME_MAX  (32 * 1024 * 1024) /* bytes */
+#define CLASSIFY_PATIENCE_S 30 /* for the rest of a frame, and for a client to take its answer */
 
 struct classify_client {
 	tasuki *t;

@@ -14,8 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
 #include "cli/classify_client.h"
+#include "cli/cli.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -27,10 +27,14 @@
 /* What `classify` takes with --follow; its help is that of `classify`. */
 enum { OPT_FOLLOW = 256, OPT_SOCKET, OPT_CFG, OPT_CLASSES, OPT_CROP, OPT_THREADS };
 static const struct cli_option options[] = {
-	{"follow", "STATE", "", OPT_FOLLOW},	{"socket", "PATH", "", OPT_SOCKET},
-	{"cfg", "FILE", "", OPT_CFG},		{"classes", "FILE", "", OPT_CLASSES},
-	{"center-crop", "PX", "", OPT_CROP}, {"threads", "N", "", OPT_THREADS},
-	CLI_JSON,				{0},
+	{"follow", "STATE", "", OPT_FOLLOW},
+	{"socket", "PATH", "", OPT_SOCKET},
+	{"cfg", "FILE", "", OPT_CFG},
+	{"classes", "FILE", "", OPT_CLASSES},
+	{"center-crop", "PX", "", OPT_CROP},
+	{"threads", "N", "", OPT_THREADS},
+	CLI_JSON,
+	{0},
 };
 static const struct cli_spec spec = {"", "", options, ""};
 
@@ -115,7 +119,8 @@ static int free_place(struct server *s)
 
 static void refuse(int fd)
 {
-	static const char text[] = "{\"error\":\"too many clients: 16 at most\",\"code\":\"EBUSY\"}\n";
+	static const char text[] =
+		"{\"error\":\"too many clients: 16 at most\",\"code\":\"EBUSY\"}\n";
 	if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		errno = 0; /* it is closed anyway */
 	close(fd);
@@ -131,7 +136,8 @@ static void begin_client(struct server *s)
 		refuse(fd);
 		return;
 	}
-	*c = (struct classify_client){.t = s->t, .fd = fd, .swap_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	*c = (struct classify_client){
+		.t = s->t, .fd = fd, .swap_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 	if (c->swap_fd < 0 || pthread_create(&c->thread, NULL, classify_client_run, c) != 0) {
 		close(c->swap_fd);
 		free(c);
@@ -145,7 +151,8 @@ static void begin_client(struct server *s)
 
 /* ---- the socket ---- */
 
-/* A socket that a killed server left is replaced; one that somebody listens at, or any other file, is not. */
+/* A socket that a killed server left is replaced; one that somebody listens at, or any other file,
+ * is not. */
 static int clear_path(const struct sockaddr_un *a, struct err *err)
 {
 	struct stat st;
@@ -165,8 +172,8 @@ static int listen_at(struct server *s, const char *path, struct err *err)
 	int r = path ? file_path(a.sun_path, sizeof(a.sun_path), "%s", path)
 		     : file_path(a.sun_path, sizeof(a.sun_path), "%s/" SOCKET_NAME, s->state);
 	if (r < 0)
-		return err_set(err, r, "socket: found %s, expected at most %zu bytes", path ? path : s->state,
-			       sizeof(a.sun_path) - 1);
+		return err_set(err, r, "socket: found %s, expected at most %zu bytes",
+			       path ? path : s->state, sizeof(a.sun_path) - 1);
 	r = clear_path(&a, err);
 	if (r < 0)
 		return r;
@@ -197,7 +204,8 @@ static int take_signals(struct server *s, struct err *err)
 
 static void run(struct server *s)
 {
-	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN}, {.fd = s->listener, .events = POLLIN}};
+	struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
+			       {.fd = s->listener, .events = POLLIN}};
 	tell(s, "listening", "socket", s->path);
 	notify_send("READY=1");
 	while (!fds[0].revents) {
@@ -257,13 +265,15 @@ static int read_options(struct server *s, int argc, char **argv, const char **re
 			s->options.classes = optarg;
 			break;
 		case OPT_CROP:
-			if (!set_number("--center-crop", optarg, 0, DATASET_IMAGE_DIM_MAX, &s->options.center_crop))
+			if (!set_number("--center-crop", optarg, 0, DATASET_IMAGE_DIM_MAX,
+					&s->options.center_crop))
 				return CLI_USAGE;
 			if (!s->options.center_crop)
 				s->options.center_crop = -1;
 			break;
 		case OPT_THREADS:
-			if (!set_number("--threads", optarg, 1, WORKER_THREADS_MAX, &s->options.threads))
+			if (!set_number("--threads", optarg, 1, WORKER_THREADS_MAX,
+					&s->options.threads))
 				return CLI_USAGE;
 			break;
 		case CLI_OPT_JSON:
@@ -274,7 +284,8 @@ static int read_options(struct server *s, int argc, char **argv, const char **re
 		}
 	}
 	if (optind < argc)
-		return cli_usage("classify", "found '%s', expected no images with --follow", argv[optind]);
+		return cli_usage("classify", "found '%s', expected no images with --follow",
+				 argv[optind]);
 	return CLI_OK;
 }
 
@@ -283,8 +294,10 @@ int classify_socket(int argc, char **argv)
 	struct server s = {.listener = -1, .signals = -1};
 	const char *path = NULL;
 	struct err err = {0};
-	s.options = (struct tasuki_options){
-		.size = sizeof(s.options), .on_swap = on_swap, .on_trouble = on_trouble, .user = &s};
+	s.options = (struct tasuki_options){.size = sizeof(s.options),
+					    .on_swap = on_swap,
+					    .on_trouble = on_trouble,
+					    .user = &s};
 	if (read_options(&s, argc, argv, &path) != CLI_OK)
 		return CLI_USAGE;
 	pthread_mutex_init(&s.lock, NULL);

@@ -1,5 +1,5 @@
-/* tasuki classify --follow STATE: what libtasuki does, for programs that do not link with it, over a Unix
- * socket. docs/protocol.md, "Classification over a socket", has the messages. */
+/* tasuki classify --follow STATE: what libtasuki does, for programs that do not link with it, over
+ * a Unix socket. docs/protocol.md, "Classification over a socket", has the messages. */
 #pragma once
 
 #include <stdbool.h>

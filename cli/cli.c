@@ -199,6 +199,16 @@ int cli_near_file(const char *path, struct err *err)
 	return err->code;
 }
 
+int cli_is_trainers(const struct conf *c, const char *path, bool *ret, struct err *err)
+{
+	bool trainer = conf_has_section(c, "trainer"), device = conf_has_section(c, "device");
+	if (trainer == device)
+		return err_set(err, -EINVAL, "%s: found %s, expected a section [device] or [trainer]", path,
+			       trainer ? "both" : "neither");
+	*ret = trainer;
+	return 0;
+}
+
 int cli_print_json(struct json *j)
 {
 	_cleanup_free_ char *text = json_print(j);

@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "common/base/err.h"
+#include "common/conf/conf.h"
 #include "common/engine/worker.h"
 #include "common/json/json.h"
 
@@ -21,16 +22,15 @@
 #define CLI_COMMANDS(each)                                                                         \
 	each(train) each(evaluate) each(classify) each(blend) each(inspect) each(dataset)          \
 	each(devices) each(show) each(watch) each(history) each(cmd) each(publish) each(rollout)   \
-	each(logs) each(export) each(audit) each(doctor)            \
-	each(privacy)
+	each(logs) each(export) each(audit) each(doctor) each(privacy)
 #define CLI_DECLARE(name)                                                                          \
 	int cmd_##name(int argc, char **argv);                                                     \
 	extern const struct cli_spec spec_##name;
 CLI_COMMANDS(CLI_DECLARE)
 
-/* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
 /* A line on standard error; what others made may be in it. */
 void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "tasuki NAME: text" on standard error; return CLI_FAIL and CLI_USAGE. */
 int cli_fail(const char *name, const struct err *err);
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -55,6 +55,8 @@ const char *cli_did_you_mean(const char *word);
 /* Where there is no file `path`: adds to the error what its folder has that is called nearly so. Returns
  * err->code. */
 int cli_near_file(const char *path, struct err *err);
+/* Whose configuration it is, by its sections: a trainer's, or a device's. -EINVAL: both, or neither. */
+int cli_is_trainers(const struct conf *c, const char *path, bool *ret, struct err *err);
 
 /* Prints the object and a newline on standard output; frees it. */
 int cli_print_json(struct json *j);

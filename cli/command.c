@@ -51,8 +51,8 @@ int command_check_member(const char *cmd, const char *key, struct err *err)
 			return 0;
 	if (!m[0])
 		return err_set(err, -EINVAL, "found '%.64s=', expected nothing after %s", key, cmd);
-	return err_set(err, -EINVAL, "found '%.64s=', expected %s%s%s, as %s takes no other", key, m[0], m[1] ? " or " : "",
-		       m[1] ? m[1] : "", cmd);
+	return err_set(err, -EINVAL, "found '%.64s=', expected %s%s%s, as %s takes no other", key,
+		       m[0], m[1] ? " or " : "", m[1] ? m[1] : "", cmd);
 }
 
 int64_t command_valid_ms(int64_t timeout_s)
@@ -64,7 +64,8 @@ int command_topics(const char *site, const char *target, const char *client, cha
 		   char ret_reply[TOPIC_SIZE])
 {
 	bool fleet = !strcmp(target, COMMAND_FLEET);
-	struct topic t = {.kind = fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD}, rt = {.kind = TOPIC_REPLY};
+	struct topic t = {.kind = fleet ? TOPIC_FLEET_CMD : TOPIC_DEVICE_CMD},
+		     rt = {.kind = TOPIC_REPLY};
 	if (!fleet)
 		snprintf(t.device, sizeof(t.device), "%s", target);
 	snprintf(rt.client, sizeof(rt.client), "%s", client);
@@ -72,7 +73,8 @@ int command_topics(const char *site, const char *target, const char *client, cha
 	return r < 0 ? r : topic_format(ret_reply, site, &rt);
 }
 
-char *command_sign(const struct identity_paths *identity, const char *topic, char *text, struct err *err)
+char *command_sign(const struct identity_paths *identity, const char *topic, char *text,
+		   struct err *err)
 {
 	struct trust *t;
 	if (trust_new(identity, ROLE_OPERATOR, clock_real_ms(), &t, err) < 0) {

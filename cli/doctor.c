@@ -20,7 +20,8 @@ static const struct cli_option options[] = {
 const struct cli_spec spec_doctor = {
 	"[OPTION ...] [CONF]",
 	"Looks for what is wrong with a device's or trainer's set-up, from its configuration\n"
-	"(agent.conf, trainer.conf, which says where the broker is), or with the way to the broker\n"
+	"(agent.conf, trainer.conf, which says where the broker is), or with the way to the "
+	"broker\n"
 	"alone. Each check is a line: ok, warning, FAULT or skipped, what was found, and after ->\n"
 	"what to do. It changes nothing, and a daemon that runs goes on: run it as that daemon's\n"
 	"user.\n"
@@ -35,12 +36,12 @@ static const char *const words[DOCTOR_STATE_N] = {"ok", "skipped", "warning", "F
 
 static void print_line(enum doctor_state state, const char *what, const char *remedy, char *found)
 {
-	static const char *const colours[DOCTOR_STATE_N] = {"\033[32m", "\033[2m", "\033[33m",
-							    "\033[31m"};
+	static const enum term_ink inks[DOCTOR_STATE_N] = {TERM_GREEN, TERM_DIM, TERM_YELLOW,
+							   TERM_RED};
 	bool colour = cli_colour();
 	text_blank_controls(found);
-	printf("%s%-7s%s %s: %s%s%s\n", colour ? colours[state] : "", words[state],
-	       colour ? "\033[0m" : "", what, found, remedy ? " -> " : "", remedy ? remedy : "");
+	printf("%s%-7s%s %s: %s%s%s\n", colour ? term_inks[inks[state]] : "", words[state],
+	       colour ? TERM_RESET : "", what, found, remedy ? " -> " : "", remedy ? remedy : "");
 	fflush(stdout);
 }
 
@@ -74,45 +75,28 @@ void doctor_say(struct doctor *d, enum doctor_state state, const char *what, con
 
 /* ---- the configuration ---- */
 
-static void use_agent(struct doctor *d, const struct agent_conf *c)
-{
-	d->role = ROLE_DEVICE;
-	strcpy(d->id, c->id);
-	strcpy(d->state, c->state);
-	d->worker = c->worker;
-	d->online.identity = c->identity;
-	strcpy(d->online.site, c->site);
-	strcpy(d->online.mqtt_conf.host, c->host);
-	d->online.mqtt_conf.port = (int)c->port;
-}
+/* Both daemons' have these, by the same names. */
+#define USE(d, its_role, c)                                    \
+	do {                                                   \
+		(d)->role = (its_role);                        \
+		strcpy((d)->id, (c)->id);                      \
+		strcpy((d)->state, (c)->state);                \
+		(d)->worker = (c)->worker;                     \
+		(d)->online.identity = (c)->identity;          \
+		strcpy((d)->online.site, (c)->site);           \
+		strcpy((d)->online.mqtt_conf.host, (c)->host); \
+		(d)->online.mqtt_conf.port = (int)(c)->port;   \
+	} while (0)
 
-static void use_trainer(struct doctor *d, const struct trainer_conf *c)
-{
-	d->role = ROLE_TRAINER;
-	strcpy(d->id, c->id);
-	strcpy(d->state, c->state);
-	d->worker = c->worker;
-	d->online.identity = c->identity;
-	strcpy(d->online.site, c->site);
-	strcpy(d->online.mqtt_conf.host, c->host);
-	d->online.mqtt_conf.port = c->port;
-}
-
-/* Whose it is, by its sections. */
 static int is_trainers(const char *path, bool *ret, struct err *err)
 {
 	struct conf *c;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
 		return r;
-	bool trainer = conf_has_section(c, "trainer"), device = conf_has_section(c, "device");
+	r = cli_is_trainers(c, path, ret, err);
 	conf_free(c);
-	if (trainer == device)
-		return err_set(err, -EINVAL,
-			       "%s: found %s, expected a section [device] or [trainer]", path,
-			       trainer ? "both" : "neither");
-	*ret = trainer;
-	return 0;
+	return r;
 }
 
 /* 1: all is well; 0: its keys are, so what it names can be looked at one by one. */
@@ -137,9 +121,9 @@ static int load(struct doctor *d, struct err *err)
 	if (read < 0)
 		return r;
 	if (trainer)
-		use_trainer(d, d->trainer);
+		USE(d, ROLE_TRAINER, d->trainer);
 	else
-		use_agent(d, d->agent);
+		USE(d, ROLE_DEVICE, d->agent);
 	return r == 0;
 }
 

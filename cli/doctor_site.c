@@ -229,7 +229,7 @@ static bool look_at_way(struct doctor *d)
 {
 	struct mqtt_conf *m = &d->online.mqtt_conf;
 	struct mqtt_tls tls = {.authority = ""};
-	struct probe p;
+	struct probe p = {.step = PROBE_TLS};
 	struct err err = {0};
 	char text[200];
 	int r = d->trusted ? identity_tls(&d->online.identity, &tls, &err) : 0;

@@ -70,13 +70,8 @@ static int read_conf(struct export *e, const char *path, struct err *err)
 		cli_near_file(path, err);
 		return r;
 	}
-	e->of_trainer = conf_has_section(c, "trainer");
+	r = cli_is_trainers(c, path, &e->of_trainer, err);
 	const char *section = e->of_trainer ? "trainer" : "device";
-	if (!e->of_trainer && !conf_has_section(c, section))
-		r = err_set(err, -EINVAL,
-			    "%s: found neither [device] nor [trainer], expected an agent.conf or "
-			    "trainer.conf",
-			    path);
 	if (r == 0)
 		r = conf_id(c, section, "id", NULL, e->id, sizeof(e->id), err);
 	if (r == 0)

@@ -80,13 +80,13 @@ static void list(const struct msg_history *m, size_t last)
 	for (size_t i = m->n_points > last ? m->n_points - last : 0; t && i < m->n_points; i++) {
 		const struct history_point *p = &m->points[i];
 		time_text(at, p->at_s);
-		table_add(t, TABLE_PLAIN, "%s", at);
-		table_add(t, TABLE_PLAIN, "%lld", (long long)p->epoch);
-		table_add(t, TABLE_PLAIN, "%s", origin_name(p->origin));
-		table_add(t, TABLE_PLAIN, "%lld of %lld", (long long)p->correct, (long long)p->n);
-		table_add(t, TABLE_PLAIN, "%.2f %%", 100 * chart_accuracy(p));
-		table_add(t, TABLE_GREEN, "%s", p->swap ? "*" : "");
-		table_add(t, TABLE_DIM, "%s", p->checkpoint);
+		table_add(t, TERM_PLAIN, "%s", at);
+		table_add(t, TERM_PLAIN, "%lld", (long long)p->epoch);
+		table_add(t, TERM_PLAIN, "%s", origin_name(p->origin));
+		table_add(t, TERM_PLAIN, "%lld of %lld", (long long)p->correct, (long long)p->n);
+		table_add(t, TERM_PLAIN, "%.2f %%", 100 * chart_accuracy(p));
+		table_add(t, TERM_GREEN, "%s", p->swap ? "*" : "");
+		table_add(t, TERM_DIM, "%s", p->checkpoint);
 	}
 	if (t)
 		table_print(t, stdout, term_width(), cli_colour(), SIZE_MAX);

@@ -73,8 +73,8 @@ static void print(void *user, const char *what, const char *text)
 	if (l->json)
 		print_json(l, at, what, text);
 	else
-		printf("%s%.19s%s %-16s %s\n", cli_colour() ? "\033[2m" : "", at,
-		       cli_colour() ? "\033[0m" : "", l->who, text);
+		printf("%s%.19s%s %-16s %s\n", cli_colour() ? term_inks[TERM_DIM] : "", at,
+		       cli_colour() ? TERM_RESET : "", l->who, text);
 	fflush(stdout);
 }
 

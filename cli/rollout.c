@@ -25,7 +25,8 @@ static const struct cli_option options[] = {
 	{0},
 };
 const struct cli_spec spec_rollout = {
-	"[--state DIR] [OPTION ...]\nhalt --state DIR [OPTION ...]\nnext --state DIR [OPTION ...]\nresume --state DIR [OPTION ...]",
+	"[--state DIR] [OPTION ...]\nhalt --state DIR [OPTION ...]\nnext --state DIR [OPTION "
+	"...]\nresume --state DIR [OPTION ...]",
 	"How far the checkpoint is that is offered to everyone: whom it is for by now, how many "
 	"devices\n"
 	"have taken it up, and what it scored there, against what they had.\n\n"
@@ -118,9 +119,9 @@ static const char *stage(const struct msg_fleet *f)
 static void cell(struct table *t, double accuracy)
 {
 	if (accuracy < 0)
-		table_add(t, TABLE_PLAIN, "-");
+		table_add(t, TERM_PLAIN, "-");
 	else
-		table_add(t, TABLE_PLAIN, "%.1f %%", 100 * accuracy);
+		table_add(t, TERM_PLAIN, "%.1f %%", 100 * accuracy);
 }
 
 static void list(const struct picture *p, bool all)
@@ -135,18 +136,18 @@ static void list(const struct picture *p, bool all)
 		struct takeup u = takeup_of(&p->o->fleet, d, history_of(p->seen, d->id));
 		if (!all && (u.state == TAKEUP_LATER || table_rows(t) == ROWS))
 			continue;
-		table_add(t, TABLE_PLAIN, "%s", d->id);
+		table_add(t, TERM_PLAIN, "%s", d->id);
 		table_add(t,
-			  u.state == TAKEUP_IN_USE    ? TABLE_GREEN
-			  : u.state == TAKEUP_OFFLINE ? TABLE_RED
-						      : TABLE_PLAIN,
+			  u.state == TAKEUP_IN_USE    ? TERM_GREEN
+			  : u.state == TAKEUP_OFFLINE ? TERM_RED
+						      : TERM_PLAIN,
 			  "%s", takeup_name(u.state));
 		cell(t, u.accuracy);
 		cell(t, u.before);
 		if (u.accuracy >= 0 && u.before >= 0)
-			table_add(t, TABLE_PLAIN, "%+.1f", 100 * (u.accuracy - u.before));
+			table_add(t, TERM_PLAIN, "%+.1f", 100 * (u.accuracy - u.before));
 		else
-			table_add(t, TABLE_PLAIN, "-");
+			table_add(t, TERM_PLAIN, "-");
 	}
 	if (!t || !table_rows(t))
 		return;

@@ -11,7 +11,7 @@
 
 struct cell {
 	char *text;
-	enum table_colour colour;
+	enum term_ink colour;
 };
 
 struct table {
@@ -40,7 +40,7 @@ void table_free(struct table *t)
 	free(t);
 }
 
-void table_add(struct table *t, enum table_colour colour, const char *fmt, ...)
+void table_add(struct table *t, enum term_ink colour, const char *fmt, ...)
 {
 	if (t->n_cells == t->room) {
 		size_t room = t->room ? 2 * t->room : 64;
@@ -113,20 +113,18 @@ static void leave_out(const struct table *t, int width, int widths[COLUMNS_MAX])
 static void print_line(const struct table *t, FILE *f, bool colour, const int widths[COLUMNS_MAX],
 		       size_t row, bool titles)
 {
-	static const char *const codes[] = {"", "\033[32m", "\033[31m", "\033[33m", "\033[2m"};
 	int blanks = 0; /* owed: none are written at the end of a line */
 	for (size_t c = 0; c < t->n_columns; c++) {
 		if (widths[c] < 0)
 			continue;
 		const char *text = titles ? t->columns[c].title : text_of(t, row, c);
-		enum table_colour k =
-			titles ? TABLE_PLAIN : t->cells[row * t->n_columns + c].colour;
+		enum term_ink k = titles ? TERM_PLAIN : t->cells[row * t->n_columns + c].colour;
 		int pad = widths[c] - characters(text);
 		if (t->columns[c].right)
 			blanks += pad;
 		if (*text) {
-			fprintf(f, "%*s%s%s%s", blanks, "", colour ? codes[k] : "", text,
-				colour && k ? "\033[0m" : "");
+			fprintf(f, "%*s%s%s%s", blanks, "", colour ? term_inks[k] : "", text,
+				colour && k ? TERM_RESET : "");
 			blanks = 0;
 		}
 		blanks += (t->columns[c].right ? 0 : pad) + GAP;

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "cli/terminal.h"
+
 struct table;
 
 struct table_column {
@@ -14,8 +16,6 @@ struct table_column {
 	bool right; /* numbers */
 	int rank;   /* 0: always there; of the others the highest goes first where it is narrow */
 };
-
-enum table_colour { TABLE_PLAIN, TABLE_GREEN, TABLE_RED, TABLE_YELLOW, TABLE_DIM };
 
 /* `columns` must outlive it. NULL: out of memory. */
 struct table *table_new(const struct table_column *columns, size_t n);
@@ -25,7 +25,7 @@ static inline void table_freep(struct table **t)
 	table_free(*t);
 }
 /* The next cell, row by row. Without memory it stays empty. */
-void table_add(struct table *t, enum table_colour colour, const char *fmt, ...)
+void table_add(struct table *t, enum term_ink colour, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 size_t table_rows(const struct table *t);
 /* Titles and rows, the first `max_rows`. width 0: no limit. */

@@ -12,12 +12,14 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
+const char *const term_inks[] = {"", "\033[32m", "\033[31m", "\033[33m", "\033[2m"};
+
 #define BAR_WIDTH  30
 #define FIRST_MS   1000 /* of work, before anything is said in a pipe */
 #define CLEAR_LINE "\r\033[K"
-#define LIVE_BEGIN "\033[?1049h\033[?25l\033[?7l" /* alternate screen, no cursor, long lines cut \
-						   */
-#define LIVE_END "\033[?7h\033[?25h\033[?1049l"
+/* Alternate screen, no cursor, long lines cut. */
+#define LIVE_BEGIN "\033[?1049h\033[?25l\033[?7l"
+#define LIVE_END   "\033[?7h\033[?25h\033[?1049l"
 
 static enum term_colour colour;
 static volatile sig_atomic_t interrupted, bar_shown;

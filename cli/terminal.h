@@ -12,6 +12,11 @@ void term_set_colour(enum term_colour c);
 /* Standard output is a terminal and NO_COLOR is unset or empty, unless --color says otherwise. */
 bool cli_colour(void);
 
+/* What begins text of that kind, ECMA-48's; "" for TERM_PLAIN. TERM_RESET ends it. */
+enum term_ink { TERM_PLAIN, TERM_GREEN, TERM_RED, TERM_YELLOW, TERM_DIM };
+extern const char *const term_inks[];
+#define TERM_RESET "\033[0m"
+
 /* Columns and lines of the terminal that standard output is; 0: it is none. */
 int term_width(void);
 int term_height(void);

@@ -101,13 +101,13 @@ static void add_handover(struct table *t, const struct online_device *d)
 	const struct msg_status *s = &d->status;
 	if (d->has_job && d->has_status && s->handover[0])
 		term_bar(edge, sizeof(edge), BAR_WIDTH, d->job.progress);
-	table_add(t, TABLE_PLAIN, "%s%s%s%s%s", s->handover, s->trainer[0] ? " " : "", s->trainer,
+	table_add(t, TERM_PLAIN, "%s%s%s%s%s", s->handover, s->trainer[0] ? " " : "", s->trainer,
 		  *edge ? " " : "", edge);
 }
 
-static enum table_colour phase_colour(const struct msg_status *s)
+static enum term_ink phase_colour(const struct msg_status *s)
 {
-	return s->phase == PHASE_PAUSED || s->phase == PHASE_WAITING ? TABLE_YELLOW : TABLE_PLAIN;
+	return s->phase == PHASE_PAUSED || s->phase == PHASE_WAITING ? TERM_YELLOW : TERM_PLAIN;
 }
 
 static void add_device(struct table *t, const struct online_device *d)
@@ -115,28 +115,28 @@ static void add_device(struct table *t, const struct online_device *d)
 	char progress[BAR_WIDTH + 1] = "", moved[VIEW_BYTES_MAX];
 	const struct msg_status *s = &d->status;
 	bool now = filter_is_now(d), active = d->has_status && s->has_active;
-	table_add(t, TABLE_PLAIN, "%s", d->id);
+	table_add(t, TERM_PLAIN, "%s", d->id);
 	table_add(t,
-		  !d->has_presence ? TABLE_PLAIN
-		  : d->online      ? TABLE_GREEN
-				   : TABLE_RED,
+		  !d->has_presence ? TERM_PLAIN
+		  : d->online      ? TERM_GREEN
+				   : TERM_RED,
 		  "%s", view_presence(d));
-	table_add(t, now ? phase_colour(s) : TABLE_PLAIN, "%s", now ? phase_name(s->phase) : "-");
+	table_add(t, now ? phase_colour(s) : TERM_PLAIN, "%s", now ? phase_name(s->phase) : "-");
 	if (d->has_status)
-		table_add(t, TABLE_PLAIN, "%lld", (long long)s->epoch);
+		table_add(t, TERM_PLAIN, "%lld", (long long)s->epoch);
 	else
-		table_add(t, TABLE_PLAIN, "-");
+		table_add(t, TERM_PLAIN, "-");
 	if (now)
 		term_bar(progress, sizeof(progress), BAR_WIDTH, s->progress);
-	table_add(t, TABLE_PLAIN, "%s", *progress ? progress : "-");
-	table_add(t, TABLE_PLAIN, "%s%s", active ? origin_name(s->active.origin) : "-",
+	table_add(t, TERM_PLAIN, "%s", *progress ? progress : "-");
+	table_add(t, TERM_PLAIN, "%s%s", active ? origin_name(s->active.origin) : "-",
 		  active && s->active.pinned ? " pinned" : "");
 	if (active && s->active.accuracy >= 0)
-		table_add(t, TABLE_PLAIN, "%.1f %%", 100 * s->active.accuracy);
+		table_add(t, TERM_PLAIN, "%.1f %%", 100 * s->active.accuracy);
 	else
-		table_add(t, TABLE_PLAIN, "-");
+		table_add(t, TERM_PLAIN, "-");
 	view_bytes(moved, d->has_status ? s->moved_bytes : -1);
-	table_add(t, TABLE_PLAIN, "%s", moved);
+	table_add(t, TERM_PLAIN, "%s", moved);
 	add_handover(t, d);
 }
 
@@ -209,7 +209,7 @@ static void add_window(struct table *t, const struct msg_trainer_status *s)
 	if ((size_t)s->members > s->n_window)
 		fprintf(f, " and %lld more", (long long)s->members - (long long)s->n_window);
 	fclose(f);
-	table_add(t, TABLE_PLAIN, "%s", text ? text : "");
+	table_add(t, TERM_PLAIN, "%s", text ? text : "");
 }
 
 static void trainers_table(const struct online *o, FILE *out, int width, bool colour)
@@ -220,17 +220,17 @@ static void trainers_table(const struct online *o, FILE *out, int width, bool co
 		const struct online_trainer *r = o->trainers[i];
 		const struct msg_trainer_status *s = &r->status;
 		const int64_t numbers[] = {s->active, s->queued, s->capacity, s->handovers};
-		table_add(t, TABLE_PLAIN, "%s", r->id);
+		table_add(t, TERM_PLAIN, "%s", r->id);
 		table_add(t,
-			  !r->has_presence     ? TABLE_PLAIN
-			  : r->presence.online ? TABLE_GREEN
-					       : TABLE_RED,
+			  !r->has_presence     ? TERM_PLAIN
+			  : r->presence.online ? TERM_GREEN
+					       : TERM_RED,
 			  "%s", trainer_presence(r));
 		for (size_t k = 0; k < ARRAY_LEN(numbers); k++)
-			table_add(t, TABLE_PLAIN, "%lld", (long long)numbers[k]);
-		table_add(t, TABLE_PLAIN, "%s", s->strategy);
-		table_add(t, TABLE_PLAIN, "%lld", (long long)s->refused);
-		table_add(t, TABLE_PLAIN, "%lld", (long long)s->refused_messages);
+			table_add(t, TERM_PLAIN, "%lld", (long long)numbers[k]);
+		table_add(t, TERM_PLAIN, "%s", s->strategy);
+		table_add(t, TERM_PLAIN, "%lld", (long long)s->refused);
+		table_add(t, TERM_PLAIN, "%lld", (long long)s->refused_messages);
 		add_window(t, s);
 	}
 	if (t)

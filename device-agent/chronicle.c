@@ -1,5 +1,6 @@
-/* What the retained history says: points made of the reports on disk, which are read again at the start, and what the
- * active checkpoint takes for what, as its last evaluation told, in a file of its own. */
+/* What the retained history says: points made of the reports on disk, which are read again at the
+ * start, and what the active checkpoint takes for what, as its last evaluation told, in a file of
+ * its own. */
 #include "device-agent/agent_impl.h"
 
 #include <errno.h>
@@ -8,20 +9,20 @@
 
 #include "device-agent/history.h"
 
-#define EVERY_MS     60000 /* between two of them, at least ... */
-#define BYTES_A_S    100   /* ... and on average no more than this: a link may be metered */
-#define SWAP_MS	     5000  /* after a swap, but no sooner than that after the last one */
-#define UP_SPREAD_MS 10000 /* a fleet that comes back does not say all of it at once */
+#define EVERY_MS     60000         /* between two of them, at least ... */
+#define BYTES_A_S    100           /* ... and on average no more than this: a link may be metered */
+#define SWAP_MS      5000          /* after a swap, but no sooner than that after the last one */
+#define UP_SPREAD_MS 10000         /* a fleet that comes back does not say all of it at once */
 #define COUNTS_FILE  "counts.json" /* in the state folder */
 
 struct chronicle {
 	struct history history;
 	struct msg_history message; /* its points are only filled in to be printed */
-	char snapshot[HASH_SIZE];   /* of the images that its counts are of; "": not known, or none */
-	char active[HASH_SIZE];	    /* when it was looked at last */
+	char snapshot[HASH_SIZE]; /* of the images that its counts are of; "": not known, or none */
+	char active[HASH_SIZE];   /* when it was looked at last */
 	bool dirty, swapped;
 	int64_t sent_ms, bytes; /* of the last one; sent_ms -1: none yet */
-	int64_t up_ms;		/* not before: the link is fresh */
+	int64_t up_ms;          /* not before: the link is fresh */
 };
 
 static bool same(const char *a, const char *b)
@@ -118,13 +119,15 @@ int chronicle_read_counts(const struct agent *a, const struct json *result, int6
 		r = read_row(e, k, &d->confusion[i * k], &left);
 	if (r < 0 || left != 0)
 		return err_set(err, -EBADMSG,
-			       "confusion: found something else, expected rows of %d counts, of %lld images "
+			       "confusion: found something else, expected rows of %d counts, of "
+			       "%lld images "
 			       "in all",
 			       (int)k, (long long)n);
 	return 0;
 }
 
-/* Of what is active now; what is known of an older state of the images stays until there is more. */
+/* Of what is active now; what is known of an older state of the images stays until there is more.
+ */
 static void look(struct agent *a)
 {
 	struct chronicle *c = a->chronicle;

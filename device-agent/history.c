@@ -1,5 +1,5 @@
-/* The point that goes is the one that leaves the smallest hole, measured in reports and not in time, for
- * clocks are set: so what is left stays evenly spread, however many come. */
+/* The point that goes is the one that leaves the smallest hole, measured in reports and not in
+ * time, for clocks are set: so what is left stays evenly spread, however many come. */
 #include "device-agent/history.h"
 
 #include <string.h>
@@ -18,7 +18,8 @@ bool history_point(const struct msg_report *r, struct history_point *ret)
 	return true;
 }
 
-/* The reports between the neighbours of i; the first point and the newest one are the ends of the curve. */
+/* The reports between the neighbours of i; the first point and the newest one are the ends of the
+ * curve. */
 static int64_t hole(const struct history *h, size_t i)
 {
 	return i == 0 || i + 1 == h->n ? INT64_MAX : h->seq[i + 1] - h->seq[i - 1];

@@ -39,13 +39,15 @@ static void on_timer(struct hook *h, int64_t now_ms, struct hook_actions *a)
 	}
 }
 
-void hook_step(struct hook *h, const struct hook_event *ev, int64_t now_ms, struct hook_actions *ret)
+void hook_step(struct hook *h, const struct hook_event *ev, int64_t now_ms,
+	       struct hook_actions *ret)
 {
 	*ret = (struct hook_actions){0};
 	switch (ev->kind) {
 	case HOOK_SWAP:
 		/* Back to what it is being told of: then nothing else is due. */
-		snprintf(h->due, sizeof(h->due), "%s", is_news(h, ev->checkpoint) ? ev->checkpoint : "");
+		snprintf(h->due, sizeof(h->due), "%s",
+			 is_news(h, ev->checkpoint) ? ev->checkpoint : "");
 		break;
 	case HOOK_ENDED:
 		ret->timed_out = h->phase != HOOK_RUNNING;

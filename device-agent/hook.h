@@ -1,6 +1,6 @@
-/* When the command of [hook] on_swap is started and ended (pure): one at a time, the latest swap wins,
- * and none runs for longer than it may. A swap that comes while one runs waits for its end; of several
- * only the last is told. */
+/* When the command of [hook] on_swap is started and ended (pure): one at a time, the latest swap
+ * wins, and none runs for longer than it may. A swap that comes while one runs waits for its end;
+ * of several only the last is told. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,14 +15,14 @@ enum hook_phase { HOOK_IDLE, HOOK_RUNNING, HOOK_ENDING, HOOK_KILLED };
 struct hook {
 	int64_t timeout_ms;
 	enum hook_phase phase;
-	char told[HASH_SIZE];    /* the last checkpoint that the command has been told of to its end; "" */
+	char told[HASH_SIZE];    /* the last one that the command has been told of to its end; "" */
 	char running[HASH_SIZE]; /* the one that it is being told of; "" */
 	char due[HASH_SIZE];     /* one that it is to be told of next; "": none */
 	int64_t until_ms;        /* of the phase */
 };
 
 enum hook_event_kind {
-	HOOK_SWAP,  /* checkpoint is active now; also at a start, where it may have been told already */
+	HOOK_SWAP,  /* checkpoint is active now; at a start it may have been told already */
 	HOOK_ENDED, /* the command has, however */
 	HOOK_TIMER,
 };
@@ -41,6 +41,7 @@ struct hook_actions {
 
 /* told: what was kept by an earlier run; "": nothing. */
 void hook_init(struct hook *h, int64_t timeout_ms, const char *told);
-void hook_step(struct hook *h, const struct hook_event *ev, int64_t now_ms, struct hook_actions *ret);
+void hook_step(struct hook *h, const struct hook_event *ev, int64_t now_ms,
+	       struct hook_actions *ret);
 /* When HOOK_TIMER is due; -1: never. */
 int64_t hook_deadline_ms(const struct hook *h);

@@ -1,6 +1,7 @@
-/* The command is a program with arguments, without a shell between. It has a session of its own, so that
- * a signal reaches all that it started; what it writes comes through a pipe into the log, line by line.
- * Between fork() and exec() only async-signal-safe calls are made: the agent has threads. */
+/* The command is a program with arguments, without a shell between. It has a session of its own, so
+ * that a signal reaches all that it started; what it writes comes through a pipe into the log, line
+ * by line. Between fork() and exec() only async-signal-safe calls are made: the agent has threads.
+ */
 #include "device-agent/hook_run.h"
 
 #include <errno.h>
@@ -79,7 +80,8 @@ static int on_output(void *user, int fd, uint32_t events)
 
 static void close_output(struct hook_run *h)
 {
-	/* What it wrote last; a child that it left behind may hold the pipe open, and is not waited for. */
+	/* What it wrote last; a child that it left behind may hold the pipe open, and is not waited
+	 * for. */
 	for (int i = 0; h->output_source && i < LINES_MAX; i++)
 		on_output(h, h->output, EPOLLIN);
 	end_line(h);
@@ -93,8 +95,9 @@ static void close_output(struct hook_run *h)
 
 /* ---- the command ---- */
 
-static const char *const not_its_own[] = {"NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "LISTEN_PID=",
-					  "LISTEN_FDS=",    "LISTEN_FDNAMES=", "TASUKI_"};
+static const char *const not_its_own[] = {
+	"NOTIFY_SOCKET=", "WATCHDOG_PID=",   "WATCHDOG_USEC=", "LISTEN_PID=",
+	"LISTEN_FDS=",    "LISTEN_FDNAMES=", "TASUKI_"};
 
 static bool passed_on(const char *variable)
 {
@@ -125,7 +128,8 @@ static char **environment(const struct hook_run *h, char *text[VARIABLES_N])
 	    asprintf(&text[4], "TASUKI_N=%lld", (long long)s->n) < 0 ||
 	    asprintf(&text[5], "TASUKI_CORRECT=%lld", (long long)s->correct) < 0 ||
 	    asprintf(&text[6], "TASUKI_STATE=%s", state) < 0 ||
-	    asprintf(&text[7], "TASUKI_WEIGHTS=%s/checkpoints/%s/weights", state, s->checkpoint) < 0 ||
+	    asprintf(&text[7], "TASUKI_WEIGHTS=%s/checkpoints/%s/weights", state, s->checkpoint) <
+		    0 ||
 	    asprintf(&text[8], "TASUKI_DEVICE=%s", h->conf->id) < 0 ||
 	    asprintf(&text[9], "TASUKI_SITE=%s", h->conf->site) < 0 ||
 	    asprintf(&text[10], "TASUKI_CFG=%s", cfg ? cfg : h->conf->worker.cfg) < 0) {
@@ -146,7 +150,8 @@ static void become(char **argv, char **env, int null, int output, pid_t parent)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	int o = fcntl(output, F_DUPFD, 10);
-	if (dup2(null, 0) < 0 || o < 0 || dup2(o, 1) < 0 || dup2(o, 2) < 0 || close_range(3, ~0u, 0) < 0)
+	if (dup2(null, 0) < 0 || o < 0 || dup2(o, 1) < 0 || dup2(o, 2) < 0 ||
+	    close_range(3, ~0u, 0) < 0)
 		_exit(126);
 	/* Two must not run when the agent is started again after a kill. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -169,7 +174,8 @@ static int watch(struct hook_run *h, int *output)
 	h->output = TAKE_FD(*output);
 	h->len = h->lines = 0;
 	int r = loop_add_fd(h->loop, h->output, EPOLLIN, on_output, h, &h->output_source);
-	return r < 0 ? r : loop_add_fd(h->loop, h->pidfd, EPOLLIN, on_exit_event, h, &h->exit_source);
+	return r < 0 ? r
+		     : loop_add_fd(h->loop, h->pidfd, EPOLLIN, on_exit_event, h, &h->exit_source);
 }
 
 static int start(struct hook_run *h)
@@ -219,14 +225,16 @@ static void forget_process(struct hook_run *h)
 	h->pid = 0;
 }
 
-static void say_failure(const struct hook_run *h, int status, bool timed_out, char text[FAILURE_MAX])
+static void say_failure(const struct hook_run *h, int status, bool timed_out,
+			char text[FAILURE_MAX])
 {
 	text[0] = 0;
 	if (timed_out)
 		snprintf(text, FAILURE_MAX, "on_swap: not done within %lld s, ended",
 			 (long long)(h->hook.timeout_ms / 1000));
 	else if (WIFSIGNALED(status))
-		snprintf(text, FAILURE_MAX, "on_swap: ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
+		snprintf(text, FAILURE_MAX, "on_swap: ended by SIG%s",
+			 sigabbrev_np(WTERMSIG(status)));
 	else if (WEXITSTATUS(status))
 		snprintf(text, FAILURE_MAX, "on_swap: exit status %d", WEXITSTATUS(status));
 }
@@ -263,8 +271,8 @@ static void keep(struct hook_run *h)
 {
 	struct err err = {0};
 	if (file_write(h->told_path, h->hook.told, strlen(h->hook.told), &err) < 0)
-		log_warning("device=%s on_swap: it will be run again at the next start: %s", h->conf->id,
-			    err.text);
+		log_warning("device=%s on_swap: it will be run again at the next start: %s",
+			    h->conf->id, err.text);
 }
 
 static void step(struct hook_run *h, enum hook_event_kind kind, const char *checkpoint)
@@ -316,12 +324,18 @@ int hook_run_new(struct loop *loop, const struct agent_conf *conf,
 	struct hook_run *h = calloc(1, sizeof(*h));
 	if (!h)
 		return err_errno(err, -ENOMEM, "on_swap");
-	*h = (struct hook_run){.loop = loop, .conf = conf, .ended = ended, .user = user, .pidfd = -1, .output = -1};
+	*h = (struct hook_run){.loop = loop,
+			       .conf = conf,
+			       .ended = ended,
+			       .user = user,
+			       .pidfd = -1,
+			       .output = -1};
 	_cleanup_free_ char *told = NULL;
 	size_t len;
 	int r = file_path(h->told_path, sizeof(h->told_path), "%s/" TOLD_FILE, conf->state);
 	if (r == 0 && file_exists(h->told_path))
-		file_read(h->told_path, HASH_HEX, &told, &len, NULL); /* damaged: it is told again */
+		file_read(h->told_path, HASH_HEX, &told, &len,
+			  NULL); /* damaged: it is told again */
 	hook_init(&h->hook, conf->hook.timeout_s * 1000, told && hash_valid(told) ? told : "");
 	if (r == 0)
 		r = loop_add_timer(loop, on_timer, h, &h->timer);

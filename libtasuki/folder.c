@@ -23,10 +23,12 @@ int folder_active(const char *state, char id[HASH_SIZE], struct err *err)
 		return err_errno(err, -errno, "%s", path);
 	to[n] = 0;
 	const char *name = to + strlen(STORE_CHECKPOINTS "/");
-	if (strncmp(to, STORE_CHECKPOINTS "/", strlen(STORE_CHECKPOINTS "/")) != 0 || !hash_valid(name))
+	if (strncmp(to, STORE_CHECKPOINTS "/", strlen(STORE_CHECKPOINTS "/")) != 0 ||
+	    !hash_valid(name))
 		return err_set(err, -EINVAL,
-			       "%s: points at '%.200s', expected " STORE_CHECKPOINTS "/ and a sha256", path,
-			       to);
+			       "%s: points at '%.200s', expected " STORE_CHECKPOINTS
+			       "/ and a sha256",
+			       path, to);
 	memcpy(id, name, HASH_SIZE);
 	return 0;
 }
@@ -35,11 +37,13 @@ static int check(const char *path, const char *id, const struct model *m, const 
 		 struct err *err)
 {
 	if (strcmp(f->id, id) != 0)
-		return err_set(err, -EBADMSG, "%s: id: found %.12s, expected %.12s", path, f->id, id);
+		return err_set(err, -EBADMSG, "%s: id: found %.12s, expected %.12s", path, f->id,
+			       id);
 	if (strcmp(f->model, m->id) != 0)
-		return err_set(err, -ESTALE,
-			       "%s: is of model %.12s, but %s and its class list describe model %.12s", path,
-			       f->model, m->cfg_path, m->id);
+		return err_set(
+			err, -ESTALE,
+			"%s: is of model %.12s, but %s and its class list describe model %.12s",
+			path, f->model, m->cfg_path, m->id);
 	return 0;
 }
 
@@ -50,7 +54,8 @@ int folder_checkpoint(const char *state, const char *id, const struct model *m,
 	struct manifest f;
 	struct stat st;
 	_cleanup_(json_freep) struct json *j = NULL;
-	int r = file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json", state, id);
+	int r = file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS "/%s/manifest.json", state,
+			  id);
 	if (r == 0)
 		r = file_path(file, sizeof(file), "%s/" STORE_CHECKPOINTS "/%s/weights", state, id);
 	if (r < 0)
@@ -76,7 +81,8 @@ uint64_t folder_number(const char *state)
 {
 	char path[FILE_PATH_MAX];
 	struct stat st;
-	if (file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS, state) < 0 || stat(path, &st) < 0)
+	if (file_path(path, sizeof(path), "%s/" STORE_CHECKPOINTS, state) < 0 ||
+	    stat(path, &st) < 0)
 		return 0;
 	return (uint64_t)st.st_ino ^ (uint64_t)st.st_dev << 48 ^ 1;
 }
@@ -84,8 +90,8 @@ uint64_t folder_number(const char *state)
 int folder_watch(int inotify_fd, const char *state, int *watch)
 {
 	*watch = inotify_add_watch(inotify_fd, state,
-				   IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
-					   IN_ONLYDIR);
+				   IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF |
+					   IN_MOVE_SELF | IN_ONLYDIR);
 	return *watch < 0 ? -errno : 0;
 }
 
@@ -97,7 +103,8 @@ bool folder_changed(int inotify_fd, int *watch)
 		for (char *at = buf; at < buf + n;) {
 			const struct inotify_event *e = (const struct inotify_event *)at;
 			at += sizeof(*e) + e->len;
-			if (e->wd == *watch && e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) {
+			if (e->wd == *watch &&
+			    e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) {
 				inotify_rm_watch(inotify_fd, *watch);
 				*watch = -1;
 			}

@@ -1,7 +1,8 @@
 /* What the files of libtasuki share; nobody else includes it.
  *
  *   tasuki.c  what the application calls: arguments, waiting
- *   serve.c   the library's own thread: the workers, the calls that wait for them
+ *   serve.c   the library's own thread: the workers, the folder
+ *   calls.c   the calls of all threads, on their way through a worker
  *   lanes.c   which worker serves, which loads (pure)
  *   folder.c  the state folder, as a reader sees it */
 #pragma once
@@ -17,15 +18,15 @@
 #include "libtasuki/lanes.h"
 #include "libtasuki/tasuki.h"
 
-#define TASUKI_LOOK_MS      1000  /* the links are looked at so often, whatever inotify says */
-#define TASUKI_CALL_MS      60000 /* that a call waits for a worker */
-#define TASUKI_STALL_MS     30000 /* that a worker has for a few images, or to load weights */
-#define TASUKI_START_MS     60000 /* ... to start */
-#define TASUKI_BACKOFF_MS   100   /* after a worker's end: first, */
+#define TASUKI_LOOK_MS        1000  /* the links are looked at so often, whatever inotify says */
+#define TASUKI_CALL_MS        60000 /* that a call waits for a worker */
+#define TASUKI_STALL_MS       30000 /* that a worker has for a few images, or to load weights */
+#define TASUKI_START_MS       60000 /* ... to start */
+#define TASUKI_BACKOFF_MS     100   /* after a worker's end: first, */
 #define TASUKI_BACKOFF_MAX_MS 5000
-#define TASUKI_TRIES        2     /* of a call whose worker ended */
-#define TASUKI_BATCH        8     /* images that a worker is asked for at once */
-#define TASUKI_BATCHES      2     /* so that it has the next ones when it is done */
+#define TASUKI_TRIES          2 /* of a call whose worker ended */
+#define TASUKI_BATCH          8 /* images that a worker is asked for at once */
+#define TASUKI_BATCHES        2 /* so that it has the next ones when it is done */
 
 /* One classification, on the stack of the thread that waits for it. */
 struct call {
@@ -90,7 +91,7 @@ struct tasuki {
 	struct lanes lanes;
 	struct lane_io io[LANES_N];
 	unsigned early_deaths; /* of workers, before t->settled */
-	struct err trouble; /* that was told last */
+	struct err trouble;    /* that was told last */
 };
 
 /* serve.c */
@@ -99,8 +100,19 @@ int serve_start(struct tasuki *t, struct err *err);
 void serve_stop(struct tasuki *t);
 /* Waits until t->settled. -ETIMEDOUT. */
 int serve_settle(struct tasuki *t, struct err *err);
-/* Waits for the call's end: its error, or 0. */
-int serve_call(struct tasuki *t, struct call *c);
 bool serve_is_own_thread(void);
 /* Names as the files have them, the private ones after the others. */
 int serve_names(const struct tasuki *t, struct classes *ret, struct err *err);
+
+/* calls.c */
+/* From any other thread: waits for the call's end: its error, or 0. */
+int calls_wait(struct tasuki *t, struct call *c);
+/* The library's thread's: what waits goes to the lane that serves; without one that ever will it
+ * fails. */
+void calls_dispatch(struct tasuki *t);
+/* What became of batch number `index`. */
+void calls_answered(struct lane_io *io, struct batch *b, int index, const struct err *err);
+/* Those that have waited too long. */
+void calls_fail_late(struct tasuki *t);
+/* The error of a request says that the worker is gone, not that it refuses. */
+bool calls_worker_was_lost(const struct err *err);

@@ -82,7 +82,8 @@ void lanes_step(struct lanes *l, const struct lanes_event *ev, int64_t now_ms,
 		gone(l, ev->lane, LANE_DOWN);
 		break;
 	case LANES_LOADED:
-		/* Also where another is wanted by now: it was active, and comes after what serves. */
+		/* Also where another is wanted by now: it was active, and comes after what serves.
+		 */
 		l->lane[ev->lane].state = LANE_LOADED;
 		l->refusals = 0;
 		serve(l, ev->lane, ret);

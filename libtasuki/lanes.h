@@ -3,7 +3,8 @@
  *   DOWN -> EMPTY -> LOADING -> LOADED -> LOADING ...     a lane's worker; it may end at any time
  *
  * The one that serves is left alone: what is wanted is loaded by the other, and serves once it is
- * there. A worker does what it is asked in order, so that a `load` follows what is still in hand. */
+ * there. A worker does what it is asked in order, so that a `load` follows what is still in hand.
+ */
 #pragma once
 
 #include <stdbool.h>

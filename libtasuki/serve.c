@@ -1,9 +1,5 @@
-/* The library's thread: one loop with both workers, the folder, and the calls of all threads.
- *
- * A call lies in the list of those that wait, then in a batch of the lane that serves, then it is
- * answered; when its worker ends meanwhile, it goes back to the list, once. Only this thread looks
- * at lanes and batches. A batch belongs to the checkpoint that its lane had when it was sent, as a
- * worker does what it is asked in order. */
+/* The library's thread: one loop with both workers and the folder. Only this thread looks at lanes
+ * and batches. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -101,116 +97,6 @@ static void tell_swap(struct tasuki *t)
 		t->on_swap(t->user, &now);
 }
 
-/* ---- calls ---- */
-
-static void answer(struct tasuki *t, struct call *c, const struct err *err)
-{
-	pthread_mutex_lock(&t->lock);
-	if (err)
-		c->err = *err;
-	c->done = true;
-	pthread_cond_signal(&c->answered);
-	pthread_mutex_unlock(&t->lock);
-}
-
-static struct call *take(struct tasuki *t)
-{
-	pthread_mutex_lock(&t->lock);
-	struct call *c = t->first;
-	if (c && !(t->first = c->next))
-		t->last = &t->first;
-	pthread_mutex_unlock(&t->lock);
-	return c;
-}
-
-static void put_back(struct tasuki *t, struct call *c)
-{
-	pthread_mutex_lock(&t->lock);
-	if (!t->first)
-		t->last = &c->next;
-	c->next = t->first;
-	t->first = c;
-	pthread_mutex_unlock(&t->lock);
-}
-
-static bool fail_waiting(struct tasuki *t, const struct err *why)
-{
-	struct call *c = take(t);
-	if (c)
-		answer(t, c, why);
-	return c != NULL;
-}
-
-/* Fills a batch's places in the shared memory: first those of batch 0. */
-static int send_batch(struct tasuki *t, struct lane_io *io, int b)
-{
-	struct batch *batch = &io->batches[b];
-	struct call *c;
-	float *at = io->memory + (size_t)b * TASUKI_BATCH * t->inputs;
-	batch->n = 0;
-	while (batch->n < TASUKI_BATCH && (c = take(t))) {
-		memcpy(at + (size_t)batch->n * t->inputs, c->input, t->inputs * sizeof(float));
-		batch->calls[batch->n++] = c;
-	}
-	if (!batch->n)
-		return 0;
-	memcpy(batch->checkpoint, t->lanes.lane[io->index].checkpoint, HASH_SIZE);
-	struct json *args = json_new_obj();
-	json_set_int(args, "first", b * TASUKI_BATCH);
-	json_set_int(args, "n", batch->n);
-	int r = worker_request(io->worker, "predict", args, &batch->id);
-	for (int i = batch->n; r < 0 && i-- > 0;)
-		put_back(t, batch->calls[i]);
-	if (r < 0)
-		batch->n = 0;
-	return batch->n;
-}
-
-static void dispatch(struct tasuki *t)
-{
-	struct err why;
-	pthread_mutex_lock(&t->lock);
-	why = t->unusable;
-	pthread_mutex_unlock(&t->lock);
-	if (t->lanes.serving < 0) {
-		if (why.code == 0 && !*t->lanes.wanted)
-			err_set(&why, -ENODATA, "%s: no checkpoint is active yet", t->state);
-		while (why.code && fail_waiting(t, &why))
-			;
-		return;
-	}
-	struct lane_io *io = &t->io[t->lanes.serving];
-	for (int b = 0; b < TASUKI_BATCHES; b++)
-		if (!io->batches[b].id && send_batch(t, io, b) <= 0)
-			break;
-}
-
-static bool worker_was_lost(const struct err *err)
-{
-	return err->code == -ECONNRESET || err->code == -ETIMEDOUT || err->code == -EPROTO;
-}
-
-static void on_batch(struct lane_io *io, struct batch *b, int index, const struct err *err)
-{
-	struct tasuki *t = io->t;
-	const float *out = io->memory + (size_t)TASUKI_BATCHES * TASUKI_BATCH * t->inputs +
-			   (size_t)index * TASUKI_BATCH * t->outputs;
-	b->id = 0;
-	for (int i = b->n; i-- > 0;) { /* from the end, so that what goes back keeps its order */
-		struct call *c = b->calls[i];
-		if (err && worker_was_lost(err) && ++c->tries < TASUKI_TRIES) {
-			put_back(t, c);
-			continue;
-		}
-		if (!err) {
-			memcpy(c->output, out + (size_t)i * t->outputs, t->outputs * sizeof(float));
-			memcpy(c->checkpoint, b->checkpoint, HASH_SIZE);
-		}
-		answer(t, c, err);
-	}
-	b->n = 0;
-}
-
 /* ---- the workers ---- */
 
 static void on_ready(void *user, const struct worker_ready *r)
@@ -232,19 +118,19 @@ static void on_loaded(struct lane_io *io, const struct json *result, const struc
 	else if (json_get_str(result, "checkpoint", id, sizeof(id), &err) == 0 &&
 		 strcmp(id, io->manifest.id) != 0)
 		err_set(&err, -EBADMSG,
-			"%s/checkpoints/%s/weights: damaged: its sha256 is %.12s, expected %.12s", t->state,
-			io->manifest.id, id, io->manifest.id);
+			"%s/checkpoints/%s/weights: damaged: its sha256 is %.12s, expected %.12s",
+			t->state, io->manifest.id, id, io->manifest.id);
 	if (!err.code) {
 		step(t, LANES_LOADED, io->index, NULL);
 		return;
 	}
-	if (worker_was_lost(&err))
+	if (calls_worker_was_lost(&err))
 		return; /* on_died() follows */
 	step(t, LANES_REFUSED, io->index, NULL);
 	tell_trouble(t, &err);
 	if (lanes_stuck(&t->lanes))
 		unusable(t, &err);
-	dispatch(t);
+	calls_dispatch(t);
 }
 
 static void on_reply(void *user, uint64_t request, const struct json *result, const struct err *err)
@@ -256,8 +142,8 @@ static void on_reply(void *user, uint64_t request, const struct json *result, co
 	}
 	for (int b = 0; b < TASUKI_BATCHES; b++)
 		if (io->batches[b].id == request)
-			on_batch(io, &io->batches[b], b, err);
-	dispatch(io->t);
+			calls_answered(io, &io->batches[b], b, err);
+	calls_dispatch(io->t);
 }
 
 static void on_died(void *user, const struct err *why, bool failed_open, int64_t retry_in_ms)
@@ -269,7 +155,7 @@ static void on_died(void *user, const struct err *why, bool failed_open, int64_t
 	bool early = !is_settled(t) && ++t->early_deaths >= EARLY_DEATHS_MAX;
 	if (t->lanes.serving < 0 && (failed_open || early))
 		unusable(t, why);
-	dispatch(t);
+	calls_dispatch(t);
 }
 
 static uint64_t number_of(const struct tasuki *t)
@@ -324,7 +210,8 @@ static void load(struct tasuki *t, int lane)
 	char weights[FILE_PATH_MAX];
 	struct err err = {0};
 	look_at_names(t);
-	int r = folder_checkpoint(t->state, t->lanes.wanted, t->model, weights, &io->manifest, &err);
+	int r = folder_checkpoint(t->state, t->lanes.wanted, t->model, weights, &io->manifest,
+				  &err);
 	if (r == 0 && io->number != number_of(t)) {
 		bool busy = io->batches[0].id || io->batches[1].id;
 		if (!busy && renew_worker(io, &err) == 0)
@@ -364,7 +251,7 @@ static void step(struct tasuki *t, enum lanes_event_kind kind, int lane, const c
 		load(t, a.load);
 	loop_timer_at(t->lanes_timer, lanes_deadline_ms(&t->lanes, clock_mono_ms()));
 	if (a.swapped)
-		dispatch(t);
+		calls_dispatch(t);
 }
 
 /* ---- the folder ---- */
@@ -390,27 +277,12 @@ static int on_inotify(void *user, int fd, uint32_t events)
 	return 0;
 }
 
-static void fail_late(struct tasuki *t)
-{
-	struct err why = {0};
-	int64_t now = clock_mono_ms();
-	err_set(&why, -ETIMEDOUT, "no worker could be had within %d s%s%s", TASUKI_CALL_MS / 1000,
-		*t->trouble.text ? ": " : "", t->trouble.text);
-	for (;;) {
-		pthread_mutex_lock(&t->lock);
-		bool late = t->first && t->first->until_ms < now;
-		pthread_mutex_unlock(&t->lock);
-		if (!late || !fail_waiting(t, &why))
-			return;
-	}
-}
-
 static int on_look(void *user)
 {
 	struct tasuki *t = user;
 	look(t);
-	fail_late(t);
-	dispatch(t);
+	calls_fail_late(t);
+	calls_dispatch(t);
 	return loop_timer_at(t->look_timer, clock_mono_ms() + TASUKI_LOOK_MS);
 }
 
@@ -432,7 +304,7 @@ static int on_wake(void *user, int fd, uint32_t events)
 	if (closing)
 		loop_exit(t->loop, 0);
 	else
-		dispatch(t);
+		calls_dispatch(t);
 	return 0;
 }
 
@@ -442,7 +314,8 @@ static int on_wake(void *user, int fd, uint32_t events)
 static int share_memory(struct lane_io *io, struct err *err)
 {
 	struct tasuki *t = io->t;
-	size_t bytes = (size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
+	size_t bytes =
+		(size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
 	io->fd = memfd_create("tasuki-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (io->fd < 0 || ftruncate(io->fd, (off_t)bytes) < 0 ||
 	    fcntl(io->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -530,7 +403,8 @@ void serve_stop(struct tasuki *t)
 	pthread_mutex_unlock(&t->lock);
 	if (t->thread && write(t->wake_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(t->thread, NULL);
-	size_t bytes = (size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
+	size_t bytes =
+		(size_t)TASUKI_BATCHES * TASUKI_BATCH * (t->inputs + t->outputs) * sizeof(float);
 	for (int i = 0; i < LANES_N; i++) {
 		worker_free(t->io[i].worker);
 		if (t->io[i].memory)
@@ -565,23 +439,7 @@ int serve_settle(struct tasuki *t, struct err *err)
 			*err = why;
 		return why.code;
 	}
-	return r < 0 ? err_set(err, r, "tasuki-worker: not there within %d s", TASUKI_START_MS / 1000) : 0;
-}
-
-int serve_call(struct tasuki *t, struct call *c)
-{
-	uint64_t one = 1;
-	c->until_ms = clock_mono_ms() + TASUKI_CALL_MS;
-	pthread_cond_init(&c->answered, NULL);
-	pthread_mutex_lock(&t->lock);
-	bool wake = !t->first;
-	*t->last = c;
-	t->last = &c->next;
-	if (wake && write(t->wake_fd, &one, sizeof(one)) < 0)
-		errno = 0; /* it is awake */
-	while (!c->done)
-		pthread_cond_wait(&c->answered, &t->lock);
-	pthread_mutex_unlock(&t->lock);
-	pthread_cond_destroy(&c->answered);
-	return c->err.code;
+	return r < 0 ? err_set(err, r, "tasuki-worker: not there within %d s",
+			       TASUKI_START_MS / 1000)
+		     : 0;
 }

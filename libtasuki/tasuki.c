@@ -29,27 +29,31 @@ const char *tasuki_version(void)
 
 /* ---- open and close ---- */
 
-/* A caller may have been built with a newer header: what it asks for there is not to be passed over. */
-static int read_options(const struct tasuki_options *from, struct tasuki_options *o, struct err *err)
+/* A caller may have been built with a newer header: what it asks for there is not to be passed
+ * over. */
+static int read_options(const struct tasuki_options *from, struct tasuki_options *o,
+			struct err *err)
 {
 	*o = (struct tasuki_options){.size = sizeof(*o)};
 	if (!from)
 		return 0;
 	if (from->size < sizeof(*o) || from->size > OPTIONS_SIZE_MAX)
 		return err_set(err, -EINVAL,
-			       "options: size: found %zu, expected sizeof(struct tasuki_options)", from->size);
+			       "options: size: found %zu, expected sizeof(struct tasuki_options)",
+			       from->size);
 	for (size_t i = sizeof(*o); i < from->size; i++)
 		if (((const char *)from)[i])
-			return err_set(err, -EOPNOTSUPP,
-				       "options: found one that version %s of the library does not know",
-				       TASUKI_VERSION);
+			return err_set(
+				err, -EOPNOTSUPP,
+				"options: found one that version %s of the library does not know",
+				TASUKI_VERSION);
 	memcpy(o, from, sizeof(*o));
 	if (o->center_crop < -1 || o->center_crop > MODEL_FILE_CROP_MAX)
 		return err_set(err, -ERANGE, "options: center_crop: found %d, expected -1 to %d",
 			       o->center_crop, MODEL_FILE_CROP_MAX);
 	if (o->threads < 0 || o->threads > WORKER_THREADS_MAX)
-		return err_set(err, -ERANGE, "options: threads: found %d, expected 0 to %d", o->threads,
-			       WORKER_THREADS_MAX);
+		return err_set(err, -ERANGE, "options: threads: found %d, expected 0 to %d",
+			       o->threads, WORKER_THREADS_MAX);
 	return 0;
 }
 
@@ -61,7 +65,8 @@ static int copy_path(char to[FILE_PATH_MAX], const char *path, const char *what,
 }
 
 /* A state folder that nobody has described is no error where the caller says it all. */
-static int configure(struct tasuki *t, const char *state, const struct tasuki_options *o, struct err *err)
+static int configure(struct tasuki *t, const char *state, const struct tasuki_options *o,
+		     struct err *err)
 {
 	struct worker_conf *w = &t->worker;
 	struct model_file m = {0};
@@ -78,7 +83,9 @@ static int configure(struct tasuki *t, const char *state, const struct tasuki_op
 		return r;
 	memcpy(t->private_classes, m.private_classes, sizeof(t->private_classes));
 	snprintf(w->absent, sizeof(w->absent), "%s", m.absent);
-	t->center_crop = o->center_crop < 0 ? 0 : o->center_crop ? (uint32_t)o->center_crop : m.center_crop;
+	t->center_crop = o->center_crop < 0 ? 0
+			 : o->center_crop   ? (uint32_t)o->center_crop
+					    : m.center_crop;
 	w->threads = MAX_OF(o->threads, 1);
 	w->stall_ms = TASUKI_STALL_MS;
 	w->start_timeout_ms = TASUKI_START_MS;
@@ -100,7 +107,8 @@ static int open_model(struct tasuki *t, struct err *err)
 	_cleanup_(classes_done) struct classes listed = {0}; /* without the private ones */
 	r = classes_load(t->worker.classes, &listed, err);
 	if (r == 0)
-		r = model_load(t->worker.cfg, (const char *const *)listed.names, listed.n, &t->model, err);
+		r = model_load(t->worker.cfg, (const char *const *)listed.names, listed.n,
+			       &t->model, err);
 	if (r == 0)
 		r = model_check_classifier(t->model, err);
 	if (r < 0)
@@ -110,10 +118,12 @@ static int open_model(struct tasuki *t, struct err *err)
 	return 0;
 }
 
-static int start(struct tasuki *t, const char *state, const struct tasuki_options *options, struct err *err)
+static int start(struct tasuki *t, const char *state, const struct tasuki_options *options,
+		 struct err *err)
 {
 	struct tasuki_options o;
-	int r = state ? read_options(options, &o, err) : err_set(err, -EINVAL, "state: found NULL, expected a path");
+	int r = state ? read_options(options, &o, err)
+		      : err_set(err, -EINVAL, "state: found NULL, expected a path");
 	if (r < 0)
 		return r;
 	t->on_swap = o.on_swap;
@@ -206,19 +216,22 @@ static int check_call(const struct tasuki *t, const void *image, const struct ta
 	if (!image || !ret)
 		return err_set(err, -EINVAL, "%s: found NULL", image ? "ret" : "image");
 	if (probabilities && n != t->outputs)
-		return err_set(err, -EINVAL, "probabilities: room for %zu, expected for %zu outputs", n,
+		return err_set(err, -EINVAL,
+			       "probabilities: room for %zu, expected for %zu outputs", n,
 			       t->outputs);
 	if (serve_is_own_thread())
 		return err_set(err, -EDEADLK, "called on the library's own thread");
 	return 0;
 }
 
-static int finish(struct tasuki *t, const struct call *c, struct tasuki_result *ret, struct err *err)
+static int finish(struct tasuki *t, const struct call *c, struct tasuki_result *ret,
+		  struct err *err)
 {
 	struct tasuki_result r = {0};
 	for (size_t i = 0; i < t->outputs; i++) {
 		if (!isfinite(c->output[i]))
-			return err_set(err, -EDOM, "checkpoint %.12s: its answer is not finite", c->checkpoint);
+			return err_set(err, -EDOM, "checkpoint %.12s: its answer is not finite",
+				       c->checkpoint);
 		if (c->output[i] > c->output[r.class_index])
 			r.class_index = (uint32_t)i;
 	}
@@ -229,8 +242,8 @@ static int finish(struct tasuki *t, const struct call *c, struct tasuki_result *
 	return 0;
 }
 
-static int classify(struct tasuki *t, const float *input, struct tasuki_result *ret, float *probabilities,
-		    struct err *err)
+static int classify(struct tasuki *t, const float *input, struct tasuki_result *ret,
+		    float *probabilities, struct err *err)
 {
 	_cleanup_free_ float *output = malloc(t->outputs * sizeof(*output));
 	if (!output)
@@ -239,7 +252,7 @@ static int classify(struct tasuki *t, const float *input, struct tasuki_result *
 		if (!isfinite(input[i]))
 			return err_set(err, -EINVAL, "input: number %zu is not finite", i);
 	struct call c = {.input = input, .output = output};
-	int r = serve_call(t, &c);
+	int r = calls_wait(t, &c);
 	if (r < 0) {
 		*err = c.err;
 		return r;
@@ -274,14 +287,15 @@ int tasuki_classify_pixels(tasuki *t, const uint8_t *pixels, uint32_t width, uin
 		r = err_errno(&err, -ENOMEM, "classify");
 	if (r == 0)
 		r = dataset_fit_pixels(pixels, width, height, channels, stride, t->model->width,
-				       t->model->height, t->model->channels, t->center_crop, input, &err);
+				       t->model->height, t->model->channels, t->center_crop, input,
+				       &err);
 	if (r == 0)
 		r = classify(t, input, ret, probabilities, &err);
 	return tell(error, r, &err);
 }
 
-int tasuki_classify_file(tasuki *t, const char *path, struct tasuki_result *ret, float *probabilities,
-			 size_t n, struct tasuki_error *error)
+int tasuki_classify_file(tasuki *t, const char *path, struct tasuki_result *ret,
+			 float *probabilities, size_t n, struct tasuki_error *error)
 {
 	struct err err = {0};
 	int r = check_call(t, path, ret, probabilities, n, &err);

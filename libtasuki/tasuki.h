@@ -27,8 +27,8 @@
  * ends no more than themselves: a call in hand is done again by the next one. With
  * SIGCHLD ignored or wait(-1) in the application they are reaped there, which does no harm.
  *
- * Ownership. Strings in structs are copies, the caller's own; what is passed in is only read, and only
- * during the call. */
+ * Ownership. Strings in structs are copies, the caller's own; what is passed in is only read, and
+ * only during the call. */
 #pragma once
 
 #include <stddef.h>
@@ -56,33 +56,34 @@ struct tasuki_checkpoint {
 	uint64_t swaps;          /* how many came before it since tasuki_open() */
 };
 
-/* All zero, or a NULL pointer in its place: the defaults. Set `size` to sizeof(struct tasuki_options):
- * a later version of the library then knows which members there are. */
+/* All zero, or a NULL pointer in its place: the defaults. Set `size` to sizeof(struct
+ * tasuki_options): a later version of the library then knows which members there are. */
 struct tasuki_options {
 	size_t size;
 	/* Paths of the Darknet cfg and of the class list; NULL: as the agent says in the state
 	 * folder's model.json. */
 	const char *cfg, *classes;
-	/* Square of so many pixels around the middle of an image that is used of it; 0: as the agent
-	 * does with its own ([data] center_crop), -1: the whole image. */
+	/* Square of so many pixels around the middle of an image that is used of it; 0: as the
+	 * agent does with its own ([data] center_crop), -1: the whole image. */
 	int center_crop;
 	/* That compute one image; 0: one. */
 	int threads;
 	/* Path of tasuki-worker; NULL: beside this program, else in PATH, else as installed. */
 	const char *worker;
-	/* Called after each swap since tasuki_open(), on the library's own thread, which waits for it: be short, and call
-	 * no function of the library but tasuki_current() there. NULL: nobody asks. */
+	/* Called after each swap since tasuki_open(), on the library's own thread, which waits for
+	 * it: be short, and call no function of the library but tasuki_current() there. NULL:
+	 * nobody asks. */
 	void (*on_swap)(void *user, const struct tasuki_checkpoint *now);
-	/* Called there, too, when something is wrong with what is active, or with a worker: one line.
-	 * Classification goes on with what it has. */
+	/* Called there, too, when something is wrong with what is active, or with a worker: one
+	 * line. Classification goes on with what it has. */
 	void (*on_trouble)(void *user, const struct tasuki_error *what);
 	void *user;
 };
 
 struct tasuki_result {
-	uint32_t class_index; /* number of the output */
-	char name[TASUKI_NAME_SIZE]; /* from the class list; a number where there is none */
-	float score;                 /* its probability, 0..1 */
+	uint32_t class_index;            /* number of the output */
+	char name[TASUKI_NAME_SIZE];     /* from the class list; a number where there is none */
+	float score;                     /* its probability, 0..1 */
 	char checkpoint[TASUKI_ID_SIZE]; /* which answered */
 };
 
@@ -90,8 +91,9 @@ const char *tasuki_version(void);
 
 /* Opens a state folder. It waits until the active checkpoint can be used; where none is active yet
  * (before the first epoch of a new device), it returns at once, and tasuki_classify_...() is
- * -ENODATA until there is one. The agent need not be running. -ENOENT: no such folder, or no agent has
- * ever run there; -EINVAL, -EBADMSG ...: cfg, class list or checkpoint are not what they should be. */
+ * -ENODATA until there is one. The agent need not be running. -ENOENT: no such folder, or no agent
+ * has ever run there; -EINVAL, -EBADMSG ...: cfg, class list or checkpoint are not what they should
+ * be. */
 int tasuki_open(const char *state, const struct tasuki_options *options, tasuki **ret,
 		struct tasuki_error *error);
 void tasuki_close(tasuki *t); /* NULL allowed */
@@ -110,13 +112,14 @@ int tasuki_fd(const tasuki *t);
 
 /* Classifies one image. probabilities: NULL, or room for n of them, one for each output in order;
  * they sum to 1. It waits for its turn.
- * -ENODATA: no checkpoint is active yet; -EINVAL: an argument; -EBADMSG ...: what is active cannot be
- * used, and nothing was before; -ECONNRESET, -ETIMEDOUT: the worker ended, or stood still, and so did
- * the one after it; -EDEADLK: called on the library's own thread. */
+ * -ENODATA: no checkpoint is active yet; -EINVAL: an argument; -EBADMSG ...: what is active cannot
+ * be used, and nothing was before; -ECONNRESET, -ETIMEDOUT: the worker ended, or stood still, and
+ * so did the one after it; -EDEADLK: called on the library's own thread. */
 
 /* 8-bit pixels, row by row from the top, channels side by side (R, G, B); channels: 1 or 3; stride:
  * bytes from row to row, 0: width * channels. What is done with them is what the agent does with
- * the images that it trains on: cut (center_crop), resized, made grey where the network wants it. */
+ * the images that it trains on: cut (center_crop), resized, made grey where the network wants it.
+ */
 int tasuki_classify_pixels(tasuki *t, const uint8_t *pixels, uint32_t width, uint32_t height,
 			   uint32_t channels, size_t stride, struct tasuki_result *ret,
 			   float *probabilities, size_t n, struct tasuki_error *error);

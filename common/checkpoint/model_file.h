@@ -17,7 +17,7 @@ struct model_file {
 	char site[ID_SIZE], device[ID_SIZE];
 	char cfg[FILE_PATH_MAX], classes[FILE_PATH_MAX]; /* absolute */
 	char private_classes[FILE_PATH_MAX];             /* of the outputs after theirs; "": none */
-	char absent[8]; /* as [model] absent_classes: "train" or "mask" */
+	char absent[8];       /* as [model] absent_classes: "train" or "mask" */
 	uint32_t center_crop; /* px of an image, square, around its middle; 0: the whole */
 };
 

@@ -7,17 +7,27 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 struct tls {
 	SSL_CTX *ctx;
 	SSL *ssl;
 	uint32_t events;
-	int broken; /* an error after which nothing more may be said */
+	bool broken;     /* an error after which nothing more may be said */
+	bool admitted;   /* a ticket has come */
+	const char *why; /* OpenSSL's constant text */
 };
+
+/* What OpenSSL says last; NULL: nothing. */
+static const char *reason(void)
+{
+	unsigned long e = ERR_peek_last_error();
+	return e ? ERR_reason_error_string(e) : NULL;
+}
 
 static int failed(struct err *err, const char *path)
 {
-	const char *why = ERR_reason_error_string(ERR_peek_last_error());
+	const char *why = reason();
 	err_set(err, -EINVAL, "%.300s: %s", path, why ? why : "not accepted");
 	ERR_clear_error();
 	return -EINVAL;
@@ -48,6 +58,12 @@ static int expect_host(SSL *ssl, const char *host)
 	return SSL_set1_host(ssl, host) && SSL_set_tlsext_host_name(ssl, host);
 }
 
+static int on_ticket(SSL *ssl, SSL_SESSION *session)
+{
+	((struct tls *)SSL_get_app_data(ssl))->admitted = true;
+	return 0;
+}
+
 int tls_new(const char *authority, const char *certificate, const char *key, const char *host,
 	    int fd, struct tls **ret, struct err *err)
 {
@@ -58,6 +74,9 @@ int tls_new(const char *authority, const char *certificate, const char *key, con
 	int r = t->ctx ? use_files(t->ctx, authority, certificate, key, err)
 		       : err_set(err, -ENOMEM, "TLS: out of memory");
 	if (r == 0) {
+		SSL_CTX_set_session_cache_mode(t->ctx,
+					       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(t->ctx, on_ticket);
 		t->ssl = SSL_new(t->ctx);
 		if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1 || expect_host(t->ssl, host) != 1)
 			r = failed(err, host);
@@ -66,6 +85,7 @@ int tls_new(const char *authority, const char *certificate, const char *key, con
 		tls_free(t);
 		return r;
 	}
+	SSL_set_app_data(t->ssl, t);
 	/* What is written may be elsewhere, and more of it, when it is tried again. */
 	SSL_set_mode(t->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	*ret = t;
@@ -97,7 +117,8 @@ static int outcome(struct tls *t, int n)
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
 	default:
-		t->broken = 1;
+		t->broken = true;
+		t->why = reason();
 		return -EPROTO;
 	}
 }
@@ -111,16 +132,19 @@ int tls_handshake(struct tls *t, struct err *err)
 	int r = outcome(t, n);
 	if (r == -EAGAIN)
 		return r;
-	long verify = SSL_get_verify_result(t->ssl);
-	const char *why = ERR_reason_error_string(ERR_peek_last_error());
-	if (verify == X509_V_ERR_HOSTNAME_MISMATCH || verify == X509_V_ERR_IP_ADDRESS_MISMATCH)
-		why = "the server's certificate is for another name";
-	else if (verify != X509_V_OK)
-		why = X509_verify_cert_error_string(verify);
-	err_set(err, -EPROTO, "TLS: %s", why ? why : "the connection has ended");
+	t->broken = true;
+	switch (tls_doubt(t)) {
+	case TLS_DOUBT_HOST:
+		t->why = "the server's certificate is for another name";
+		break;
+	case TLS_DOUBT_AUTHORITY:
+		t->why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
+		break;
+	case TLS_DOUBT_NONE:
+		break;
+	}
 	ERR_clear_error();
-	t->broken = 1;
-	return -EPROTO;
+	return err_set(err, -EPROTO, "TLS: %s", tls_why(t));
 }
 
 ssize_t tls_read(struct tls *t, void *buf, size_t len)
@@ -142,4 +166,34 @@ ssize_t tls_write(struct tls *t, const void *buf, size_t len)
 uint32_t tls_events(const struct tls *t)
 {
 	return t->events;
+}
+
+enum tls_doubt tls_doubt(const struct tls *t)
+{
+	switch (SSL_get_verify_result(t->ssl)) {
+	case X509_V_OK:
+		return TLS_DOUBT_NONE;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return TLS_DOUBT_HOST;
+	default:
+		return TLS_DOUBT_AUTHORITY;
+	}
+}
+
+int64_t tls_server_until_ms(const struct tls *t)
+{
+	const X509 *x = SSL_get0_peer_certificate(t->ssl);
+	struct tm tm;
+	return x && ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) ? (int64_t)timegm(&tm) * 1000 : 0;
+}
+
+bool tls_admitted(const struct tls *t)
+{
+	return t->admitted;
+}
+
+const char *tls_why(const struct tls *t)
+{
+	return t->why ? t->why : "the connection has ended";
 }

@@ -2,6 +2,7 @@
  * socket, by OpenSSL. Whoever waits for the socket asks tls_events() what for. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,5 +22,22 @@ int tls_handshake(struct tls *t, struct err *err);
  * asked for is not seen by who waits for the socket: to be called until -EAGAIN. */
 ssize_t tls_read(struct tls *t, void *buf, size_t len);
 ssize_t tls_write(struct tls *t, const void *buf, size_t len);
-/* EPOLLIN or EPOLLOUT: what the last -EAGAIN waits for. */
+/* EPOLLIN or EPOLLOUT, which are also POLLIN and POLLOUT: what the last -EAGAIN waits for. */
 uint32_t tls_events(const struct tls *t);
+
+/* ---- for who looks for a fault ---- */
+
+/* What was wrong with the server's certificate, once tls_handshake() has failed. */
+enum tls_doubt {
+	TLS_DOUBT_NONE,      /* nothing, as far as it came */
+	TLS_DOUBT_AUTHORITY, /* it is not of our authority, or not of now */
+	TLS_DOUBT_HOST       /* it is for another name */
+};
+enum tls_doubt tls_doubt(const struct tls *t);
+/* UTC: when the server's certificate ends; 0: not known. */
+int64_t tls_server_until_ms(const struct tls *t);
+/* It has taken our certificate: in TLS 1.3 it judges that when the handshake is over for us, then
+ * sends an alert, or a ticket (RFC 8446, 4.6.1), which tls_read() sees. */
+bool tls_admitted(const struct tls *t);
+/* Why the last call failed, for a person. */
+const char *tls_why(const struct tls *t);

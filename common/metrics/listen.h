@@ -1,22 +1,18 @@
 /* [metrics] of a daemon's configuration: where its figures can be read. */
 #pragma once
 
-#include <netinet/in.h>
-
+#include "common/base/address.h"
 #include "common/base/err.h"
 #include "common/conf/conf.h"
 
 struct metrics_conf {
 	char listen[64]; /* as it is in the file; "": off */
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} address;
+	struct address address;
 };
 
 /* Refuses, with file, line and key, what is not ADDRESS:PORT with a numeric loopback address, of
- * 127.0.0.0/8 or [::1], and a port from 1 on: there is neither encryption nor a question who asks. */
+ * 127.0.0.0/8 or [::1], and a port from 1 on: there is neither encryption nor a question who asks.
+ */
 int metrics_conf(struct conf *c, struct metrics_conf *ret, struct err *err);
 /* The same of a text; -EINVAL. */
 int metrics_listen_parse(const char *text, struct metrics_conf *ret);

@@ -3,8 +3,8 @@
 #include "common/metrics/server.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <microhttpd.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -44,8 +44,8 @@ static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, char *
 /* With a port or without. */
 static bool host_is_loopback(const char *host)
 {
-	struct metrics_conf ignored;
-	char with_port[sizeof(ignored.listen)];
+	struct address a;
+	char with_port[INET6_ADDRSTRLEN + sizeof("[]:65535")];
 	if (!host)
 		return false;
 	size_t n = strcspn(host, ":");
@@ -53,7 +53,7 @@ static bool host_is_loopback(const char *host)
 		return true;
 	bool has_port = strrchr(host, ':') && !strchr(strrchr(host, ':'), ']');
 	snprintf(with_port, sizeof(with_port), has_port ? "%s" : "%s:80", host);
-	return metrics_listen_parse(with_port, &ignored) == 0;
+	return address_parse(with_port, &a) == 0 && a.loopback;
 }
 
 static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *url,
@@ -63,7 +63,8 @@ static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *
 	struct metrics_server *s = user;
 	_cleanup_free_ char *text = NULL;
 	size_t len;
-	if (!host_is_loopback(MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
+	if (!host_is_loopback(
+		    MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
 		return respond(c, MHD_HTTP_FORBIDDEN, "Host: expected a loopback address\n",
 			       MHD_RESPMEM_PERSISTENT, NULL);
 	if (strcmp(url, "/metrics") != 0)
@@ -112,15 +113,15 @@ static int on_timer(void *user)
 
 static int start(struct metrics_server *s, struct loop *loop, const struct metrics_conf *conf)
 {
-	const bool six = conf->address.any.sa_family == AF_INET6;
+	const bool six = conf->address.socket.any.sa_family == AF_INET6;
 	const unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (six ? MHD_USE_IPv6 : 0);
 	errno = 0;
-	s->daemon = MHD_start_daemon(
-		flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_SOCK_ADDR, &conf->address.any,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)METRICS_REQUEST_BYTES, MHD_OPTION_END);
+	s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER,
+				     on_log, NULL, MHD_OPTION_SOCK_ADDR, &conf->address.socket.any,
+				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
+				     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_S,
+				     MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				     (size_t)METRICS_REQUEST_BYTES, MHD_OPTION_END);
 	if (!s->daemon)
 		return errno ? -errno : -EIO;
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);

@@ -1,7 +1,7 @@
 /* Answers GET /metrics on a loopback address, within the daemon's own loop: what is told is written
- * into memory by `fill`, on the loop's thread, and sent as its reader takes it. Any other path or method
- * is refused, and so is a request whose Host is no loopback name, as a web page would send it that was led
- * here by its own name server. */
+ * into memory by `fill`, on the loop's thread, and sent as its reader takes it. Any other path or
+ * method is refused, and so is a request whose Host is no loopback name, as a web page would send
+ * it that was led here by its own name server. */
 #pragma once
 
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include "common/metrics/listen.h"
 
 #define METRICS_CONNECTIONS_MAX 8     /* at a time */
-#define METRICS_TIMEOUT_S	3     /* of a connection on which nothing moves */
-#define METRICS_REQUEST_BYTES	16384 /* memory of a connection, its request included */
+#define METRICS_TIMEOUT_S       3     /* of a connection on which nothing moves */
+#define METRICS_REQUEST_BYTES   16384 /* memory of a connection, its request included */
 
 struct metrics_server;
 

@@ -1,6 +1,7 @@
-/* Figures in Prometheus's text form (version 0.0.4): a family is its name, what it is and its samples.
- * Names and units follow its conventions: base units (seconds, bytes, ratios from 0 to 1), counters end
- * with _total, and no label has more values than are named in the code. Not thread-safe. */
+/* Figures in Prometheus's text form (version 0.0.4): a family is its name, what it is and its
+ * samples. Names and units follow its conventions: base units (seconds, bytes, ratios from 0 to 1),
+ * counters end with _total, and no label has more values than are named in the code. Not
+ * thread-safe. */
 #pragma once
 
 #include <stdio.h>

@@ -78,10 +78,11 @@ static void parse_points(struct fields *f, struct msg_history *m)
 		return;
 	for (const struct json *e = json_first(arr); e; e = json_next(e)) {
 		if (json_is_obj(e) || !parse_point(e, &m->points[m->n_points])) {
-			f->r = err_set(f->err, -EINVAL,
-				       "points: entry %zu: found something else, expected [seconds, "
-				       "epoch, origin, n, correct, 0 or 1, %d hex digits]",
-				       m->n_points + 1, HISTORY_DIGITS);
+			f->r = err_set(
+				f->err, -EINVAL,
+				"points: entry %zu: found something else, expected [seconds, "
+				"epoch, origin, n, correct, 0 or 1, %d hex digits]",
+				m->n_points + 1, HISTORY_DIGITS);
 			return;
 		}
 		m->n_points++;
@@ -108,8 +109,8 @@ static void parse_counts(struct fields *f, int64_t k, int32_t *ret)
 		ret[i] = (int32_t)v;
 	}
 	if (i != n)
-		f->r = err_set(f->err, -EINVAL, "counts: found %zu, expected classes * classes: %zu",
-			       i, n);
+		f->r = err_set(f->err, -EINVAL,
+			       "counts: found %zu, expected classes * classes: %zu", i, n);
 }
 
 static void parse_confusion(struct fields *f, struct msg_history *m)

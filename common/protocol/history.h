@@ -1,6 +1,6 @@
-/* device/<id>/history, retained: what a device's checkpoints scored on its validation images, and what
- * the active one takes for what; for people. Classes are numbers of outputs: names never leave.
- * Not signed, as a status is not. Encoder and decoder are as in message.h. */
+/* device/<id>/history, retained: what a device's checkpoints scored on its validation images, and
+ * what the active one takes for what; for people. Classes are numbers of outputs: names never
+ * leave. Not signed, as a status is not. Encoder and decoder are as in message.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,15 +13,15 @@
 
 #define HISTORY_POINTS_MAX  256
 #define HISTORY_CLASSES_MAX 64
-#define HISTORY_COUNT_MAX   9999999 /* images a cell: with it a full message is below MESSAGE_LARGE_MAX */
-#define HISTORY_DIGITS	    12      /* of a checkpoint's id */
+#define HISTORY_COUNT_MAX   9999999 /* images a cell: a full message is below MESSAGE_LARGE_MAX */
+#define HISTORY_DIGITS      12      /* of a checkpoint's id */
 
 struct history_point {
 	int64_t at_s; /* since 1970 */
 	int64_t epoch;
 	enum origin origin;
 	int64_t n, correct; /* validation images */
-	bool swap;	    /* it became active then */
+	bool swap;          /* it became active then */
 	char checkpoint[HISTORY_DIGITS + 1];
 };
 
@@ -33,7 +33,8 @@ struct msg_history {
 	struct {
 		char checkpoint[HASH_SIZE];
 		int64_t classes; /* k; 0: there is none */
-		int32_t counts[HISTORY_CLASSES_MAX * HISTORY_CLASSES_MAX]; /* k rows of k: true class, answer */
+		/* k rows of k: true class, answer */
+		int32_t counts[HISTORY_CLASSES_MAX * HISTORY_CLASSES_MAX];
 	} confusion;
 };
 

@@ -1,12 +1,12 @@
 #include "dashboard/gateway/conf.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/address.h"
 #include "common/base/mem.h"
 #include "common/conf/check.h"
 #include "common/conf/conf.h"
@@ -17,33 +17,6 @@
 static void conf_freep(struct conf **c)
 {
 	conf_free(*c);
-}
-
-/* ADDRESS:PORT, an IPv6 address in brackets. */
-static bool parse_listen(const char *text, struct gateway_conf *g, bool *ret_loopback)
-{
-	const char *colon = strrchr(text, ':');
-	struct in_addr v4;
-	struct in6_addr v6;
-	char *end;
-	size_t len = colon ? (size_t)(colon - text) : 0;
-	bool bracket = len > 2 && text[0] == '[' && text[len - 1] == ']';
-	if (!len || len >= sizeof(g->listen) ||
-	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
-		return false;
-	long port = strtol(colon + 1, &end, 10);
-	if (end == colon + 1 || port < 1 || port > 65535)
-		return false;
-	memcpy(g->listen, text + bracket, len - 2 * bracket);
-	g->listen[len - 2 * bracket] = 0;
-	g->listen_port = (int)port;
-	if (bracket && inet_pton(AF_INET6, g->listen, &v6) == 1) {
-		*ret_loopback = IN6_IS_ADDR_LOOPBACK(&v6);
-		return true;
-	}
-	*ret_loopback = !bracket && inet_pton(AF_INET, g->listen, &v4) == 1 &&
-			ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-	return !bracket && inet_pton(AF_INET, g->listen, &v4) == 1;
 }
 
 /* `file` is what `key` of `section` named. */
@@ -72,7 +45,7 @@ static int check_file(const struct conf *c, const char *section, const char *key
 static int read_listen(struct conf *c, struct gateway_conf *g, struct err *err)
 {
 	char listen[GATEWAY_HOST_SIZE + 16];
-	bool loopback = false;
+	struct address at;
 	int r;
 	if ((r = conf_str(c, "dashboard", "listen", "127.0.0.1:8080", listen, sizeof(listen),
 			  err)) < 0 ||
@@ -86,12 +59,14 @@ static int read_listen(struct conf *c, struct gateway_conf *g, struct err *err)
 	    (r = check_file(c, "tls", "certificate", g->certificate, false, err)) < 0 ||
 	    (r = check_file(c, "tls", "key", g->key, true, err)) < 0)
 		return r;
-	if (!parse_listen(listen, g, &loopback))
+	if (address_parse(listen, &at) < 0)
 		return conf_fail(
 			c, "dashboard", "listen", -EINVAL, err,
 			"found '%.200s', expected ADDRESS:PORT, as 127.0.0.1:8080 or [::1]:8080",
 			listen);
-	if (!loopback && !*g->certificate && !g->insecure)
+	strcpy(g->listen, at.host);
+	g->listen_port = at.port;
+	if (!at.loopback && !*g->certificate && !g->insecure)
 		return conf_fail(c, "dashboard", "listen", -EACCES, err,
 				 "found %s, which others reach, without a section [tls]; expected "
 				 "a loopback "

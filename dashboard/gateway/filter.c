@@ -44,8 +44,7 @@ static const struct {
 /* What a dashboard may read: broker-config/dashboard.acl. */
 static const enum topic_kind readable[] = {
 	TOPIC_DEVICE_PRESENCE,  TOPIC_DEVICE_STATUS,  TOPIC_DEVICE_REPORT, TOPIC_DEVICE_HISTORY,
-	TOPIC_TRAINER_PRESENCE, TOPIC_TRAINER_STATUS, TOPIC_TRAINER_JOB,
-	TOPIC_FLEET_OFFER,
+	TOPIC_TRAINER_PRESENCE, TOPIC_TRAINER_STATUS, TOPIC_TRAINER_JOB,   TOPIC_FLEET_OFFER,
 };
 
 /* ---- the bytes of a packet ---- */
@@ -229,9 +228,10 @@ static int subscribe_one(struct filter *f, struct reader *r, const uint8_t *filt
 	if (options & SUBSCRIBE_UNUSED || (options & SUBSCRIBE_QOS) > 1)
 		return refuse(err, "a subscription of QoS 2", "QoS 0 or 1");
 	if (!may_read(f, (const char *)filter, len))
-		return refuse(err, "a subscription to what dashboards may not read",
-			      "presence, status, reports and jobs of the site, and what is offered to "
-			      "its fleet");
+		return refuse(
+			err, "a subscription to what dashboards may not read",
+			"presence, status, reports and jobs of the site, and what is offered to "
+			"its fleet");
 	if (++f->subscriptions > FILTER_SUBSCRIPTIONS_MAX)
 		return err_set(err, -EDQUOT, "found %u subscriptions, expected at most %d",
 			       f->subscriptions, FILTER_SUBSCRIPTIONS_MAX);

@@ -126,6 +126,15 @@ static void begin(struct upstream *u)
 		shake(u);
 }
 
+/* Of what a read or write returned. A refusal of our certificate comes after the handshake, and
+ * whichever of the two is next sees it. */
+static void ended(struct upstream *u, ssize_t n)
+{
+	over(u, u->tls && n < 0 ? "TLS: ended, perhaps our certificate was refused"
+		: n == 0        ? "the connection has ended"
+				: strerror((int)-n));
+}
+
 /* Until there is nothing, or nobody wants it. */
 static void read_all(struct upstream *u)
 {
@@ -140,9 +149,7 @@ static void read_all(struct upstream *u)
 		if (n > 0)
 			u->handler.data(u->handler.user, buf, (size_t)n);
 		else
-			over(u, u->tls && n < 0 ? "TLS: ended, perhaps our certificate was refused"
-				: n == 0        ? "the connection has ended"
-						: strerror((int)-n));
+			ended(u, n);
 	}
 	watch(u);
 }
@@ -218,7 +225,7 @@ size_t upstream_write(struct upstream *u, const void *data, size_t len)
 	if (n < 0 && !u->tls)
 		n = -errno;
 	if (n < 0 && n != -EAGAIN && n != -EINTR)
-		over(u, strerror((int)-n));
+		ended(u, n);
 	u->full = n < (ssize_t)len;
 	watch(u);
 	return n > 0 ? (size_t)n : 0;

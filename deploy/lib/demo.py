@@ -13,12 +13,11 @@ import pathlib
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
-from fleet import ROOT, Fleet
+from fleet import ROOT, Fleet, interrupt_once, percent
 
 DEVICES = ['cam-1', 'cam-2']
 TRAINER = 'edge-1'
@@ -56,10 +55,6 @@ def at_least(least):
             raise argparse.ArgumentTypeError(f'found {text}, expected at least {least}')
         return value
     return number
-
-
-def percent(score):
-    return f"{100 * score['correct'] / score['n']:5.1f} %" if score and score.get('n') else '     -'
 
 
 def size_text(n):
@@ -415,21 +410,11 @@ def image_size(path):
     return None
 
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def interrupted(signo, frame):
-    for s in STOP_SIGNALS:  # whoever presses Ctrl-C again must not stop the stopping
-        signal.signal(s, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main():
     args = options()
     if args.check_options:
         return 0
-    for signo in STOP_SIGNALS:
-        signal.signal(signo, interrupted)
+    interrupt_once()
     demo = Demo(args)
     try:
         return demo.main()

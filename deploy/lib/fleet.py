@@ -30,6 +30,18 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def interrupt_once():
+    """Signals that ask for the end are KeyboardInterrupt from here on, once: asking again must not stop the cleaning up."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupted(signo, frame):
+        for s in signals:
+            signal.signal(s, signal.SIG_IGN)
+        raise KeyboardInterrupt
+    for s in signals:
+        signal.signal(s, interrupted)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -46,6 +58,10 @@ def wait_for(what, condition, timeout, every=0.05):
         if time.monotonic() > end:
             raise TimeoutError(f'{what}: not within {timeout:g} s')
         time.sleep(every)
+
+
+def percent(score):
+    return f"{100 * score['correct'] / score['n']:.1f} %" if score and score.get('n') else '-'
 
 
 def write_conf(path, sections):

@@ -7,7 +7,7 @@ What is seen is what the broker delivers to a dashboard, and what the device's o
 import time
 
 from containers import DEVICES, LATER, RELEASE, TRAINERS, Trouble
-from fleet import body, wait_for
+from fleet import body, percent, wait_for
 
 DECIDED_S = 180  # from a cause to the decision about what comes back
 BACK_S = 60  # until all are connected again
@@ -30,10 +30,6 @@ def scenario(name):
 def returned(reports):
     """Decisions about what came back from the edge."""
     return [r for r in reports if r['origin'] == 'edge' and r['split'] == 'validation' and 'decision' in r]
-
-
-def percent(score):
-    return f"{100 * score['correct'] / score['n']:.1f} %" if score and score.get('n') else '-'
 
 
 def expect(what, condition, timeout, every=1):

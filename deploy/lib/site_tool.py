@@ -16,11 +16,11 @@ Exit status: 0; 1, with a message; 2 on bad usage.
 """
 import argparse
 import os
-import signal
 import sys
 import time
 
 from containers import Site, Trouble, bundle, fetch
+from fleet import interrupt_once
 from scenarios import SCENARIOS, first_handovers
 
 FIRST_S = 600  # until every device has decided about a first result
@@ -121,16 +121,9 @@ class Tool:
         return r.returncode
 
 
-def interrupted(signo, frame):
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # whoever presses Ctrl-C again must not stop the mending
-        signal.signal(s, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main():
     args = options()
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(s, interrupted)
+    interrupt_once()
     try:
         if args.command == 'fetch':
             bundle()

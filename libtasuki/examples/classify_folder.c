@@ -28,7 +28,8 @@ static int classify(tasuki *t, const char *folder, const char *name)
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
-	printf("%s: %s %.1f %% checkpoint=%.12s\n", path, r.name, 100 * (double)r.score, r.checkpoint);
+	printf("%s: %s %.1f %% checkpoint=%.12s\n", path, r.name, 100 * (double)r.score,
+	       r.checkpoint);
 	return 0;
 }
 
@@ -60,7 +61,8 @@ static void classify_new(tasuki *t, const char *folder, int watch)
 
 static int follow(tasuki *t, const char *folder, int watch)
 {
-	struct pollfd fds[] = {{.fd = watch, .events = POLLIN}, {.fd = tasuki_fd(t), .events = POLLIN}};
+	struct pollfd fds[] = {{.fd = watch, .events = POLLIN},
+			       {.fd = tasuki_fd(t), .events = POLLIN}};
 	for (;;) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return 1;

@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,8 +22,8 @@ import report  # noqa: E402
 import split  # noqa: E402
 from options import number  # noqa: E402
 from child import network  # noqa: E402
-from demo import STOP_SIGNALS, default_crop, interrupted  # noqa: E402
-from fleet import ROOT, die_with_parent  # noqa: E402
+from demo import default_crop  # noqa: E402
+from fleet import ROOT, die_with_parent, interrupt_once  # noqa: E402
 
 NAMES = ['3', '2-2', '2-1', '1', 'many', '3-digits', 'mnist', 'cost']  # `all`, what matters most first
 ON_DIGITS = ('mnist', '3-digits')
@@ -229,8 +228,7 @@ def main():
     args = options()
     if args.check:
         return 0
-    for signo in STOP_SIGNALS:
-        signal.signal(signo, interrupted)
+    interrupt_once()
     failed, absent = 0, []
     try:
         if not args.report:

@@ -8,7 +8,6 @@ import pathlib
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'deploy/lib'), str(HERE.parent / 'lib')]
 import plans  # noqa: E402
 import split  # noqa: E402
-from demo import STOP_SIGNALS, default_crop, interrupted, with_outputs  # noqa: E402
-from fleet import ROOT, die_with_parent  # noqa: E402
+from demo import default_crop, with_outputs  # noqa: E402
+from fleet import ROOT, die_with_parent, interrupt_once  # noqa: E402
 
 
 class Failed(Exception):
@@ -144,8 +143,7 @@ def main(kind):
     p.add_argument('--build', required=True)
     p.add_argument('spec', help='JSON')
     args = p.parse_args()
-    for signo in STOP_SIGNALS:
-        signal.signal(signo, interrupted)
+    interrupt_once()
     run = kind(json.loads(args.spec), args.build)
     try:
         run.run()

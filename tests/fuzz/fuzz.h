@@ -3,6 +3,7 @@
  * fails as surely as one that crashes. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,5 +28,10 @@ extern size_t fuzz_taken;
 void fuzz_file(const void *data, size_t size, int *ret_fd, char path[FILE_PATH_MAX]);
 /* A path in a folder of this process that goes when it ends; "": the folder's. */
 void fuzz_path(const char *name, char path[FILE_PATH_MAX]);
+/* Loads a configuration of that name, in fuzz_path()'s folder beside an empty folder of the name
+ * that the example has for one, into ret, of `bytes` bytes. False: refused; then ret is as it was.
+ */
+bool fuzz_conf(const char *name, const char *folder, const uint8_t *data, size_t size,
+	       int (*load)(const char *path, void *ret, struct err *err), void *ret, size_t bytes);
 /* Writes the file, in no way that outlives a crash. */
 void fuzz_put(const char *path, const void *data, size_t size);

@@ -59,8 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(isnan(r.temperature_c) || fabs(r.temperature_c) <= 200);
 	FUZZ_CHECK(isnan(r.load) || (r.load >= 0 && isfinite(r.load)));
 	FUZZ_CHECK(strlen(r.interface) < sizeof(r.interface));
-	fuzz_taken += r.battery_percent >= 0 || !isnan(r.temperature_c) || !isnan(r.load) ||
-		      *r.interface;
+	fuzz_taken +=
+		r.battery_percent >= 0 || !isnan(r.temperature_c) || !isnan(r.load) || *r.interface;
 	check_step(&c, &r);
 	return 0;
 }

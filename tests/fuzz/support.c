@@ -1,4 +1,6 @@
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/mem.h"
@@ -55,4 +57,28 @@ void fuzz_put(const char *path, const void *data, size_t size)
 {
 	_cleanup_file_ FILE *f = fopen(path, "we");
 	FUZZ_CHECK(f && fwrite(data, 1, size, f) == size);
+}
+
+bool fuzz_conf(const char *name, const char *folder, const uint8_t *data, size_t size,
+	       int (*load)(const char *path, void *ret, struct err *err), void *ret, size_t bytes)
+{
+	static char path[FILE_PATH_MAX];
+	char beside[FILE_PATH_MAX];
+	struct err err = {0};
+	const uint8_t *was = ret;
+	if (!*path) {
+		fuzz_path(name, path);
+		fuzz_path(folder, beside);
+		FUZZ_CHECK(mkdir(beside, 0700) == 0);
+	}
+	fuzz_put(path, data, size);
+	memset(ret, 0x5a, bytes);
+	if (load(path, ret, &err) == 0) {
+		fuzz_taken++;
+		return true;
+	}
+	FUZZ_CHECK(*err.text);
+	for (size_t i = 0; i < bytes; i++)
+		FUZZ_CHECK(was[i] == 0x5a);
+	return false;
 }

@@ -11,14 +11,11 @@ import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import forge
 import rig
+from made_up import rfc3339
 from rig import wait_for
 
 NOBODY = 'nosuch.invalid'  # RFC 6761
 AT_ONCE = 6  # they mostly wait
-
-
-def moment(in_s):
-    return time.strftime('%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(time.time() + in_s))
 
 
 class Doctor(rig.Case):
@@ -134,7 +131,7 @@ class Doctor(rig.Case):
             ('fault', 'broker', at('nobody', port=rig.free_port()), 'Connection refused', 'start the broker'),
             ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for a device, 8883"),
             ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for a device (8883'),
-            ('fault', 'broker', at('host', port=self.odd['name']), 'mismatch', '[broker] host'),
+            ('fault', 'broker', at('host', port=self.odd['name']), 'another name', '[broker] host'),
             ('fault', 'broker', at('imposter', port=self.odd['authority']), 'TLS', 'authorities/broker.crt of this site'),
             ('fault', 'session', at('plain', port=self.secure.ports['device'], fleet=self.fleet), 'no connection', '[identity]'),
             ('fault', 'access', self.trainer('edge-8', {'trainer': {'site': 'elsewhere'}}), 'does not let us write',
@@ -192,7 +189,7 @@ class Doctor(rig.Case):
         presence = {'online': True, 'boot': 7}
         self.fleet.publish('device/twin/presence', presence, retain=True)
         status = {'boot': 7, 'version': 'x', 'model': 'ab' * 32, 'queued': 0, 'active': 0, 'capacity': 1, 'devices': 0, 'handovers': 0,
-                  'load': 0, 'reason': '', 'at': moment(3600)}
+                  'load': 0, 'reason': '', 'at': rfc3339(time.time() + 3600)}
         for i in range(3):
             for what, m in (('presence', presence), ('status', status)):
                 subprocess.run(['mosquitto_pub', '-p', str(self.fleet.port), '-q', '1', '-r', '-t',

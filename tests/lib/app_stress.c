@@ -4,8 +4,9 @@
  *     app-stress STATE EXPECTED THREADS SWAPS SECONDS [WORKER]
  *
  * EXPECTED has lines "CHECKPOINT IMAGE CLASS SCORE". Ends once it has seen so many swaps (0: none
- * are waited for) and so many seconds are over, or with an error after SECONDS_MAX. Prints one line of
- * JSON: calls, wrong and failed ones, swaps seen, the longest call and the longest swap-free one. */
+ * are waited for) and so many seconds are over, or with an error after SECONDS_MAX. Prints one line
+ * of JSON: calls, wrong and failed ones, swaps seen, the longest call and the longest swap-free
+ * one. */
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -71,11 +72,12 @@ static void check(struct reader *r, const struct expected *asked, const struct t
 	double sum = 0;
 	for (uint32_t i = 0; i < n; i++)
 		sum += (double)p[i];
-	if (!e || got->class_index != e->class_index || fabs((double)got->score - e->score) > SCORE_CLOSE ||
-	    fabs(sum - 1) > 1e-4) {
+	if (!e || got->class_index != e->class_index ||
+	    fabs((double)got->score - e->score) > SCORE_CLOSE || fabs(sum - 1) > 1e-4) {
 		r->wrong++;
-		snprintf(r->error, sizeof(r->error), "%s by %.12s: class %u score %g, expected class %u score %g",
-			 asked->image, got->checkpoint, got->class_index, (double)got->score,
+		snprintf(r->error, sizeof(r->error),
+			 "%s by %.12s: class %u score %g, expected class %u score %g", asked->image,
+			 got->checkpoint, got->class_index, (double)got->score,
 			 e ? e->class_index : 0, e ? e->score : -1);
 	}
 	r->checkpoints += strcmp(r->last, got->checkpoint) != 0;
@@ -92,7 +94,8 @@ static void *read_all(void *user)
 	float *p = malloc(n * sizeof(*p));
 	uint64_t swaps = app.swaps;
 	double last = now_ms();
-	for (int i = (int)((uintptr_t)user / 64 % (uintptr_t)app.n); !app.stop; i = (i + 1) % app.n) {
+	for (int i = (int)((uintptr_t)user / 64 % (uintptr_t)app.n); !app.stop;
+	     i = (i + 1) % app.n) {
 		int code = tasuki_classify_file(app.t, app.all[i].image, &got, p, n, &e);
 		r->calls++;
 		if (code < 0) {
@@ -128,7 +131,8 @@ static void read_expected(const char *path)
 	FILE *f = fopen(path, "re");
 	struct expected *e = app.all;
 	while (f && app.n < EXPECTED_MAX &&
-	       fscanf(f, "%64s %255s %u %lf", e->checkpoint, e->image, &e->class_index, &e->score) == 4)
+	       fscanf(f, "%64s %255s %u %lf", e->checkpoint, e->image, &e->class_index,
+		      &e->score) == 4)
 		e = &app.all[++app.n];
 	if (f)
 		fclose(f);
@@ -166,10 +170,13 @@ static int report(const struct reader *readers, int n, double seconds)
 		if (*r->error)
 			fprintf(stderr, "app-stress: %s\n", r->error);
 	}
-	printf("{\"calls\": %lu, \"wrong\": %lu, \"failed\": %lu, \"swaps\": %llu, \"called_back\": %lu, "
-	       "\"checkpoints\": %d, \"longest_ms\": %.2f, \"longest_quiet_ms\": %.2f, \"calls_per_second\": %.0f}\n",
-	       all.calls, all.wrong, all.failed, (unsigned long long)now.swaps, (unsigned long)app.called_back,
-	       all.checkpoints, all.longest_ms, all.longest_quiet_ms, (double)all.calls / seconds);
+	printf("{\"calls\": %lu, \"wrong\": %lu, \"failed\": %lu, \"swaps\": %llu, "
+	       "\"called_back\": %lu, "
+	       "\"checkpoints\": %d, \"longest_ms\": %.2f, \"longest_quiet_ms\": %.2f, "
+	       "\"calls_per_second\": %.0f}\n",
+	       all.calls, all.wrong, all.failed, (unsigned long long)now.swaps,
+	       (unsigned long)app.called_back, all.checkpoints, all.longest_ms,
+	       all.longest_quiet_ms, (double)all.calls / seconds);
 	return all.wrong || all.failed || !all.calls;
 }
 

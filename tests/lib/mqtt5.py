@@ -25,10 +25,24 @@ def varint(n):
             return bytes(out)
 
 
-class Client:
+class Buffered:
+    """Of a socket, as many bytes as are wanted."""
+    buffer = b''
+
+    def _take(self, n):
+        while len(self.buffer) < n:
+            more = self.socket.recv(65536)
+            if not more:
+                raise Refused('the other end closed the connection')
+            self.buffer += more
+        taken, self.buffer = self.buffer[:n], self.buffer[n:]
+        return taken
+
+
+class Client(Buffered):
     def __init__(self, port, identity=None, client_id='', username=None, will=None, clean=True, host='127.0.0.1', expiry=0):
         """`identity`: as Pki.identity() has it. `will`: (topic, payload), retained."""
-        self.messages, self.packet, self.buffer = [], 0, b''
+        self.messages, self.packet = [], 0
         try:
             self.socket = self.connect(host, port)
             if identity is not None:
@@ -60,15 +74,6 @@ class Client:
 
     def send(self, first, body):
         self.socket.sendall(bytes([first]) + varint(len(body)) + body)
-
-    def _take(self, n):
-        while len(self.buffer) < n:
-            more = self.socket.recv(65536)
-            if not more:
-                raise Refused('the broker closed the connection')
-            self.buffer += more
-        taken, self.buffer = self.buffer[:n], self.buffer[n:]
-        return taken
 
     def read(self):
         """(first byte, body) of the next packet."""

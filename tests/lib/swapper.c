@@ -4,8 +4,8 @@
  *
  * Puts every file of weights into the store, describes the folder (model.json), makes the first one
  * active, and prints "ready". Then it does what each line on its standard input says, and answers
- * with "done N" (swaps so far): "swap" (the next one, in turn), "run MS" (swaps for so long, without
- * a pause). */
+ * with "done N" (swaps so far): "swap" (the next one, in turn), "run MS" (swaps for so long,
+ * without a pause). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +40,8 @@ static void add(struct swapper *s, const char *path)
 	struct weights_header h;
 	char tmp[FILE_PATH_MAX], *data = NULL;
 	size_t len;
-	struct manifest m = {.origin = ORIGIN_LOCAL, .epoch = 1, .images_seen = 1, .block_size = 65536};
+	struct manifest m = {
+		.origin = ORIGIN_LOCAL, .epoch = 1, .images_seen = 1, .block_size = 65536};
 	if (weights_check(s->model, path, &h, s->ids[s->n], &err) < 0 ||
 	    store_tmp(s->store, "in", tmp, &err) < 0 ||
 	    file_read(path, s->model->file_bytes, &data, &len, &err) < 0 ||
@@ -101,7 +102,8 @@ int main(int argc, char **argv)
 		return 2;
 	s.state = argv[1];
 	if (classes_load(argv[3], &classes, &err) < 0 ||
-	    model_load(argv[2], (const char *const *)classes.names, classes.n, &s.model, &err) < 0 ||
+	    model_load(argv[2], (const char *const *)classes.names, classes.n, &s.model, &err) <
+		    0 ||
 	    file_mkdirs(s.state, &err) < 0 || store_open(s.state, &s.store, &err) < 0)
 		fail(&err);
 	for (int i = 4; i < argc; i++)

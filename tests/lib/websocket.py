@@ -4,14 +4,14 @@ import os
 import socket
 import struct
 
-from mqtt5 import Client, Refused
+from mqtt5 import Buffered, Client, Refused
 
 
-class WebSocket:
+class WebSocket(Buffered):
     """The socket of a server's WebSocket: what is sent and received is the content of binary frames."""
 
     def __init__(self, host, port, path='/mqtt', protocol='mqtt', origin=None, tls=None, source=None, timeout=10, headers=(), receive_buffer=None):
-        self.buffer, self.content, self.closed = b'', b'', None
+        self.content, self.closed = b'', None
         self.socket = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -54,15 +54,6 @@ class WebSocket:
 
     def sendall(self, data):
         self.send_frame(2, data)
-
-    def _take(self, n):
-        while len(self.buffer) < n:
-            more = self.socket.recv(65536)
-            if not more:
-                raise Refused('the server closed the connection')
-            self.buffer += more
-        taken, self.buffer = self.buffer[:n], self.buffer[n:]
-        return taken
 
     def recv(self, n):
         """Content of the next data frame; b'' after the server's close, whose code is `closed` then."""

@@ -1,11 +1,12 @@
-/* The history that an agent publishes: what is in it, when it is sent, what a restart leaves of it. */
+/* The history that an agent publishes: what is in it, when it is sent, what a restart leaves of it.
+ */
 #include "agent_rig.h"
 
 #include "common/protocol/history.h"
 #include "device-agent/agent_impl.h"
 
-#define HISTORY DEVICE "history"
-#define MINUTE	60000
+#define HISTORY  DEVICE "history"
+#define MINUTE   60000
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, alone, teardown)
 
 static struct msg_history h;
@@ -55,7 +56,9 @@ static void assert_counts(const char *id, int64_t correct)
 	assert_string_equal(h.confusion.checkpoint, id);
 	assert_int_equal(h.confusion.classes, 5);
 	for (int i = 0; i < 25; i++)
-		assert_int_equal(h.confusion.counts[i], i == 18 ? correct : i == 16 ? 20 - correct : 0);
+		assert_int_equal(h.confusion.counts[i], i == 18   ? correct
+							: i == 16 ? 20 - correct
+								  : 0);
 }
 
 static void test_swaps_and_others(void **state)
@@ -117,7 +120,9 @@ static void test_counts_of_another(void **state)
 {
 	char first[HASH_SIZE], path[FILE_PATH_MAX];
 	static const char *const texts[] = {
-		"", "{", "{\"at\":\"2024-11-23T12:00:00Z\",\"points\":[]}",
+		"",
+		"{",
+		"{\"at\":\"2024-11-23T12:00:00Z\",\"points\":[]}",
 		"{\"at\":\"2024-11-23T12:00:00Z\",\"points\":[],\"confusion\":{\"checkpoint\":"
 		"\"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\","
 		"\"classes\":1,\"counts\":[7]}}",
@@ -227,8 +232,9 @@ static void test_bytes_in_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ALONE(test_swaps_and_others), ALONE(test_restart),		ALONE(test_counts_of_another),
-		ALONE(test_wrong_counts),	  ALONE(test_a_long_one_is_seldom), ALONE(test_bytes_in_status),
+		ALONE(test_swaps_and_others),     ALONE(test_restart),
+		ALONE(test_counts_of_another),    ALONE(test_wrong_counts),
+		ALONE(test_a_long_one_is_seldom), ALONE(test_bytes_in_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

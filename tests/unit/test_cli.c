@@ -62,12 +62,12 @@ static char *print_table(int width, bool colour, size_t max_rows)
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
 	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_LEN(columns));
-	table_add(t, TABLE_GREEN, "a");
-	table_add(t, TABLE_PLAIN, "%d", 1);
-	table_add(t, TABLE_PLAIN, "früh");
-	table_add(t, TABLE_PLAIN, "longer");
-	table_add(t, TABLE_PLAIN, "%d", 1000);
-	table_add(t, TABLE_PLAIN, "%s", "");
+	table_add(t, TERM_GREEN, "a");
+	table_add(t, TERM_PLAIN, "%d", 1);
+	table_add(t, TERM_PLAIN, "früh");
+	table_add(t, TERM_PLAIN, "longer");
+	table_add(t, TERM_PLAIN, "%d", 1000);
+	table_add(t, TERM_PLAIN, "%s", "");
 	assert_int_equal(table_rows(t), 2);
 	table_print(t, f, width, colour, max_rows);
 	fclose(f);

@@ -21,7 +21,8 @@ static int begin(void **state)
 static void fill(int64_t n, int64_t swaps)
 {
 	for (int64_t seq = 1; seq <= n; seq++) {
-		struct history_point p = {.at_s = 1000 + seq, .n = 10, .swap = swaps && seq % swaps == 0};
+		struct history_point p = {
+			.at_s = 1000 + seq, .n = 10, .swap = swaps && seq % swaps == 0};
 		history_add(&h, seq, &p);
 	}
 }
@@ -63,12 +64,14 @@ static void test_kept(void **state)
 		{256, 0, 0, 1},
 		{257, 0, 0, 2},
 		{256, 2, 128, 1},
-		{400, 2, 200, 8},     /* each swap, and the rest of the places for the others */
-		{512, 2, 256, 2},     /* only swaps are left, and the newest */
-		{10000, 0, 0, 134},   /* 45 would be even; what was even is halved when it is too many */
+		{400, 2, 200, 8}, /* each swap, and the rest of the places for the others */
+		{512, 2, 256, 2}, /* only swaps are left, and the newest */
+		{10000, 0, 0,
+		 134}, /* 45 would be even; what was even is halved when it is too many */
 		{10000, 100, 100, 200},
 		{10000, 50, 200, 500},
-		{10000, 1, 256, 134}, /* as many swaps as there are reports: thinned out like others */
+		{10000, 1, 256,
+		 134}, /* as many swaps as there are reports: thinned out like others */
 		{100000, 1000, 100, 2000},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

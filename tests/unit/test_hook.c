@@ -38,7 +38,8 @@ static void run(const char *told, const struct row *rows, size_t n)
 		if (a.start != r->start || a.signal != r->signal || a.timed_out != r->timed_out ||
 		    strcmp(h.running, r->running) != 0 || strcmp(h.due, r->due) != 0 ||
 		    hook_deadline_ms(&h) != r->deadline_ms)
-			fail_msg("row %zu: start %d, signal %d, timed out %d, running '%s', due '%s', "
+			fail_msg("row %zu: start %d, signal %d, timed out %d, running '%s', due "
+				 "'%s', "
 				 "deadline %lld",
 				 i, a.start, a.signal, a.timed_out, h.running, h.due,
 				 (long long)hook_deadline_ms(&h));

@@ -104,8 +104,10 @@ static void facts_and_no_shell(void **state)
 {
 	char got[2048], expected[2048], id[2][HASH_SIZE] = {{0}};
 	setenv("NOTIFY_SOCKET", "/nowhere", 1);
-	script("echo \"$# $1 $TASUKI_CHECKPOINT $TASUKI_PREVIOUS $TASUKI_ORIGIN $TASUKI_ACCURACY $TASUKI_N "
-	       "$TASUKI_CORRECT $TASUKI_DEVICE $TASUKI_SITE $TASUKI_WEIGHTS $NOTIFY_SOCKET\" >>${0%/*}/out\n");
+	script("echo \"$# $1 $TASUKI_CHECKPOINT $TASUKI_PREVIOUS $TASUKI_ORIGIN $TASUKI_ACCURACY "
+	       "$TASUKI_N "
+	       "$TASUKI_CORRECT $TASUKI_DEVICE $TASUKI_SITE $TASUKI_WEIGHTS $NOTIFY_SOCKET\" "
+	       ">>${0%/*}/out\n");
 	start();
 	swap('a');
 	await(1);
@@ -118,8 +120,9 @@ static void facts_and_no_shell(void **state)
 	int n = 0;
 	for (int i = 0; i < 2; i++)
 		n += snprintf(expected + n, sizeof(expected) - (size_t)n,
-			      "1 $HOME;x %s %s edge 0.750000 80 60 cam-1 home %s/checkpoints/%s/weights \n", id[i],
-			      i ? id[0] : "", t.dir, id[i]);
+			      "1 $HOME;x %s %s edge 0.750000 80 60 cam-1 home "
+			      "%s/checkpoints/%s/weights \n",
+			      id[i], i ? id[0] : "", t.dir, id[i]);
 	read_out(t.out, got, sizeof(got));
 	assert_string_equal(got, expected);
 }
@@ -181,7 +184,8 @@ static void all_of_it_is_ended(void **state)
 {
 	char got[64];
 	t.conf.hook.timeout_s = 1;
-	script("trap '' TERM\n(sleep 60; echo late >${0%/*}/late) &\necho $! >${0%/*}/out\nsleep 60\n");
+	script("trap '' TERM\n(sleep 60; echo late >${0%/*}/late) &\necho $! >${0%/*}/out\nsleep "
+	       "60\n");
 	start();
 	swap('a');
 	await(1);
@@ -217,7 +221,8 @@ static void the_agent_ends_first(void **state)
 static void its_output_is_bounded(void **state)
 {
 	char got[65536];
-	script("yes 'a line' | head -1000\nprintf 'forged\\033[2J\\n'\nhead -c 10000 /dev/zero | tr '\\0' x\n");
+	script("yes 'a line' | head -1000\nprintf 'forged\\033[2J\\n'\nhead -c 10000 /dev/zero | "
+	       "tr '\\0' x\n");
 	int before = dup(2);
 	FILE *log = freopen(t.log, "we", stderr);
 	assert_non_null(log);
@@ -242,9 +247,12 @@ int main(void)
 	log_init("test_hook_run", LOG_P_INFO);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(facts_and_no_shell),    TEST(told_once_also_after_a_restart),
-		TEST(latest_wins_and_one_at_a_time), TEST(a_failure_has_a_name),
-		TEST(all_of_it_is_ended),    TEST(the_agent_ends_first),
+		TEST(facts_and_no_shell),
+		TEST(told_once_also_after_a_restart),
+		TEST(latest_wins_and_one_at_a_time),
+		TEST(a_failure_has_a_name),
+		TEST(all_of_it_is_ended),
+		TEST(the_agent_ends_first),
 		TEST(its_output_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Which worker serves and which loads, by tables; and that any order of events keeps what must hold. */
+/* Which worker serves and which loads, by tables; and that any order of events keeps what must
+ * hold. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +34,8 @@ static void run(const struct row *rows, size_t n)
 		struct lanes_actions a;
 		lanes_step(&l, &ev, r->at_ms, &a);
 		if (a.load != r->load || a.swapped != r->swapped || l.serving != r->serving)
-			fail_msg("row %zu: load %d, swapped %d, serving %d", i, a.load, a.swapped, l.serving);
+			fail_msg("row %zu: load %d, swapped %d, serving %d", i, a.load, a.swapped,
+				 l.serving);
 	}
 }
 
@@ -85,8 +87,10 @@ static void what_cannot_be_loaded(void **state)
 		{20, LANES_TIMER, -1, NULL, -1, false, 1},
 		{10 + LANES_RETRY_FIRST_MS, LANES_TIMER, -1, NULL, 0, false, 1},
 		{300, LANES_REFUSED, 0, NULL, -1, false, 1},
-		{300 + LANES_RETRY_FIRST_MS, LANES_TIMER, -1, NULL, -1, false, 1}, /* twice as long */
-		{301 + LANES_RETRY_FIRST_MS, LANES_WANT, -1, "c", 0, false, 1},    /* another: at once */
+		{300 + LANES_RETRY_FIRST_MS, LANES_TIMER, -1, NULL, -1, false,
+		 1}, /* twice as long */
+		{301 + LANES_RETRY_FIRST_MS, LANES_WANT, -1, "c", 0, false,
+		 1}, /* another: at once */
 		{310 + LANES_RETRY_FIRST_MS, LANES_LOADED, 0, NULL, -1, true, 0},
 	};
 	run(rows, ARRAY_LEN(rows));
@@ -96,8 +100,8 @@ static void stuck_only_without_one_that_serves(void **state)
 {
 	struct lanes l;
 	struct lanes_actions a;
-	static const struct lanes_event events[] = {{LANES_UP, 0, NULL}, {LANES_WANT, -1, "bad"},
-						    {LANES_REFUSED, 0, NULL}};
+	static const struct lanes_event events[] = {
+		{LANES_UP, 0, NULL}, {LANES_WANT, -1, "bad"}, {LANES_REFUSED, 0, NULL}};
 	lanes_init(&l);
 	for (size_t i = 0; i < ARRAY_LEN(events); i++) {
 		assert_false(lanes_stuck(&l));
@@ -105,11 +109,12 @@ static void stuck_only_without_one_that_serves(void **state)
 	}
 	assert_true(lanes_stuck(&l));
 	assert_int_equal(lanes_deadline_ms(&l, 0), LANES_RETRY_FIRST_MS);
-	assert_int_equal(lanes_deadline_ms(&l, LANES_RETRY_FIRST_MS), -1); /* due: not again and again */
+	assert_int_equal(lanes_deadline_ms(&l, LANES_RETRY_FIRST_MS),
+			 -1); /* due: not again and again */
 }
 
-/* What serves is loaded; it is never told to load; at most one loads; and when nothing goes wrong any more,
- * what is wanted serves. */
+/* What serves is loaded; it is never told to load; at most one loads; and when nothing goes wrong
+ * any more, what is wanted serves. */
 static void any_order(void **state)
 {
 	static const char *const names[] = {"a", "b", "c"};
@@ -137,8 +142,10 @@ static void any_order(void **state)
 			int served = l.serving;
 			lanes_step(&l, &ev, now, &a);
 			assert_true(l.serving < 0 || l.lane[l.serving].state == LANE_LOADED);
-			assert_true(a.load < 0 || (a.load != l.serving && l.lane[a.load].state == LANE_LOADING));
-			assert_false(l.lane[0].state == LANE_LOADING && l.lane[1].state == LANE_LOADING);
+			assert_true(a.load < 0 ||
+				    (a.load != l.serving && l.lane[a.load].state == LANE_LOADING));
+			assert_false(l.lane[0].state == LANE_LOADING &&
+				     l.lane[1].state == LANE_LOADING);
 			assert_true(a.swapped || l.serving == served || l.serving < 0);
 			if (calm)
 				now += LANES_RETRY_CAP_MS;

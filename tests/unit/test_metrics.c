@@ -26,24 +26,42 @@ static void test_text(void **state)
 	metrics_sample(&m, 1, "kind", "a \"quoted\" \\ \n one", "other", "x", NULL);
 	metrics_sample(&m, NAN, "kind", "none", NULL);
 	fclose(m.to);
-	assert_string_equal(text, "# HELP tasuki_x_free_bytes Free\\\\\\nnow.\n"
-				  "# TYPE tasuki_x_free_bytes gauge\n"
-				  "tasuki_x_free_bytes 9007199254740991\n"
-				  "# HELP tasuki_x_seen_total Seen.\n"
-				  "# TYPE tasuki_x_seen_total counter\n"
-				  "tasuki_x_seen_total 0.5\n"
-				  "# HELP tasuki_x_kinds Kinds.\n"
-				  "# TYPE tasuki_x_kinds gauge\n"
-				  "tasuki_x_kinds{kind=\"a \\\"quoted\\\" \\\\ \\n one\",other=\"x\"} 1\n");
+	assert_string_equal(
+		text, "# HELP tasuki_x_free_bytes Free\\\\\\nnow.\n"
+		      "# TYPE tasuki_x_free_bytes gauge\n"
+		      "tasuki_x_free_bytes 9007199254740991\n"
+		      "# HELP tasuki_x_seen_total Seen.\n"
+		      "# TYPE tasuki_x_seen_total counter\n"
+		      "tasuki_x_seen_total 0.5\n"
+		      "# HELP tasuki_x_kinds Kinds.\n"
+		      "# TYPE tasuki_x_kinds gauge\n"
+		      "tasuki_x_kinds{kind=\"a \\\"quoted\\\" \\\\ \\n one\",other=\"x\"} 1\n");
 }
 
 static void test_listen(void **state)
 {
 	static const char *const good[] = {"", "127.0.0.1:1", "127.255.0.9:65535", "[::1]:9464"};
 	static const char *const bad[] = {
-		"127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:123456",
-		"127.0.0.1:09464", "127.0.0.1:+1", "127.0.0.1:1 ", "0.0.0.0:1", "10.0.0.1:1", "126.0.0.1:1",
-		"128.0.0.1:1", "[::]:1", "[::2]:1", "::1:1", "localhost:1", ":1", "1", "127.1:1", "[::1]",
+		"127.0.0.1",
+		"127.0.0.1:",
+		"127.0.0.1:0",
+		"127.0.0.1:65536",
+		"127.0.0.1:123456",
+		"127.0.0.1:09464",
+		"127.0.0.1:+1",
+		"127.0.0.1:1 ",
+		"0.0.0.0:1",
+		"10.0.0.1:1",
+		"126.0.0.1:1",
+		"128.0.0.1:1",
+		"[::]:1",
+		"[::2]:1",
+		"::1:1",
+		"localhost:1",
+		":1",
+		"1",
+		"127.1:1",
+		"[::1]",
 		"[::ffff:127.0.0.1]:1",
 		"127.0.0.1:1111111111111111111111111111111111111111111111111111111111111111111111",
 	};
@@ -52,8 +70,8 @@ static void test_listen(void **state)
 		assert_int_equal(metrics_listen_parse(good[i], &c), 0);
 		assert_string_equal(c.listen, good[i]);
 	}
-	assert_int_equal(c.address.in6.sin6_family, AF_INET6);
-	assert_int_equal(ntohs(c.address.in6.sin6_port), 9464);
+	assert_int_equal(c.address.socket.in6.sin6_family, AF_INET6);
+	assert_int_equal(ntohs(c.address.socket.in6.sin6_port), 9464);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		if (metrics_listen_parse(bad[i], &c) != -EINVAL)
 			fail_msg("taken: %s", bad[i]);
@@ -112,7 +130,7 @@ static void skip_without(void)
 static int dial(void)
 {
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (connect(s, &conf.address.any, sizeof(conf.address.in)) < 0)
+	if (connect(s, &conf.address.socket.any, sizeof(conf.address.socket.in)) < 0)
 		assert_int_equal(errno, EINPROGRESS);
 	loop_once(loop, 100);
 	return s;
@@ -153,7 +171,8 @@ static void assert_answer(const char *request, const char *status)
 static void test_answers(void **state)
 {
 	skip_without();
-	_cleanup_free_ char *all = ask("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9464\r\n\r\n", "{n=\"19999\"} 1\n");
+	_cleanup_free_ char *all =
+		ask("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9464\r\n\r\n", "{n=\"19999\"} 1\n");
 	assert_non_null(strstr(all, "HTTP/1.1 200 "));
 	assert_non_null(strstr(all, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
 	assert_non_null(strstr(all, "Cache-Control: no-store\r\n"));
@@ -162,10 +181,13 @@ static void test_answers(void **state)
 	assert_answer("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 404 ");
 	assert_answer("GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 404 ");
 	assert_answer("GET /metrics HTTP/1.1\r\nHost: example.org\r\n\r\n", "HTTP/1.1 403 ");
-	assert_answer("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1.example.org:9464\r\n\r\n", "HTTP/1.1 403 ");
-	assert_answer("GET /metrics HTTP/1.1\r\nHost: localhost.example.org\r\n\r\n", "HTTP/1.1 403 ");
+	assert_answer("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1.example.org:9464\r\n\r\n",
+		      "HTTP/1.1 403 ");
+	assert_answer("GET /metrics HTTP/1.1\r\nHost: localhost.example.org\r\n\r\n",
+		      "HTTP/1.1 403 ");
 	assert_answer("GET /metrics HTTP/1.0\r\n\r\n", "HTTP/1.1 403 ");
-	assert_answer("POST /metrics HTTP/1.1\r\nHost: [::1]:9464\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 ");
+	assert_answer("POST /metrics HTTP/1.1\r\nHost: [::1]:9464\r\nContent-Length: 3\r\n\r\nabc",
+		      "HTTP/1.1 405 ");
 	assert_answer("DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 405 ");
 	assert_int_equal(n_filled, 1);
 }
@@ -185,7 +207,8 @@ static void test_rubbish(void **state)
 	assert_null(strstr(text, "HTTP/1.1 200"));
 	close(s);
 	for (int i = 0; i < 3; i++) {
-		static const char *const rubbish[] = {"\r\n\r\n\r\n", "\x16\x03\x01\x02", "GET /metrics"};
+		static const char *const rubbish[] = {"\r\n\r\n\r\n", "\x16\x03\x01\x02",
+						      "GET /metrics"};
 		s = dial();
 		assert_true(send(s, rubbish[i], strlen(rubbish[i]), MSG_NOSIGNAL) > 0);
 		loop_once(loop, 50);
