@@ -38,8 +38,13 @@ static const char *program(const struct doctor *d)
 static void nearest(const char *path, char ret[FILE_PATH_MAX])
 {
 	snprintf(ret, FILE_PATH_MAX, "%s", path);
-	for (char *slash; !file_exists(ret) && (slash = strrchr(ret, '/'));)
-		*(slash == ret ? slash + 1 : slash) = 0;
+	while (!file_exists(ret)) {
+		char *slash = strrchr(ret, '/');
+		if (!slash) /* relative: in the current folder */
+			strcpy(ret, ".");
+		else
+			*(slash == ret ? slash + 1 : slash) = 0;
+	}
 }
 
 static void look_at_kept(struct doctor *d)

@@ -132,8 +132,8 @@ class Doctor(rig.Case):
         return [
             ('fault', 'broker', at('where', host=NOBODY), NOBODY, '[broker] host'),
             ('fault', 'broker', at('nobody', port=rig.free_port()), 'Connection refused', 'start the broker'),
-            ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for a device, 8883"),
-            ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for a device (8883'),
+            ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for devices, 8883"),
+            ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for devices (8883'),
             ('fault', 'broker', at('host', port=self.odd['name']), 'mismatch', '[broker] host'),
             ('fault', 'broker', at('imposter', port=self.odd['authority']), 'TLS', 'authorities/broker.crt of this site'),
             ('fault', 'session', at('plain', port=self.secure.ports['device'], fleet=self.fleet), 'no connection', '[identity]'),
@@ -238,6 +238,10 @@ class Doctor(rig.Case):
             self.assertFalse(failed, '\n'.join(failed))
             list(pool.map(self.clean, good))
             list(pool.map(self.person, ('operator', 'dashboard')))
+        # Named as it is in the current folder, where nothing is made yet.
+        r = subprocess.run([self.fleet.tasuki, 'doctor', 'agent.conf', '--quick'], capture_output=True, text=True, cwd=good[2].parent)
+        self.assertEqual(r.returncode, 0, r.stdout)
+        self.assertIn('state folder: state: made at the first start', r.stdout)
         running = self.fleet.programs['running']
         self.assertTrue(running.running())
         self.assertNotIn('connection lost', running.text())
