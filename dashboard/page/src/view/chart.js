@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { moment, percent, tickTimes } from '../model/format.js';
 import { columns } from '../model/learning.js';
 
-const HEIGHT_PX = 300;
+const HEIGHT_PX = 300, TICK_PX = 90; // of a label and what is between two
 const RING_PX = 6, POINT_PX = 7;
 const MARGIN_S = 60; // of a chart of one moment
 
@@ -41,7 +41,7 @@ function options(c, width) {
     width, height: HEIGHT_PX, legend: { show: false }, cursor: { show: false }, padding: [12, 12, 0, 0],
     scales: { x: { range: (_, a, b) => (a === b ? [a - MARGIN_S, b + MARGIN_S] : [a - (b - a) * 0.02, b + (b - a) * 0.02]) },
       y: { range: (_, a, b) => [Math.max(0, Math.floor(a * 10 - 0.2) / 10), Math.min(1.02, Math.ceil(b * 10 + 0.1) / 10 + 0.02)] } },
-    axes: [{ ...axis, values: (_, ticks, __, ___, step) => tickTimes(ticks, step) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
+    axes: [{ ...axis, space: TICK_PX, values: (_, ticks, __, ___, step) => tickTimes(ticks, step) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
     series: [{}, { label: 'in use', stroke: colour('in-use'), width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }, ...c.origins.map(dot)],
     hooks: { draw: [(u) => drawSwaps(u, c)] },
   };
