@@ -21,10 +21,10 @@ def programs():
     """Name -> argv, of all that is built to be run by people."""
     found = {p.name: [str(p)] for p in rig.BUILD.glob('*/tasuki*') if os.access(p, os.X_OK) and p.is_file() and '.' not in p.name}
     found |= {p.name: [str(p)] for p in rig.BUILD.glob('dashboard/gateway/tasuki-*') if os.access(p, os.X_OK) and p.is_file()}
-    # All but what only the tests themselves run.
+    # All but what only the tests themselves run, or images of deploy/compose in themselves.
     for line in subprocess.run(['git', 'ls-files', '-s', 'deploy', 'tests'], cwd=ROOT, capture_output=True, text=True).stdout.splitlines():
         mode, path = line.split()[0], line.split('\t')[1]
-        if mode == '100755' and not re.match(r'tests/(fuzz|unit)/make_|tests/integration/|tests/rig/', path):
+        if mode == '100755' and not re.match(r'tests/(fuzz|unit)/make_|tests/integration/|tests/rig/|deploy/compose/', path):
             found[path] = [str(ROOT / path)]
     return found
 
@@ -203,7 +203,7 @@ class Typed(rig.Case):
         self.fleet.start_agent('cam-1')
         self.decided(listener, 'cam-1')
         active = (self.work / 'cam-1/state/active').resolve().name
-        lines = [line for line in self.block('docs/operations.md', 'tasuki cmd cam-1 handover') if line.startswith('tasuki')]
+        lines = [line for line in self.block('docs/operations.md', 'tasuki cmd cam-1 handover\n') if line.startswith('tasuki')]
         self.assertGreater(len(lines), 6)
         for line in lines:
             with self.subTest(line=line):
