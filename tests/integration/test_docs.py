@@ -90,6 +90,24 @@ class Help(unittest.TestCase):
         self.assertGreater(seen, 20)
 
 
+class Links(unittest.TestCase):
+    @staticmethod
+    def anchors(page):
+        """Of its headings, as they are made of them where documents are shown."""
+        return {re.sub(r'[^\w\- ]', '', head.lower()).replace(' ', '-') for head in re.findall(r'(?m)^#+ (.*)$', page.read_text())}
+
+    def test_links_lead_somewhere(self):
+        for page in PAGES:
+            for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+                if '://' in link:
+                    continue
+                path, _, anchor = link.partition('#')
+                target = page.parent / path if path else page
+                self.assertTrue(target.exists(), f'{page.name}: {link}')
+                if anchor:
+                    self.assertIn(anchor, self.anchors(target), f'{page.name}: {link}')
+
+
 class Keys(unittest.TestCase):
     @staticmethod
     def example(name):
