@@ -361,12 +361,12 @@ void doctor_when(struct doctor *d)
 	if (!when_any(c))
 		return;
 	readings_read(c, d->state, clock_real_ms(), &r);
+	when_unread(c, &r, unread);
 	/* What a worker takes already is not known here. */
 	if (d->runs)
 		r.load = NAN;
 	when_step(&w, c, &r, clock_mono_ms());
-	when_unread(c, &r, unread);
-	if (*unread && !(d->runs && strcmp(unread, "load") == 0))
+	if (*unread)
 		doctor_say(d, DOCTOR_WARNING, "when", "leave out these keys, or see [when] root",
 			   "cannot be read on this machine, and hold nothing back: %s", unread);
 	if (w.waits)

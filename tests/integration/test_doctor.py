@@ -242,6 +242,14 @@ class Doctor(rig.Case):
         r = subprocess.run([self.fleet.tasuki, 'doctor', 'agent.conf', '--quick'], capture_output=True, text=True, cwd=good[2].parent)
         self.assertEqual(r.returncode, 0, r.stdout)
         self.assertIn('state folder: state: made at the first start', r.stdout)
+        # The load is there, whose own share is not known while a daemon runs; the temperature is not.
+        root, conf = self.work / 'root', self.fleet.work / 'running/when.conf'
+        (root / 'proc').mkdir(parents=True)
+        (root / 'proc/loadavg').write_text('9.00 9.00 9.00 1/1 1\n')
+        conf.write_text(f'{(conf.parent / "agent.conf").read_text()}\n[when]\nroot = {root}\nload_max = 0.1\ntemperature_max_c = 60\n')
+        said = [c['found'] for c in self.doctor(conf, '--quick')['checks'] if c['check'] == 'when']
+        self.assertRegex(said[0], 'nothing back: temperature$')
+        self.assertIn('training need not wait now', said[1])
         running = self.fleet.programs['running']
         self.assertTrue(running.running())
         self.assertNotIn('connection lost', running.text())
