@@ -189,7 +189,9 @@ static int parse(struct options *o, struct heads *h, int argc, char **argv)
 	while ((c = cli_next(&spec_audit, argc, argv)) != CLI_END)
 		if (!take(o, h, c))
 			return CLI_USAGE;
-	const char *what = optind < argc ? argv[optind] : "";
+	if (optind >= argc)
+		return cli_usage("audit", "verify or show is expected");
+	const char *what = argv[optind];
 	o->show = !strcmp(what, "show");
 	if (!o->show && strcmp(what, "verify") != 0)
 		return cli_usage("audit", "found '%s', expected verify or show%s", what,

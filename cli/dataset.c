@@ -303,6 +303,8 @@ int cmd_dataset(int argc, char **argv)
 	const char *what = optind < argc ? argv[optind] : "";
 	if (r != CLI_OK)
 		;
+	else if (optind >= argc)
+		r = cli_usage("dataset", "digits, share, sheet or count is expected");
 	else if (optind + 1 < argc)
 		r = cli_usage("dataset", "found '%s', no further argument expected", argv[optind + 1]);
 	else if (!strcmp(what, "digits"))

@@ -18,7 +18,7 @@ static const struct cli_option options[] = {
 	{0},
 };
 const struct cli_spec spec_doctor = {
-	"[OPTION ...] [CONF]",
+	"[CONF] [OPTION ...]",
 	"Looks for what is wrong with a device's or trainer's set-up, from its configuration\n"
 	"(agent.conf, trainer.conf, which says where the broker is), or with the way to the "
 	"broker\n"

@@ -38,8 +38,13 @@ static const char *program(const struct doctor *d)
 static void nearest(const char *path, char ret[FILE_PATH_MAX])
 {
 	snprintf(ret, FILE_PATH_MAX, "%s", path);
-	for (char *slash; !file_exists(ret) && (slash = strrchr(ret, '/'));)
-		*(slash == ret ? slash + 1 : slash) = 0;
+	while (!file_exists(ret)) {
+		char *slash = strrchr(ret, '/');
+		if (!slash) /* relative: in the current folder */
+			strcpy(ret, ".");
+		else
+			*(slash == ret ? slash + 1 : slash) = 0;
+	}
 }
 
 static void look_at_kept(struct doctor *d)
@@ -356,12 +361,12 @@ void doctor_when(struct doctor *d)
 	if (!when_any(c))
 		return;
 	readings_read(c, d->state, clock_real_ms(), &r);
+	when_unread(c, &r, unread);
 	/* What a worker takes already is not known here. */
 	if (d->runs)
 		r.load = NAN;
 	when_step(&w, c, &r, clock_mono_ms());
-	when_unread(c, &r, unread);
-	if (*unread && !(d->runs && strcmp(unread, "load") == 0))
+	if (*unread)
 		doctor_say(d, DOCTOR_WARNING, "when", "leave out these keys, or see [when] root",
 			   "cannot be read on this machine, and hold nothing back: %s", unread);
 	if (w.waits)

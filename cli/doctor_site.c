@@ -177,13 +177,13 @@ static const char *remedy_at(const struct doctor *d, enum probe_step step, char 
 		snprintf(text, size,
 			 "start the broker, open the firewall, or correct [broker] host and port "
 			 "(%d "
-			 "for a %s %s)",
+			 "for %ss %s a certificate)",
 			 secure ? ROLE_PORT(d->role) : 1883, role_name(d->role),
-			 secure ? "with a certificate" : "without a certificate");
+			 secure ? "with" : "without");
 		return text;
 	case PROBE_TLS:
 		snprintf(text, size,
-			 "the port of the broker's TLS listener for a %s, %d unless it was changed",
+			 "the port of the broker's TLS listener for %ss, %d unless it was changed",
 			 role_name(d->role), ROLE_PORT(d->role));
 		return text;
 	case PROBE_BROKER:
@@ -195,7 +195,7 @@ static const char *remedy_at(const struct doctor *d, enum probe_step step, char 
 		       "issue ... --also NAME for it";
 	case PROBE_ADMITTED:
 		snprintf(text, size,
-			 "the port of the listener for a %s (%d unless it was changed); or the "
+			 "the port of the listener for %ss (%d unless it was changed); or the "
 			 "broker "
 			 "has old authorities or lists: its log says why",
 			 role_name(d->role), ROLE_PORT(d->role));
@@ -368,6 +368,8 @@ static void ask(struct doctor *d)
 	int r = online_identify(o, &err);
 	if (r == 0)
 		r = online_connect(o, ONLINE_ALL, &err);
+	if (r == -ETIMEDOUT) /* what sends others here is of no use here */
+		err_set(&err, r, "no connection to the %s", o->why_down);
 	if (r < 0) {
 		doctor_say(d, DOCTOR_FAULT, "session",
 			   *o->identity.certificate

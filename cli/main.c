@@ -36,6 +36,7 @@ static void help(FILE *f)
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fprintf(f, "\ntasuki COMMAND --help tells the options, with an example. All take --json.\n"
+		   "tasuki --version tells the version, tasuki --list-commands all commands and options.\n"
 		   "Exit: 0 success, 1 failure (one line on standard error), 2 bad usage.\n");
 }
 

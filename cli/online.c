@@ -222,7 +222,7 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 	struct online *o = user;
 	o->up = state == MQTT_UP;
 	if (!o->up)
-		snprintf(o->why_down, sizeof(o->why_down), "%s", why ? why : "");
+		snprintf(o->why_down, sizeof(o->why_down), "%s", why);
 }
 
 static int subscribe(struct online *o, const char *device)
@@ -291,15 +291,16 @@ int online_connect(struct online *o, const char *device, struct err *err)
 		r = subscribe(o, device);
 	if (r < 0)
 		return err_errno(err, r, "subscriptions of site %s", o->site);
+	snprintf(o->why_down, sizeof(o->why_down), "broker %s:%d: no answer yet", o->mqtt_conf.host,
+		 o->mqtt_conf.port);
 	r = mqtt_start(o->mqtt, err);
 	int64_t start = o->waiting_ms = clock_mono_ms();
 	while (r == 0 && !o->up) {
 		if (clock_mono_ms() - start > o->timeout_s * 1000)
-			return err_set(err, -ETIMEDOUT, "no connection to the broker at %s:%d: %s",
-				       o->mqtt_conf.host, o->mqtt_conf.port,
-				       o->why_down[0] ? o->why_down : "no answer");
-		online_waits(o, "the broker at %s:%d%s%s", o->mqtt_conf.host, o->mqtt_conf.port,
-			     o->why_down[0] ? ": " : "", o->why_down);
+			return err_set(err, -ETIMEDOUT,
+				       "no connection to the %s (tasuki doctor says what to do)",
+				       o->why_down);
+		online_waits(o, "the %s", o->why_down);
 		r = loop_once(o->loop, 50);
 	}
 	return r;

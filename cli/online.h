@@ -37,7 +37,7 @@ struct online {
 	struct loop *loop;
 	struct mqtt *mqtt;
 	bool up;
-	char why_down[256];
+	char why_down[256]; /* "broker HOST:PORT: ...": why not */
 	int64_t last_message_ms;
 	int64_t retained_ms, waiting_ms; /* when the last retained message came; since when it waits */
 	int64_t timeout_s;

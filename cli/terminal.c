@@ -103,8 +103,8 @@ void cli_progress(const char *what, double share, const char *detail)
 		/* A line that breaks could not be wiped. */
 		char line[256];
 		snprintf(line, sizeof(line), "%s [%s] %3.0f %% %s", what, bar, share * 100, detail);
+		bar_shown = 1; /* before it is: who sees it may press Ctrl-C at once */
 		fprintf(stderr, CLEAR_LINE "%.*s", size(STDERR_FILENO).ws_col - 1, line);
-		bar_shown = 1;
 	} else if (clock_mono_ms() - line_ms >= TERM_LINE_MS) {
 		line_ms = clock_mono_ms();
 		fprintf(stderr, "%s %.0f %% %s\n", what, share * 100, detail);

@@ -4,7 +4,7 @@
  *
  *     struct tasuki_error e;
  *     tasuki *t;
- *     if (tasuki_open("/var/lib/tasuki", NULL, &t, &e) < 0)
+ *     if (tasuki_open("/var/lib/tasuki-agent", NULL, &t, &e) < 0)
  *             errx(1, "%s", e.text);
  *     struct tasuki_result r;
  *     if (tasuki_classify_pixels(t, rgb, 640, 480, 3, 0, &r, NULL, 0, &e) == 0)

@@ -55,7 +55,7 @@ static int reach(struct attempt *a, int port, struct err *err)
 	a->ret->step = PROBE_RESOLVE;
 	int r = getaddrinfo(a->host, service, &want, &found);
 	if (r)
-		return err_set(err, -ENXIO, "%s: %s", a->host, gai_strerror(r));
+		return err_set(err, -ENXIO, "%s", gai_strerror(r));
 	a->ret->step = PROBE_CONNECT;
 	r = -ENXIO;
 	for (i = found; r < 0 && i; i = i->ai_next) {
@@ -63,7 +63,9 @@ static int reach(struct attempt *a, int port, struct err *err)
 		r = connect_to(a, i);
 	}
 	freeaddrinfo(found);
-	return r < 0 ? err_set(err, r, "%s, port %d: %s", a->ret->address, port, strerror(-r)) : 0;
+	if (r < 0 && strcmp(a->host, a->ret->address) != 0)
+		return err_set(err, r, "%s: %s", a->ret->address, strerror(-r));
+	return r < 0 ? err_set(err, r, "%s", strerror(-r)) : 0;
 }
 
 /* ---- TLS ---- */

@@ -500,7 +500,7 @@ class Online(rig.Case):
     def test_errors(self):
         """Nobody waits in silence, and what was wrong is named."""
         self.start()
-        for args, words in ((('devices', '--broker', f'127.0.0.1:{rig.free_port()}', '--timeout', 1), ('waiting for the broker', 'no connection to the broker')),
+        for args, words in ((('devices', '--broker', f'127.0.0.1:{rig.free_port()}', '--timeout', 1), ('waiting for the broker', 'no connection to the broker 127.0.0.1:', 'tasuki doctor says what to do')),
                             (('show', 'cam-11'), ("no device 'cam-11' has said anything at site test", "did you mean 'cam-1'")),
                             (('show', 'cam-1', '--site', 'tset'), ("no device 'cam-1' has said anything at site tset",)),
                             (('cmd', 'dor', 'ping', '--timeout', 1), ('waiting for the answer of dor, of which nothing has been heard', "did you mean 'door'")),

@@ -21,10 +21,10 @@ def programs():
     """Name -> argv, of all that is built to be run by people."""
     found = {p.name: [str(p)] for p in rig.BUILD.glob('*/tasuki*') if os.access(p, os.X_OK) and p.is_file() and '.' not in p.name}
     found |= {p.name: [str(p)] for p in rig.BUILD.glob('dashboard/gateway/tasuki-*') if os.access(p, os.X_OK) and p.is_file()}
-    # All but what only the tests themselves run.
+    # All but what only the tests themselves run, or images of deploy/compose in themselves.
     for line in subprocess.run(['git', 'ls-files', '-s', 'deploy', 'tests'], cwd=ROOT, capture_output=True, text=True).stdout.splitlines():
         mode, path = line.split()[0], line.split('\t')[1]
-        if mode == '100755' and not re.match(r'tests/(fuzz|unit)/make_|tests/integration/|tests/rig/', path):
+        if mode == '100755' and not re.match(r'tests/(fuzz|unit)/make_|tests/integration/|tests/rig/|deploy/compose/', path):
             found[path] = [str(ROOT / path)]
     return found
 
@@ -88,6 +88,24 @@ class Help(unittest.TestCase):
                     seen += 1
                     self.assertRegex(helps[key], re.escape(option) + r'\b', f'{page.name}: {" ".join(words)}')
         self.assertGreater(seen, 20)
+
+
+class Links(unittest.TestCase):
+    @staticmethod
+    def anchors(page):
+        """Of its headings, as they are made of them where documents are shown."""
+        return {re.sub(r'[^\w\- ]', '', head.lower()).replace(' ', '-') for head in re.findall(r'(?m)^#+ (.*)$', page.read_text())}
+
+    def test_links_lead_somewhere(self):
+        for page in PAGES:
+            for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+                if '://' in link:
+                    continue
+                path, _, anchor = link.partition('#')
+                target = page.parent / path if path else page
+                self.assertTrue(target.exists(), f'{page.name}: {link}')
+                if anchor:
+                    self.assertIn(anchor, self.anchors(target), f'{page.name}: {link}')
 
 
 class Keys(unittest.TestCase):
@@ -203,7 +221,7 @@ class Typed(rig.Case):
         self.fleet.start_agent('cam-1')
         self.decided(listener, 'cam-1')
         active = (self.work / 'cam-1/state/active').resolve().name
-        lines = [line for line in self.block('docs/operations.md', 'tasuki cmd cam-1 handover') if line.startswith('tasuki')]
+        lines = [line for line in self.block('docs/operations.md', 'tasuki cmd cam-1 handover\n') if line.startswith('tasuki')]
         self.assertGreater(len(lines), 6)
         for line in lines:
             with self.subTest(line=line):

@@ -129,8 +129,8 @@ class Doctor(rig.Case):
         return [
             ('fault', 'broker', at('where', host=NOBODY), NOBODY, '[broker] host'),
             ('fault', 'broker', at('nobody', port=rig.free_port()), 'Connection refused', 'start the broker'),
-            ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for a device, 8883"),
-            ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for a device (8883'),
+            ('fault', 'broker', at('clear', port=self.fleet.port), 'TLS', "the broker's TLS listener for devices, 8883"),
+            ('fault', 'broker', at('listener', port=self.secure.ports['trainer']), 'TLS', 'the listener for devices (8883'),
             ('fault', 'broker', at('host', port=self.odd['name']), 'another name', '[broker] host'),
             ('fault', 'broker', at('imposter', port=self.odd['authority']), 'TLS', 'authorities/broker.crt of this site'),
             ('fault', 'session', at('plain', port=self.secure.ports['device'], fleet=self.fleet), 'no connection', '[identity]'),
@@ -235,6 +235,18 @@ class Doctor(rig.Case):
             self.assertFalse(failed, '\n'.join(failed))
             list(pool.map(self.clean, good))
             list(pool.map(self.person, ('operator', 'dashboard')))
+        # Named as it is in the current folder, where nothing is made yet.
+        r = subprocess.run([self.fleet.tasuki, 'doctor', 'agent.conf', '--quick'], capture_output=True, text=True, cwd=good[2].parent)
+        self.assertEqual(r.returncode, 0, r.stdout)
+        self.assertIn('state folder: state: made at the first start', r.stdout)
+        # The load is there, whose own share is not known while a daemon runs; the temperature is not.
+        root, conf = self.work / 'root', self.fleet.work / 'running/when.conf'
+        (root / 'proc').mkdir(parents=True)
+        (root / 'proc/loadavg').write_text('9.00 9.00 9.00 1/1 1\n')
+        conf.write_text(f'{(conf.parent / "agent.conf").read_text()}\n[when]\nroot = {root}\nload_max = 0.1\ntemperature_max_c = 60\n')
+        said = [c['found'] for c in self.doctor(conf, '--quick')['checks'] if c['check'] == 'when']
+        self.assertRegex(said[0], 'nothing back: temperature$')
+        self.assertIn('training need not wait now', said[1])
         running = self.fleet.programs['running']
         self.assertTrue(running.running())
         self.assertNotIn('connection lost', running.text())

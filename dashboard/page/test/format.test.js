@@ -1,6 +1,6 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { ago, bytes, className, movedShare, percent } from '../src/model/format.js';
+import { ago, bytes, className, movedShare, percent, tickTimes } from '../src/model/format.js';
 import { columns, confusionRows, mixUps } from '../src/model/learning.js';
 
 test('bytes', () => {
@@ -16,6 +16,13 @@ test('percent, ago, classes, share of what was moved', () => {
   for (const [m, d, wanted] of [[1, 10, '10 % of the images'], [5, 1000, '0.5 % of the images'], [100, 1, '100 times the images'], [null, 5, '–'], [5, 0, '–'], [0, 5, '0.0 % of the images']]) {
     assert.equal(movedShare(m, d), wanted);
   }
+});
+
+test('ticks of a chart', () => {
+  const at = new Date(2026, 10, 26, 9, 18, 20) / 1000;
+  assert.deepEqual(tickTimes([at, at + 10], 10), ['09:18:20\n2026-11-26', '09:18:30']);
+  assert.deepEqual(tickTimes([at, at + 60, at + 86400], 60), ['09:18\n2026-11-26', '09:19', '09:18\n2026-11-27']);
+  assert.deepEqual(tickTimes([at], 86400), ['11-26']);
 });
 
 test('history as columns', () => {

@@ -37,6 +37,19 @@ export function moment(ms) {
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
 }
 
+const MINUTE_S = 60, DAY_S = 86400;
+
+/** Labels for ticks `step` seconds apart: hours and minutes (seconds, where ticks are nearer than a minute), and below the first of a day its date. */
+export function tickTimes(ticks, step) {
+  let last = '';
+  return ticks.map((t) => {
+    const [day, time] = moment(t * 1000).split(' '), text = step < MINUTE_S ? time : time.slice(0, 5);
+    const label = step >= DAY_S ? day.slice(5) : day === last ? text : `${text}\n${day}`;
+    last = day;
+    return label;
+  });
+}
+
 export const short = (hash) => (hash ? hash.slice(0, 12) : NONE);
 
 /** What was moved beside what would have been moved as images. */

@@ -2,10 +2,10 @@
 
 import uPlot from 'uplot';
 import { h } from './dom.js';
-import { moment, percent } from '../model/format.js';
+import { moment, percent, tickTimes } from '../model/format.js';
 import { columns } from '../model/learning.js';
 
-const HEIGHT_PX = 300;
+const HEIGHT_PX = 300, TICK_PX = 90; // of a label and what is between two
 const RING_PX = 6, POINT_PX = 7;
 const MARGIN_S = 60; // of a chart of one moment
 
@@ -34,20 +34,6 @@ function drawSwaps(u, c) {
   ctx.restore();
 }
 
-const DAY_S = 86400;
-const pad = (n) => String(n).padStart(2, '0');
-
-/** Hours and minutes, and below the first of a day its date. */
-function times(_, ticks, __, ___, step) {
-  let last = '';
-  return ticks.map((t) => {
-    const d = new Date(t * 1000), day = `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())}`, time = `${pad(d.getHours())}:${pad(d.getMinutes())}`;
-    const text = step >= DAY_S ? day.slice(5) : day === last ? time : `${time}\n${day}`;
-    last = day;
-    return text;
-  });
-}
-
 function options(c, width) {
   const axis = { stroke: colour('muted'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line'), width: 1 } };
   const dot = (name) => ({ label: name, stroke: colour(`origin-${name}`), width: 0, paths: () => null, points: { show: true, size: POINT_PX, fill: colour(`origin-${name}`), width: 0 } });
@@ -55,7 +41,7 @@ function options(c, width) {
     width, height: HEIGHT_PX, legend: { show: false }, cursor: { show: false }, padding: [12, 12, 0, 0],
     scales: { x: { range: (_, a, b) => (a === b ? [a - MARGIN_S, b + MARGIN_S] : [a - (b - a) * 0.02, b + (b - a) * 0.02]) },
       y: { range: (_, a, b) => [Math.max(0, Math.floor(a * 10 - 0.2) / 10), Math.min(1.02, Math.ceil(b * 10 + 0.1) / 10 + 0.02)] } },
-    axes: [{ ...axis, values: times }, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
+    axes: [{ ...axis, space: TICK_PX, values: (_, ticks, __, ___, step) => tickTimes(ticks, step) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((t) => (t > 1.0001 ? '' : percent(t, 0))) }],
     series: [{}, { label: 'in use', stroke: colour('in-use'), width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }, ...c.origins.map(dot)],
     hooks: { draw: [(u) => drawSwaps(u, c)] },
   };
