@@ -199,9 +199,26 @@ int cli_near_file(const char *path, struct err *err)
 	return err->code;
 }
 
-int cli_print_json(struct json *j)
+char *cli_json_text(const struct json *j)
 {
 	_cleanup_free_ char *text = json_print(j);
+	char *safe = text ? malloc(6 * strlen(text) + 1) : NULL, *to = safe;
+	for (const char *s = text; safe && *s; s++) {
+		size_t n = text_control(s); /* those below a blank are escaped already */
+		if (n)
+			to += sprintf(to, "\\u%04x", (unsigned char)s[n - 1]);
+		else
+			*to++ = *s;
+		s += n ? n - 1 : 0;
+	}
+	if (safe)
+		*to = 0;
+	return safe;
+}
+
+int cli_print_json(struct json *j)
+{
+	_cleanup_free_ char *text = cli_json_text(j);
 	json_free(j);
 	if (!text || puts(text) < 0 || fflush(stdout) != 0) {
 		fprintf(stderr, "tasuki: standard output: %s\n", strerror(text ? errno : ENOMEM));
