@@ -13,12 +13,13 @@ import { deviceView } from './view/device.js';
 import { edgeView } from './view/edge.js';
 import { fleetView } from './view/fleet.js';
 
-const SLICE_MS = 8; // of a frame, to look into messages
+const SLICE_MS = 12; // of a frame, to look into messages
 const TICK_MS = 1000; // ages go on, and what is over goes
 const SITE_AGAIN_MS = 3000;
+const REST_MS = 50; // until what a view has not shown yet is tried again
 
 const state = makeState(), inbox = makeInbox(), kept = {};
-let site = null, broker = null, view = null, connection = { name: 'connecting' }, watched = null, frame = 0;
+let site = null, broker = null, view = null, connection = { name: 'connecting' }, watched = null, frame = 0, rest = 0, news = true;
 
 function wake() {
   frame ||= requestAnimationFrame(paint);
@@ -31,9 +32,12 @@ function take(topic, bytes) {
 
 function paint() {
   frame = 0;
+  clearTimeout(rest);
+  news ||= inbox.size > 0;
   const end = performance.now() + SLICE_MS;
   inbox.drain(take, () => performance.now() > end);
-  view?.update(state, Date.now(), connection.name);
+  if (view?.update(state, Date.now(), connection.name, news)) rest = setTimeout(wake, REST_MS);
+  news = false;
   setText(byId('refused'), state.refused ? `${state.refused} messages were not understood` : '');
   if (inbox.size) wake();
 }
@@ -74,7 +78,7 @@ function route(first) {
   byId('main').replaceChildren(view.e);
   document.title = `${view.title} – Tasuki ${site.site}`;
   for (const a of document.querySelectorAll('nav a')) setAttribute(a, 'aria-current', a.getAttribute('href') === (location.hash || '#/') ? 'page' : null);
-  view.update(state, Date.now(), connection.name);
+  view.update(state, Date.now(), connection.name, true);
   if (!first) {
     scrollTo(0, 0);
     view.e.querySelector('h1').focus();
@@ -100,6 +104,7 @@ async function start() {
     },
     state(s) {
       connection = s;
+      news = true;
       showConnection();
       wake();
     },
@@ -115,6 +120,7 @@ async function start() {
   setInterval(() => {
     expire(state, Date.now());
     showConnection();
+    news = true;
     if (!document.hidden) wake();
   }, TICK_MS);
 }

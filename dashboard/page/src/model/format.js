@@ -13,7 +13,11 @@ export function bytes(n) {
   return `${i === 0 ? n : n.toPrecision(3).replace(/\.0+$|(\.\d*[1-9])0+$/, '$1')} ${units[i]}`;
 }
 
-export const number = (x, digits = 0) => (x === null || x === undefined ? NONE : x.toLocaleString('en', { maximumFractionDigits: digits }));
+// Made once for each number of digits: to make one takes longer than to use it a hundred times.
+const FORMATS = [0, 1, 2, 3, 4].map((digits) => new Intl.NumberFormat('en', { maximumFractionDigits: digits }));
+
+/** With `digits` (at most 4) behind the point, and none that are 0. */
+export const number = (x, digits = 0) => (x === null || x === undefined ? NONE : FORMATS[digits].format(x));
 
 /** How long ago; a clock that is ahead is no time ago. */
 export function ago(ms, now) {

@@ -49,12 +49,13 @@ function alertList(onFilter) {
   } };
 }
 
-/** A view: {e, title, update(state, now, connection), close()}. `kept` is where search, filter and order are remembered between visits. */
+/** A view: {e, title, update(state, now, connection, news), close()}; `update` returns whether some of the news is still to be shown. `kept` is where search, filter and order are remembered between visits. */
 export function fleetView(kept, { open, wake }) {
   const view = Object.assign(kept, { search: '', filter: 'all', column: 'device', up: true, ...kept });
-  let ordered = -Infinity, sized = 0, figured = -Infinity, list = [];
+  let ordered = -Infinity, sized = 0, figured = -Infinity, list = [], figures_due = true, order_due = true;
   const again = () => {
     ordered = -Infinity;
+    order_due = true;
     wake();
   };
   const search = h('input', { type: 'search', id: 'search', placeholder: 'cam-17', autocomplete: 'off', spellcheck: 'false', maxlength: 64, oninput: () => { view.search = search.value; again(); } });
@@ -69,14 +70,16 @@ export function fleetView(kept, { open, wake }) {
     h('form', { class: 'tools', role: 'search', onsubmit: (ev) => ev.preventDefault() }, h('label', { for: 'search' }, 'Search'), search, h('label', { for: 'filter' }, 'Show'), filter, shown),
     h('p', { id: 'table-help', class: 'hidden' }, 'Arrow keys go from device to device, Enter opens one. Heads of columns sort.'), table.e, nothing);
   return { e, title: 'Fleet', close() {},
-    update(state, now, said) {
-      if (now - figured >= FIGURES_MS) {
-        figured = now;
+    update(state, now, said, news) {
+      figures_due ||= news;
+      order_due ||= news;
+      if (figures_due && now - figured >= FIGURES_MS) {
+        [figured, figures_due] = [now, false];
         numbers.update(state);
         warnings.update(state, now);
       }
-      if (now - ordered >= (state.devices.size === sized ? ORDER_MS : NEW_MS)) {
-        [ordered, sized] = [now, state.devices.size];
+      if (order_due && now - ordered >= (state.devices.size === sized ? ORDER_MS : NEW_MS)) {
+        [ordered, sized, order_due] = [now, state.devices.size, false];
         const next = rows(state.devices, view);
         if (next.length !== list.length || next.some((d, i) => d.id !== list[i].id)) list = next;
         setText(shown, list.length === state.devices.size ? `${number(list.length)} devices` : `${number(list.length)} of ${number(state.devices.size)} devices`);
@@ -85,5 +88,6 @@ export function fleetView(kept, { open, wake }) {
         table.e.hidden = list.length === 0;
       }
       table.update(list, view, now, (d) => state.devices.get(d.id) ?? d);
+      return figures_due || order_due;
     } };
 }

@@ -59,6 +59,7 @@ export function fleetTable(on) {
   const table = h('table', { class: 'fleet', 'aria-describedby': 'table-help' }, h('caption', { class: 'hidden' }, 'Devices of the fleet'), h('thead', {}, h('tr', { 'aria-rowindex': 1 }, ...heads)), body);
   const e = h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Devices' }, table);
   let devices = [], latest = (d) => d, pool = [], rowPx = 40, seen = 0, now = 0, current = null, firstShown = -1;
+  let scrolled = 0; // px; to ask the element would have the browser lay out what has just been written
 
   const indexOf = (id) => devices.findIndex((d) => d.id === id);
 
@@ -73,7 +74,7 @@ export function fleetTable(on) {
 
   function show() {
     if (pool.length !== Math.min(devices.length, seen + 2 * SPARE_ROWS)) measure();
-    const n = pool.length, first = Math.max(0, Math.min(devices.length - n, Math.floor(e.scrollTop / rowPx) - SPARE_ROWS));
+    const n = pool.length, first = Math.max(0, Math.min(devices.length - n, Math.floor(scrolled / rowPx) - SPARE_ROWS));
     if (first !== firstShown) {
       const focused = document.activeElement, order = [];
       for (let i = first; i < first + n; i++) order.push(pool[i % n].e);
@@ -100,6 +101,7 @@ export function fleetTable(on) {
     const top = at * rowPx, room = e.clientHeight - head - rowPx;
     if (top < e.scrollTop) e.scrollTop = top;
     else if (top > e.scrollTop + room) e.scrollTop = top - room;
+    scrolled = e.scrollTop;
     show();
     pool[at % pool.length].link.focus({ preventScroll: true });
   }
@@ -115,7 +117,10 @@ export function fleetTable(on) {
   e.addEventListener('focusin', (ev) => {
     if (ev.target.tagName === 'A') current = ev.target.textContent;
   });
-  e.addEventListener('scroll', show, { passive: true });
+  e.addEventListener('scroll', () => {
+    scrolled = e.scrollTop;
+    show();
+  }, { passive: true });
   new ResizeObserver(() => {
     measure();
     show();
