@@ -8,8 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/base/err.h"
-#include "common/base/file.h"
+#include "cli/classify_request.h"
 #include "common/base/mem.h"
 #include "common/json/json.h"
 
@@ -18,13 +17,6 @@ struct conversation {
 	char in[CLASSIFY_LINE_MAX];
 	size_t len;
 	bool watching;
-};
-
-/* What a request says. */
-struct request {
-	bool has_id, probabilities, floats;
-	int64_t id, width, height, channels, bytes;
-	char path[FILE_PATH_MAX]; /* "": a frame, or none */
 };
 
 static bool say(struct conversation *v, struct json *taken)
@@ -46,7 +38,7 @@ static bool say(struct conversation *v, struct json *taken)
 	return true;
 }
 
-static struct json *new_answer(const struct request *r)
+static struct json *new_answer(const struct classify_request *r)
 {
 	struct json *j = json_new_obj();
 	if (r->has_id)
@@ -54,7 +46,8 @@ static struct json *new_answer(const struct request *r)
 	return j;
 }
 
-static bool say_error(struct conversation *v, const struct request *r, int code, const char *text)
+static bool say_error(struct conversation *v, const struct classify_request *r, int code,
+		      const char *text)
 {
 	struct json *j = new_answer(r);
 	const char *name = strerrorname_np(-code);
@@ -130,60 +123,9 @@ static bool receive_frame(struct conversation *v, uint8_t *out, size_t bytes)
 	return true;
 }
 
-static int get_flag(const struct json *j, const char *key, bool *ret, struct err *err)
-{
-	return json_has(j, key) ? json_get_bool(j, key, ret, err) : 0;
-}
-
-static int parse_frame(const struct json *j, struct request *r, struct err *err)
-{
-	char format[8] = "u8";
-	int code = json_get_int(j, "bytes", 1, CLASSIFY_FRAME_MAX, &r->bytes, err);
-	if (code == 0 && json_has(j, "format"))
-		code = json_get_str(j, "format", format, sizeof(format), err);
-	if (code < 0)
-		return code;
-	r->floats = strcmp(format, "f32") == 0;
-	if (!r->floats && strcmp(format, "u8") != 0)
-		return err_set(err, -EINVAL, "format: found '%s', expected u8 or f32", format);
-	if (r->floats)
-		return 0;
-	if ((code = json_get_int(j, "width", 1, CLASSIFY_FRAME_MAX, &r->width, err)) < 0 ||
-	    (code = json_get_int(j, "height", 1, CLASSIFY_FRAME_MAX, &r->height, err)) < 0 ||
-	    (code = json_get_int(j, "channels", 1, 3, &r->channels, err)) < 0)
-		return code;
-	if (r->width * r->height > CLASSIFY_FRAME_MAX ||
-	    r->width * r->height * r->channels != r->bytes)
-		return err_set(err, -EINVAL,
-			       "bytes: found %lld, expected width x height x channels",
-			       (long long)r->bytes);
-	return 0;
-}
-
-static int parse(struct conversation *v, const struct json *j, struct request *r, struct err *err)
-{
-	if (!json_is_obj(j))
-		return err_set(err, -EINVAL, "found an array, expected an object");
-	int code = json_has(j, "id") ? json_get_int(j, "id", 0, JSON_INT_MAX, &r->id, err) : 0;
-	r->has_id = code == 0 && json_has(j, "id");
-	/* As soon as it is known: what is wrong with the rest must not make a frame a request. */
-	if (code == 0 && json_has(j, "bytes"))
-		code = parse_frame(j, r, err);
-	else if (code == 0 && json_has(j, "path"))
-		code = json_get_str(j, "path", r->path, sizeof(r->path), err);
-	if (code == 0)
-		code = get_flag(j, "probabilities", &r->probabilities, err);
-	if (code == 0)
-		code = get_flag(j, "watch", &v->watching, err);
-	if (code == 0 && *r->path && *r->path != '/')
-		code = err_set(err, -EINVAL, "path: found '%.200s', expected an absolute one",
-			       r->path);
-	return code;
-}
-
 /* ---- what goes out ---- */
 
-static int classify(struct conversation *v, const struct request *r, const uint8_t *frame,
+static int classify(struct conversation *v, const struct classify_request *r, const uint8_t *frame,
 		    struct tasuki_result *ret, float *p, size_t n, struct tasuki_error *e)
 {
 	if (*r->path)
@@ -195,7 +137,7 @@ static int classify(struct conversation *v, const struct request *r, const uint8
 				      (uint32_t)r->channels, 0, ret, p, n, e);
 }
 
-static bool answer(struct conversation *v, const struct request *r, const uint8_t *frame)
+static bool answer(struct conversation *v, const struct classify_request *r, const uint8_t *frame)
 {
 	struct tasuki_result got;
 	struct tasuki_error e;
@@ -224,18 +166,17 @@ static bool answer(struct conversation *v, const struct request *r, const uint8_
 /* A request with what follows it; false: the conversation is over. */
 static bool serve(struct conversation *v, size_t len)
 {
-	_cleanup_(json_freep) struct json *j = NULL;
 	_cleanup_free_ uint8_t *frame = NULL;
-	struct request r = {0};
+	struct classify_request r = {0};
 	struct err err = {0};
-	int code = json_parse(v->in, len, CLASSIFY_LINE_MAX, &j, &err);
+	int code = classify_request_parse(v->in, len, &r, &err);
 	drop(v, len + 1);
-	if (code == 0)
-		code = parse(v, j, &r, &err);
-	if (code < 0 && (!j || !json_is_obj(j) || (json_has(j, "bytes") && !r.bytes))) {
+	if (r.lost) {
 		say_error(v, &r, code, err.text); /* how much follows is not known */
 		return false;
 	}
+	if (code == 0 && r.has_watch)
+		v->watching = r.watch;
 	if (code == 0 && r.bytes && !(frame = malloc((size_t)r.bytes)))
 		code = err_errno(&err, -ENOMEM, "a frame of %lld bytes", (long long)r.bytes);
 	if (r.bytes && !receive_frame(v, frame, (size_t)r.bytes))
@@ -257,7 +198,7 @@ static void converse(struct conversation *v)
 			if (!serve(v, (size_t)(end - v->in)))
 				return;
 		} else if (v->len == sizeof(v->in)) {
-			say_error(v, &(struct request){0}, -E2BIG,
+			say_error(v, &(struct classify_request){0}, -E2BIG,
 				  "a request of more than 8192 bytes");
 			return;
 		} else if (!receive(v)) {

@@ -7,8 +7,6 @@
 
 #include "libtasuki/tasuki.h"
 
-#define CLASSIFY_LINE_MAX   8192               /* bytes of a request, without its frame */
-#define CLASSIFY_FRAME_MAX  (32 * 1024 * 1024) /* bytes */
 #define CLASSIFY_PATIENCE_S 30 /* for the rest of a frame, and for a client to take its answer */
 
 struct classify_client {

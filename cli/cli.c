@@ -121,16 +121,16 @@ bool cli_num(const char *name, const char *option, const char *text, double min,
 	char *end;
 	double v = strtod(text, &end);
 	if (end == text || *end || !(v >= min && v <= max)) {
-		cli_usage(name, "%s: found '%s', expected a number from %g to %g", option, text, min,
-			  max);
+		cli_usage(name, "%s: found '%s', expected a number from %g to %g", option, text,
+			  min, max);
 		return false;
 	}
 	*ret = v;
 	return true;
 }
 
-/* Optimal string alignment (Levenshtein's distance, and two neighbours exchanged as one edit) of short
- * words, three rows at a time. */
+/* Optimal string alignment (Levenshtein's distance, and two neighbours exchanged as one edit) of
+ * short words, three rows at a time. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t la = strlen(a), lb = strlen(b), rows[3][WORD_MAX + 1];
@@ -180,7 +180,9 @@ int cli_near_file(const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
 	char dir[FILE_PATH_MAX], near[FILE_PATH_MAX];
-	if (file_exists(path) || file_path(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path + 1) : 2, slash ? path : "./") < 0)
+	if (file_exists(path) ||
+	    file_path(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path + 1) : 2,
+		      slash ? path : "./") < 0)
 		return err->code;
 	DIR *folder = opendir(dir);
 	char *names[FILES_MAX];
@@ -203,15 +205,33 @@ int cli_is_trainers(const struct conf *c, const char *path, bool *ret, struct er
 {
 	bool trainer = conf_has_section(c, "trainer"), device = conf_has_section(c, "device");
 	if (trainer == device)
-		return err_set(err, -EINVAL, "%s: found %s, expected a section [device] or [trainer]", path,
+		return err_set(err, -EINVAL,
+			       "%s: found %s, expected a section [device] or [trainer]", path,
 			       trainer ? "both" : "neither");
 	*ret = trainer;
 	return 0;
 }
 
-int cli_print_json(struct json *j)
+char *cli_json_text(const struct json *j)
 {
 	_cleanup_free_ char *text = json_print(j);
+	char *safe = text ? malloc(6 * strlen(text) + 1) : NULL, *to = safe;
+	for (const char *s = text; safe && *s; s++) {
+		size_t n = text_control(s); /* those below a blank are escaped already */
+		if (n)
+			to += sprintf(to, "\\u%04x", (unsigned char)s[n - 1]);
+		else
+			*to++ = *s;
+		s += n ? n - 1 : 0;
+	}
+	if (safe)
+		*to = 0;
+	return safe;
+}
+
+int cli_print_json(struct json *j)
+{
+	_cleanup_free_ char *text = cli_json_text(j);
 	json_free(j);
 	if (!text || puts(text) < 0 || fflush(stdout) != 0) {
 		fprintf(stderr, "tasuki: standard output: %s\n", strerror(text ? errno : ENOMEM));
@@ -252,8 +272,9 @@ int cli_data_option(const char *name, int option, const char *value, struct work
 			       ? 1
 			       : -CLI_USAGE;
 	case 't':
-		return cli_num(name, "--test-share", value, 0, 0.9, &w->data.test_share) ? 1
-										 : -CLI_USAGE;
+		return cli_num(name, "--test-share", value, 0, 0.9, &w->data.test_share)
+			       ? 1
+			       : -CLI_USAGE;
 	case 'S':
 		if (!cli_int(name, "--split-seed", value, 0, JSON_INT_MAX, &i))
 			return -CLI_USAGE;

@@ -58,7 +58,9 @@ int cli_near_file(const char *path, struct err *err);
 /* Whose configuration it is, by its sections: a trainer's, or a device's. -EINVAL: both, or neither. */
 int cli_is_trainers(const struct conf *c, const char *path, bool *ret, struct err *err);
 
-/* Prints the object and a newline on standard output; frees it. */
+/* The object on one line, with escapes for all that could speak to a terminal; NULL: out of memory. */
+char *cli_json_text(const struct json *j);
+/* Prints it and a newline on standard output; frees it. */
 int cli_print_json(struct json *j);
 
 /* Options that commands with data share; see cli_data_option(). */

@@ -54,7 +54,7 @@ static void print_answer(const struct json *j, const char *device)
 			json_set(rest, key, json_dup(e));
 	}
 	printf("%s: ok\n", device);
-	_cleanup_free_ char *text = json_first(rest) ? json_print(rest) : NULL;
+	_cleanup_free_ char *text = json_first(rest) ? cli_json_text(rest) : NULL;
 	if (text)
 		printf("%s: %s\n", device, text);
 	fflush(stdout);

@@ -56,10 +56,21 @@ static int parse(const struct json *j, struct model_file *m, struct err *err)
 		return r;
 	if (!hash_valid(m->model))
 		return err_set(err, -EINVAL, "model: found '%s', expected a sha256", m->model);
+	if (!id_valid(m->site) || !id_valid(m->device))
+		return err_set(err, -EINVAL, "site, device: found '%s', '%s', expected ids",
+			       m->site, m->device);
 	if (*m->cfg != '/' || *m->classes != '/')
 		return err_set(err, -EINVAL, "%s: found '%.200s', expected an absolute path",
 			       *m->cfg != '/' ? "cfg" : "classes",
 			       *m->cfg != '/' ? m->cfg : m->classes);
+	if (*m->private_classes && *m->private_classes != '/')
+		return err_set(
+			err, -EINVAL,
+			"private_classes: found '%.200s', expected an absolute path, or none",
+			m->private_classes);
+	if (strcmp(m->absent, "train") != 0 && strcmp(m->absent, "mask") != 0)
+		return err_set(err, -EINVAL, "absent_classes: found '%s', expected train or mask",
+			       m->absent);
 	m->center_crop = (uint32_t)crop;
 	return 0;
 }

@@ -92,11 +92,25 @@ static void on_log(void *user, const char *fmt, va_list ap)
 
 /* ---- in the loop ---- */
 
+static unsigned connections(const struct metrics_server *s)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+	return info ? info->num_connections : 0;
+}
+
+/* At its limit of connections libmicrohttpd stops listening; it goes on in the next run after one
+ * has ended, for which nothing else might be there to wake it. */
 static int run(struct metrics_server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	if (MHD_run(s->daemon) != MHD_YES)
-		log_debug("metrics: MHD_run failed");
+	unsigned before, now = connections(s);
+	do {
+		before = now;
+		if (MHD_run(s->daemon) != MHD_YES)
+			log_debug("metrics: MHD_run failed");
+		now = connections(s);
+	} while (now < before);
 	bool due = MHD_get_timeout(s->daemon, &ms) == MHD_YES;
 	return loop_timer_at(s->timer, due ? clock_mono_ms() + (int64_t)ms : -1);
 }

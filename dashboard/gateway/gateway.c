@@ -62,14 +62,18 @@ static void visitor_free(struct lws *wsi, struct visitor *v)
 	free(v);
 }
 
-/* 0: the WebSocket may be; else it is refused. */
-static int confirm_upgrade(struct visitor *v, const char *to)
+/* 0: the WebSocket may be; else it is refused. What the callback is given of the request is not
+ * looked at: where libwebsockets (4.1) has answered an upgrade that it does not know on a
+ * connection that lives on, it has freed that already (CVE-2025-11677); its headers are found empty
+ * then. */
+static int confirm_upgrade(struct visitor *v)
 {
-	char path[64] = "";
+	char path[64] = "", to[16] = "";
 	if (!v)
 		return -1;
 	lws_hdr_copy(v->wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
-	if (strcmp(to, "websocket") != 0 || strcmp(path, "/mqtt") != 0)
+	lws_hdr_copy(v->wsi, to, sizeof(to), WSI_TOKEN_UPGRADE);
+	if (strcasecmp(to, "websocket") != 0 || strcmp(path, "/mqtt") != 0)
 		return -1;
 	if (http_same_origin(v))
 		return 0;
@@ -90,7 +94,7 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
 			visitor_free(wsi, v);
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return confirm_upgrade(v, in);
+		return confirm_upgrade(v);
 	case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
 		return -1; /* a WebSocket without the subprotocol `mqtt` */
 	case LWS_CALLBACK_HTTP:

@@ -205,16 +205,20 @@ int http_request(struct visitor *v, const char *path)
 int http_body(struct visitor *v, const void *data, size_t len)
 {
 	struct request *q = v->request;
-	if (!q || clock_mono_ms() - q->begun_ms > GATEWAY_HEADER_S * 1000)
+	if (!q || q->ended || clock_mono_ms() - q->begun_ms > GATEWAY_HEADER_S * 1000)
 		return -1;
 	return q->answered ? 0 : post_body(v, data, len);
 }
 
+/* Of a body that has ended libwebsockets (4.1) says so again, without end, when more has come
+ * before the answer has gone. No browser sends a request behind one that waits. */
 int http_body_end(struct visitor *v)
 {
-	if (!v->request)
+	struct request *q = v->request;
+	if (!q || q->ended)
 		return -1;
-	return v->request->answered ? 0 : post_end(v);
+	q->ended = true;
+	return q->answered ? 0 : post_end(v);
 }
 
 void http_done(struct visitor *v)

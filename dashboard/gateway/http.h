@@ -12,6 +12,7 @@ struct request {
 	char *body;
 	size_t body_len;
 	int64_t begun_ms;
+	bool ended; /* its body has */
 	uint64_t command; /* whose answer it waits for; 0: none */
 	/* The answer, once it is there: its head is written first. */
 	bool answered, headed;

@@ -21,6 +21,7 @@ struct pending {
 	uint64_t refused; /* publishes that the broker had refused before */
 	struct json *answers;
 	uint32_t n;
+	size_t bytes;          /* of those that came */
 	operator_done_cb done; /* NULL: nobody waits any more */
 	void *user;
 };
@@ -93,7 +94,8 @@ static void on_message(void *user, const struct mqtt_message *m)
 			continue;
 		if (!json_has(j, "device"))
 			json_set_str(j, "device", p->target);
-		if (p->n++ < OPERATOR_ANSWERS_MAX)
+		p->bytes += m->len;
+		if (p->n++ < OPERATOR_ANSWERS_MAX && p->bytes <= OPERATOR_BYTES_MAX)
 			json_push(p->answers, j);
 		else
 			json_free(j);

@@ -9,6 +9,7 @@
 #define OPERATOR_PENDING_MAX 32   /* commands at a time */
 #define OPERATOR_WAIT_S      5    /* for the answer of a device; a fleet's are collected so long */
 #define OPERATOR_ANSWERS_MAX 4096 /* of a fleet; the others are counted */
+#define OPERATOR_BYTES_MAX   (1024 * 1024) /* of all answers: one device could send any number */
 
 struct operator;
 

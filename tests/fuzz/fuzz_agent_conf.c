@@ -25,6 +25,16 @@ static void check_uses(struct agent_conf *a)
 	FUZZ_CHECK(a->live.lease_s >= 5 && a->live.every_epochs >= 0 && a->live.min_epochs >= 0);
 }
 
+/* Words of [hook], each with its NUL, the first a program's path. */
+static void check_hook(const struct hook_conf *h)
+{
+	const char *word = h->words;
+	FUZZ_CHECK(h->n <= AGENT_HOOK_WORDS_MAX && (!h->n || *word == '/'));
+	FUZZ_CHECK(h->timeout_s >= 1 && h->timeout_s <= 3600);
+	for (size_t i = 0; i < h->n; i++, word += strlen(word) + 1)
+		FUZZ_CHECK(*word && word < h->words + sizeof(h->words) && !strpbrk(word, " \t"));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct agent_conf c;
@@ -33,5 +43,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(id_valid(c.site) && id_valid(c.id) && *c.state);
 	FUZZ_CHECK(c.port >= 1 && c.port <= 65535);
 	check_uses(&c);
+	check_hook(&c.hook);
 	return 0;
 }

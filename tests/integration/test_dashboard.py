@@ -127,6 +127,7 @@ class Page(Dashboard):
         self.not_reached()
         self.other_methods()
         self.other_names()
+        self.unknown_upgrade()
         self.assertEqual(self.program.stop(), 0)
         self.assertIn('stopping', self.program.text())
 
@@ -161,6 +162,17 @@ class Page(Dashboard):
                                (f'evil.example:{self.port}', 421), ('localhost.evil.example', 421), ('', 421)):
             self.assertEqual(self.ask('GET', '/site.json', headers={'Host': host})[0], expected, host)
         self.assertEqual(self.refusal(headers=('Host: evil.example',), origin='http://evil.example'), 'gone')
+
+    def unknown_upgrade(self):
+        """On a connection that lives on libwebsockets 4.1 asks about it when it has freed the request (CVE-2025-11677)."""
+        get = b'GET /site.json HTTP/1.1\r\nHost: localhost\r\n'
+        for after in (b'', get + b'\r\n'):
+            s = self.raw(get + b'\r\n')
+            self.assertIn(b' 200 ', s.recv(65536))
+            s.sendall(get + b'Connection: Upgrade\r\nUpgrade: else\r\n\r\n' + after)
+            until_closed(s)
+            self.assertTrue(self.program.running(), self.program.tail())
+            self.assertEqual(self.ask('GET', '/site.json')[0], 200)
 
     def refusal(self, **kw):
         try:
@@ -448,6 +460,7 @@ class Operator(Dashboard):
             self.assertEqual((status, [a['device'] for a in answer['answers']]), (200, ['cam-1']))
         self.assertLess(time.monotonic() - began, 15)
         self.says('browser=127.0.0.1 commands device=cam-1 cmd=ping')
+        self.one_behind_another(cookie)
         self.wrong(self.login())  # a session may command so often
         self.forged(cookie)
         # One that does not wait for its answer.
@@ -465,6 +478,16 @@ class Operator(Dashboard):
         body = wish if isinstance(wish, bytes) else json.dumps(wish).encode()
         return (f'POST /command HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nOrigin: http://127.0.0.1:{self.port}\r\nCookie: {cookie}\r\n'
                 f'Content-Type: application/json\r\nContent-Length: {length or len(body)}\r\n\r\n').encode() + body
+
+    def one_behind_another(self, cookie):
+        """Before the first is answered, libwebsockets 4.1 says without end that its body is there."""
+        login = self.request('', {'password': 'x'}).replace(b'/command', b'/login')
+        for requests in (login * 3, login + b'x' * 5000, self.request('', {}) * 3, self.request(cookie, {'device': 'cam-9', 'cmd': 'ping'}) * 3):
+            s = self.raw(requests)
+            began = time.monotonic()
+            self.assertEqual(self.ask('GET', '/site.json')[0], 200)
+            self.assertLess(time.monotonic() - began, 5)
+            self.assertLess(until_closed(s)[1], 5)
 
     def wrong(self, cookie):
         ping = {'device': 'cam-1', 'cmd': 'ping'}
@@ -514,6 +537,26 @@ class Operator(Dashboard):
         self.assertIn('login refused: too many attempts', self.program.text())
         self.assertNotIn(PASSWORD, self.program.text())
         self.assertNotIn('guess', self.program.text())
+
+
+class Answers(Dashboard):
+    def test_one_device_answers_without_end(self):
+        """What is kept of it is bounded in bytes, not in answers alone."""
+        self.serve()
+        cookie = self.login()
+        self.says('operator: broker')
+        device = mqtt5.Client(self.fleet.port)
+        device.subscribe(self.fleet.topic('fleet/cmd'))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self.post, '/command', {'device': '*', 'cmd': 'ping'}, cookie)
+            _, command = device.read()
+            reply, number = re.search(rb'tasuki/v1/home/reply/[0-9a-f]+', command)[0].decode(), re.search(rb'"id":"([0-9a-f]+)"', command)[1].decode()
+            answer = {'id': number, 'ok': True, 'device': 'cam-1', 'more': [0] * 20000}
+            device.publish_all([reply] * 80, json.dumps(answer, separators=(',', ':')))
+            status, _, got = asked.result()
+        device.close()
+        self.assertEqual((status, got['answers'][0]), (200, answer))
+        self.assertLess(len(got['answers']) * 40000, 1024 * 1024)  # OPERATOR_BYTES_MAX
 
 
 class Secured(Operator):

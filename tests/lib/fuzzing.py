@@ -36,6 +36,8 @@ WORDS = {
     'reports': (JSON, ['device-agent/reports.c']),
     'worker': (JSON, ['common/engine/worker_wire.c']),
     'audit': (JSON, ['common/audit/*.c']),
+    'classify': (JSON, ['cli/classify_request.c']),
+    'model_file': (JSON, ['common/checkpoint/model_file.c']),
     'topic': (('{}', '{}/'), ['common/protocol/topic.c']),
     'cfg': (CFG, ['common/checkpoint/cfg.c', 'common/checkpoint/layer*.c', 'common/checkpoint/model.c']),
     'conf': (CONF, ['tests/fuzz/fuzz_conf.c']),

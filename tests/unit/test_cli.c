@@ -53,6 +53,15 @@ static void test_nearest(void **state)
 	assert_string_equal(cli_did_you_mean(NULL), "");
 }
 
+static void test_json_text(void **state)
+{
+	struct json *j = json_new_obj();
+	json_set_str(j, "\x7f", "a\xc2\x9b" "31m\x1b[2J \xc3\xa9\xc2\xa0");
+	_cleanup_free_ char *text = cli_json_text(j);
+	assert_string_equal(text, "{\"\\u007f\":\"a\\u009b31m\\u001b[2J \xc3\xa9\xc2\xa0\"}");
+	json_free(j);
+}
+
 static const struct table_column columns[] = {
 	{"NAME", false, 0}, {"N", true, 2}, {"TEXT", false, 1}};
 
@@ -390,6 +399,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nearest),     cmocka_unit_test(test_table),
+		cmocka_unit_test(test_json_text),
 		cmocka_unit_test(test_bytes),       cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_chart_scale), cmocka_unit_test(test_chart_text),
 		cmocka_unit_test(test_lines),       cmocka_unit_test(test_takeup),

@@ -218,6 +218,22 @@ static void test_rubbish(void **state)
 	assert_answer("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ");
 }
 
+/* More connections than there may be, which all end at once: those that wait are heard then. */
+static void test_crowd(void **state)
+{
+	int crowd[METRICS_CONNECTIONS_MAX + 4];
+	skip_without();
+	for (size_t i = 0; i < ARRAY_LEN(crowd); i++)
+		crowd[i] = dial();
+	for (int i = 0; i < 20; i++)
+		loop_once(loop, 5);
+	for (size_t i = 0; i < ARRAY_LEN(crowd); i++)
+		close(crowd[i]);
+	for (int i = 0; i < 20; i++)
+		loop_once(loop, 5);
+	assert_answer("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ");
+}
+
 static void test_port_is_taken(void **state)
 {
 	struct metrics_server *second;
@@ -239,6 +255,7 @@ int main(void)
 		cmocka_unit_test(test_listen),
 		cmocka_unit_test_setup_teardown(test_answers, begin, end),
 		cmocka_unit_test_setup_teardown(test_rubbish, begin, end),
+		cmocka_unit_test_setup_teardown(test_crowd, begin, end),
 		cmocka_unit_test_setup_teardown(test_port_is_taken, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { MAX_POINTS, answer, decode, site } from '../src/model/message.js';
+import { MAX_POINTS, answer, answers, decode, site } from '../src/model/message.js';
 import { HASH, bytes, history, job, offer, points, status, trainerStatus } from './util.js';
 
 const good = { presence: { online: true, boot: 1 }, status: status(), 'trainer-status': trainerStatus(), job: job(), 'fleet-offer': offer(), history: history() };
@@ -67,6 +67,9 @@ test('answers to a command', () => {
   assert.equal(answer({ ok: 'yes', device: 'cam-1' }), undefined);
   assert.equal(answer({ ok: true, device: '<b>' }), undefined);
   assert.equal(answer(null), undefined);
+  // One that says nonsense, and one that says nothing wrong.
+  assert.deepEqual(answers([{ ok: false, device: 'cam-1', error: 'x'.repeat(600) }, { ok: true, device: 'cam-2' }]).map((x) => x.device), ['cam-2']);
+  assert.deepEqual([answers([]), answers([{}]), answers('x'), answers(undefined)], [[], undefined, undefined, undefined]);
   assert.ok(answer({ ok: true, device: 'a', ...Object.fromEntries(Array.from({ length: 99 }, (_, i) => [`m${i}`, i])) }).members.length <= 20);
 });
 

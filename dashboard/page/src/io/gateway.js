@@ -1,8 +1,7 @@
 // What the gateway answers over HTTP: its site, and an operator's login and commands.
 
-import { answer, site } from '../model/message.js';
+import { answers, site } from '../model/message.js';
 
-const ANSWERS_MOST = 10000;
 const SITE_MS = 10e3;
 
 async function post(path, body) {
@@ -38,8 +37,8 @@ export async function send(command) {
     if (r.status === 401 || r.status === 403) return { login: true };
     const body = await r.json().catch(() => null);
     if (!r.ok) return { error: typeof body?.error === 'string' ? body.error.slice(0, 300) : `The gateway refused (status ${r.status}).` };
-    const answers = Array.isArray(body?.answers) ? body.answers.slice(0, ANSWERS_MOST).map(answer) : [undefined];
-    return answers.includes(undefined) ? { error: 'The gateway’s answer was not understood.' } : { answers };
+    const understood = answers(body?.answers);
+    return understood ? { answers: understood } : { error: 'The gateway’s answer was not understood.' };
   } catch {
     return { error: 'The gateway does not answer.' };
   }

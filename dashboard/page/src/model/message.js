@@ -6,6 +6,7 @@ const KIB = 1024;
 export const ORIGINS = ['local', 'edge', 'blend', 'tuned', 'fleet'];
 export const MAX_POINTS = 256;
 export const MAX_CONFUSION_CLASSES = 64;
+const MAX_ANSWERS = 10000;
 const MAX_REASON = 512, MAX_NAME = 64;
 
 const origin = oneOf(...ORIGINS);
@@ -82,6 +83,13 @@ export function answer(x) {
   const shown = Object.entries(x).filter(([k, v]) => !['id', 'ok', 'device', 'error'].includes(k) && /^[a-z0-9_]{1,32}$/.test(k) && v !== null);
   const members = shown.slice(0, LONGEST_ANSWER).map(([k, v]) => [k, text(MAX_REASON)(typeof v === 'string' ? v : JSON.stringify(v))]);
   return { ...a, members: members.filter(([, v]) => v !== undefined) };
+}
+
+/** Those of a list that are understood: what one device says hides nothing of what others say. `undefined` where none is. */
+export function answers(x) {
+  if (!Array.isArray(x)) return undefined;
+  const known = x.slice(0, MAX_ANSWERS).map(answer).filter((a) => a !== undefined);
+  return known.length || !x.length ? known : undefined;
 }
 
 /** What the gateway says of itself and its site. */
