@@ -1,4 +1,6 @@
 /* The agent's configuration. */
+#include <string.h>
+
 #include "common/base/mem.h"
 #include "device-agent/conf.h"
 #include "tests/fuzz/fuzz.h"
