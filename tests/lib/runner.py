@@ -149,15 +149,16 @@ def integration_tests(args):
 
 def integration_test(tally, args, path, which):
     began = time.monotonic()
+    needs_machine = path.parent.name == 'rig'  # one that may run containers: not every CI's may, and then it says so
     env = {**os.environ, **SANITIZER_ENV, 'TASUKI_BUILD': str(ROOT / f'build-{which}'),
            'TASUKI_SLOW': '1' if args.slow else ''}
     try:
-        r = sh([sys.executable, path], env=env, timeout=4 * 3600 if args.slow else 900)
+        r = sh([sys.executable, path], env=env, timeout=4 * 3600 if args.slow else 2700 if needs_machine else 900)
         result = {0: 'ok', 77: 'skipped'}.get(r.returncode, 'FAILED')
         detail = r.stdout
     except subprocess.TimeoutExpired as e:
         result, detail = 'FAILED', f'not done after {e.timeout:.0f} s\n{(e.stdout or b"").decode(errors="replace")}'
-    if result == 'skipped' and os.environ.get('CI') == 'true':
+    if result == 'skipped' and os.environ.get('CI') == 'true' and not needs_machine:
         result, detail = 'FAILED', f'on CI nothing may be missing: {detail}'
     figures = [line[8:] for line in detail.splitlines() if line.startswith('figure: ') and result == 'ok']
     tally.add(f'{which}: {path.stem}', result, time.monotonic() - began, detail, figures)
