@@ -149,7 +149,7 @@ static bool host_known(const struct gateway_conf *c, const char *host)
 	struct in_addr v4;
 	char name[GATEWAY_HOST_SIZE];
 	size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-	if (*c->certificate || c->insecure)
+	if (*c->certificate || (c->insecure && !*c->host_name))
 		return true;
 	if (n >= sizeof(name))
 		return false;

@@ -181,6 +181,12 @@ class Page(Dashboard):
         except Refused:
             return 'gone'
 
+    def test_insecure_under_a_name(self):
+        """Told to be insecure, it has any name, or, where one is written, no other."""
+        self.serve({'dashboard': {'insecure': True, 'host': 'fleet.example'}}, operator=False, broker=False)
+        for host, expected in (('fleet.example', 200), ('localhost', 200), ('evil.example', 421)):
+            self.assertEqual(self.ask('GET', '/site.json', headers={'Host': host})[0], expected, host)
+
     def test_refused_at_start(self):
         """Where others could listen: only with TLS, or by the word that it is wanted."""
         def start(conf):
