@@ -22,6 +22,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/crypto/at_exit.h"
 
 #define PACKET_OVERHEAD_MAX 2048 /* header, topic, properties of a message we accept */
 #define RECEIVE_MAX         1000 /* QoS 1 messages the broker may have in flight to us */
@@ -262,6 +263,7 @@ static void on_kick(int signo)
 /* Once per process, before Paho's threads. */
 static void prepare_process(void)
 {
+	at_exit_keep_openssl();
 	/* Blocks are allocated by Paho's thread and freed by the loop's. In an arena of its own for
 	 * each, that was seen to grow to 24 MB; shared, to 7. */
 	mallopt(M_ARENA_MAX, 1);
