@@ -1,10 +1,10 @@
 /* tasuki-agent: arguments, signals, the loop, the worker, and between them the session.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <string.h>
 
+#include "common/base/arguments.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -15,7 +15,6 @@
 #include "device-agent/private_names.h"
 #include "device-agent/session.h"
 
-#define EXIT_USAGE      2
 #define EXIT_TAKEN_OVER 3
 #define GOODBYE_MS      1000 /* for what is in flight to the broker */
 
@@ -34,19 +33,6 @@ struct program {
 	struct hook_run *hook; /* NULL: none */
 	bool worker_was_ready;
 };
-
-static void usage(FILE *f)
-{
-	fputs("Usage: tasuki-agent [--check-config] [--verbose] [--version] CONFIG\n"
-	      "Trains on this device's images and hands training over to edge trainers.\n"
-	      "  --check-config  check CONFIG and what it names, make nothing, then exit\n"
-	      "  --verbose       log every step\n"
-	      "  --version       print the version, then exit\n"
-	      "  --help          print this, then exit\n"
-	      "CONFIG: see agent.conf among the examples, which has every key and its default.\n"
-	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
-	      f);
-}
 
 static int port_request(void *user, const char *op, struct json *args, uint64_t *ret_id)
 {
@@ -264,44 +250,21 @@ static int run(struct program *p, bool check_only)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"check-config", no_argument, NULL, 'c'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"version", no_argument, NULL, 'V'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+	struct arguments a = {
+		"tasuki-agent",
+		"Trains on this device's images and hands training over to edge trainers.",
+		"agent.conf",
+		"SIGHUP has it read again: what can change while the program runs does, the log says what "
+		"waits.\n",
 	};
-	bool check_only = false, verbose = false;
-	int c;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			check_only = true;
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		case 'V':
-			printf("tasuki-agent %s\n", TASUKI_VERSION);
-			return EXIT_SUCCESS;
-		case 'h':
-			usage(stdout);
-			return EXIT_SUCCESS;
-		default:
-			usage(stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (optind + 1 != argc) {
-		usage(stderr);
-		return EXIT_USAGE;
-	}
-	log_init("tasuki-agent", verbose ? LOG_P_DEBUG : LOG_P_INFO);
+	int code = arguments_read(&a, argc, argv);
+	if (code >= 0)
+		return code;
 	struct program *p = calloc(1, sizeof(*p));
 	if (!p)
 		return EXIT_FAILURE;
-	p->path = argv[optind];
-	int code = run(p, check_only);
+	p->path = a.conf;
+	code = run(p, a.check);
 	stop(p);
 	free(p);
 	return code;

@@ -1,10 +1,10 @@
 /* tasuki-trainer: arguments, and the real things behind the trainer's ports. */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/arguments.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -20,7 +20,6 @@
 #include "edge-trainer/conf.h"
 #include "edge-trainer/trainer.h"
 
-#define EXIT_USAGE	2
 #define EXIT_TAKEN_OVER 3
 #define STOP_MS		700 /* for the last publishes */
 
@@ -395,50 +394,20 @@ static int run(struct daemon *d, bool check)
 	return r < 0 ? EXIT_FAILURE : r;
 }
 
-static int usage(FILE *out, int code)
-{
-	fputs("Usage: tasuki-trainer [--check-config] [--verbose] [--version] CONFIG\n"
-	      "Trains the models that devices hand over on its own images, and hands them back.\n"
-	      "  --check-config  check CONFIG and what it names, make nothing, then exit\n"
-	      "  --verbose       log every step\n"
-	      "  --version       print the version, then exit\n"
-	      "  --help          print this, then exit\n"
-	      "CONFIG: see trainer.conf among the examples, which has every key and its default.\n"
-	      "SIGHUP has it read again: what can change while the program runs does, the log says what waits.\n",
-	      out);
-	return code;
-}
-
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"check-config", no_argument, NULL, 'c'}, {"verbose", no_argument, NULL, 'v'},
-		{"version", no_argument, NULL, 'V'},	  {"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	static struct daemon d = {.lock_fd = -1};
-	bool check = false, verbose = false;
-	int c;
+	struct arguments a = {
+		"tasuki-trainer",
+		"Trains the models that devices hand over on its own images, and hands them back.",
+		"trainer.conf",
+		"SIGHUP has it read again: what can change while the program runs does, the log says what "
+		"waits.\n",
+	};
+	int code = arguments_read(&a, argc, argv);
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
-		switch (c) {
-		case 'c':
-			check = true;
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		case 'V':
-			printf("tasuki-trainer %s\n", TASUKI_VERSION);
-			return 0;
-		case 'h':
-			return usage(stdout, 0);
-		default:
-			return usage(stderr, EXIT_USAGE);
-		}
-	if (optind != argc - 1)
-		return usage(stderr, EXIT_USAGE);
-	log_init("tasuki-trainer", verbose ? LOG_P_DEBUG : LOG_P_INFO);
-	d.path = argv[optind];
-	return run(&d, check);
+	if (code >= 0)
+		return code;
+	d.path = a.conf;
+	return run(&d, a.check);
 }
