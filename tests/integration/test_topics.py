@@ -79,6 +79,8 @@ class Topics(rig.Case):
         self.assertEqual([(sum(rows[c['class']]), rows[c['class']][c['class']]) for c in active['per_class']],
                          [(c['n'], c['correct']) for c in active['per_class']])
         self.assertEqual(self.last('cam-1/status')['moved_bytes'], 0)
+        # The images are measured once the new process's worker has read them; a status before that does not name their size.
+        wait_for('the size of the images', lambda: 'data_bytes' in self.last('cam-1/status'), WAIT)
         self.assertEqual(self.last('cam-1/status')['data_bytes'], sum(f.stat().st_size for f in (self.work / 'data/cam').iterdir()))
         self.assertGreater(self.last('cam-1/status')['disk_free_bytes'], 0)
         late = self.fleet.listen('device/+/history')
