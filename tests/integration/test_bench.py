@@ -1,6 +1,6 @@
 # alone
 # build: plain
-"""The measurement of the engine runs and says what it promises; no figure is judged."""
+"""The measurements of the engine, and of an application beside it, run and say what they promise; no figure is judged."""
 import json
 import pathlib
 import re
@@ -12,11 +12,12 @@ sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
 
 ENGINE = rig.ROOT / 'tests/bench/engine'
+APP = rig.ROOT / 'tests/bench/app'
 TINY_RUN = ['--seconds', 0.05, '--rounds', 1, '--build', rig.BUILD]
 
 
-def bench(*args):
-    return subprocess.run([str(x) for x in (ENGINE, *TINY_RUN, *args)], capture_output=True, text=True, timeout=600)
+def bench(*args, program=ENGINE):
+    return subprocess.run([str(x) for x in (program, *TINY_RUN, *args)], capture_output=True, text=True, timeout=600)
 
 
 class Bench(unittest.TestCase):
@@ -81,6 +82,16 @@ class Bench(unittest.TestCase):
         self.assertTrue(workers[0]['subject'].endswith('idle'))
         for r in workers[1:]:
             self.assertGreater(r['peak_bytes'], workers[0]['peak_bytes'] + 32e6, r)  # weights and momentum alone
+
+    def test_application(self):
+        r = bench('--json', '--only', 'digits', '--seconds', 0.3, '--every', 20, program=APP)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        found = json.loads(r.stdout)['networks']['digits']
+        self.assertEqual(list(found), ['libtasuki', 'the same engine in it', 'Darknet in it'])
+        for how in found.values():
+            self.assertEqual([x['swaps'] for x in how['quiet']], [0])
+            self.assertGreater(how['swaps'][0]['swaps'], 0)
+            self.assertLessEqual(how['swaps'][0]['median_ms'], how['swaps'][0]['longest_ms'])
 
     def test_bad_usage(self):
         for args in (['--rounds', 0], ['--only', 'nothing'], ['--seconds', 'inf'], ['--frobnicate']):

@@ -38,7 +38,7 @@ class Swapper:
     """A state folder, and who swaps in it with the store's own code."""
 
     def __init__(self, state, cfg, weights):
-        self.process = subprocess.Popen([BUILD / 'tests/swapper', state, cfg, DIGITS, *weights], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([BUILD / 'tests/bench/swapper', state, cfg, DIGITS, *weights], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == 'ready\n'
 
