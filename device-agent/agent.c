@@ -291,6 +291,7 @@ void agent_reload(struct agent *a, const struct agent_conf *conf)
 {
 	a->conf.live = a->live = conf->live;
 	link_reload(a, &conf->link);
+	standby_reload(a, &conf->when);
 	agent_tick(a);
 }
 

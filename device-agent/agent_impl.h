@@ -485,6 +485,8 @@ bool coding_decodes(const struct agent *a);
 void standby_look(struct agent *a);
 /* Whether training may go on: neither a person nor [when] has stopped it. */
 bool standby_trains(const struct agent *a);
+/* Other conditions: the next look is due. */
+void standby_reload(struct agent *a, const struct when_conf *conf);
 int64_t standby_deadline_ms(const struct agent *a);
 
 /* fleet.c */

@@ -180,12 +180,12 @@ static int load_link(struct conf *c, struct agent_conf *a, struct err *err)
 	return 0;
 }
 
-static int load_hours(struct conf *c, struct when_conf *w, struct err *err)
+static int load_hours(struct conf *c, struct when_hours *ret, struct err *err)
 {
 	char text[CONF_VALUE_MAX];
 	struct err why = {0};
 	int r = conf_str(c, "when", "hours", "", text, sizeof(text), err);
-	if (r == 0 && when_parse_hours(text, w, &why) < 0)
+	if (r == 0 && when_parse_hours(text, ret, &why) < 0)
 		r = conf_fail(c, "when", "hours", why.code, err, "%s", why.text);
 	return r;
 }
@@ -196,7 +196,7 @@ static int load_when(struct conf *c, struct when_conf *w, struct err *err)
 	static const char *const waits[] = {"nothing", "handover", "all", NULL};
 	int r, power, metered;
 	int64_t disk_mb;
-	if ((r = load_hours(c, w, err)) < 0 ||
+	if ((r = load_hours(c, &w->hours, err)) < 0 ||
 	    (r = conf_choice(c, "when", "power", powers, "any", &power, err)) < 0 ||
 	    (r = conf_int(c, "when", "battery_min_percent", 0, 100, 0, &w->battery_min_percent,
 			  err)) < 0 ||
@@ -475,20 +475,33 @@ int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err)
 	return load(path, false, ret, err);
 }
 
+#define AT(member)                                                                                 \
+	offsetof(struct agent_conf, member), sizeof(((struct agent_conf *)NULL)->member)
+
+/* Live, too. */
+static const struct conf_live live_others[] = {
+	{"link", "rate_bytes", AT(link.rate_bytes)},
+	{"link", "bytes_a_day", AT(link.bytes_a_day)},
+	{"when", "hours", AT(when.hours)},
+	{"when", "power", AT(when.mains)},
+	{"when", "battery_min_percent", AT(when.battery_min_percent)},
+	{"when", "temperature_max_c", AT(when.temperature_max_c)},
+	{"when", "load_max", AT(when.load_max)},
+	{"when", "disk_free_min_mb", AT(when.disk_free_min_bytes)},
+	{"when", "metered_interfaces", AT(when.interfaces)},
+	{"when", "metered_link", AT(when.metered)},
+};
+
 int agent_conf_reload(const struct conf *start, const char *path, const struct agent_conf *next,
 		      struct agent_conf *now, conf_changed_cb changed, void *user, struct err *err)
 {
-	struct conf_live live[ARRAY_LEN(live_keys) + 2];
+	struct conf_live live[ARRAY_LEN(live_keys) + ARRAY_LEN(live_others)];
 	size_t n = 0;
 	for (; n < ARRAY_LEN(live_keys); n++)
 		live[n] = (struct conf_live){
 			live_keys[n].section, live_keys[n].key,
 			offsetof(struct agent_conf, live) + live_keys[n].offset, sizeof(int64_t)};
-	live[n++] = (struct conf_live){"link", "rate_bytes",
-				       offsetof(struct agent_conf, link.rate_bytes),
-				       sizeof(now->link.rate_bytes)};
-	live[n++] = (struct conf_live){"link", "bytes_a_day",
-				       offsetof(struct agent_conf, link.bytes_a_day),
-				       sizeof(now->link.bytes_a_day)};
+	for (size_t i = 0; i < ARRAY_LEN(live_others); i++)
+		live[n++] = live_others[i];
 	return conf_reload(start, path, live, n, next, now, changed, user, err);
 }

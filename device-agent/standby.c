@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+/* Also where nothing is asked any more, until that has come into force. */
 static bool looks(const struct agent *a)
 {
-	return a->port.readings && when_any(&a->conf.when);
+	const struct when *w = &a->standby.when;
+	return a->port.readings && (when_any(&a->conf.when) || w->waits || w->no_handover);
 }
 
 /* Once for what is missing, whatever the next look says. */
@@ -48,6 +50,15 @@ void standby_look(struct agent *a)
 	}
 	if (strcmp(w->reason, before.reason) != 0 || w->no_handover != before.no_handover)
 		a->status_dirty = true;
+}
+
+void standby_reload(struct agent *a, const struct when_conf *conf)
+{
+	if (memcmp(&a->conf.when, conf, sizeof(*conf)) == 0)
+		return;
+	a->conf.when = *conf;
+	when_again(&a->standby.when);
+	a->standby.at_ms = 0;
 }
 
 bool standby_trains(const struct agent *a)

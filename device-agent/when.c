@@ -15,7 +15,7 @@ static const char *const days[DAYS] = {"mon", "tue", "wed", "thu", "fri", "sat",
 
 bool when_any(const struct when_conf *c)
 {
-	return c->n_windows || c->mains || c->battery_min_percent || c->temperature_max_c > 0 ||
+	return c->hours.n || c->mains || c->battery_min_percent || c->temperature_max_c > 0 ||
 	       c->load_max > 0 || c->disk_free_min_bytes ||
 	       (*c->interfaces && c->metered != WHEN_METERED_NONE);
 }
@@ -69,21 +69,21 @@ static bool take_time(const char **at, int32_t *ret)
 	return *ret <= WHEN_DAY_MIN;
 }
 
-static int add(struct when_conf *c, int day, int32_t from, int32_t to)
+static int add(struct when_hours *h, int day, int32_t from, int32_t to)
 {
-	if (c->n_windows == WHEN_WINDOWS_MAX)
+	if (h->n == WHEN_WINDOWS_MAX)
 		return -E2BIG;
-	c->windows[c->n_windows++] =
+	h->windows[h->n++] =
 		(struct when_window){day * WHEN_DAY_MIN + from, day * WHEN_DAY_MIN + to};
 	return 0;
 }
 
-static int add_days(struct when_conf *c, unsigned set, int32_t from, int32_t to)
+static int add_days(struct when_hours *h, unsigned set, int32_t from, int32_t to)
 {
 	int r = 0;
 	for (int i = 0; r == 0 && i < DAYS; i++)
 		if (set & 1u << i)
-			r = add(c, i, from, to);
+			r = add(h, i, from, to);
 	return r;
 }
 
@@ -106,7 +106,7 @@ static int take_days(const char **at, unsigned *set)
 }
 
 /* Days, a time, or both. *set: days that wait for their time. */
-static int take_item(const char **at, unsigned *set, struct when_conf *c)
+static int take_item(const char **at, unsigned *set, struct when_hours *h)
 {
 	int32_t from, to;
 	int r = take_days(at, set);
@@ -116,26 +116,26 @@ static int take_item(const char **at, unsigned *set, struct when_conf *c)
 	if (!take_time(at, &from) || from == WHEN_DAY_MIN || !take(at, '-') ||
 	    !take_time(at, &to) || from == to)
 		return -EINVAL;
-	r = add_days(c, *set ? *set : (1u << DAYS) - 1, from, to > from ? to : to + WHEN_DAY_MIN);
+	r = add_days(h, *set ? *set : (1u << DAYS) - 1, from, to > from ? to : to + WHEN_DAY_MIN);
 	*set = 0;
 	return r;
 }
 
-int when_parse_hours(const char *text, struct when_conf *ret, struct err *err)
+int when_parse_hours(const char *text, struct when_hours *ret, struct err *err)
 {
-	struct when_conf c = {.n_windows = 0};
+	struct when_hours h = {.n = 0};
 	const char *at = text;
 	unsigned set = 0;
 	int r = 0;
 	skip(&at);
 	while (r == 0 && *at) {
-		r = take_item(&at, &set, &c);
+		r = take_item(&at, &set, &h);
 		skip(&at);
 		if (r == 0 && *at && (!take(&at, ',') || (skip(&at), !*at)))
 			r = -EINVAL;
 	}
 	if (r == 0)
-		r = add_days(&c, set, 0, WHEN_DAY_MIN);
+		r = add_days(&h, set, 0, WHEN_DAY_MIN);
 	if (r == -E2BIG)
 		return err_set(err, r, "found more than %d windows", WHEN_WINDOWS_MAX);
 	if (r < 0)
@@ -143,8 +143,7 @@ int when_parse_hours(const char *text, struct when_conf *ret, struct err *err)
 			       "found '%.100s', expected hours such as "
 			       "mon-fri 22:00-06:00, sat,sun",
 			       text);
-	memcpy(ret->windows, c.windows, sizeof(c.windows));
-	ret->n_windows = c.n_windows;
+	*ret = h;
 	return 0;
 }
 
@@ -154,21 +153,21 @@ static int32_t ahead(int32_t from, int32_t to)
 	return ((to - from) % WHEN_WEEK_MIN + WHEN_WEEK_MIN) % WHEN_WEEK_MIN;
 }
 
-static bool in_hours(const struct when_conf *c, int32_t now)
+static bool in_hours(const struct when_hours *h, int32_t now)
 {
-	for (size_t i = 0; i < c->n_windows; i++)
-		if (ahead(c->windows[i].from_min, now) <
-		    c->windows[i].to_min - c->windows[i].from_min)
+	for (size_t i = 0; i < h->n; i++)
+		if (ahead(h->windows[i].from_min, now) <
+		    h->windows[i].to_min - h->windows[i].from_min)
 			return true;
-	return c->n_windows == 0;
+	return h->n == 0;
 }
 
-static int32_t next_begin(const struct when_conf *c, int32_t now)
+static int32_t next_begin(const struct when_hours *h, int32_t now)
 {
-	int32_t best = c->windows[0].from_min;
-	for (size_t i = 1; i < c->n_windows; i++)
-		if (ahead(now, c->windows[i].from_min) < ahead(now, best))
-			best = c->windows[i].from_min;
+	int32_t best = h->windows[0].from_min;
+	for (size_t i = 1; i < h->n; i++)
+		if (ahead(now, h->windows[i].from_min) < ahead(now, best))
+			best = h->windows[i].from_min;
 	return best;
 }
 
@@ -196,7 +195,7 @@ static bool is_over(const struct when *w, const struct when_conf *c, const struc
 	double free_bytes = (double)r->disk_free_bytes, least = (double)c->disk_free_min_bytes;
 	switch (kind) {
 	case WHEN_HOURS:
-		return !in_hours(c, r->week_min);
+		return !in_hours(&c->hours, r->week_min);
 	case WHEN_POWER:
 		return c->mains && r->power == WHEN_POWER_BATTERY;
 	case WHEN_BATTERY:
@@ -227,7 +226,7 @@ static void tell(const struct when *w, const struct when_conf *c, const struct w
 	int32_t next;
 	switch (kind) {
 	case WHEN_HOURS:
-		next = next_begin(c, r->week_min) % WHEN_WEEK_MIN;
+		next = next_begin(&c->hours, r->week_min) % WHEN_WEEK_MIN;
 		snprintf(ret, n, "outside its hours: again %s %02d:%02d", days[next / WHEN_DAY_MIN],
 			 next % WHEN_DAY_MIN / 60, next % 60);
 		break;
@@ -298,6 +297,13 @@ void when_step(struct when *w, const struct when_conf *c, const struct when_read
 	w->waits = true;
 	w->told = first;
 	w->told_ms = now_ms;
+}
+
+void when_again(struct when *w)
+{
+	memset(w->over, 0, sizeof(w->over));
+	w->told = WHEN_KIND_N;
+	w->since_ms = -WHEN_HOLD_MS;
 }
 
 void when_unread(const struct when_conf *c, const struct when_readings *r,

@@ -42,9 +42,13 @@ struct when_window {
 	int32_t from_min, to_min;
 };
 
+struct when_hours {
+	struct when_window windows[WHEN_WINDOWS_MAX]; /* the rest zeros */
+	size_t n;                                     /* 0: at any hour */
+};
+
 struct when_conf {
-	struct when_window windows[WHEN_WINDOWS_MAX];
-	size_t n_windows;                /* 0: at any hour */
+	struct when_hours hours;
 	bool mains;                      /* not on a battery */
 	int64_t battery_min_percent;     /* on a battery: not below; 0: any */
 	double temperature_max_c;        /* 0: any */
@@ -97,10 +101,13 @@ bool when_any(const struct when_conf *c);
 /* "mon-fri 22:00-06:00, sat,sun": days before a time belong to it, the last ones without a time are
  * whole days, a time without days is every day's; what ends before it begins ends the next day.
  * -EINVAL, -E2BIG: err says what was found. */
-int when_parse_hours(const char *text, struct when_conf *ret, struct err *err);
+int when_parse_hours(const char *text, struct when_hours *ret, struct err *err);
 /* What follows from the readings of this moment (monotonic), in *w, which began as zeros. */
 void when_step(struct when *w, const struct when_conf *c, const struct when_readings *r,
 	       int64_t now_ms);
+/* The conditions are others: the next step judges them without the margins of the old ones, and
+ * neither holds what waits for one that is gone, nor tells an old reason. */
+void when_again(struct when *w);
 /* Conditions that are set and could not be read, for a person: "temperature, power"; "". */
 void when_unread(const struct when_conf *c, const struct when_readings *r,
 		 char ret[WHEN_REASON_MAX]);

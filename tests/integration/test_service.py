@@ -15,6 +15,10 @@ from rig import WAIT, body, wait_for
 WATCHDOG_US = 1_500_000
 
 
+OTHERS = {'rate_bytes': 12345678, 'bytes_a_day': 12345678, 'history_days': 1234, 'hours': 'mon-sun 0:00-24:00', 'power': 'mains',
+          'metered_interfaces': 'wwan*', 'metered_link': 'all'}
+
+
 def documented(file):
     """The keys that can change at run time, by section, each with another value than anywhere here."""
     row = re.search(rf'^\| `{file}` \| (`\[.*) \|$', (rig.ROOT / 'docs/operations.md').read_text(), re.M)[1]
@@ -23,7 +27,7 @@ def documented(file):
         if word[0] == '[':
             section = keys.setdefault(word[1:-1], {})
         else:
-            section[word] = 12345678 if word in ('rate_bytes', 'bytes_a_day') else 1234 if word == 'history_days' else 61 if word[-2:] == '_s' else 7
+            section[word] = OTHERS.get(word, 61 if word[-2:] == '_s' else 7)
     return keys
 
 

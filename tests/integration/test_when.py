@@ -1,6 +1,7 @@
 # build: gcc
 """A device steps aside within a batch when its charger is unplugged (a file in a folder that stands for /), says why, and goes
 on in the midst of the same epoch when it is back."""
+import signal
 import sys
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import rig
@@ -54,6 +55,14 @@ class When(rig.Case):
         log = self.fleet.programs['cam-1'].text()
         self.assertIn('training waits: battery at 31 %, mains wanted', log)
         self.assertIn('training may go on', log)
+        # Other conditions, read again: in force at once.
+        self.put('AC', online=0)
+        wait_for('waiting again', lambda: self.status()['phase'] == 'waiting', WAIT)
+        path = self.work / 'cam-1/agent.conf'
+        path.write_text(path.read_text().replace('power = mains', 'power = any'))
+        self.fleet.programs['cam-1'].kill(signal.SIGHUP)
+        wait_for('training by the new conditions', lambda: self.status()['phase'] == 'training', WAIT)
+        self.assertIn('[when] power: changed', self.fleet.programs['cam-1'].text())
 
 
 rig.main()

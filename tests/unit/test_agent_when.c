@@ -214,11 +214,32 @@ static void test_metered_midway(void **state)
 
 static void test_off(void **state)
 {
-	conf.when = (struct when_conf){.n_windows = 0};
+	conf.when = (struct when_conf){.mains = false};
 	forget_asked();
 	again();
 	machine.power = WHEN_POWER_BATTERY;
 	look();
+	look();
+	assert_false(is_asked("pause"));
+}
+
+/* Other conditions while it runs: they hold at once, in either direction. */
+static void test_reload(void **state)
+{
+	struct agent_conf next = conf;
+	unplug();
+	free_asked(take("pause"));
+	next.when = (struct when_conf){.mains = false};
+	agent_reload(a, &next);
+	free_asked(take("resume"));
+	assert_status("\"reason\":\"\"");
+	next.when.temperature_max_c = 30;
+	agent_reload(a, &next);
+	free_asked(take("pause"));
+	assert_status("40 \u00b0C, at most 30 wanted");
+	next.when.temperature_max_c = 41; /* with the old limit's margin it would wait until 36 */
+	agent_reload(a, &next);
+	free_asked(take("resume"));
 	look();
 	assert_false(is_asked("pause"));
 }
@@ -246,6 +267,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_metered_midway, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_off, begin_when, teardown),
 		cmocka_unit_test_setup_teardown(test_unread, begin_when, teardown),
+		cmocka_unit_test_setup_teardown(test_reload, begin_when, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static void test_not_asked_for(void **state)
 {
 	struct when_readings r = {0};
 	put("sys/class/thermal/thermal_zone0/temp", "50000\n");
-	all = (struct when_conf){.n_windows = 0};
+	all = (struct when_conf){.mains = false};
 	strcpy(all.root, root);
 	readings_read(&all, root, 0, &r);
 	assert_true(isnan(r.temperature_c));

@@ -26,7 +26,7 @@ static bool waits_at(const char *hours, int32_t week_min)
 	struct err err = {0};
 	struct when_readings r = fine;
 	r.week_min = week_min;
-	if (when_parse_hours(hours, &c, &err) < 0)
+	if (when_parse_hours(hours, &c.hours, &err) < 0)
 		fail_msg("%s: %s", hours, err.text);
 	when_step(&w, &c, &r, 0);
 	assert_int_equal(*w.reason != 0, w.waits);
@@ -91,17 +91,17 @@ static void test_bad_hours(void **state)
 		"999999999:00-10:00",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct when_conf c = {.n_windows = 0};
+		struct when_conf c = {.hours.n = 0};
 		struct err err = {0};
-		assert_int_equal(when_parse_hours(bad[i], &c, &err), -EINVAL);
+		assert_int_equal(when_parse_hours(bad[i], &c.hours, &err), -EINVAL);
 		assert_non_null(strstr(err.text, "found '"));
-		assert_int_equal(c.n_windows, 0);
+		assert_int_equal(c.hours.n, 0);
 	}
 	char many[900] = "0:00-0:01";
 	for (int i = 0; i < 9; i++)
 		strcat(many, ",1:00-2:00");
 	struct when_conf c = {0};
-	assert_int_equal(when_parse_hours(many, &c, NULL), -E2BIG);
+	assert_int_equal(when_parse_hours(many, &c.hours, NULL), -E2BIG);
 }
 
 static void test_says_when_again(void **state)
@@ -109,7 +109,7 @@ static void test_says_when_again(void **state)
 	struct when_conf c = {0};
 	struct when w = {0};
 	struct when_readings r = fine;
-	assert_int_equal(when_parse_hours("tue 7:05-8:00", &c, NULL), 0);
+	assert_int_equal(when_parse_hours("tue 7:05-8:00", &c.hours, NULL), 0);
 	when_step(&w, &c, &r, 0);
 	assert_string_equal(w.reason, "outside its hours: again tue 07:05");
 	w = (struct when){0};
