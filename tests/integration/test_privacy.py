@@ -50,10 +50,10 @@ class Privacy(rig.Case):
         self.quick_agent('cam-1', cam, rig.merge(model, {'model': {'private_classes': self.work / 'mine.txt'},
                                                          'handover': {'private_rows': private_rows},
                                                          'transfer': {'encoding': encoding}, 'privacy': privacy or {}}))
-        self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer'), rig.WAIT)
-        own = self.weights_of('cam-1')
+        own = self.weights_of('cam-1')  # before there is a trainer: what the offer was made from is still there
+        self.fleet.start_trainer('edge-1')
         self.decided(listener, 'cam-1')
         recorder.stop()
         return recorder.topics, recorder.data, own + self.weights_of('cam-1')
