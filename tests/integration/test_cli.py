@@ -16,6 +16,7 @@ import time
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import mqtt5
 import rig
+from fault_proxy import FaultProxy
 
 
 class Offline(rig.Case):
@@ -496,6 +497,15 @@ class Online(rig.Case):
                 self.assertIn(w, r.stderr)
         self.fleet.publish('device/door/history', {'at': 'x', 'points': []}, retain=True)
         self.assertIn('at: ', self.fleet.run_tasuki('history', 'door', check=False).stderr)
+
+    def test_far_away(self):
+        """A broker that is slow to answer has not answered that there is nothing."""
+        self.start()
+        with FaultProxy(self.fleet.port) as proxy:
+            proxy.up.delay = proxy.down.delay = 0.2
+            there = ('--broker', f'127.0.0.1:{proxy.port}', '--timeout', 60)
+            self.assertEqual(self.run_json('history', 'cam-1', *there)['points'], POINTS)
+            self.assertIn("did you mean 'cam-1'", self.fleet.run_tasuki('show', 'cam-11', *there, check=False).stderr)
 
     def test_errors(self):
         """Nobody waits in silence, and what was wrong is named."""
