@@ -107,7 +107,8 @@ class Signed(rig.Case):
         self.logged('edge-1', 'refused', 'replay')
 
     def logged(self, name, event, begin=''):
-        lines = [json.loads(line) for line in (self.work / name / 'state/audit.log').read_text().splitlines()]
+        *lines, _ = (self.work / name / 'state/audit.log').read_text().split('\n')  # the last one may just be written
+        lines = [json.loads(line) for line in lines]
         found = [line for line in lines if line['event'] == event and line.get('reason', '').startswith(begin)]
         self.assertGreater(len(found), 0, f'{name}: {event} {begin}')
         return found
