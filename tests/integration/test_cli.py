@@ -585,7 +585,7 @@ class Real(rig.Case):
         self.fleet.start_agent('cam-1')
         rig.wait_for('three epochs', lambda: len(self.device_reports('cam-1')) >= 3, rig.WAIT)
         rig.wait_for('idle', lambda: json.loads(self.fleet.run_tasuki('show', 'cam-1', '--json').stdout)['status']['phase'] == 'idle', rig.WAIT)
-        shown, code = terminal(self.fleet, ['cmd', 'cam-1', 'handover', '--follow'], 2 * rig.WAIT)
+        shown, code = terminal(self.fleet, ['cmd', 'cam-1', 'handover', '--follow', '--timeout', 60], 2 * rig.WAIT)
         self.assertEqual(code, 0, shown)
         self.assertRegex(shown, rb'cam-1: ok\r\n')
         self.assertRegex(shown, rb'\x1b\[Kcam-1 \w+ \[[#.]{30}\]')

@@ -7,6 +7,7 @@ import rig
 from rig import WAIT, body, wait_for
 
 HASH_0 = '0' * 64
+PATIENT = ('--timeout', 60)  # an answer that comes is not waited for any longer
 
 
 def ago(seconds):
@@ -215,15 +216,15 @@ class Topics(rig.Case):
         self.assertEqual(shown['status']['active']['checkpoint'], self.fleet.active('cam-1')[0])
         self.assertIn('active', self.fleet.run_tasuki('show', 'cam-1').stdout)
         self.assertEqual(self.fleet.run_tasuki('show', 'nobody', check=False).returncode, 1)
-        answer = rig.json.loads(self.fleet.run_tasuki('cmd', 'cam-1', 'ping', '--json').stdout)['answers'][0]
+        answer = rig.json.loads(self.fleet.run_tasuki('cmd', 'cam-1', 'ping', '--json', *PATIENT).stdout)['answers'][0]
         self.assertTrue(answer['ok'])
         self.assertEqual(answer['device'], 'cam-1')
-        lines = self.fleet.run_tasuki('cmd', 'cam-1', 'ping').stdout.splitlines()
+        lines = self.fleet.run_tasuki('cmd', 'cam-1', 'ping', *PATIENT).stdout.splitlines()
         self.assertEqual(lines[0], 'cam-1: ok')
         self.assertEqual(list(rig.json.loads(lines[1].removeprefix('cam-1: '))), ['boot'])
-        self.assertEqual(self.fleet.run_tasuki('cmd', 'cam-1', 'pause').stdout, 'cam-1: ok\n')
-        self.fleet.run_tasuki('cmd', 'cam-1', 'resume')
-        r = self.fleet.run_tasuki('cmd', 'cam-1', 'pin', f'checkpoint={"0" * 64}', check=False)
+        self.assertEqual(self.fleet.run_tasuki('cmd', 'cam-1', 'pause', *PATIENT).stdout, 'cam-1: ok\n')
+        self.fleet.run_tasuki('cmd', 'cam-1', 'resume', *PATIENT)
+        r = self.fleet.run_tasuki('cmd', 'cam-1', 'pin', f'checkpoint={"0" * 64}', *PATIENT, check=False)
         self.assertEqual(r.returncode, 1)
         self.assertTrue(r.stderr.startswith('cam-1: error: '), r.stderr)
         r = self.fleet.run_tasuki('cmd', 'fleet', 'pin', f'checkpoint={"0" * 64}', '--timeout', 6, '--json', check=False)
