@@ -271,11 +271,14 @@ static void look_at_writing(struct doctor *d)
 		return;
 	const struct mqtt_publish p = {.topic = topic, .payload = "{}", .len = 2, .qos = 1};
 	int r = mqtt_publish(o->mqtt, &p);
+	/* A broker answers in order: when it has answered this, it has answered the other one. */
+	if (r == 0)
+		r = mqtt_subscribe(o->mqtt, topic, 1, false);
 	for (int64_t until = clock_mono_ms() + ECHO_MS;
-	     r == 0 && !back && clock_mono_ms() < until;) {
-		online_listen(o, clock_mono_ms() + (plain ? 20 : ECHO_MS / 4), 0);
+	     r == 0 && !(plain ? back : mqtt_is_subscribed(o->mqtt)) && clock_mono_ms() < until;) {
+		online_listen(o, clock_mono_ms() + 20, 0);
 		mqtt_get_stats(o->mqtt, &stats);
-		if (!plain || stats.out_refused)
+		if (stats.out_refused)
 			break;
 	}
 	mqtt_get_stats(o->mqtt, &stats);

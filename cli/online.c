@@ -343,10 +343,13 @@ int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
 
 int online_hear(struct online *o)
 {
-	int64_t start = o->waiting_ms = clock_mono_ms();
+	int64_t start = o->waiting_ms = clock_mono_ms(), answered = start;
 	for (;;) {
 		int64_t now = clock_mono_ms();
-		if (now - MAX_OF(start, o->retained_ms) >= RETAINED_QUIET_MS || now - start >= o->timeout_s * 1000)
+		if (!mqtt_is_subscribed(o->mqtt))
+			answered = now; /* a slow broker's silence before it looks means nothing */
+		if (now - MAX_OF(answered, o->retained_ms) >= RETAINED_QUIET_MS ||
+		    now - start >= o->timeout_s * 1000)
 			return 0;
 		online_waits(o, "the rest of what the broker keeps (%zu devices so far)", o->n_devices);
 		int r = loop_once(o->loop, 50);

@@ -248,11 +248,18 @@ static int on_timer(void *user)
 	return 0;
 }
 
-static void up_when_subscribed(struct mqtt *m)
+static bool subscriptions_stand(const struct mqtt *m)
 {
 	for (size_t i = 0; i < MQTT_SUBS_MAX; i++)
 		if (m->subs[i].state == SUB_WANTED && m->subs[i].pending)
-			return;
+			return false;
+	return true;
+}
+
+static void up_when_subscribed(struct mqtt *m)
+{
+	if (!subscriptions_stand(m))
+		return;
 	m->phase = PHASE_UP;
 	m->up_at_ms = clock_mono_ms();
 	loop_timer_at(m->timer, -1);
@@ -597,6 +604,11 @@ int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p)
 bool mqtt_is_up(const struct mqtt *m)
 {
 	return m->phase == PHASE_UP;
+}
+
+bool mqtt_is_subscribed(const struct mqtt *m)
+{
+	return mqtt_is_up(m) && subscriptions_stand(m);
 }
 
 void mqtt_get_stats(const struct mqtt *m, struct mqtt_stats *ret)

@@ -70,13 +70,13 @@ class Demo(rig.Case):
     def test_interrupted(self):
         for signals in ((signal.SIGINT, signal.SIGINT), (signal.SIGHUP,), (signal.SIGKILL,)):
             p = subprocess.Popen(self.argv(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            rig.wait_for('the fleet', lambda: len(self.left()) > 5, 60)
+            rig.wait_for('the fleet', lambda: len(self.left()) > 5, rig.WAIT)
             for s in signals:
                 p.send_signal(s)
                 time.sleep(0.1)
-            code = p.wait(60)
+            code = p.wait(2 * rig.WAIT)
             self.assertEqual(code, -signal.SIGKILL if signals[0] == signal.SIGKILL else 130)
-            rig.wait_for('nothing to be left', lambda: not self.left(), 30)
+            rig.wait_for('nothing to be left', lambda: not self.left(), rig.WAIT)
 
     def test_bad_usage(self):
         for extra in (('--nonsense',), ('--epochs', '0'), ('--data', '/no/such/folder'), ('--cfg', '/no/such.cfg')):

@@ -41,7 +41,7 @@ class Doctor(rig.Case):
         (folder / 'mosquitto.conf').write_text(f'{text}user {rig.getpass.getuser()}\n')
         program = self.fleet._program('odd', [shutil.which('mosquitto') or '/usr/sbin/mosquitto', '-c', folder / 'mosquitto.conf'],
                                       folder).start()
-        wait_for('the odd broker', lambda: ' running' in program.text(), 10)
+        wait_for('the odd broker', lambda: ' running' in program.text(), 60)
 
     # A good set-up in a folder of its own, and what is otherwise in it.
     def agent(self, name, conf=None, fleet=None, **kw):
@@ -78,7 +78,7 @@ class Doctor(rig.Case):
 
     def doctor(self, *args):
         r = subprocess.run([str(x) for x in (self.fleet.tasuki, 'doctor', '--json', *args)], capture_output=True, text=True,
-                           timeout=60)
+                           timeout=300)
         self.assertIn(r.returncode, (0, 1), r.stderr)
         answer = json.loads(r.stdout)
         self.assertEqual((r.returncode == 1, answer['ok']), (not answer['ok'], answer['faults'] == 0))
@@ -185,7 +185,7 @@ class Doctor(rig.Case):
         """An agent, which is to go on whatever is asked, and others that only their messages are of."""
         self.agent('running', {'train': {'rounds': 1, 'round_epochs': 1}}, self.fleet)
         self.fleet.start_agent('running')
-        wait_for('a state', lambda: (self.fleet.work / 'running/state/active').exists(), 60)
+        wait_for('a state', lambda: (self.fleet.work / 'running/state/active').exists(), rig.WAIT)
         presence = {'online': True, 'boot': 7}
         self.fleet.publish('device/twin/presence', presence, retain=True)
         status = {'boot': 7, 'version': 'x', 'model': 'ab' * 32, 'queued': 0, 'active': 0, 'capacity': 1, 'devices': 0, 'handovers': 0,

@@ -7,7 +7,7 @@ sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
 import forge
 import rig
 from mqtt5 import Client, Refused
-from rig import ROOT, wait_for
+from rig import ROOT, WAIT, wait_for
 
 ROLES = ('device', 'trainer', 'operator', 'dashboard')
 SELF = {'device': 'cam-1', 'trainer': 'edge-1', 'operator': 'op-1', 'dashboard': 'dash-1', 'broker': '127.0.0.1'}
@@ -152,7 +152,7 @@ class Matrix(rig.Case):
         i = self.identity('device')
         r = subprocess.run(['openssl', 's_client', '-connect', f'127.0.0.1:{self.fleet.ports["device"]}', '-CAfile',
                             self.pki.authorities / 'broker.crt', '-cert', i['certificate'], '-key', i['key'], *how],
-                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT)
         return r.stdout
 
     def signed_by_itself(self, role, name):
@@ -192,7 +192,7 @@ class Matrix(rig.Case):
                 self.connect('device', 'cam-2', will=(self.fleet.topic(f'device/{name}/presence'), f'of {name}')).close()
             except Refused:
                 self.assertEqual(name, 'cam-1')
-        wait_for('the Will of its own', lambda: [m for m in control.messages if m[1] == 'of cam-2'] or control.subscribe('x') and False, 10)
+        wait_for('the Will of its own', lambda: [m for m in control.messages if m[1] == 'of cam-2'] or control.subscribe('x') and False, WAIT)
         self.assertEqual([m for m in control.messages if m[1] == 'of cam-1'], [])
 
     def test_revoked_while_connected(self):
@@ -269,7 +269,7 @@ class Matrix(rig.Case):
         asked['with the key of another'] = self.ask({**env, 'TASUKI_KEY': self.fleet.tasuki_env(name='gone')['TASUKI_KEY']})
         for what, process in asked.items():
             with self.subTest(what=what):
-                out, said = process.communicate(timeout=60)
+                out, said = process.communicate(timeout=WAIT)
                 self.assertEqual((process.returncode, out), (1, ''))
                 self.assertIn(brokers[what][1], said)
         # The daemons say so, and go on trying: once it is there, they are connected.
@@ -278,11 +278,11 @@ class Matrix(rig.Case):
         self.quick_agent('cam-1', data, {'broker': {'port': port}, 'train': {'rounds': 1}})
         false = self.serve('another host', brokers['another host'][0], port)
         agent = self.fleet.start_agent('cam-1')
-        wait_for('the reason in its log', lambda: f'{port}: TLS: the broker\'s certificate is for another name' in agent.text(), rig.WAIT)
+        wait_for('the reason in its log', lambda: f'{port}: TLS: the broker\'s certificate is for another name' in agent.text(), WAIT)
         self.assertNotIn(' connected', agent.text())
         self.fleet.programs[f'broker-{false}'].stop()
         self.serve('the right one', self.pki.identity('broker', '127.0.0.1'), port)
-        wait_for('the connection', lambda: f'{port}: connected' in agent.text(), rig.WAIT)
+        wait_for('the connection', lambda: f'{port}: connected' in agent.text(), WAIT)
         # Somebody else's certificate is told at once.
         conf = self.work / 'cam-1/agent.conf'
         conf.write_text(conf.read_text().replace('/cam-1.crt', '/cam-2.crt').replace('/cam-1.key', '/cam-2.key'))
@@ -296,7 +296,7 @@ class Matrix(rig.Case):
         self.assertIn('0644', r.stderr)
 
     def ask(self, env):
-        return subprocess.Popen([self.fleet.tasuki, 'devices'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        return subprocess.Popen([self.fleet.tasuki, 'devices', '--timeout', '15'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env={**rig.os.environ, **env})
 
     def serve(self, what, identity, port=None):
@@ -315,7 +315,7 @@ class Matrix(rig.Case):
         def up():
             with rig.socket.socket() as s:
                 return s.connect_ex(('127.0.0.1', port)) == 0
-        wait_for(what, up, 10)
+        wait_for(what, up, WAIT)
         return port
 
     # Who may do what.
@@ -412,7 +412,7 @@ class Matrix(rig.Case):
         device = self.connect('device', will=(topic, 'gone'))
         self.assertEqual(device.publish(topic, 'here', retain=True), 0x10)  # nobody has subscribed
         device.close()
-        wait_for('the Will', lambda: watcher.subscribe(topic) and (topic, 'gone', 1) in watcher.received(), 10)
+        wait_for('the Will', lambda: watcher.subscribe(topic) and (topic, 'gone', 1) in watcher.received(), WAIT)
         for role, name in (('device', 'cam-2'), ('trainer', 'edge-1'), ('operator', 'op-1'), ('dashboard', 'dash-2')):
             self.connect(role, name).publish(topic, '', retain=True)
         again = self.connect('dashboard', 'dash-3')

@@ -207,7 +207,7 @@ class PkiTool(rig.Case):
         """Ten at a time: each is in the list, with a serial number of its own."""
         requests = [self.run_pki('request', 'device', f'cam-{i}', self.out) for i in range(10)]
         at_once = [subprocess.Popen([TOOL, 'issue', self.folder, 'device', r], stdout=subprocess.DEVNULL) for r in requests]
-        self.assertEqual([p.wait(60) for p in at_once], [0] * 10)
+        self.assertEqual([p.wait(rig.WAIT) for p in at_once], [0] * 10)
         self.assertEqual(len(self.states()), 10)
         self.assertEqual(len({self.shown(self.out / f'cam-{i}.crt', ['-serial']) for i in range(10)}), 10)
 

@@ -145,6 +145,7 @@ class Privacy(rig.Case):
         self.fleet.start_trainer('edge-1')
         self.fleet.start_agent('cam-1')
         self.decided(listener, 'cam-1')
+        recorder.settle()
         traffic = list(recorder.data)
         self.assertTrue(any('/block/' in t for t in recorder.topics), 'no block was seen: nothing was recorded')
         self.assertEqual(hits(traffic, windows), 0)
@@ -152,8 +153,7 @@ class Privacy(rig.Case):
         for leak in (images[7], base64.b64encode(images[7]), images[7].hex().encode()):
             before = len(recorder.data)
             self.fleet.publish('device/cam-1/report', leak)
-            rig.wait_for('the leak to cross', lambda: len(recorder.data) > before, 20)
-            rig.time.sleep(0.3)
+            recorder.settle()
             self.assertGreater(hits(recorder.data[before:], windows), 0)
         recorder.stop()
 

@@ -43,17 +43,22 @@ class Keeper:
                 if secret:
                     self.secrets[secret] = os.fstat(f.fileno()).st_mode & 0o777
 
+    def look_through(self):
+        try:
+            self.look()
+            return True
+        except FileNotFoundError:
+            return False  # a folder that went while it was looked into: again
+
     def run(self):
         while not self.ended.wait(0.05):
-            try:
-                self.look()
-            except FileNotFoundError:
-                pass  # a folder that went while it was looked into: again
+            self.look_through()
 
     def stop(self):
         self.ended.set()
         self.thread.join()
-        self.look()
+        while not self.look_through():
+            pass
 
 
 def runs_of(files):
@@ -136,6 +141,7 @@ class Sealed(rig.Case):
             self.decided(listener, device)
         rig.wait_for('the end of the handovers', self.over, rig.WAIT)
         keeper.stop()
+        recorder.settle()
         runs = self.assert_sealed(recorder, keeper)
         self.assert_nonces(recorder)
         self.assertEqual((self.fleet.work / 'edge-1/state/trainer.db').stat().st_mode & 0o777, 0o600)
@@ -143,7 +149,7 @@ class Sealed(rig.Case):
         (_, name, _), weights = next((k, v) for k, v in keeper.files.items() if k[2] == 'weights')
         before = len(recorder.data)
         self.fleet.publish(f'device/cam-1/in/block/{name}/0', weights[:1024], qos=0)
-        rig.wait_for('it to be found', lambda: hits(recorder.data[before:], runs) > 900, 20)
+        rig.wait_for('it to be found', lambda: hits(recorder.data[before:], runs) > 900, rig.WAIT)
         recorder.stop()
 
 

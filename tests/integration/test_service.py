@@ -54,6 +54,13 @@ class Manager:
         self.thread.join()
         self.socket.close()
 
+    def settle(self):
+        """All that was sent before has been heard after this."""
+        n = len(self.said('SETTLED'))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b'SETTLED=1', str(self.path))
+        wait_for('what was said', lambda: len(self.said('SETTLED')) > n, WAIT)
+
     def said(self, name, value=None):
         return [at for at, what in list(self.heard) if name in what and value in (None, what[name])]
 
@@ -134,16 +141,18 @@ class Service(rig.Case):
         self.assertFalse(other.said('WATCHDOG'), 'pings of one that was not asked')
         # One that stands still is silent: what the manager kills it for.
         os.kill(agent.pid, signal.SIGSTOP)
-        time.sleep(0.2)
+        wait_for('it to stand still', lambda: rig.pathlib.Path(f'/proc/{agent.pid}/stat').read_text().rpartition(')')[2].split()[0] == 'T', WAIT)
+        cam.settle()
         n = len(cam.said('WATCHDOG'))
         time.sleep(WATCHDOG_US / 1e6)
+        cam.settle()
         self.assertEqual(len(cam.said('WATCHDOG')), n)
         os.kill(agent.pid, signal.SIGCONT)
         wait_for('pings again', lambda: len(cam.said('WATCHDOG')) > n, WAIT)
         for p, m in ((agent, cam), (trainer, edge)):
             self.assertFalse(m.said('STOPPING'))
             self.assertEqual(p.stop(), 0)
-            wait_for('STOPPING=1', lambda: m.said('STOPPING', '1'), 5)
+            wait_for('STOPPING=1', lambda: m.said('STOPPING', '1'), WAIT)
             self.assertEqual(len(m.said('READY')), 1)
 
     def test_reload(self):
@@ -172,9 +181,9 @@ class Service(rig.Case):
         self.assertEqual(self.last(listener, 'cam-1/status')['epoch'], rested)
         # What can be, is in force at once: another round, another handover, which gets three epochs.
         self.rewrite('edge-1', 'trainer.conf', model={'cfg': rig.TINY})
-        self.assertRegex(self.reload('edge-1'), r'\[train\] epochs: changed\n.*read again, 1 changed')
+        self.assertRegex(self.reload('edge-1'), r'(?s)\[train\] epochs: changed\n.*read again, 1 changed')
         self.rewrite('cam-1', 'agent.conf', train={'threads': 1})
-        self.assertRegex(self.reload('cam-1'), r'\[train\] rounds: changed\n.*read again, 1 changed')
+        self.assertRegex(self.reload('cam-1'), r'(?s)\[train\] rounds: changed\n.*read again, 1 changed')
         self.decided(listener, 'cam-1', count=2)
         with self.trainer_db('edge-1') as db:
             self.assertEqual([n for n, in db.execute('SELECT epochs FROM jobs ORDER BY id')], [1, 3])

@@ -31,7 +31,10 @@ class Buffered:
 
     def _take(self, n):
         while len(self.buffer) < n:
-            more = self.socket.recv(65536)
+            try:
+                more = self.socket.recv(65536)
+            except ConnectionError as e:
+                raise Refused(str(e)) from None
             if not more:
                 raise Refused('the other end closed the connection')
             self.buffer += more
@@ -68,12 +71,15 @@ class Client(Buffered):
             raise Refused(f'CONNACK {self.reason:#x}')
 
     def connect(self, host, port):
-        s = socket.create_connection((host, port), 10)
+        s = socket.create_connection((host, port), 60)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
     def send(self, first, body):
-        self.socket.sendall(bytes([first]) + varint(len(body)) + body)
+        try:
+            self.socket.sendall(bytes([first]) + varint(len(body)) + body)
+        except ConnectionError as e:
+            raise Refused(str(e)) from None
 
     def read(self):
         """(first byte, body) of the next packet."""

@@ -16,7 +16,7 @@ def get(port, path='/metrics', method='GET', host=None):
     request = urllib.request.Request(f'http://127.0.0.1:{port}{path}', method=method,
                                      headers={'Host': host} if host else {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as r:
+        with urllib.request.urlopen(request, timeout=60) as r:
             return r.status, r.read().decode()
     except urllib.error.HTTPError as e:
         return e.code, e.read().decode()
@@ -81,5 +81,5 @@ def test(interval, scrapes, checks):
 def run(work, rules, groups, interval):
     path = work / 'rules-test.yml'
     path.write_text(f'rule_files: [{rules}]\nevaluation_interval: {interval}\ntests:\n' + ''.join(groups))
-    r = subprocess.run(['promtool', 'test', 'rules', str(path)], capture_output=True, text=True, timeout=120)
+    r = subprocess.run(['promtool', 'test', 'rules', str(path)], capture_output=True, text=True, timeout=600)
     return r.returncode, r.stdout + r.stderr

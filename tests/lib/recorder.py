@@ -4,8 +4,10 @@ import re
 import socket
 import struct
 import threading
+import time
 
 WINDOW = 64
+SETTLE_S = 60
 DISTINCT = 16  # windows of an image with fewer distinct values say nothing
 
 
@@ -19,7 +21,7 @@ class Recorder:
         assert self.read()[0] == 0x20
         self.packet(0x82, b'\x00\x01\x00\x01#\x00')
         assert self.read()[0] == 0x90
-        self.data, self.topics = [], []
+        self.data, self.topics, self.answers = [], [], 0
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -58,10 +60,21 @@ class Recorder:
                     n = struct.unpack('>H', payload[:2])[0]
                     self.topics.append(payload[2:2 + n].decode())
                     self.data.append(payload[2 + n:])
+                elif kind == 0xd0:
+                    self.answers += 1
         except (ConnectionError, OSError):
             pass
 
+    def settle(self):
+        """All that the broker had sent to anybody before is recorded after this: it answers in order."""
+        answers, end = self.answers, time.monotonic() + SETTLE_S
+        self.packet(0xc0, b'')
+        while self.answers == answers and self.thread.is_alive():
+            assert time.monotonic() < end, 'the broker does not answer'
+            time.sleep(0.01)
+
     def stop(self):
+        self.settle()
         self.socket.close()
 
 
