@@ -15,7 +15,7 @@
 #include "common/base/mem.h"
 #include "common/mqtt/mqtt.h"
 
-#define WAIT_MS 8000
+#define WAIT_MS 60000
 #define BLOCK   (128 * 1024)
 
 #if defined(__SANITIZE_ADDRESS__)
