@@ -113,7 +113,8 @@ static void test_broker_not_there(void **state)
 	assert_int_equal(publish(&a, "x", "", 0), -ENOTCONN);
 	WAIT_FOR(loop, a.n_down == 1);
 	spin(loop, 700);
-	assert_int_equal(a.n_down, 1); /* the same reason again is no news */
+	/* The same reason again is no news; a refusal that comes a little later has another one. */
+	assert_int_equal(a.n_repeated, 0);
 	broker_start(b);
 	WAIT_FOR(loop, a.n_up == 1);
 	peer_free(&a);
@@ -178,7 +179,8 @@ static void test_durable_session(void **state)
 	peer_start(&a, "cmd", 1, false);
 	mqtt_unsubscribe(a.mqtt, "cmd");
 	WAIT_FOR(loop, a.n_up == 1 && a.n_messages == 1);
-	publish(&a, "done", "", 1); /* behind its UNSUBSCRIBE, which it does not wait for to be up */
+	publish(&a, "done", "",
+		1); /* behind its UNSUBSCRIBE, which it does not wait for to be up */
 	WAIT_FOR(loop, c.n_messages == 1);
 	publish(&c, "cmd", "no more", 1);
 	spin(loop, 150);
