@@ -50,7 +50,7 @@ static void test_will(void **state)
 		peer_start(&c, NULL, 0, false);
 		WAIT_FOR(loop, c.n_up == 1);
 		assert_int_equal(publish(&c, "presence", "last", 1), 0);
-		mqtt_free(c.mqtt, 1000, with_will);
+		mqtt_free(c.mqtt, WAIT_MS, with_will);
 		WAIT_FOR(loop, a.n_messages >= (with_will ? 4 : 5));
 		spin(loop, 150);
 		assert_int_equal(a.n_messages, with_will ? 4 : 5);
