@@ -21,6 +21,7 @@ from pki import ROLES, Pki
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = '127.0.0.1'
+port_claims = []
 OBSERVER = 'observer'
 
 
@@ -43,9 +44,19 @@ def interrupt_once():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """One that, until this process ends, nobody else gets who asks here, though nobody listens there yet or for a while."""
+    while True:
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f'\0tasuki-port-{port}')
+        except OSError:  # somebody's, who will bind it soon
+            claim.close()
+            continue
+        port_claims.append(claim)
+        return port
 
 
 def wait_for(what, condition, timeout, every=0.05):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import socket
 import ssl
 import subprocess
@@ -87,7 +88,7 @@ class Dashboard(rig.Case):
         return BrowserClient('127.0.0.1', self.port, tls=self.tls, **{'client_id': 'me', **kw})
 
     def says(self, text):
-        wait_for(f'{text!r} in the log', lambda: text in self.program.text(), 10)
+        wait_for(f'{text!r} in the log', lambda: text in self.program.text(), 60)
 
 
 def until_closed(s):
@@ -149,7 +150,7 @@ class Page(Dashboard):
                      b'GET /\r\n\r\n', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
                      b'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n'):
             s = self.raw(data)
-            s.settimeout(HEADER_S + 5)
+            s.settimeout(HEADER_S + 30)
             try:
                 s.shutdown(socket.SHUT_WR)
             except OSError:
@@ -362,7 +363,7 @@ class Limits(Dashboard):
             self.many()
             for what, wait in waits.items():
                 with self.subTest(what=what):
-                    self.assertLess(wait.result(60)[1], max(HEADER_S, CONNECT_S) + 6)
+                    self.assertLess(wait.result(60)[1], max(HEADER_S, CONNECT_S) + 15)  # half of what an idle one has
         self.assertEqual(self.ask('GET', '/')[0], 200)
         wait_for('the end of the slow one', lambda: f'browser=127.0.0.3 dropped: it took nothing for {SEND_S} s' in self.program.text(), 60)
         self.assertGreater(time.monotonic() - began, SEND_S - 1)
@@ -402,23 +403,17 @@ class Limits(Dashboard):
         return b'', time.monotonic() - began
 
     def many(self):
-        held, refused = [], 0
-        for _ in range(60):
-            s = socket.create_connection(('127.0.0.1', self.port), 5, source_address=('127.0.0.9', 0))
-            s.settimeout(0.05)
-            try:
-                refused += s.recv(1) == b''
-                s.close()
-            except ConnectionResetError:
-                refused += 1
-            except TimeoutError:
-                held.append(s)
-        self.assertEqual((len(held), refused), (20, 40))
+        held = [socket.create_connection(('127.0.0.1', self.port), 30, source_address=('127.0.0.9', 0)) for _ in range(60)]
+        ended = wait_for('40 refusals', lambda: (found := select.select(held, [], [], 0)[0])[39:] and found, 30)
+        self.assertEqual(len(ended), 40)
+        for s in ended:
+            held.remove(s)
+            s.close()
         # Others get in, and so does this one when the others have gone.
         self.assertEqual(self.ask('GET', '/', source=('127.0.0.10', 0))[0], 200)
         for s in held:
             s.close()
-        wait_for('room', lambda: self.get_from('127.0.0.9'), 10)
+        wait_for('room', lambda: self.get_from('127.0.0.9'), 60)
         self.assertIn('browser=127.0.0.9 refused: found', self.program.text())
 
     def get_from(self, source):
@@ -550,7 +545,7 @@ class Answers(Dashboard):
         """What is kept of it is bounded in bytes, not in answers alone."""
         self.serve()
         cookie = self.login()
-        self.says('operator: broker')
+        self.says(f'operator: broker 127.0.0.1:{self.fleet.port}: connected')
         device = mqtt5.Client(self.fleet.port)
         device.subscribe(self.fleet.topic('fleet/cmd'))
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -596,7 +591,7 @@ class Secured(Operator):
         old.minimum_version = ssl.TLSVersion.TLSv1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
         with self.assertRaises((ssl.SSLError, ConnectionError)):
-            old.wrap_socket(socket.create_connection(('127.0.0.1', self.port), 5)).close()
+            old.wrap_socket(socket.create_connection(('127.0.0.1', self.port), 30)).close()
         self.renewed(b)
 
     def renewed(self, b):

@@ -165,7 +165,9 @@ class App(rig.Case):
         self.assertAlmostEqual(answer['score'], score, places=4)
 
     def stress(self, threads, swaps, seconds):
-        p = subprocess.Popen([BUILD / 'tests/app-stress', self.state, self.table, str(threads), str(swaps), str(seconds), WORKER],
+        self.rounds = self.work / 'rounds'
+        self.rounds.unlink(missing_ok=True)
+        p = subprocess.Popen([BUILD / 'tests/app-stress', self.state, self.table, str(threads), str(swaps), str(seconds), WORKER, self.rounds],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(lambda: (p.kill(), p.wait(), p.stdout.close(), p.stderr.close()))
         self.assertEqual(p.stdout.readline(), 'open\n', p.stderr.read() if p.poll() else '')
@@ -201,19 +203,18 @@ class Stress(App):
         self.make_checkpoints(2)
         kills = 40 if SLOW else 6
         with Swapper(self.state, TINY, self.weights) as swapper:
-            p = self.stress(2, 1, 0.5 * kills if SLOW else 2)
-            while p.poll() is None and kills:
+            p = self.stress(2, 10 * kills, 2)
+            for _ in range(kills):
+                # A call has two tries: each that was in hand at the last kill is to be done.
+                seen = self.rounds.stat().st_size
+                wait_for('calls', lambda: p.poll() is not None or self.rounds.stat().st_size >= seen + 2, WAIT)
+                workers = wait_for('two workers', lambda: (w := children(p.pid))[1:] and w, WAIT)
                 swapper.swap()
-                workers = children(p.pid)
-                if len(workers) == 2:  # both at once would take longer than a call has tries
-                    os.kill(random.choice(workers), signal.SIGKILL)
-                    kills -= 1
-                time.sleep(0.2)
+                time.sleep(random.uniform(0, 0.1))  # before it is loaded, meanwhile, or after it
+                os.kill(random.choice(workers), signal.SIGKILL)
             while p.poll() is None:  # of two checkpoints the last swap may be to what serves already
-                swapper.swap()
-                time.sleep(0.2)
+                swapper.do('run 100')
             r, errors = self.result(p)
-        self.assertEqual(kills, 0)
         self.assertIn('trouble: tasuki-worker died', errors)
 
     def test_whoever_swaps_is_killed(self):
@@ -226,7 +227,9 @@ class Stress(App):
             time.sleep(random.uniform(0.02, 0.2))
             swapper.close()
             swapper = Swapper(self.state, TINY, self.weights)  # repairs what is half done, as the agent does at its start
-        swapper.close()
+        with swapper:
+            while p.poll() is None:  # until it has seen as many as it wants
+                swapper.do('run 100')
         self.result(p)
 
 
@@ -436,7 +439,10 @@ class Agent(App):
         camera, facts, hook = self.work / 'camera', self.work / 'facts', self.work / 'hook.sh'
         camera.mkdir()
         hook.write_text(f'#!/bin/sh\necho "$TASUKI_CHECKPOINT $TASUKI_PREVIOUS $TASUKI_ORIGIN $TASUKI_N" >>{facts}\n'
-                        'test "$(sha256sum <"$TASUKI_WEIGHTS" | cut -c-64)" = "$TASUKI_CHECKPOINT" || exit 7\n')
+                        'sum=$(sha256sum <"$TASUKI_WEIGHTS" | cut -c-64)\n'
+                        # Where this one is slow, it may be gone, as others have been swapped in since.
+                        'test "$sum" = "$TASUKI_CHECKPOINT" || { test -z "$sum" && '
+                        'test "$(readlink "$TASUKI_STATE/active")" != "checkpoints/$TASUKI_CHECKPOINT"; } || exit 7\n')
         hook.chmod(0o755)
         data = self.digits('d', 300, 1)
         self.fleet.start_broker()
@@ -464,11 +470,10 @@ class Agent(App):
             self.fleet.programs['cam-1'].kill()
             picture(1)
             self.fleet.programs['cam-1'].start()
-            seen = len([line for line in lines if 'swapped:' in line])
-            wait_for('a swap', lambda: len([line for line in lines if 'swapped:' in line]) > seen, WAIT)
-            self.fleet.command('cam-1', 'pause')
-            active = self.fleet.active('cam-1')[0]
+            # By training it may have become as good as it will; and what is pinned stays.
+            active = wait_for('a swap', lambda: self.fleet.command('cam-1', 'rollback', timeout=WAIT, expect_ok=False).get('checkpoint'), WAIT)
             wait_for('the active one', lambda: active[:12] in [line for line in lines if 'swapped:' in line][-1], WAIT)
+            self.assertEqual(self.fleet.active('cam-1')[0], active)
             path = picture(2)
         finally:
             example.kill()
@@ -483,9 +488,12 @@ class Agent(App):
         wait_for('the command', lambda: facts.exists() and facts.read_text().split()[-4:][0] == active
                  if facts.exists() and facts.read_text().split()[-1:] else False, WAIT)
         told = [line.split(' ') for line in facts.read_text().splitlines()]
-        self.assertEqual([t[1] for t in told[1:]], [t[0] for t in told[:-1]])  # previous: what it was told before
+        # Previous: what it was told before; but when the agent was killed, its command with it, that may have been the same.
+        again = [(a, b) for a, b in zip(told, told[1:]) if b[1] != a[0]]
+        self.assertTrue(len(again) <= 1 and all(b[1] == a[1] for a, b in again), told)
         self.assertEqual(told[0][1], '')
-        self.assertTrue(all(t[2] == 'local' and int(t[3]) > 0 for t in told), told)
+        self.assertTrue(all(t[2] == 'local' for t in told), told)
+        self.assertTrue(all(int(t[3]) > 0 for t in told[:-1]), told)  # the last one was chosen by no score
         self.assertNotIn('exit status', self.fleet.programs['cam-1'].text())
 
     def test_installed(self):

@@ -58,7 +58,7 @@ class PageCase(rig.Case):
         self.browser.open(self.page.url + where)
         self.browser.wait('connection', LIVE)
 
-    def shown(self, css, text, timeout=30):
+    def shown(self, css, text, timeout=browser.WAIT_S):
         self.browser.wait(f'{text!r} in {css}', TEXT_HAS, css, text, timeout=timeout)
 
 
@@ -109,8 +109,7 @@ class Shows(PageCase):
         self.open('#/device/cam-17')
         b, swaps = self.browser, sum(p[5] for p in history['points'])
         b.wait('the chart', f'return document.querySelector(".plot")?.ariaLabel?.includes("{len(history["points"])} checkpoints, {swaps} swaps")')
-        self.assertGreater(b.run('const c = document.querySelector(".plot canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data; return d.filter((x, i) => i % 4 === 3 && x > 128).length'),
-                           500, 'something is drawn')
+        b.wait('something drawn', 'const c = document.querySelector(".plot canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data; return d.filter((x, i) => i % 4 === 3 && x > 128).length > 500')
         self.shown('.legend', 'edge')
         for text in (f'{hash_of("x")[:12]} (edge, pinned)', '87.5 %', '1.23 MB, 10 % of the images'):
             self.shown('.facts', text)

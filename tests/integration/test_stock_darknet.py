@@ -19,7 +19,8 @@ class StockDarknet(rig.Case):
         self.quick_agent('cam-1', data, {'train': {'round_epochs': 4}, 'handover': {'every_epochs': 0}})
         self.fleet.start_agent('cam-1')
         rig.wait_for('four epochs', lambda: len(self.device_reports('cam-1')) >= 4, rig.WAIT)
-        weights = self.work / 'cam-1/state/active.weights'
+        # Once for both: another may become active in between.
+        weights = shutil.copy(self.work / 'cam-1/state/active.weights', self.work / 'active.weights')
         pictures = self.pictures(data)
         ours = self.fleet.run_tasuki('classify', '--cfg', rig.TINY, '--weights', weights, '--json', *pictures)
         ours = [r['class'] for r in rig.json.loads(ours.stdout)['results']]

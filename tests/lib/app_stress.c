@@ -1,12 +1,13 @@
 /* An application that reads through libtasuki at full speed, from several threads, and checks each
  * answer against what the checkpoint that it names is known to answer.
  *
- *     app-stress STATE EXPECTED THREADS SWAPS SECONDS [WORKER]
+ *     app-stress STATE EXPECTED THREADS SWAPS SECONDS [WORKER [ROUNDS]]
  *
  * EXPECTED has lines "CHECKPOINT IMAGE CLASS SCORE". Ends once it has seen so many swaps (0: none
- * are waited for) and so many seconds are over, or with an error after SECONDS_MAX. Prints one line
- * of JSON: calls, wrong and failed ones, swaps seen, the longest call and the longest swap-free
- * one. */
+ * are waited for) and so many seconds are over, or with an error after SECONDS_MAX. ROUNDS: a file
+ * that has a byte for each time that every thread has ended a call since the last one. Prints one
+ * line of JSON: calls, wrong and failed ones, swaps seen, the longest call and the longest
+ * swap-free one. */
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -43,7 +44,8 @@ static struct {
 
 struct reader {
 	pthread_t thread;
-	unsigned long calls, wrong, failed;
+	atomic_ulong calls; /* looked at by the others */
+	unsigned long wrong, failed, round;
 	double longest_ms;       /* between the ends of two calls: it does nothing else */
 	double longest_quiet_ms; /* of those during which there was no swap */
 	int checkpoints;         /* changes of what answered */
@@ -138,8 +140,20 @@ static void read_expected(const char *path)
 		fclose(f);
 }
 
+/* One more, where each has ended a call. */
+static void count_round(struct reader *readers, int n, FILE *to)
+{
+	for (int i = 0; i < n; i++)
+		if (readers[i].calls == readers[i].round)
+			return;
+	for (int i = 0; i < n; i++)
+		readers[i].round = readers[i].calls;
+	fputc('.', to);
+	fflush(to);
+}
+
 /* Looks on until it has seen enough: the swaps are somebody else's. */
-static bool watch(unsigned long want, double seconds)
+static bool watch(unsigned long want, double seconds, struct reader *readers, int n, FILE *rounds)
 {
 	struct pollfd fd = {.fd = tasuki_fd(app.t), .events = POLLIN};
 	struct tasuki_checkpoint now = {0};
@@ -150,15 +164,15 @@ static bool watch(unsigned long want, double seconds)
 		if (poll(&fd, 1, 100) > 0)
 			tasuki_current(app.t, &now);
 		app.swaps = now.swaps;
+		if (rounds)
+			count_round(readers, n, rounds);
 	}
 	return true;
 }
 
-static int report(const struct reader *readers, int n, double seconds)
+static int report(const struct reader *readers, int n, double seconds, uint64_t swaps)
 {
 	struct reader all = {0};
-	struct tasuki_checkpoint now;
-	tasuki_current(app.t, &now);
 	for (int i = 0; i < n; i++) {
 		const struct reader *r = &readers[i];
 		all.calls += r->calls;
@@ -174,7 +188,7 @@ static int report(const struct reader *readers, int n, double seconds)
 	       "\"called_back\": %lu, "
 	       "\"checkpoints\": %d, \"longest_ms\": %.2f, \"longest_quiet_ms\": %.2f, "
 	       "\"calls_per_second\": %.0f}\n",
-	       all.calls, all.wrong, all.failed, (unsigned long long)now.swaps,
+	       all.calls, all.wrong, all.failed, (unsigned long long)swaps,
 	       (unsigned long)app.called_back, all.checkpoints, all.longest_ms,
 	       all.longest_quiet_ms, (double)all.calls / seconds);
 	return all.wrong || all.failed || !all.calls;
@@ -184,6 +198,7 @@ int main(int argc, char **argv)
 {
 	struct tasuki_options o = {.size = sizeof(o), .on_swap = on_swap, .on_trouble = on_trouble};
 	struct tasuki_error e;
+	FILE *rounds = argc > 7 ? fopen(argv[7], "we") : NULL;
 	static struct reader readers[THREADS_MAX];
 	int n = argc > 5 ? atoi(argv[3]) : 0;
 	if (n < 1 || n > THREADS_MAX)
@@ -200,12 +215,17 @@ int main(int argc, char **argv)
 	for (int i = 0; i < n; i++)
 		if (pthread_create(&readers[i].thread, NULL, read_all, &readers[i]) != 0)
 			return 1;
-	bool done = watch(strtoul(argv[4], NULL, 10), atof(argv[5]));
+	bool done = watch(strtoul(argv[4], NULL, 10), atof(argv[5]), readers, n, rounds);
 	app.stop = true;
 	for (int i = 0; i < n; i++)
 		pthread_join(readers[i].thread, NULL);
-	int failed = report(readers, n, (now_ms() - begun) / 1e3);
-	tasuki_close(app.t);
+	double seconds = (now_ms() - begun) / 1e3;
+	struct tasuki_checkpoint now;
+	tasuki_current(app.t, &now);
+	tasuki_close(app.t); /* a swap is counted before it is told of; now each has been told of */
+	int failed = report(readers, n, seconds, now.swaps);
+	if (rounds)
+		fclose(rounds);
 	if (!done)
 		fprintf(stderr, "app-stress: not enough swaps within %.0f s\n", SECONDS_MAX);
 	return failed || !done;

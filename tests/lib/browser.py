@@ -17,7 +17,7 @@ ARGUMENTS = ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--dis
              '--disable-component-update', '--disable-sync', '--disable-default-apps', '--no-default-browser-check', '--lang=en')
 ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 KEYS = {'Tab': '\ue004', 'Enter': '\ue007', 'ArrowDown': '\ue015', 'ArrowUp': '\ue013', 'PageDown': '\ue00f', 'PageUp': '\ue00e', 'Home': '\ue011', 'End': '\ue010'}
-CALL_S = 60
+CALL_S, WAIT_S = 180, 120  # a busy machine takes its time; nothing here measures it
 
 
 def missing():
@@ -35,8 +35,8 @@ class Browser:
         self.driver = subprocess.Popen(['chromedriver', f'--port={self.port}', '--log-level=SEVERE'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
         try:
-            wait_for('chromedriver', self._ready, 30)
-            answer = self._call('POST', '/session', {'capabilities': {'alwaysMatch': {'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'}, 'goog:chromeOptions': {
+            wait_for('chromedriver', self._ready, WAIT_S)
+            answer = self._call('POST', '/session', {'capabilities': {'alwaysMatch': {'timeouts': {'script': 1000 * WAIT_S}, 'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'}, 'goog:chromeOptions': {
                 'binary': shutil.which('chromium'), 'args': [*ARGUMENTS, f'--user-data-dir={self.profile}']}}}})
             self.session = f'/session/{answer["sessionId"]}'
         except BaseException:
@@ -74,7 +74,7 @@ class Browser:
     def cdp(self, command, **params):
         return self._call('POST', f'{self.session}/goog/cdp/execute', {'cmd': command, 'params': params})
 
-    def wait(self, what, script, *args, timeout=30):
+    def wait(self, what, script, *args, timeout=WAIT_S):
         """Until a script returns what is true."""
         try:
             return wait_for(what, lambda: self.run(script, *args), timeout)
@@ -84,14 +84,25 @@ class Browser:
     def text(self, css):
         return self.run('return document.querySelector(arguments[0])?.innerText ?? ""', css)
 
+    def _with(self, css, *steps):
+        """Does it with an element; the page may draw that anew between any two steps, and then it is found again."""
+        def done():
+            try:
+                found = self._call('POST', f'{self.session}/element', {'using': 'css selector', 'value': css})
+                for step, body in steps:
+                    self._call('POST', f'{self.session}/element/{found[ELEMENT]}/{step}', body)
+                return True
+            except Failed as e:
+                if not str(e).startswith(('stale element', 'no such element', 'element click intercepted')):
+                    raise
+                return False
+        wait_for(f'{css} to stay', done, WAIT_S)
+
     def click(self, css):
-        found = self._call('POST', f'{self.session}/element', {'using': 'css selector', 'value': css})
-        self._call('POST', f'{self.session}/element/{found[ELEMENT]}/click', {})
+        self._with(css, ('click', {}))
 
     def write(self, css, text):
-        found = self._call('POST', f'{self.session}/element', {'using': 'css selector', 'value': css})
-        self._call('POST', f'{self.session}/element/{found[ELEMENT]}/clear', {})
-        self._call('POST', f'{self.session}/element/{found[ELEMENT]}/value', {'text': text})
+        self._with(css, ('clear', {}), ('value', {'text': text}))
 
     def press(self, *keys):
         """Keys as they lie on a keyboard, to whatever has focus."""

@@ -1,6 +1,5 @@
 """The gateway with the real page, beside a fleet of deploy/lib/fleet.py, for tests that look at it with a browser."""
 import subprocess
-import urllib.error
 import urllib.request
 
 from fleet import free_port, wait_for
@@ -24,7 +23,7 @@ def start_dashboard(fleet, classes=None, operator=False):
             raise RuntimeError(f'the gateway did not start:\n{program.tail()}')
         try:
             return urllib.request.urlopen(program.url + 'site.json', timeout=5).status == 200
-        except urllib.error.URLError:
+        except OSError:  # also one that comes while it waits for the answer
             return False
-    wait_for('gateway', up, 20)
+    wait_for('gateway', up, 60)
     return program

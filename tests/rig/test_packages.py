@@ -229,8 +229,8 @@ class Packages(unittest.TestCase):
 
     def upgrade(self):
         m = self.machine
-        wait_for('rest', lambda: self.status().get('phase') == 'idle', WAIT)
-        before, active = self.status(), os.readlink(self.agent('active'))
+        before = wait_for('rest', lambda: (s := self.status()).get('phase') == 'idle' and s, WAIT)
+        active = os.readlink(self.agent('active'))
         m.sh('echo "# ours" >>/etc/tasuki/agent.conf')
         conf = (m.tree / 'etc/tasuki/agent.conf').read_bytes()
         pids = {name: self.properties(name, 'MainPID') for name in SERVICES}
@@ -240,7 +240,7 @@ class Packages(unittest.TestCase):
             self.assertEqual(self.properties(name, 'ActiveState')['ActiveState'], 'active')
             self.assertNotEqual(self.properties(name, 'MainPID'), pids[name])
             m.sh(f'systemctl is-enabled {name}')
-        after = wait_for('the new one', lambda: self.status().get('boot') == before['boot'] + 1 and self.status(), WAIT)
+        after = wait_for('the new one', lambda: (s := self.status()).get('boot') == before['boot'] + 1 and s, WAIT)
         self.assertEqual((after['epoch'], after['active'], os.readlink(self.agent('active'))), (before['epoch'], before['active'], active))
         self.assertEqual((m.tree / 'etc/tasuki/agent.conf').read_bytes(), conf)
         m.sh("sed -i 's/^rounds = 2/rounds = 3/' /etc/tasuki/agent.conf && systemctl reload tasuki-agent")

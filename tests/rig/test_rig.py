@@ -95,7 +95,7 @@ class Rig(unittest.TestCase):
     def test_commands(self):
         self.assertEqual(tool('tasuki', 'cmd', 'cam-1', 'ping').returncode, 0)
         self.assertEqual(tool('kill', 'cam-2').returncode, 0)
-        self.assertRegex(tool('status').stdout, r'cam-2 +exited')
+        rig.wait_for('cam-2 to be gone', lambda: re.search(r'cam-2 +exited', tool('status').stdout), rig.WAIT, every=1)
         self.assertEqual(tool('heal', 'cam-2').returncode, 0)
         rig.wait_for('cam-2 to run', lambda: self.site.services()['cam-2']['State']['Running'], rig.WAIT)
         for bad in (('cut', 'cam-99'), ('cut', 'broker'), ('kill', 'nobody'), ('heal', 'nobody')):

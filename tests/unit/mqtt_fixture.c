@@ -135,6 +135,8 @@ static void on_message(void *user, const struct mqtt_message *m)
 static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct peer *p = user;
+	p->n_repeated += state == MQTT_DOWN && p->is_down && strcmp(p->why, why) == 0;
+	p->is_down = state == MQTT_DOWN;
 	*(state == MQTT_UP ? &p->n_up : state == MQTT_DOWN ? &p->n_down : &p->n_taken_over) += 1;
 	snprintf(p->why, sizeof(p->why), "%s", why);
 	if (state == MQTT_UP && p->presence)

@@ -15,7 +15,7 @@
 #include "common/base/mem.h"
 #include "common/mqtt/mqtt.h"
 
-#define WAIT_MS 8000
+#define WAIT_MS 60000
 #define BLOCK   (128 * 1024)
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -41,6 +41,8 @@ struct peer {
 	struct mqtt *mqtt;
 	struct mqtt_conf conf;
 	int n_up, n_down, n_taken_over, n_messages, n_writable;
+	int n_repeated; /* of n_down: for the same reason as the last */
+	bool is_down;
 	size_t n_bytes;
 	char why[1024];
 	char topic[MQTT_TOPIC_MAX], response[MQTT_TOPIC_MAX], correlation[64];

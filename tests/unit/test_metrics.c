@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -132,6 +133,8 @@ static int dial(void)
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (connect(s, &conf.address.socket.any, sizeof(conf.address.socket.in)) < 0)
 		assert_int_equal(errno, EINPROGRESS);
+	struct pollfd up = {.fd = s, .events = POLLOUT}; /* by the kernel alone */
+	assert_int_equal(poll(&up, 1, 20000), 1);
 	loop_once(loop, 100);
 	return s;
 }

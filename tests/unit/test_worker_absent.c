@@ -160,7 +160,7 @@ static void test_images_change(void **state)
 	struct rig rig;
 	struct worker_conf conf = masked("auto", "mask");
 	conf.data.validation_share = 0;
-	conf.step_ms = 10; /* it shall not be over too soon */
+	conf.step_ms = 30; /* it shall not be over before it is paused */
 	rig_start(&rig, &conf);
 	uint64_t t = 0;
 	for (int come = 1; come >= 0; come--) {
@@ -168,12 +168,15 @@ static void test_images_change(void **state)
 		t = rig_send(&rig, "train",
 			     train_args(come ? "first" : "come", come ? "come" : "gone", 12, 0));
 		RIG_WAIT(&rig, rig.requests[t].n_progress && rig.requests[t].progress.step > 2);
+		/* However long it takes to draw them. */
+		rig_do(&rig, "pause", NULL);
 		if (come)
 			draw(8, 20);
 		else
 			assert_int_equal(file_remove(at("pictures/8"), NULL), 0);
 		rig_do(&rig, "rescan", NULL);
 		assert_false(rig.requests[t].answered);
+		rig_do(&rig, "resume", NULL);
 		RIG_WAIT(&rig, rig.requests[t].answered);
 		if (rig.requests[t].code)
 			fail_msg("%s", rig.requests[t].error);

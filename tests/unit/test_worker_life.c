@@ -44,15 +44,17 @@ static void test_hung(void **state)
 {
 	struct rig rig;
 	struct worker_conf conf = conf_of("model.cfg");
-	conf.stall_ms = 700;
+	conf.stall_ms = 3000; /* a busy machine stands still for a part of this */
 	rig_start(&rig, &conf);
 	RIG_WAIT(&rig, rig.n_ready == 1);
 	uint64_t t = rig_send(&rig, "train", long_training("never"));
-	RIG_WAIT(&rig, rig.requests[t].n_progress > 2); /* longer than stall_ms: it moves */
+	/* Longer than stall_ms: it moves. */
+	int64_t end = clock_mono_ms() + conf.stall_ms + 500;
+	RIG_WAIT(&rig, rig.requests[t].n_progress > 2 && clock_mono_ms() > end);
 	assert_int_equal(rig.n_died, 0);
 	/* Paused it may stand still for as long as it likes. */
 	rig_do(&rig, "pause", NULL);
-	int64_t end = clock_mono_ms() + 900;
+	end = clock_mono_ms() + conf.stall_ms + 500;
 	while (clock_mono_ms() < end)
 		assert_true(loop_once(rig.loop, 50) >= 0);
 	assert_int_equal(rig.n_died, 0);
@@ -170,7 +172,7 @@ static void test_lines_are_no_progress(void **state)
 	assert_int_equal(file_write(at("script"), script, sizeof(script) - 1, &err), 0);
 	assert_int_equal(chmod(at("script"), 0700), 0);
 	snprintf(conf.program, sizeof(conf.program), "%s", at("script"));
-	conf.stall_ms = 500;
+	conf.stall_ms = 3000; /* some lines' time, whatever a `sleep 0.1` takes here */
 	rig_start(&rig, &conf);
 	RIG_WAIT(&rig, rig.n_ready == 1);
 	uint64_t t = rig_send(&rig, "train", long_training("never"));
@@ -611,7 +613,7 @@ static void test_orphan(void **state)
 	assert_int_equal(kill(pid, 0), 0);
 	kill(daemon, SIGKILL);
 	waitpid(daemon, NULL, 0);
-	int64_t end = clock_mono_ms() + 5000;
+	int64_t end = clock_mono_ms() + RIG_WAIT_MS;
 	char state_path[64];
 	bool gone = false;
 	snprintf(state_path, sizeof(state_path), "/proc/%d/cmdline", pid);
