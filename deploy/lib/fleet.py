@@ -22,6 +22,7 @@ from pki import ROLES, Pki
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = '127.0.0.1'
 OBSERVER = 'observer'
+LISTEN_S = 30
 
 
 def die_with_parent():
@@ -136,7 +137,8 @@ class Listener:
 
     def __init__(self, client, *filters, client_id=None, qos=1, extra=(), run=()):
         """`run`: what stands before the command where it runs elsewhere, in a container say."""
-        argv = [*run, 'mosquitto_sub', '-V', '5', *client, '-q', str(qos), '-F', '%j']
+        # What it says of itself (-d) tells when its subscription stands; a line at a time, else it would wait for the first message.
+        argv = [*run, *([] if run else ['stdbuf', '-oL']), 'mosquitto_sub', '-d', '-V', '5', *client, '-q', str(qos), '-F', '%j']
         for f in filters:
             argv += ['-t', f]
         if client_id:
@@ -145,11 +147,14 @@ class Listener:
                                         stdin=subprocess.DEVNULL, text=True, errors='replace',
                                         start_new_session=True, preexec_fn=die_with_parent)
         self.messages, self.condition, self.told = [], threading.Condition(), 0
+        self.subscribed = threading.Event()  # or ended
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
     def _read(self):
         for line in self.process.stdout:
+            if line.startswith('Subscribed '):
+                self.subscribed.set()
             try:
                 m = json.loads(line)
             except ValueError:
@@ -158,6 +163,7 @@ class Listener:
                 self.messages.append({'topic': m['topic'], 'payload': m.get('payload', ''),
                                       'retain': m.get('retain', 0), 'at': time.time()})
                 self.condition.notify_all()
+        self.subscribed.set()
 
     def wait(self, what, match, timeout):
         """The first message for which match(message) is true."""
@@ -311,8 +317,10 @@ class Fleet:
         return ['-h', '127.0.0.1', '-p', str(self.ports[role]), *self.pki.client(role, name)]
 
     def listen(self, *filters, role=None, name=None, **kw):
+        """Nothing that is published from here on escapes it; where no broker answers, it is not waited for longer than that."""
         listener = Listener(self.client(role, name), *[self.topic(f) for f in filters], **kw)
         self.listeners.append(listener)
+        listener.subscribed.wait(LISTEN_S)
         return listener
 
     def topic(self, rest):
