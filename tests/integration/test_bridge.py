@@ -105,19 +105,21 @@ class Bridge(rig.Case):
         self.assertTrue(self.region.command('cam-1', 'ping')['ok'])
         reply = self.region.topic('reply/who')
         asker = self.region.listen('reply/who', extra=('-F', '{"topic":"%t","payload":"%D"}'))
-        rig.time.sleep(0.5)
         self.region.publish('device/cam-1/in/cmd', {'cmd': 'ping', 'id': 'bridge-1'}, response=reply,
                             extra=('-D', 'publish', 'correlation-data', 'which'))
         self.assertEqual(asker.wait('correlation data', lambda m: True, WAIT)['payload'], 'which')
         # Each once: nothing goes in circles.
         for listener in (self.here, self.there):
-            self.assertEqual(len(listener.all(lambda m: m['topic'].endswith('in/cmd') and body(m)['id'] == 'bridge-1')), 1)
+            def it(m):
+                return m['topic'].endswith('in/cmd') and body(m)['id'] == 'bridge-1'
+            listener.wait('the command', it, WAIT)  # each listener has its own time
+            self.assertEqual(len(listener.all(it)), 1)
 
     def goes_on_alone(self):
         epoch = self.status(self.here)['epoch']
         wait_for('two more epochs while the link is down', lambda: self.status(self.here)['epoch'] >= epoch + 2, WAIT)
         self.assertTrue(self.fleet.command('cam-1', 'ping')['ok'])
-        wait_for('the region to know', lambda: self.region_knows('0'), 10)
+        wait_for('the region to know', lambda: self.region_knows('0'), WAIT)
 
     def region_knows(self, state):
         r = subprocess.run(['mosquitto_sub', '-p', str(self.region.port), '-t', '$SYS/broker/connection/bridge-home/state',
@@ -135,7 +137,6 @@ class Bridge(rig.Case):
         """Ends its own connection before it is held in memory, and others are served."""
         self.fleet.start_broker()
         listener = self.fleet.listen('#')
-        rig.time.sleep(0.5)
         broker = self.fleet.programs['broker'].pid
         before = rig.rss_kib(broker)
         with socket.create_connection(('127.0.0.1', self.fleet.port), 10) as s:
@@ -171,9 +172,9 @@ class Bridge(rig.Case):
         self.here.wait('the Will', lambda m: m['topic'].endswith('cam-1/presence') and not body(m).get('online'), WAIT)
         self.region.restart('broker')
         wait_for('the Will at the region', lambda: '"online":false' in self.retained(self.region, 'device/cam-1/presence'), WAIT)
-        self.assertIn('"phase"', self.retained(self.region, 'device/cam-1/status'))
-        self.fleet.start_agent('cam-1')
+        wait_for('the status at the region', lambda: '"phase"' in self.retained(self.region, 'device/cam-1/status'), WAIT)
         self.there = self.region.listen('#')
+        self.fleet.start_agent('cam-1')
         self.decided(self.there, 'cam-1')
 
 

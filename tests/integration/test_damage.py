@@ -84,12 +84,9 @@ class Damage(rig.Case):
             found = self.agent.text().count(' started')
             self.agent.start()
             wait_for('its start', lambda: self.agent.text().count(' started') > found, WAIT)
-            # Started means looked through: nothing damaged is active from here on.
-            try:
-                self.assertNotEqual(os.path.basename(os.readlink(self.state / 'active')), active, f'seed {seed}')
-                self.consistent('cam-1')
-            except FileNotFoundError:
-                pass  # none is
+            # Started means looked through: nothing damaged is active from here on. It may be the same one, made again.
+            if os.path.lexists(self.state / 'active'):
+                self.assertTrue(self.consistent('cam-1'), f'seed {seed}')
         wait_for('training goes on', lambda: self.consistent('cam-1'), WAIT)
         self.assertLessEqual(len(list((self.state / 'damaged').iterdir())), 2)
         rig.figure(f'active checkpoint damaged {KILLS} times, agent killed {4 * KILLS} times while it mended that (seed {seed})')

@@ -34,9 +34,9 @@ class Handover(rig.Case):
         self.all_were_tried('cam-1', result['id'])
         wait_for('the end of the round', lambda: self.status(listener).get('phase') == 'idle', WAIT)
         self.never_worse('cam-1')
-        active, manifest = self.fleet.active('cam-1')
-        self.assertEqual(self.consistent('cam-1'), active)
-        # What is active may be replaced once more meanwhile.
+        # What is active may be replaced once more meanwhile, as the next handover may come back.
+        self.assertTrue(self.consistent('cam-1'))
+        manifest = self.fleet.active('cam-1')[1]
         wait_for('the status to tell it', lambda: self.status(listener)['active']['checkpoint'] ==
                  self.fleet.active('cam-1')[0], WAIT)
         self.assertEqual(manifest['model'], offer['model'])
@@ -84,13 +84,12 @@ class Handover(rig.Case):
         self.assertIsNotNone(in_use)
 
     def reports_match(self, trainer, device):
-        made = self.device_reports(device)
-        self.assertEqual(sorted(made), list(range(1, len(made) + 1)))
-
         def all_there():
+            made = sorted(self.device_reports(device))  # more of them while another handover goes on
+            self.assertEqual(made, list(range(1, len(made) + 1)))
             with self.trainer_db(trainer) as db:
                 rows = [r[0] for r in db.execute('SELECT seq FROM reports WHERE device = ? ORDER BY seq', (device,))]
-            return rows == sorted(made) or None
+            return rows == made or None
         wait_for('all reports at the trainer', all_there, WAIT)
 
 

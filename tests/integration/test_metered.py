@@ -13,7 +13,7 @@ BLOCK = 4096
 class Metered(rig.Case):
     def test_handover(self):
         left = 86400 - rig.time.time() % 86400
-        if left < 120:  # the day must not end in the midst of it
+        if left < 300:  # the day must not end in the midst of it
             rig.time.sleep(left + 1)
         for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
             self.digits(name, n, seed, test=False)

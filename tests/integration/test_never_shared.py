@@ -156,6 +156,9 @@ class NeverShared(rig.Case):
         agent.start()
         self.handed_over(6)
         agent.stop()
+        self.fleet.programs['edge-1'].stop()  # else what it keeps may go while it is looked at
+        self.fleet.publish('device/cam-1/report', 'end')
+        self.listener.wait('all that came before', lambda m: m['payload'] == 'end', WAIT)
         ancestry = self.ancestry()
         offers, blocks, kept = self.left()
         self.assertGreaterEqual(len(offers), 6)
