@@ -5,15 +5,18 @@ WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. 
 is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
 """
 import ctypes
+import fcntl
 import getpass
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -23,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = '127.0.0.1'
 OBSERVER = 'observer'
 LISTEN_S = 30
+PORTS = range(20000, 32000)
 
 
 def die_with_parent():
@@ -44,9 +48,22 @@ def interrupt_once():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """One that nobody else who asks here gets meanwhile: whoever asked binds it only later. Below those that connections take."""
+    file = os.open(f'{tempfile.gettempdir()}/tasuki-ports-{os.getuid()}', os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(file, 'r+') as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        at = int(last.read() or random.randrange(len(PORTS)))
+        for i in range(1, len(PORTS) + 1):
+            port = PORTS[(at + i) % len(PORTS)]
+            with socket.socket() as s:
+                try:
+                    s.bind(('127.0.0.1', port))
+                except OSError:
+                    continue
+            last.seek(0)
+            last.write(f'{(at + i) % len(PORTS):5}')
+            return port
+    raise OSError(f'no port from {PORTS[0]} to {PORTS[-1]} is free')
 
 
 def wait_for(what, condition, timeout, every=0.05):
