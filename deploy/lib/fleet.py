@@ -5,6 +5,7 @@ WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. 
 is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
 """
 import ctypes
+import datetime
 import fcntl
 import getpass
 import json
@@ -149,6 +150,14 @@ class Program:
         return '\n'.join(self.text().splitlines()[-lines:])
 
 
+def received_at(m):
+    """When mosquitto_sub had it, by what it says itself (tst of %j), not when we came to read that."""
+    try:
+        return datetime.datetime.strptime(m['tst'], '%Y-%m-%dT%H:%M:%S.%fZ%z').timestamp()
+    except (KeyError, ValueError):
+        return time.time()
+
+
 class Listener:
     """mosquitto_sub in the background; every message as {'topic', 'payload', 'retain', 'at'}."""
 
@@ -178,7 +187,7 @@ class Listener:
                 continue
             with self.condition:
                 self.messages.append({'topic': m['topic'], 'payload': m.get('payload', ''),
-                                      'retain': m.get('retain', 0), 'at': time.time()})
+                                      'retain': m.get('retain', 0), 'at': received_at(m)})
                 self.condition.notify_all()
         self.subscribed.set()
 
