@@ -23,7 +23,7 @@ class Handover(rig.Case):
         result = body(listener.wait('result', lambda m: m['topic'].endswith('cam-1/in/offer')
                                     and body(m)['id'] == ack['checkpoint'], WAIT))
         offer = body(listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer')
-                                   and body(m)['id'] == result['parents'][0], 5))
+                                   and body(m)['id'] == result['parents'][0], WAIT))
         # The same images, the same checkpoint: the same score at both ends, to the image.
         for here, there in ((offer['test'], result['before']), (ack['test'], result['after'])):
             self.assertEqual((here['n'], here['correct']), (there['n'], there['correct']))

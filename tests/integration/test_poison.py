@@ -43,7 +43,7 @@ class Poison(rig.Case):
 
     def outcome(self):
         """The accuracy of the result, and of what each honest device has in use, on the same images."""
-        acks = {name: self.decided(self.listener, name)[0] for name in HONEST}
+        acks = {name: self.decided(self.listener, name, timeout=3 * WAIT)[0] for name in HONEST}
         self.assertEqual(len({a['checkpoint'] for a in acks.values()}), 1, 'one result for all of them')
         for name in HONEST:
             self.settled(name)
