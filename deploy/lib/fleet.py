@@ -130,7 +130,7 @@ class Program:
         if signo == signal.SIGKILL and self.process:
             self.process.wait()
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=30):
         """Asks, then insists. Returns the exit code."""
         if self.process is None:
             return None
@@ -333,7 +333,7 @@ class Fleet:
                 raise RuntimeError(f'the broker did not start:\n{program.tail()}')
             with socket.socket() as s:
                 return s.connect_ex(('127.0.0.1', self.port)) == 0
-        wait_for('broker', up, 10)
+        wait_for('broker', up, 60)
 
     def client(self, role=None, name=None):
         """Options by which mosquitto_sub and mosquitto_pub connect as somebody; without a role: who may look at everything."""
@@ -440,15 +440,14 @@ class Fleet:
             raise RuntimeError(f'tasuki {" ".join(map(str, args))}: {r.stderr.strip()}')
         return r
 
-    def command(self, device, cmd, timeout=20, expect_ok=True, **members):
+    def command(self, device, cmd, timeout=60, expect_ok=True, **members):
         """Sends a command as any MQTT client would and returns the answer."""
         ident = members.pop('id', f'c{time.monotonic_ns()}')
         asker = {} if self.control else {'role': 'operator'}
         reply = self.topic(f'reply/operator/{ident}')
         listener = self.listen(f'reply/operator/{ident}', **asker)
         try:
-            # The subscription must stand before the answer can come: the first publish may be too
-            # early, and a repetition with the same id is carried out once only.
+            # The device may not be there yet; a repetition with the same id is carried out once only.
             end = time.monotonic() + timeout
             while True:
                 self.publish('fleet/cmd' if device == 'fleet' else f'device/{device}/in/cmd',

@@ -151,7 +151,7 @@ class Bridge(rig.Case):
             self.assertLess(self.send_100_mb(s), 10 << 20)
         self.assertLess(rig.rss_kib(broker) - before, 2000)
         self.fleet.publish('device/cam-1/report', 'a small one')
-        listener.wait('a small one', lambda m: m['payload'] == 'a small one', 10)
+        listener.wait('a small one', lambda m: m['payload'] == 'a small one', WAIT)
         self.assertEqual(len(listener.all()), 1)
 
     def send_100_mb(self, s):
