@@ -3,6 +3,7 @@
 A test program defines unittest cases and calls rig.main(). Exit code 0: passed; 77: something that it needs is
 missing (it says what); 1: failed.
 """
+import contextlib
 import getpass
 import hashlib
 import json
@@ -198,7 +199,8 @@ def rss_kib(pid, what='VmRSS'):
 def children(pid):
     found = []
     for path in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        found += [int(x) for x in path.read_text().split()]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a thread that has just ended
+            found += [int(x) for x in path.read_text().split()]
     return found
 
 
