@@ -52,7 +52,10 @@ class Handover(rig.Case):
     def all_were_tried(self, device, result):
         """Each candidate was made and scored on the same images, and the decision says how it was taken."""
         reports = [r for _, r in sorted(self.device_reports(device).items()) if r['split'] == 'validation']
-        early, *late = self.judgements(device)
+        # Another handover may have come back meanwhile.
+        again = [i for i, r in enumerate(reports) if 'decision' not in r and r['origin'] == 'edge'][1:]
+        reports = reports[:again[0]] if again else reports
+        early, *late = [r for r in reports if 'decision' in r and r['origin'] != 'local']
         plain = [r for r in reports if 'decision' not in r and r['origin'] != 'local'][:3]
         self.assertEqual([r['origin'] for r in plain], ['edge', 'blend', 'tuned'])
         self.assertEqual({(r['snapshot'], r['n']) for r in plain}, {(early['snapshot'], early['n'])})
