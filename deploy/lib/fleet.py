@@ -5,10 +5,12 @@ WORK/<name>/ for each program (its configuration, state and log), WORK/broker/. 
 is stopped by stop(), also when the caller dies of an exception (use it as a context manager).
 """
 import ctypes
+import datetime
 import getpass
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -23,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BROKER = '127.0.0.1'
 port_claims = []
 OBSERVER = 'observer'
+LISTEN_S = 30
+PORTS = range(20000, 32000)
 
 
 def die_with_parent():
@@ -44,19 +48,20 @@ def interrupt_once():
 
 
 def free_port():
-    """One that, until this process ends, nobody else gets who asks here, though nobody listens there yet or for a while."""
-    while True:
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+    """One that, until this process ends, nobody else gets who asks here, though nobody listens there yet or for a while. Below
+    those that connections take."""
+    for port in random.sample(PORTS, len(PORTS)):
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f'\0tasuki-port-{port}')
-        except OSError:  # somebody's, who will bind it soon
+            with socket.socket() as s:
+                s.bind(('127.0.0.1', port))
+        except OSError:  # somebody's, or somebody's soon
             claim.close()
             continue
         port_claims.append(claim)
         return port
+    raise OSError(f'no port from {PORTS[0]} to {PORTS[-1]} is free')
 
 
 def wait_for(what, condition, timeout, every=0.05):
@@ -122,7 +127,7 @@ class Program:
         if signo == signal.SIGKILL and self.process:
             self.process.wait()
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=30):
         """Asks, then insists. Returns the exit code."""
         if self.process is None:
             return None
@@ -142,12 +147,21 @@ class Program:
         return '\n'.join(self.text().splitlines()[-lines:])
 
 
+def received_at(m):
+    """When mosquitto_sub had it, by what it says itself (tst of %j), not when we came to read that."""
+    try:
+        return datetime.datetime.strptime(m['tst'], '%Y-%m-%dT%H:%M:%S.%fZ%z').timestamp()
+    except (KeyError, ValueError):
+        return time.time()
+
+
 class Listener:
     """mosquitto_sub in the background; every message as {'topic', 'payload', 'retain', 'at'}."""
 
     def __init__(self, client, *filters, client_id=None, qos=1, extra=(), run=()):
         """`run`: what stands before the command where it runs elsewhere, in a container say."""
-        argv = [*run, 'mosquitto_sub', '-V', '5', *client, '-q', str(qos), '-F', '%j']
+        # What it says of itself (-d) tells when its subscription stands; a line at a time, else it would wait for the first message.
+        argv = [*run, *([] if run else ['stdbuf', '-oL']), 'mosquitto_sub', '-d', '-V', '5', *client, '-q', str(qos), '-F', '%j']
         for f in filters:
             argv += ['-t', f]
         if client_id:
@@ -156,19 +170,23 @@ class Listener:
                                         stdin=subprocess.DEVNULL, text=True, errors='replace',
                                         start_new_session=True, preexec_fn=die_with_parent)
         self.messages, self.condition, self.told = [], threading.Condition(), 0
+        self.subscribed = threading.Event()  # or ended
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
     def _read(self):
         for line in self.process.stdout:
+            if line.startswith('Subscribed '):
+                self.subscribed.set()
             try:
                 m = json.loads(line)
             except ValueError:
                 continue
             with self.condition:
                 self.messages.append({'topic': m['topic'], 'payload': m.get('payload', ''),
-                                      'retain': m.get('retain', 0), 'at': time.time()})
+                                      'retain': m.get('retain', 0), 'at': received_at(m)})
                 self.condition.notify_all()
+        self.subscribed.set()
 
     def wait(self, what, match, timeout):
         """The first message for which match(message) is true."""
@@ -312,7 +330,7 @@ class Fleet:
                 raise RuntimeError(f'the broker did not start:\n{program.tail()}')
             with socket.socket() as s:
                 return s.connect_ex(('127.0.0.1', self.port)) == 0
-        wait_for('broker', up, 10)
+        wait_for('broker', up, 60)
 
     def client(self, role=None, name=None):
         """Options by which mosquitto_sub and mosquitto_pub connect as somebody; without a role: who may look at everything."""
@@ -322,8 +340,10 @@ class Fleet:
         return ['-h', '127.0.0.1', '-p', str(self.ports[role]), *self.pki.client(role, name)]
 
     def listen(self, *filters, role=None, name=None, **kw):
+        """Nothing that is published from here on escapes it; where no broker answers, it is not waited for longer than that."""
         listener = Listener(self.client(role, name), *[self.topic(f) for f in filters], **kw)
         self.listeners.append(listener)
+        listener.subscribed.wait(LISTEN_S)
         return listener
 
     def topic(self, rest):
@@ -417,15 +437,14 @@ class Fleet:
             raise RuntimeError(f'tasuki {" ".join(map(str, args))}: {r.stderr.strip()}')
         return r
 
-    def command(self, device, cmd, timeout=20, expect_ok=True, **members):
+    def command(self, device, cmd, timeout=60, expect_ok=True, **members):
         """Sends a command as any MQTT client would and returns the answer."""
         ident = members.pop('id', f'c{time.monotonic_ns()}')
         asker = {} if self.control else {'role': 'operator'}
         reply = self.topic(f'reply/operator/{ident}')
         listener = self.listen(f'reply/operator/{ident}', **asker)
         try:
-            # The subscription must stand before the answer can come: the first publish may be too
-            # early, and a repetition with the same id is carried out once only.
+            # The device may not be there yet; a repetition with the same id is carried out once only.
             end = time.monotonic() + timeout
             while True:
                 self.publish('fleet/cmd' if device == 'fleet' else f'device/{device}/in/cmd',

@@ -193,6 +193,8 @@ def cut_all(args, fleet, processes):
     cut = Cut(args, fleet, processes)
     fleet.programs['broker'].kill()
     time.sleep(args.outage)
+    # What they say is a second old, or more: else the whole fleet might seem to be there again, since it still was.
+    fleets.wait_for('the whole fleet to be cut', lambda: processes.sum('up') == 0, UP_S, 0.2)
     fleet.start_broker()
     return cut.end()
 
@@ -210,7 +212,7 @@ def made(state):
     """(device, log, seq) of all reports that the devices have made."""
     for folder in sorted(state.iterdir()):
         path = folder / 'reports.jsonl'
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_text().split('\n')[:-1] if path.exists() else ():  # without one that is being written
             r = json.loads(line)
             yield folder.name, r.get('log', ''), r['seq']
 

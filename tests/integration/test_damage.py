@@ -41,7 +41,8 @@ class Damage(rig.Case):
 
     def test_active(self):
         """Damaged while the agent was away: the one before it is active at its next start, before anything else."""
-        self.start({'train': {'rounds': 0, 'round_epochs': 2}, 'handover': {'every_epochs': 0}})
+        # Few epochs until it pauses: of too many the scores push out that of the one before.
+        self.start({'train': {'rounds': 0, 'round_epochs': 2, 'step_ms': 50}, 'handover': {'every_epochs': 0}})
         wait_for('two activations', lambda: len(self.activated()) >= 2, WAIT)
         self.fleet.command('cam-1', 'pause')
         self.agent.stop()
@@ -84,12 +85,9 @@ class Damage(rig.Case):
             found = self.agent.text().count(' started')
             self.agent.start()
             wait_for('its start', lambda: self.agent.text().count(' started') > found, WAIT)
-            # Started means looked through: nothing damaged is active from here on.
-            try:
-                self.assertNotEqual(os.path.basename(os.readlink(self.state / 'active')), active, f'seed {seed}')
-                self.consistent('cam-1')
-            except FileNotFoundError:
-                pass  # none is
+            # Started means looked through: nothing damaged is active from here on. It may be the same one, made again.
+            if os.path.lexists(self.state / 'active'):
+                self.assertTrue(self.consistent('cam-1'), f'seed {seed}')
         wait_for('training goes on', lambda: self.consistent('cam-1'), WAIT)
         self.assertLessEqual(len(list((self.state / 'damaged').iterdir())), 2)
         rig.figure(f'active checkpoint damaged {KILLS} times, agent killed {4 * KILLS} times while it mended that (seed {seed})')

@@ -1,9 +1,11 @@
 # build: plain
 """deploy/lib/darknet-source against a package archive of the test's own, in a folder, that apt is told about."""
+import contextlib
 import hashlib
 import io
 import pathlib
 import shutil
+import socket
 import sys
 import tarfile
 sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/lib')
@@ -85,13 +87,21 @@ class DarknetSource(apt_rig.Case):
     def test_no_mirror(self):
         self.refused(3, 'no entry for packages', str(self.cache), entry='# none')
         # A port where nobody listens; its login is not repeated.
-        port = rig.free_port()
-        self.refused(3, f'http://127.0.0.1:{port}/debian', 'onnection refused',
-                     entry=f'deb [trusted=yes] http://me:secret@127.0.0.1:{port}/debian stable main')
+        with self.nobody() as port:
+            self.refused(3, f'http://127.0.0.1:{port}/debian', 'onnection refused',
+                         entry=f'deb [trusted=yes] http://me:secret@127.0.0.1:{port}/debian stable main')
 
     def test_login_is_not_told(self):
-        r = self.run_script(self.cache, entry=f'deb [trusted=yes] http://me:secret@127.0.0.1:{rig.free_port()}/debian stable main')
+        with self.nobody() as port:
+            r = self.run_script(self.cache, entry=f'deb [trusted=yes] http://me:secret@127.0.0.1:{port}/debian stable main')
         self.assertNotIn('secret', r.stderr)
+
+    @contextlib.contextmanager
+    def nobody(self):
+        """Such a port, which no other test that runs meanwhile gets."""
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            yield s.getsockname()[1]
 
     def test_not_signed(self):
         self.refused(3, 'is not signed', entry='deb copy:{} ./')

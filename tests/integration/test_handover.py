@@ -23,7 +23,7 @@ class Handover(rig.Case):
         result = body(listener.wait('result', lambda m: m['topic'].endswith('cam-1/in/offer')
                                     and body(m)['id'] == ack['checkpoint'], WAIT))
         offer = body(listener.wait('offer', lambda m: m['topic'].endswith('cam-1/offer')
-                                   and body(m)['id'] == result['parents'][0], 5))
+                                   and body(m)['id'] == result['parents'][0], WAIT))
         # The same images, the same checkpoint: the same score at both ends, to the image.
         for here, there in ((offer['test'], result['before']), (ack['test'], result['after'])):
             self.assertEqual((here['n'], here['correct']), (there['n'], there['correct']))
@@ -34,9 +34,9 @@ class Handover(rig.Case):
         self.all_were_tried('cam-1', result['id'])
         wait_for('the end of the round', lambda: self.status(listener).get('phase') == 'idle', WAIT)
         self.never_worse('cam-1')
-        active, manifest = self.fleet.active('cam-1')
-        self.assertEqual(self.consistent('cam-1'), active)
-        # What is active may be replaced once more meanwhile.
+        # What is active may be replaced once more meanwhile, as the next handover may come back.
+        self.assertTrue(self.consistent('cam-1'))
+        manifest = self.fleet.active('cam-1')[1]
         wait_for('the status to tell it', lambda: self.status(listener)['active']['checkpoint'] ==
                  self.fleet.active('cam-1')[0], WAIT)
         self.assertEqual(manifest['model'], offer['model'])
@@ -52,7 +52,10 @@ class Handover(rig.Case):
     def all_were_tried(self, device, result):
         """Each candidate was made and scored on the same images, and the decision says how it was taken."""
         reports = [r for _, r in sorted(self.device_reports(device).items()) if r['split'] == 'validation']
-        early, *late = self.judgements(device)
+        # Another handover may have come back meanwhile.
+        again = [i for i, r in enumerate(reports) if 'decision' not in r and r['origin'] == 'edge'][1:]
+        reports = reports[:again[0]] if again else reports
+        early, *late = [r for r in reports if 'decision' in r and r['origin'] != 'local']
         plain = [r for r in reports if 'decision' not in r and r['origin'] != 'local'][:3]
         self.assertEqual([r['origin'] for r in plain], ['edge', 'blend', 'tuned'])
         self.assertEqual({(r['snapshot'], r['n']) for r in plain}, {(early['snapshot'], early['n'])})
@@ -84,13 +87,12 @@ class Handover(rig.Case):
         self.assertIsNotNone(in_use)
 
     def reports_match(self, trainer, device):
-        made = self.device_reports(device)
-        self.assertEqual(sorted(made), list(range(1, len(made) + 1)))
-
         def all_there():
+            made = sorted(self.device_reports(device))  # more of them while another handover goes on
+            self.assertEqual(made, list(range(1, len(made) + 1)))
             with self.trainer_db(trainer) as db:
                 rows = [r[0] for r in db.execute('SELECT seq FROM reports WHERE device = ? ORDER BY seq', (device,))]
-            return rows == sorted(made) or None
+            return rows == made or None
         wait_for('all reports at the trainer', all_there, WAIT)
 
 

@@ -66,7 +66,7 @@ class Many(rig.Case):
         # Another folder, the same id: exactly one goes on, the other says why.
         self.quick_agent('twin', data, {'device': {'id': 'cam-1'}})
         twin = self.fleet.start_agent('twin')
-        wait_for('one of the two to end', lambda: not (first.running() and twin.running()), 60)
+        wait_for('one of the two to end', lambda: not (first.running() and twin.running()), WAIT)
         time.sleep(3)
         self.assertEqual([first.running(), twin.running()].count(True), 1)
         loser = first if not first.running() else twin

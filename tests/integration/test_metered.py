@@ -13,7 +13,7 @@ BLOCK = 4096
 class Metered(rig.Case):
     def test_handover(self):
         left = 86400 - rig.time.time() % 86400
-        if left < 120:  # the day must not end in the midst of it
+        if left < 300:  # the day must not end in the midst of it
             rig.time.sleep(left + 1)
         for name, n, seed in (('edge', 300, 1), ('cam', 120, 2)):
             self.digits(name, n, seed, test=False)
@@ -32,11 +32,11 @@ class Metered(rig.Case):
         self.decided(self.listener, 'cam-1')
         for way in ('trainer/edge-1/in/cam-1/block/', 'device/cam-1/in/block/'):
             self.kept_to_the_rate(way)
-        self.not_offered()
+        boot = self.not_offered()
         used = self.crossed()
         self.fleet.programs['cam-1'].kill()
         self.fleet.start_agent('cam-1')
-        self.not_offered()
+        self.not_offered(boot)
         self.assertEqual(self.crossed(), used)
         log = self.fleet.programs['cam-1'].text()
         self.assertEqual(log.count('used today (UTC)'), 2)  # once each run
@@ -56,14 +56,15 @@ class Metered(rig.Case):
     def crossed(self):
         return sum(1 for m in self.listener.all(lambda m: '/block/' in m['topic']))
 
-    def not_offered(self):
-        """Until the day is over; training goes on."""
+    def not_offered(self, after_boot=0):
+        """Until the day is over; training goes on. Which boot it was that said so."""
         since = len(self.listener.all())
         status = body(self.listener.wait('the reason', lambda m: m['topic'].endswith('cam-1/status') and
-                                         "do not cover a checkpoint" in body(m)['reason'] and m in self.listener.all()[since:], WAIT))
+                                         "do not cover a checkpoint" in body(m)['reason'] and body(m)['boot'] > after_boot and m in self.listener.all()[since:], WAIT))
         wait_for('two more epochs', lambda: body(self.listener.all(
             lambda m: m['topic'].endswith('cam-1/status'))[-1])['epoch'] >= status['epoch'] + 2, WAIT)
         self.assertFalse([m for m in self.listener.all()[since:] if m['topic'].endswith('cam-1/offer')])
+        return status['boot']
 
 
 rig.main()

@@ -131,6 +131,9 @@ class NeverShared(rig.Case):
         return ({m['id'] for m in offers}, {payloads[b] for b in blocks},
                 {m['id'] for m in kept if m.get('trainer') != 'edge-1'})
 
+    def tuned_in_use(self):
+        return [r for r in self.device_reports('cam-1').values() if r.get('decision') == 'activated' and r['origin'] == 'tuned']
+
     def handed_over(self, n):
         self.decided(self.listener, 'cam-1', n)
 
@@ -155,7 +158,11 @@ class NeverShared(rig.Case):
         agent.kill()
         agent.start()
         self.handed_over(6)
+        wait_for('one of them to be of use', self.tuned_in_use, WAIT)
         agent.stop()
+        self.fleet.programs['edge-1'].stop()  # else what it keeps may go while it is looked at
+        self.fleet.publish('device/cam-1/report', 'end')
+        self.listener.wait('all that came before', lambda m: m['payload'] == 'end', WAIT)
         ancestry = self.ancestry()
         offers, blocks, kept = self.left()
         self.assertGreaterEqual(len(offers), 6)
@@ -165,9 +172,7 @@ class NeverShared(rig.Case):
             self.assertFalse(ancestry.seen(ident), f'{ident} has seen the folder, and was offered')
         # Else it proves nothing: the folder has trained, what it trained was in use, and lineages went through it.
         self.assertGreaterEqual(len(ancestry.trained), 4)
-        used = [r for r in self.device_reports('cam-1').values() if r.get('decision') == 'activated' and r['origin'] == 'tuned']
-        self.assertTrue(used)
-        self.assertTrue(all(ancestry.seen(r['checkpoint']) for r in used))
+        self.assertTrue(all(ancestry.seen(r['checkpoint']) for r in self.tuned_in_use()))
         return ancestry
 
     def test_marked_folder(self):

@@ -85,7 +85,8 @@ class Stall(rig.Case):
         def decided():
             return len({r['checkpoint'] for r in self.judgements('cam-1') if r['origin'] == 'edge'})
         at_end = decided()
-        wait_for('a handover after the stalls', lambda: decided() > at_end, WAIT)
+        # A whole training, and before it three offers, as both trainers have let leases lapse.
+        wait_for('a handover after the stalls', lambda: decided() > at_end, 3 * WAIT)
         runs = self.never_at_once('edge-1', 'edge-2')
         for t in ('edge-1', 'edge-2'):
             for r in self.runs(t):

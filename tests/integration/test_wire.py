@@ -17,7 +17,7 @@ sys.path[:0] = [__file__.rsplit('/', 2)[0] + '/' + folder for folder in ('lib', 
 import rig
 import wire_runs
 from fault_proxy import FaultProxy
-from fleet import Fleet
+from fleet import Fleet, wait_for
 
 RATE = 1_250_000  # 10 Mbit/s
 ROUND_S = 0.1
@@ -78,7 +78,7 @@ class Wire(unittest.TestCase):
         sender = self.sender(self.fleet.port)
 
         def stall():
-            time.sleep(2)
+            wait_for('the middle of it', lambda: self.proxy.down.bytes > 2_000_000, 60)
             self.proxy.down.hold(3)
         thread = threading.Thread(target=stall)
         thread.start()

@@ -3,6 +3,7 @@
 A test program defines unittest cases and calls rig.main(). Exit code 0: passed; 77: something that it needs is
 missing (it says what); 1: failed.
 """
+import contextlib
 import getpass
 import hashlib
 import json
@@ -133,16 +134,22 @@ class Case(unittest.TestCase):
 
     def consistent(self, device):
         """The pair behind the device's `active` link, opened once: they belong together."""
-        state = self.fleet.work / device / 'state'
+        link = self.fleet.work / device / 'state/active'
         try:
-            fd = os.open(state / 'active', os.O_RDONLY | os.O_DIRECTORY)
+            name = os.readlink(link)
+            fd = os.open(link.parent / name, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            return None
+            # Gone between the two calls, by two swaps: what is active now is asked for.
+            return self.consistent(device) if os.path.lexists(link) and os.readlink(link) != name else None
         try:
             def read(name):
                 with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=fd), 'rb') as f:
                     return f.read()
             ident, manifest = hashlib.sha256(read('weights')).hexdigest(), json.loads(read('manifest.json'))
+        except FileNotFoundError:
+            if os.path.lexists(link) and os.readlink(link) == name:
+                raise
+            return self.consistent(device)
         finally:
             os.close(fd)
         self.assertEqual(ident, manifest['id'], f'{device}: active weights and manifest do not belong together')
@@ -172,8 +179,9 @@ class Case(unittest.TestCase):
     def device_reports(self, device):
         """The reports a device has made, from its own file, by seq."""
         path = self.fleet.work / device / 'state/reports.jsonl'
-        lines = path.read_text().splitlines() if path.exists() else []
-        return {r['seq']: r for r in map(json.loads, lines)}
+        text = path.read_text() if path.exists() else ''
+        # What has no end yet is being written, or was when it was killed.
+        return {r['seq']: r for r in map(json.loads, text.split('\n')[:-1])}
 
     def judgements(self, device):
         """Its reports of decisions about what came back, or was made of that."""
@@ -191,7 +199,8 @@ def rss_kib(pid, what='VmRSS'):
 def children(pid):
     found = []
     for path in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        found += [int(x) for x in path.read_text().split()]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a thread that has just ended
+            found += [int(x) for x in path.read_text().split()]
     return found
 
 
