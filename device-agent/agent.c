@@ -8,7 +8,7 @@
 #include "common/checkpoint/model_file.h"
 #include "device-agent/private_names.h"
 
-#define CHECKPOINTS_KEPT_MAX 42
+#define CHECKPOINTS_KEPT_MAX 43
 #define STEPS_MAX            32 /* of one turn; more is not to be expected */
 #define SESSION_EXPIRY_S     86400
 
@@ -169,6 +169,8 @@ static void collect(struct agent *a)
 		keep(list, &n, a->ordered[i].checkpoint);
 	if (a->trained.there && a->trained.added)
 		keep(list, &n, a->trained.manifest.id);
+	if (a->port.telling)
+		keep(list, &n, a->port.telling(a->port.user));
 	if (store_collect(a->store, (const char(*)[HASH_SIZE])list, n, &err) < 0)
 		log_warning("device=%s %s", a->conf.id, err.text);
 	a->collect_due = false;
@@ -253,7 +255,7 @@ static void tell_swap(struct agent *a)
 void agent_hook_ended(struct agent *a, const char *failure)
 {
 	COPY(a->hook_failure, failure);
-	a->status_dirty = true;
+	a->status_dirty = a->collect_due = true;
 	a->port.wake_at(a->port.user, a->port.mono_ms(a->port.user));
 }
 
@@ -387,10 +389,9 @@ int agent_filter(const struct agent *a, size_t i, char filter[MQTT_TOPIC_MAX], i
 		 bool *ret_retained)
 {
 	static const enum topic_kind kinds[AGENT_FILTERS] = {
-		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT,
-		TOPIC_DEVICE_BLOCK, TOPIC_DEVICE_ACK,    TOPIC_DEVICE_CMD,
-		TOPIC_FLEET_CMD,    TOPIC_FLEET_OFFER,   TOPIC_DEVICE_KEY,
-		TOPIC_FLEET_BLOCK,
+		TOPIC_DEVICE_CLAIM, TOPIC_DEVICE_RESULT, TOPIC_DEVICE_WANT, TOPIC_DEVICE_BLOCK,
+		TOPIC_DEVICE_ACK,   TOPIC_DEVICE_CMD,    TOPIC_FLEET_CMD,   TOPIC_FLEET_OFFER,
+		TOPIC_DEVICE_KEY,   TOPIC_FLEET_BLOCK,
 	};
 	struct topic t = {.kind = kinds[i]};
 	COPY(t.device, a->conf.id);

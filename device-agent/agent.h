@@ -32,6 +32,9 @@ struct agent_ports {
 	void (*wake_at)(void *user, int64_t at_ms); /* on the mono_ms scale; -1: not */
 	/* Another checkpoint is active, or there is one at the start; may be NULL. */
 	void (*swapped)(void *user, const struct agent_swap *s);
+	/* The checkpoint that somebody is being told of since then, whose files stay; "": none.
+	 * agent_hook_ended() follows. May be NULL. */
+	const char *(*telling)(void *user);
 	void *user;
 	/* As readings_read(); NULL: [when] says nothing. */
 	void (*readings)(void *user, const struct when_conf *c, const char *state,
@@ -40,9 +43,9 @@ struct agent_ports {
 
 struct agent;
 
-/* Checks its own certificate, takes the state folder's lock, reads what is there, ends what a crash left half done, and counts
- * the boot up, durably. conf and ports are copied; the model must outlive the agent. -EBUSY:
- * another agent has the folder. */
+/* Checks its own certificate, takes the state folder's lock, reads what is there, ends what a crash
+ * left half done, and counts the boot up, durably. conf and ports are copied; the model must
+ * outlive the agent. -EBUSY: another agent has the folder. */
 int agent_new(const struct agent_conf *conf, const struct model *model,
 	      const struct agent_ports *ports, uint64_t seed, struct agent **ret, struct err *err);
 void agent_free(struct agent *a);

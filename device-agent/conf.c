@@ -368,14 +368,15 @@ static int load_hook(struct conf *c, struct hook_conf *h, struct err *err)
 		if (!*word)
 			continue;
 		if (h->n == AGENT_HOOK_WORDS_MAX)
-			return conf_fail(c, "hook", "on_swap", -E2BIG, err, "found more than %d words",
-					 AGENT_HOOK_WORDS_MAX);
+			return conf_fail(c, "hook", "on_swap", -E2BIG, err,
+					 "found more than %d words", AGENT_HOOK_WORDS_MAX);
 		at = stpcpy(at, word) + 1; /* fits: no more than there was */
 		h->n++;
 	}
 	if (h->n && *h->words != '/')
 		return conf_fail(c, "hook", "on_swap", -EINVAL, err,
-				 "found '%.200s', expected the absolute path of a program", h->words);
+				 "found '%.200s', expected the absolute path of a program",
+				 h->words);
 	return 0;
 }
 
@@ -410,10 +411,10 @@ static int load_identity(struct conf *c, bool look, struct agent_conf *a, struct
 /* look: at what it names. */
 static int load(const char *path, bool look, struct agent_conf *ret, struct err *err)
 {
-	static const char *const sections[] = {"device",  "broker",   "model",    "data", "augment",
-					       "train",   "handover", "transfer", "link", "select",
-					       "privacy", "when",     "worker",   "identity", "metrics",
-					       "hook",    NULL};
+	static const char *const sections[] = {
+		"device",   "broker",   "model",   "data",   "augment", "train",
+		"handover", "transfer", "link",    "select", "privacy", "when",
+		"worker",   "identity", "metrics", "hook",   NULL};
 	struct conf *c = NULL;
 	int r = conf_load(path, &c, err);
 	if (r < 0)
@@ -475,8 +476,7 @@ int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err)
 	return load(path, false, ret, err);
 }
 
-#define AT(member)                                                                                 \
-	offsetof(struct agent_conf, member), sizeof(((struct agent_conf *)NULL)->member)
+#define AT(member) offsetof(struct agent_conf, member), sizeof(((struct agent_conf *)NULL)->member)
 
 /* Live, too. */
 static const struct conf_live live_others[] = {

@@ -312,6 +312,11 @@ void hook_run_swap(struct hook_run *h, const struct agent_swap *swap)
 	step(h, HOOK_SWAP, swap->checkpoint);
 }
 
+const char *hook_run_telling(const struct hook_run *h)
+{
+	return h ? h->hook.running : "";
+}
+
 /* ---- start and end ---- */
 
 int hook_run_new(struct loop *loop, const struct agent_conf *conf,

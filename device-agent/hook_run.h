@@ -14,5 +14,7 @@ int hook_run_new(struct loop *loop, const struct agent_conf *conf,
 		 struct err *err);
 /* Ends a command that runs: it is told again at the next start. NULL allowed. */
 void hook_run_free(struct hook_run *h);
+/* The checkpoint that the command is being told of; "": none. NULL allowed. */
+const char *hook_run_telling(const struct hook_run *h);
 /* The active checkpoint is another one. NULL allowed. */
 void hook_run_swap(struct hook_run *h, const struct agent_swap *swap);

@@ -8,8 +8,8 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "common/metrics/server.h"
 #include "common/base/notify.h"
+#include "common/metrics/server.h"
 #include "common/trust/trust.h"
 #include "device-agent/hook_run.h"
 #include "device-agent/private_names.h"
@@ -105,6 +105,11 @@ static void on_swapped(void *user, const struct agent_swap *s)
 	hook_run_swap(((struct program *)user)->hook, s);
 }
 
+static const char *telling(void *user)
+{
+	return hook_run_telling(((struct program *)user)->hook);
+}
+
 static void on_hook_ended(void *user, const char *failure)
 {
 	agent_hook_ended(((struct program *)user)->session.agent, failure);
@@ -172,8 +177,11 @@ static int on_reload(void *user, int signo)
 
 static int start(struct program *p, struct err *err)
 {
-	const struct agent_session_ports ports = {
-		.request = port_request, .state = on_state, .swapped = on_swapped, .user = p};
+	const struct agent_session_ports ports = {.request = port_request,
+						  .state = on_state,
+						  .swapped = on_swapped,
+						  .telling = telling,
+						  .user = p};
 	const struct worker_handler worker = {.ready = on_ready,
 					      .progress = on_progress,
 					      .reply = on_reply,
@@ -202,7 +210,8 @@ static int start(struct program *p, struct err *err)
 	struct worker_conf conf;
 	agent_worker_conf(p->session.agent, &conf);
 	r = worker_new(p->loop, &conf, &worker, &p->worker, err);
-	return r < 0 ? r : metrics_server_new(p->loop, &p->conf.metrics, figures, p, &p->metrics, err);
+	return r < 0 ? r
+		     : metrics_server_new(p->loop, &p->conf.metrics, figures, p, &p->metrics, err);
 }
 
 static void stop(struct program *p)
@@ -254,7 +263,8 @@ int main(int argc, char **argv)
 		"tasuki-agent",
 		"Trains on this device's images and hands training over to edge trainers.",
 		"agent.conf",
-		"SIGHUP has it read again: what can change while the program runs does, the log says what "
+		"SIGHUP has it read again: what can change while the program runs does, the log "
+		"says what "
 		"waits.\n",
 	};
 	int code = arguments_read(&a, argc, argv);

@@ -57,6 +57,12 @@ static void port_swapped(void *user, const struct agent_swap *swap)
 	s->ports.swapped(s->ports.user, swap);
 }
 
+static const char *port_telling(void *user)
+{
+	struct agent_session *s = user;
+	return s->ports.telling(s->ports.user);
+}
+
 /* ---- what happens ---- */
 
 static int on_timer(void *user)
@@ -122,6 +128,7 @@ int agent_session_init(struct agent_session *s, struct loop *loop, const struct 
 					  .wake_at = port_wake_at,
 					  .readings = port_readings,
 					  .swapped = ports->swapped ? port_swapped : NULL,
+					  .telling = ports->telling ? port_telling : NULL,
 					  .user = s};
 	*s = (struct agent_session){.ports = *ports};
 	int r = loop_add_timer(loop, on_timer, s, &s->timer);

@@ -14,6 +14,7 @@ struct agent_session_ports {
 	void (*state)(void *user, enum mqtt_state state, const char *why);
 	/* As in agent_ports; may be NULL. */
 	void (*swapped)(void *user, const struct agent_swap *s);
+	const char *(*telling)(void *user);
 	/* What was sent, and what came in before the agent has it; may be NULL. */
 	void (*sent)(void *user, const struct mqtt_publish *p);
 	void (*came)(void *user, const struct mqtt_message *m);

@@ -115,6 +115,13 @@ static inline void fake_readings(void *user, const struct when_conf *c, const ch
 	*ret = machine;
 }
 
+static char told_of[HASH_SIZE]; /* by a command that runs */
+
+static inline const char *fake_telling(void *user)
+{
+	return told_of;
+}
+
 static inline void forget_sent(void)
 {
 	while (n_sent)
@@ -137,7 +144,8 @@ static inline int begin(void)
 					  .mono_ms = fake_mono,
 					  .real_ms = fake_real,
 					  .wake_at = fake_wake,
-					  .readings = fake_readings};
+					  .readings = fake_readings,
+					  .telling = fake_telling};
 	forget_asked();
 	return agent_new(&conf, model, &ports, 1, &a, &err);
 }
@@ -274,7 +282,10 @@ static inline struct json *counts_of(int64_t n, int64_t correct)
 	for (int i = 0; i < 5; i++) {
 		struct json *row = json_new_arr();
 		for (int k = 0; k < 5; k++)
-			json_push_int(row, i != 3 ? 0 : k == 3 ? correct : k == 1 ? n - correct : 0);
+			json_push_int(row, i != 3   ? 0
+					   : k == 3 ? correct
+					   : k == 1 ? n - correct
+						    : 0);
 		json_push(rows, row);
 	}
 	return rows;

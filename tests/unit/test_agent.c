@@ -82,8 +82,8 @@ static void test_bad_epoch(void **state)
 	assert_active(id);
 }
 
-/* The last good epoch stays, those who watch know why, and it is tried with another order of images,
- * less and less often. */
+/* The last good epoch stays, those who watch know why, and it is tried with another order of
+ * images, less and less often. */
 static void test_diverged(void **state)
 {
 	enum { CAP_MS = 60000 };
@@ -190,7 +190,8 @@ static void test_new_images(void **state)
 	now += 10000;
 	agent_tick(a);
 	struct asked q = take("rescan");
-	agent_worker_reply(a, q.id, NULL, failure(-EIO, ERR_DATA, "data: cannot read")); /* all stays as it was */
+	agent_worker_reply(a, q.id, NULL,
+			   failure(-EIO, ERR_DATA, "data: cannot read")); /* all stays as it was */
 	assert_false(is_asked("train"));
 	now += 10000;
 	agent_tick(a);
@@ -230,7 +231,8 @@ static void test_not_to_be_evaluated(void **state)
 	assert_active(second);
 }
 
-/* An evaluation that finds an image gone: the data are looked at, the checkpoint is not given up. */
+/* An evaluation that finds an image gone: the data are looked at, the checkpoint is not given up.
+ */
 static void test_images_gone(void **state)
 {
 	char id[HASH_SIZE];
@@ -349,7 +351,8 @@ static void test_topics_and_will(void **state)
 	assert_false(m.clean_start);
 	for (size_t i = 0; i < AGENT_FILTERS; i++) {
 		int r = agent_filter(a, i, filter, &qos, &retained);
-		if (i >= AGENT_FILTERS - 2) { /* neither keys nor blocks for everyone are waited for */
+		if (i >=
+		    AGENT_FILTERS - 2) { /* neither keys nor blocks for everyone are waited for */
 			assert_int_equal(r, -ENOENT);
 			continue;
 		}
@@ -384,6 +387,35 @@ static void test_full_disk(void **state)
 	now += 1000;
 	agent_tick(a);
 	assert_said(DEVICE "status", "\"reason\":\"\"");
+}
+
+static bool is_kept(const char *id)
+{
+	char path[FILE_PATH_MAX];
+	file_path(path, sizeof(path), "%s/checkpoints/%s/weights", conf.state, id);
+	return file_exists(path);
+}
+
+/* Whatever is active meanwhile: the command on_swap was given its path. */
+static void test_told_of_is_kept(void **state)
+{
+	char id[5][HASH_SIZE];
+	conf.live.every_epochs = 0;
+	again();
+	for (int i = 0; i < 5; i++) {
+		trained(i + 1, id[i]);
+		evaluated(id[i], SPLIT_VALIDATION, 5 + i);
+		if (i == 1)
+			memcpy(told_of, id[1], HASH_SIZE);
+	}
+	assert_true(is_kept(id[1]));
+	assert_false(is_kept(id[2]));
+	*told_of = 0;
+	agent_hook_ended(a, "");
+	now = wake;
+	agent_tick(a);
+	assert_false(is_kept(id[1]));
+	assert_true(is_kept(id[4]));
 }
 
 static void test_decision_on_full_disk(void **state)
@@ -625,6 +657,7 @@ int main(void)
 		T(test_status_is_repeated),
 		T(test_topics_and_will),
 		T(test_full_disk),
+		T(test_told_of_is_kept),
 		T(test_decision_on_full_disk),
 		T(test_saved_but_not_done),
 		T(test_one_agent_a_folder),
