@@ -12,7 +12,11 @@
 #include "common/trust/signed.h"
 
 #define PORT_PLAIN	   1883
-#define RETAINED_QUIET_MS  250 /* retained messages come at once: silence means that was all */
+/* Silence after which nothing retained is expected any more: before any has come, while its end is
+ * awaited (a broker may have dropped that), and after it (one that does not keep to the order). */
+#define QUIET_NONE_MS	   250
+#define QUIET_ASKED_MS	   2000
+#define QUIET_PASSED_MS	   20
 
 static bool set_broker(struct online *o, const char *value)
 {
@@ -183,13 +187,28 @@ static void on_fleet(struct online *o, const struct mqtt_message *m)
 		o->fleet = f;
 }
 
+/* True: it has been handled before. */
+static bool is_fence(struct online *o, const char *topic)
+{
+	struct online_fence *f = &o->fence;
+	o->retained_ms = o->last_message_ms;
+	if (f->phase == FENCE_NONE) {
+		snprintf(f->topic, sizeof(f->topic), "%s", topic);
+		f->phase = FENCE_SEEN;
+	} else if (f->phase == FENCE_ASKED && strcmp(f->topic, topic) == 0) {
+		f->phase = FENCE_PASSED;
+		return true;
+	}
+	return false;
+}
+
 static void on_message(void *user, const struct mqtt_message *m)
 {
 	struct online *o = user;
 	struct topic t;
 	o->last_message_ms = clock_mono_ms();
-	if (m->retained)
-		o->retained_ms = o->last_message_ms;
+	if (m->retained && is_fence(o, m->topic))
+		return;
 	if (topic_parse(m->topic, o->site, &t) < 0)
 		return;
 	if (o->on_message)
@@ -341,21 +360,50 @@ int online_listen(struct online *o, int64_t until_ms, int quiet_ms)
 	}
 }
 
+static int64_t quiet_ms(const struct online *o)
+{
+	switch (o->fence.phase) {
+	case FENCE_ASKED:
+		return QUIET_ASKED_MS;
+	case FENCE_PASSED:
+		return QUIET_PASSED_MS;
+	default:
+		return QUIET_NONE_MS;
+	}
+}
+
+/* True: its topic is not one that is subscribed to otherwise. */
+static bool ask_for_fence(struct online *o)
+{
+	bool added = !mqtt_has_filter(o->mqtt, o->fence.topic);
+	o->fence.phase = FENCE_ASKED;
+	mqtt_subscribe(o->mqtt, o->fence.topic, 1, true);
+	return added;
+}
+
 int online_hear(struct online *o)
 {
-	int64_t start = o->waiting_ms = clock_mono_ms(), answered = start;
+	int64_t now, start = o->waiting_ms = clock_mono_ms(), answered = start;
+	bool added = false;
+	int r = 0;
+	o->fence.phase = FENCE_NONE;
 	for (;;) {
-		int64_t now = clock_mono_ms();
+		now = clock_mono_ms();
 		if (!mqtt_is_subscribed(o->mqtt))
 			answered = now; /* a slow broker's silence before it looks means nothing */
-		if (now - MAX_OF(answered, o->retained_ms) >= RETAINED_QUIET_MS ||
-		    now - start >= o->timeout_s * 1000)
-			return 0;
+		else if (o->fence.phase == FENCE_SEEN)
+			added = ask_for_fence(o);
+		if (r < 0 || now - MAX_OF(answered, o->retained_ms) >= quiet_ms(o) ||
+		    now - MAX_OF(start, o->retained_ms) >= o->timeout_s * 1000)
+			break;
 		online_waits(o, "the rest of what the broker keeps (%zu devices so far)", o->n_devices);
-		int r = loop_once(o->loop, 50);
-		if (r < 0)
-			return r;
+		r = loop_once(o->loop, QUIET_PASSED_MS);
 	}
+	if (o->fence.phase == FENCE_SEEN || o->fence.phase == FENCE_ASKED)
+		cli_warn("the broker fell silent before it had sent all that it keeps: some may be missing");
+	if (added)
+		mqtt_unsubscribe(o->mqtt, o->fence.topic);
+	return r;
 }
 
 int online_subscribe(struct online *o, const struct topic *t)

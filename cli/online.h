@@ -40,6 +40,10 @@ struct online {
 	char why_down[256]; /* "broker HOST:PORT: ...": why not */
 	int64_t last_message_ms;
 	int64_t retained_ms, waiting_ms; /* when the last retained message came; since when it waits */
+	struct online_fence {
+		enum { FENCE_NONE, FENCE_SEEN, FENCE_ASKED, FENCE_PASSED } phase;
+		char topic[MQTT_TOPIC_MAX];
+	} fence; /* of online_hear() */
 	int64_t timeout_s;
 	struct online_device **devices; /* sorted by id */
 	size_t n_devices;
@@ -74,7 +78,8 @@ int online_identify(struct online *o, struct err *err);
 int online_connect(struct online *o, const char *device, struct err *err);
 /* All three: identifies, connects, and hears what is retained. */
 int online_open(struct online *o, const char *device, struct err *err);
-/* Hears what is retained: until no more of it has come for a quarter of a second. */
+/* Hears what is retained. Brokers send that in order, so the first topic heard is subscribed to once
+ * more, and its second coming is the end; where there is nothing, a quarter of a second of silence. */
 int online_hear(struct online *o);
 /* One line on standard error, once for each `waiting_ms`, when it is time. */
 void online_waits(struct online *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -611,6 +611,12 @@ bool mqtt_is_subscribed(const struct mqtt *m)
 	return mqtt_is_up(m) && subscriptions_stand(m);
 }
 
+bool mqtt_has_filter(struct mqtt *m, const char *filter)
+{
+	const struct sub *s = find_sub(m, filter);
+	return s && s->state == SUB_WANTED;
+}
+
 void mqtt_get_stats(const struct mqtt *m, struct mqtt_stats *ret)
 {
 	link_get_stats(&m->link, ret);

@@ -139,6 +139,8 @@ int mqtt_publish(struct mqtt *m, const struct mqtt_publish *p);
 bool mqtt_is_up(const struct mqtt *m);
 /* Up, and the broker has answered what was subscribed to since. */
 bool mqtt_is_subscribed(const struct mqtt *m);
+/* Whether this very filter is one of those. */
+bool mqtt_has_filter(struct mqtt *m, const char *filter);
 void mqtt_get_stats(const struct mqtt *m, struct mqtt_stats *ret);
 /* Waits at most timeout_ms for publishes in flight, disconnects; with_will: the broker sends the
  * Will (MQTT 5 reason 0x04). Then frees; NULL allowed. Not from within a handler. The last session

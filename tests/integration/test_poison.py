@@ -149,9 +149,7 @@ class Poison(rig.Case):
         wait_for('quarantine', lambda: self.trainer_status().get('quarantined') == 1, WAIT)
 
     def trainer_status(self):
-        """{}: a busy broker was silent for so long that the list was made without it."""
-        trainers = rig.json.loads(self.fleet.run_tasuki('devices', '--json').stdout)['trainers']
-        return trainers[0].get('status') or {} if trainers else {}
+        return rig.json.loads(self.fleet.run_tasuki('devices', '--json').stdout)['trainers'][0].get('status', {})
 
     def test_no_influence(self):
         """Under resume: what another device gets is the same, to the bit, whether or not there is a poisoner."""
@@ -162,12 +160,12 @@ class Poison(rig.Case):
         self.assertEqual(self.honest_result(self.join), without)
         reasons = {body(m).get('reason', '') for m in self.listener.all(lambda m: m['topic'].endswith('device/bad/in/claim'))}
         self.assertIn('screened out: norm out of line', reasons)
-        one = wait_for('quarantine', lambda: self.trainer_status().get('quarantine'), WAIT)[0]
+        one = self.trainer_status()['quarantine'][0]
         self.assertEqual((one['device'], one['why']), ('bad', 'norm out of line'))
-        wait_for('the list to tell it', lambda: 'IN QUARANTINE at edge-1: 1' in self.fleet.run_tasuki('devices').stdout, WAIT)
+        self.assertIn('IN QUARANTINE at edge-1: 1', self.fleet.run_tasuki('devices').stdout)
         edge = self.work / 'edge-1/state'
         self.fleet.run_tasuki('devices', '--release', 'bad', '--state', edge)
-        wait_for('release', lambda: 'quarantined' not in (self.trainer_status() or 'quarantined'), WAIT)
+        wait_for('release', lambda: 'quarantined' not in self.trainer_status(), WAIT)
         self.assertEqual(self.fleet.run_tasuki('devices', '--release', 'bad', '--state', self.work, check=False).returncode, 1)
         events = [rig.json.loads(line) for line in (edge / 'audit.log').read_text().splitlines()]
         self.assertEqual([e['event'] for e in events if e.get('peer') == 'bad' and e['event'] in ('refused', 'quarantined', 'released')],
