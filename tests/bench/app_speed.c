@@ -39,7 +39,7 @@ static double now_ms(void)
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-static void fail(const char *text)
+static _Noreturn void fail(const char *text)
 {
 	fprintf(stderr, "app_speed: %s\n", text);
 	exit(1);
