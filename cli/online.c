@@ -240,8 +240,10 @@ static void on_state(void *user, enum mqtt_state state, const char *why)
 {
 	struct online *o = user;
 	o->up = state == MQTT_UP;
-	if (!o->up)
-		snprintf(o->why_down, sizeof(o->why_down), "%s", why);
+	if (o->up)
+		return;
+	o->fence.phase = FENCE_NONE; /* all that is kept will come again */
+	snprintf(o->why_down, sizeof(o->why_down), "%s", why);
 }
 
 static int subscribe(struct online *o, const char *device)
