@@ -474,17 +474,18 @@ class Online(rig.Case):
         rig.figure(f'2,000 devices as a table after {time.monotonic() - began:.2f} s')
         ten = ('devices', 'cam-199?', '--phase', 'idle', '--timeout', 60)
         self.assertEqual([d['id'] for d in self.run_json(*ten)['devices']], [f'cam-199{i}' for i in range(10)])
-        # A silence in the middle is not the end.
-        with FaultProxy(self.fleet.port) as proxy:
-            proxy.down.rate = 400_000
+        # A silence in the middle is not the end, and neither is a connection that breaks.
+        for fault in (lambda p: p.down.hold(1), lambda p: p.reset()):
+            with FaultProxy(self.fleet.port) as proxy:
+                proxy.down.rate = 400_000
 
-            def hold():
-                rig.wait_for('some of them', lambda: proxy.down.bytes > 100_000, rig.WAIT, every=0.005)
-                proxy.down.hold(1)
-            holder = threading.Thread(target=hold)
-            holder.start()
-            table('--broker', f'127.0.0.1:{proxy.port}')
-            holder.join()
+                def in_the_middle():
+                    rig.wait_for('some of them', lambda: proxy.down.bytes > 100_000, rig.WAIT, every=0.005)
+                    fault(proxy)
+                thread = threading.Thread(target=in_the_middle)
+                thread.start()
+                table('--broker', f'127.0.0.1:{proxy.port}')
+                thread.join()
 
     def test_history(self):
         self.start()
