@@ -167,10 +167,10 @@ def integration_test(tally, args, path, which):
 
 
 def integration(tally, args, built):
-    """Most of a test is waiting: as many at a time as there are processors, and then those that measure."""
+    """More than half of a test is waiting: one more at a time than there are processors, and then those that measure."""
     wanted = [(path, which, alone) for path, builds, beside, alone in integration_tests(args) for which in builds
               if None not in [built[x] for x in [which, *beside]]]  # why was said once
-    with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
+    with concurrent.futures.ThreadPoolExecutor(CPUS + 1) as pool:
         for done in [pool.submit(integration_test, tally, args, path, which) for path, which, alone in wanted if not alone]:
             done.result()
     for path, which, alone in wanted:
