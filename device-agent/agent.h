@@ -33,7 +33,7 @@ struct agent_ports {
 	/* Another checkpoint is active, or there is one at the start; may be NULL. */
 	void (*swapped)(void *user, const struct agent_swap *s);
 	/* The checkpoint that somebody is being told of since then, whose files stay; "": none.
-	 * agent_hook_ended() follows. May be NULL. */
+	 * agent_hook_ended() follows. The port's string, read at once. May be NULL. */
 	const char *(*telling)(void *user);
 	void *user;
 	/* As readings_read(); NULL: [when] says nothing. */

@@ -94,7 +94,8 @@ int agent_conf_load(const char *path, struct agent_conf *ret, struct err *err);
 /* The same without a look at what it names: for whoever looks into that one by one. */
 int agent_conf_read(const char *path, struct agent_conf *ret, struct err *err);
 /* What the file at `path` says otherwise than *now, as conf_reload() does it: the keys of struct
- * agent_live and those of [link] come into force. `next`: that file, as agent_conf_load() gave it. */
+ * agent_live, and those of [link] and [when], come into force. `next`: that file, as
+ * agent_conf_load() gave it. */
 int agent_conf_reload(const struct conf *start, const char *path, const struct agent_conf *next,
 		      struct agent_conf *now, conf_changed_cb changed, void *user, struct err *err);
 /* Outputs of the protected classes, once the names of all outputs are known. -EINVAL: a name that

@@ -264,8 +264,7 @@ int main(int argc, char **argv)
 		"Trains on this device's images and hands training over to edge trainers.",
 		"agent.conf",
 		"SIGHUP has it read again: what can change while the program runs does, the log "
-		"says what "
-		"waits.\n",
+		"says what waits.\n",
 	};
 	int code = arguments_read(&a, argc, argv);
 	if (code >= 0)

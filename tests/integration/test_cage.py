@@ -13,7 +13,7 @@ from rig import WAIT, merge, wait_for
 
 ROGUE = rig.BUILD / 'common/engine/rogue-worker'
 STALL = 5
-DEADLINE = STALL + 60  # two dozen processes, and what runs beside them; without it a worker hangs for two minutes
+DEADLINE = STALL + 5
 CALL, FILE = 'forbidden system call: ', 'rogue: refused: '
 # deed -> what the daemon's log says of it
 REFUSED = {
