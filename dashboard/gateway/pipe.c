@@ -213,8 +213,9 @@ int pipe_browser_writeable(struct visitor *v)
 	size_t n = MIN_OF(q->len, GATEWAY_CHUNK);
 	if (p->answered && !p->closing) { /* before, and after it, another time-out runs */
 		p->sending_ms = n ? clock_mono_ms() : 0;
+		/* NO_PENDING_TIMEOUT with seconds would be one, too. */
 		lws_set_timeout(p->browser, n ? PENDING_TIMEOUT_HTTP_CONTENT : NO_PENDING_TIMEOUT,
-				GATEWAY_SEND_S);
+				n ? GATEWAY_SEND_S : 0);
 	}
 	if (n) {
 		/* libwebsockets keeps what the socket does not take, and comes back when it has. */

@@ -345,6 +345,7 @@ class Limits(Dashboard):
         good.subscribe(self.fleet.topic('device/+/report'))
         slow = self.browser(source='127.0.0.3', receive_buffer=4096)
         slow.subscribe(self.fleet.topic('device/+/report'))
+        quiet = self.browser(source='127.0.0.4')
         began, before = time.monotonic(), self.resident()
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             waits = {
@@ -367,6 +368,8 @@ class Limits(Dashboard):
         self.assertEqual(self.ask('GET', '/')[0], 200)
         wait_for('the end of the slow one', lambda: f'browser=127.0.0.3 dropped: it took nothing for {SEND_S} s' in self.program.text(), 60)
         self.assertGreater(time.monotonic() - began, SEND_S - 1)
+        time.sleep(max(0, began + SEND_S + 2 - time.monotonic()))
+        self.assertEqual(quiet.received(), [])  # who is sent nothing is not one who takes nothing
         control.publish(topic, 'last')
         self.assertEqual([m[1] for m in good.received()], ['last'])
         self.assertLess(grown, 16e6, '30 MB for one that does not read were not to be kept')
