@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "common/dataset/image.h"
 #include "common/engine/worker_protocol.h"
@@ -205,6 +207,30 @@ static void test_in_the_middle(void **state)
 	assert_int_equal(n_threads(&rig), threads);
 	/* What is not there any more is no error. */
 	rig_do(&rig, "stop", target(t));
+	rig_stop(&rig);
+}
+
+/* A pause is looked at before the next batch, whatever an epoch has left: asked for together with
+ * the training, before the first. */
+static void test_paused_within_a_batch(void **state)
+{
+	struct rig rig;
+	struct worker_conf conf = conf_of("model.cfg");
+	rig_start(&rig, &conf);
+	RIG_WAIT(&rig, worker_is_ready(rig.worker));
+	pid_t pid = worker_pid(rig.worker); /* it finds both when it looks */
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+	uint64_t t = rig_send(&rig, "train", long_training("never"));
+	uint64_t pause = rig_send(&rig, "pause", NULL);
+	kill(pid, SIGCONT);
+	struct rig_request *q = &rig.requests[t];
+	RIG_WAIT(&rig, rig.requests[pause].answered);
+	int64_t until_ms = clock_mono_ms() + 3 * WORKER_PROGRESS_MS;
+	RIG_WAIT(&rig, clock_mono_ms() > until_ms);
+	assert_int_equal(q->n_progress, 0); /* else one has begun */
+	rig_do(&rig, "resume", NULL);
+	RIG_WAIT(&rig, q->progress.step > 0);
 	rig_stop(&rig);
 }
 
@@ -639,6 +665,7 @@ int main(void)
 		cmocka_unit_test(test_reproducible),
 		cmocka_unit_test(test_evaluate_same_everywhere),
 		cmocka_unit_test(test_in_the_middle),
+		cmocka_unit_test(test_paused_within_a_batch),
 		cmocka_unit_test(test_paced),
 		cmocka_unit_test(test_middle_changes_nothing),
 		cmocka_unit_test(test_outcomes),
